@@ -1,0 +1,112 @@
+"""The one decorator for compiled functions, and where their machine code is cached.
+
+Numba's own cache key does not contain the source of called functions: after an edit in one kernel file, callers in
+others would run stale machine code. The cache folder is therefore keyed by a hash of every file of this package and by
+the versions of tnnquant, Numba, llvmlite, NumPy and Python. The first of these folders that can be written is used:
+``$TNNQUANT_CACHE_DIR``, ``$NUMBA_CACHE_DIR``, the user's cache folder, a private temporary folder; if none can, caching is
+off and :data:`CACHE_DIR` is None.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import llvmlite
+import numba
+import numpy as np
+
+__all__ = ["CACHE_DIR", "cache_is_cold", "inline", "kernel"]
+
+
+def _source_key() -> str:
+    digest = hashlib.sha256()
+    for version in (numba.__version__, llvmlite.__version__, np.__version__, sys.version):
+        digest.update(version.encode() + b"\0")
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _candidate_roots() -> list[Path]:
+    roots = [Path(os.environ[name]) for name in ("TNNQUANT_CACHE_DIR", "NUMBA_CACHE_DIR") if os.environ.get(name)]
+    try:
+        home = Path.home()
+    except RuntimeError:  # no HOME and no entry in the user database
+        home = None
+    if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
+        roots.append(Path(os.environ["LOCALAPPDATA"]) / "tnnquant" / "cache")
+    elif sys.platform == "darwin" and home:
+        roots.append(home / "Library" / "Caches" / "tnnquant")
+    elif os.environ.get("XDG_CACHE_HOME"):
+        roots.append(Path(os.environ["XDG_CACHE_HOME"]) / "tnnquant")
+    elif home:
+        roots.append(home / ".cache" / "tnnquant")
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+    roots.append(Path(tempfile.gettempdir()) / f"tnnquant-cache-{user}")
+    return roots
+
+
+def _is_private(path: Path) -> bool:
+    """Whether cached machine code in ``path`` can only have been written by this user (it is loaded and run)."""
+    if not hasattr(os, "getuid"):
+        return True
+    return path.stat().st_uid in (os.getuid(), 0)
+
+
+def _choose_cache_dir() -> Path | None:
+    key = _source_key()
+    for root in _candidate_roots():
+        folder = root / f"kernels-{key}"
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=folder):
+                pass
+            if _is_private(folder):
+                return folder
+        except OSError:
+            continue
+    return None
+
+
+CACHE_DIR: Path | None = _choose_cache_dir()
+
+
+def cache_is_cold() -> bool:
+    """Whether no kernel has been compiled yet on this machine for this version."""
+    return CACHE_DIR is None or next(CACHE_DIR.rglob("*.nbi"), None) is None
+
+
+def kernel(function=None, *, parallel: bool = False, inline: bool = False):
+    """Decorate a function as a kernel: ``njit``, lazily compiled, cached, GIL released, IEEE arithmetic.
+
+    Parameters
+    ----------
+    parallel : bool
+        Allow ``prange``; one such loop a kernel, thin around a serial inner function (compile time).
+    inline : bool
+        Ask LLVM to inline the function into its callers (``alwaysinline``); for helpers of a few lines.
+    """
+    if function is None:
+        return lambda fn: kernel(fn, parallel=parallel, inline=inline)
+    options = {"parallel": parallel, "nogil": True, "error_model": "numpy", "fastmath": False}
+    if inline:
+        options["forceinline"] = True
+    dispatcher = numba.njit(**options)(function)
+    if CACHE_DIR is not None and hasattr(dispatcher, "enable_caching"):
+        # The folder is read when caching is enabled; it is set only for that moment, so that other users of Numba in
+        # this process keep theirs.
+        saved, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(CACHE_DIR)
+        try:
+            dispatcher.enable_caching()
+        finally:
+            numba.config.CACHE_DIR = saved
+    return dispatcher
+
+
+def inline(function):
+    """A small helper that is inlined into the kernels that call it."""
+    return kernel(function, inline=True)
