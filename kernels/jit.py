@@ -96,12 +96,15 @@ def kernel(function=None, *, parallel: bool = False, inline: bool = False):
     if inline:
         options["forceinline"] = True
     dispatcher = numba.njit(**options)(function)
-    if CACHE_DIR is not None and hasattr(dispatcher, "enable_caching"):
+    # An inlined helper lives in its callers' machine code; caching it alone would only litter the folder.
+    if CACHE_DIR is not None and not inline and hasattr(dispatcher, "enable_caching"):
         # The folder is read when caching is enabled; it is set only for that moment, so that other users of Numba in
         # this process keep theirs.
         saved, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(CACHE_DIR)
         try:
             dispatcher.enable_caching()
+        except RuntimeError:  # a function typed at a prompt has no file to key a cache entry by
+            pass
         finally:
             numba.config.CACHE_DIR = saved
     return dispatcher
