@@ -1,0 +1,353 @@
+"""What a layer type is: its parameters and tensors on file, its output shapes, its arithmetic.
+
+A layer type is one frozen dataclass under ``@layer(id, "TypeString", "Alias", ...)``; its fields, in the order of the
+file, are declared with :func:`param`. Nothing else has to be edited: :func:`load_layers` imports every module of this
+package. A type with a line in the file that departs from that scheme overrides :meth:`Layer.parse` and
+:meth:`Layer.tokens`. A type that cannot be run keeps the default :meth:`Layer.forward`; it still loads, inspects, saves.
+
+Arrays and layouts
+------------------
+Blobs are NumPy arrays of *logical* shape NCHW (or any rank). The memory of a rank-4 float blob may be channels-last (an
+NHWC array seen through ``transpose(0, 3, 1, 2)``), as the convolution, pooling and depthwise kernels produce and want it;
+:func:`channels_last` and :func:`from_channels_last` convert without a copy when they can. A layer written in plain NumPy
+needs to know nothing of this, except that ``reshape`` copies and that a flat kernel must ask for ``np.ascontiguousarray``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tnnquant.errors import ModelFormatError, UnsupportedLayerError
+from tnnquant.tensor import DataType, Tensor
+
+__all__ = [
+    "REQUIRED",
+    "BlobSpec",
+    "FlagField",
+    "Layer",
+    "QuantRole",
+    "ScaleField",
+    "TensorField",
+    "TextField",
+    "channels_last",
+    "find_layer",
+    "from_channels_last",
+    "layer",
+    "layer_types",
+    "load_layers",
+    "param",
+    "parse_float",
+    "parse_int",
+]
+
+REQUIRED = object()
+
+
+class QuantRole(Enum):
+    """How a layer takes part in quantization (reference, sections 7.4, 7.7, 7.8)."""
+
+    NONE = "none"
+    """Stays fp32."""
+    WEIGHTED = "weighted"
+    """int8 weights, int32 bias: convolution, inner product."""
+    JOIN = "join"
+    """int8 without weights, rescales by the blobs' scales: add, concat."""
+    PASS = "pass"
+    """int8 only behind an int8 producer, whose output takes this layer's output scale: ReLU, max pooling."""
+
+
+@dataclass(frozen=True)
+class BlobSpec:
+    """What is known of a blob before anything runs.
+
+    Attributes
+    ----------
+    dims : tuple of int
+    dtype : DataType
+    value : ndarray or None
+        The content, where it is a constant or was computed from constants and shapes.
+    """
+
+    dims: tuple[int, ...]
+    dtype: DataType = DataType.FLOAT
+    value: np.ndarray | None = None
+
+
+# --- resource fields: what a layer's body in the .tnnmodel holds, in file order (walked by tnnquant.format.model) ---
+
+
+@dataclass(frozen=True)
+class TextField:
+    """A string. ``layer_name``: the layer's name is written, whatever was read."""
+
+    name: str = "name"
+    layer_name: bool = True
+
+
+@dataclass(frozen=True)
+class FlagField:
+    """An integer (``width`` 4) or a byte (1): non-zero when the tensor ``of`` follows."""
+
+    name: str
+    of: str
+    width: int = 4
+
+
+@dataclass(frozen=True)
+class TensorField:
+    """A raw buffer; ``when`` names the flag that says whether it is there. ``optional``: may be empty."""
+
+    name: str
+    when: str | None = None
+
+
+@dataclass(frozen=True)
+class ScaleField:
+    """Trailing ``zero_point`` (INT8) and ``scale`` (FLOAT) buffers, there only if the tensor ``of`` is INT8.
+
+    The old layout, which has the scale alone, is told by the data type of the first buffer. ``zero_point`` False: the
+    scale alone in every case.
+    """
+
+    of: str
+    zero_point: bool = True
+
+
+ResourceField = TextField | FlagField | TensorField | ScaleField
+
+
+# --- parameters: what stands behind the blob names on a layer's line in the .tnnproto ---
+
+
+def param(kind: str = "int", default: Any = REQUIRED) -> Any:
+    """One parameter of a layer line; the order of the fields is the order of the tokens.
+
+    Parameters
+    ----------
+    kind : {"int", "float", "bool", "str", "ints", "floats", "rest"}
+        ``ints``/``floats``: a count, then as many values (a tuple). ``rest``: all remaining tokens, integers (a tuple).
+    default
+        The value TNN's reader gives an absent token; without one, its absence is an error.
+    """
+    if kind in ("ints", "floats", "rest") and default is REQUIRED and kind == "rest":
+        default = ()
+    metadata = {"kind": kind, "required": default is REQUIRED}
+    return field(metadata=metadata) if default is REQUIRED else field(default=default, metadata=metadata)
+
+
+_INT = re.compile(r"[+-]?\d+")
+
+
+def parse_int(token: str, what: str) -> int:
+    """An integer as C's ``atoi`` reads it (a fraction is cut off), but a token without digits is an error."""
+    match = _INT.match(token)
+    if not match or abs(value := int(match.group())) > 0xFFFFFFFF:
+        raise ModelFormatError(f"{what} is {token!r}, expected an integer")
+    return value
+
+
+def parse_float(token: str, what: str) -> float:
+    """A number rounded to float32, as TNN stores it; a token that is none is an error."""
+    try:
+        value = float(token)
+    except ValueError:
+        raise ModelFormatError(f"{what} is {token!r}, expected a number") from None
+    with np.errstate(over="ignore"):
+        return float(np.float32(value))
+
+
+_PARSERS = {
+    "int": parse_int,
+    "float": parse_float,
+    "bool": lambda token, what: parse_int(token, what) != 0,
+    "str": lambda token, what: token,
+    "ints": parse_int,
+    "floats": parse_float,
+    "rest": parse_int,
+}
+
+
+def format_token(value: Any) -> str:
+    """A parameter as TNN prints it: floats with 6 significant digits, booleans as 0 and 1."""
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
+
+
+def format_tokens(*values: Any) -> list[str]:
+    """Tokens of several values; a tuple gives its items (without its length)."""
+    tokens = []
+    for value in values:
+        tokens += [format_token(v) for v in value] if isinstance(value, tuple | list) else [format_token(value)]
+    return tokens
+
+
+# --- the layer type ---
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Base of all layer types. A type that defines nothing more has no parameters and no tensors."""
+
+    TYPE_ID: ClassVar[int] = 0
+    TYPE_NAMES: ClassVar[tuple[str, ...]] = ()
+    RESOURCE: ClassVar[tuple[ResourceField, ...]] = ()
+    QUANT: ClassVar[QuantRole] = QuantRole.NONE
+    WHY_NOT: ClassVar[str] = ""
+    """Why the type cannot be run, where TNN itself cannot; shown to the user."""
+
+    @classmethod
+    def parse(cls, tokens: Sequence[str]) -> Layer:
+        """Build the layer from the parameter tokens of its line; superfluous tokens are ignored, as TNN does."""
+        values: dict[str, Any] = {}
+        position = 0
+        for entry in dataclasses.fields(cls):
+            kind, what = entry.metadata["kind"], f"parameter {entry.name!r}"
+            parser = _PARSERS[kind]
+            if kind == "rest":
+                values[entry.name] = tuple(parser(token, what) for token in tokens[position:])
+                break
+            if position >= len(tokens):
+                if entry.metadata["required"]:
+                    raise ModelFormatError(
+                        f"{what} is missing: the line has {len(tokens)} parameters, {what} is number {position + 1}"
+                    )
+                continue
+            if kind in ("ints", "floats"):
+                count = parse_int(tokens[position], f"the count of {what}")
+                if not 0 <= count <= len(tokens) - position - 1:
+                    raise ModelFormatError(
+                        f"{what} announces {count} values, {len(tokens) - position - 1} tokens are left on the line"
+                    )
+                values[entry.name] = tuple(parser(t, what) for t in tokens[position + 1 : position + 1 + count])
+                position += 1 + count
+            else:
+                values[entry.name] = parser(tokens[position], what)
+                position += 1
+        return cls(**values)
+
+    def tokens(self) -> list[str]:
+        """The parameter tokens as TNN writes them."""
+        tokens: list[str] = []
+        for entry in dataclasses.fields(self):
+            value = getattr(self, entry.name)
+            if entry.metadata["kind"] in ("ints", "floats"):
+                tokens.append(str(len(value)))
+            tokens += format_tokens(value)
+        return tokens
+
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+        """The layer with the parameters TNN stores once shapes are known (and saves): axes >= 0, computed pads.
+
+        Idempotent: resolving a resolved layer gives the same layer.
+        """
+        return self
+
+    def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
+        """Dims and data types of the outputs (reference, section 4). Called on a resolved layer.
+
+        The default: the layer is unary and element-wise.
+        """
+        return [BlobSpec(inputs[0].dims, inputs[0].dtype)]
+
+    def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]) -> Any:
+        """What :meth:`forward` wants of the tensors, made once a model: widened, reshaped, packed.
+
+        Raises
+        ------
+        GraphError
+            A tensor is missing or its size does not fit the parameters.
+        """
+        return None
+
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
+        """Compute the outputs (reference, section 5).
+
+        Parameters
+        ----------
+        inputs : list of ndarray
+            Logical shapes; must not be written to. Constants of the graph arrive as ordinary inputs.
+        state
+            What :meth:`prepare` returned.
+        """
+        why = self.WHY_NOT or "tnnquant has no kernel for it"
+        raise UnsupportedLayerError(f"{self.TYPE_NAMES[0]} cannot be run: {why}")
+
+    @classmethod
+    def runnable(cls) -> bool:
+        """Whether the type has an arithmetic of its own."""
+        return cls.forward is not Layer.forward
+
+    @property
+    def role(self) -> QuantRole:
+        """How this layer, with these parameters, takes part in quantization."""
+        return self.QUANT
+
+    def macs(self, inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec]) -> int:
+        """Multiply-accumulates of one run; 0 for what is not counted in them."""
+        return 0
+
+
+_TYPES: dict[str, type[Layer]] = {}
+_loaded = False
+
+
+def layer(type_id: int, *names: str):
+    """Register a layer type: TNN's number of it and every type string that means it, the canonical one first."""
+
+    def register(cls: type[Layer]) -> type[Layer]:
+        cls = dataclass(frozen=True)(cls)
+        cls.TYPE_ID, cls.TYPE_NAMES = type_id, names
+        for name in names:
+            if name in _TYPES:
+                raise ValueError(f"layer type {name} is registered twice: {_TYPES[name].__name__}, {cls.__name__}")
+            _TYPES[name] = cls
+        return cls
+
+    return register
+
+
+def load_layers() -> None:
+    """Import every module of this package, once."""
+    global _loaded
+    if not _loaded:
+        package = importlib.import_module(__package__)
+        for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
+            importlib.import_module(f"{__package__}.{module}")
+        _loaded = True
+
+
+def find_layer(type_string: str) -> type[Layer] | None:
+    """The layer type of a type string, or None when TNN does not know the string."""
+    load_layers()
+    return _TYPES.get(type_string)
+
+
+def layer_types() -> dict[str, type[Layer]]:
+    """Every known type string with its layer type."""
+    load_layers()
+    return dict(_TYPES)
+
+
+# --- layouts ---
+
+
+def channels_last(x: np.ndarray) -> np.ndarray:
+    """The (N, H, W, C) C-contiguous array behind a blob of logical shape (N, C, H, W); a copy only if need be."""
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+
+
+def from_channels_last(x: np.ndarray) -> np.ndarray:
+    """A channels-last array (N, H, W, C) as a blob of logical shape (N, C, H, W); no copy."""
+    return x.transpose(0, 3, 1, 2)
