@@ -204,6 +204,14 @@ class Layer:
     TYPE_NAMES: ClassVar[tuple[str, ...]] = ()
     RESOURCE: ClassVar[tuple[ResourceField, ...]] = ()
     QUANT: ClassVar[QuantRole] = QuantRole.NONE
+    FOLDS_SHAPE: ClassVar[bool] = False
+    """The outputs depend on the input's dims alone (Shape); a model with such a layer has its constants folded."""
+    PER_TENSOR_BLOBS: ClassVar[bool] = False
+    """The blobs this layer touches have one scale each, never one a channel (inner product; reference, 7.4)."""
+    JOINS_CHANNELS: ClassVar[bool] = False
+    """Role JOIN: puts its inputs side by side (concat) instead of combining them element by element (add)."""
+    KEEPS_ZERO_POINT: ClassVar[bool] = True
+    """Role PASS: the int8 form is right for blobs with a zero point too (max pooling; not ReLU)."""
     WHY_NOT: ClassVar[str] = ""
     """Why the type cannot be run, where TNN itself cannot; shown to the user."""
 
@@ -293,6 +301,17 @@ class Layer:
     def role(self) -> QuantRole:
         """How this layer, with these parameters, takes part in quantization."""
         return self.QUANT
+
+    def why_not_int8(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> str | None:
+        """Why TNN's int8 form of this layer cannot run with these parameters and shapes; None if it can.
+
+        Asked only of layers whose :attr:`role` is not NONE.
+        """
+        return None
+
+    def widened(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of a dynamic-range layer (int8 weights, fp32 arithmetic) with fp32 weights (reference, 6.6)."""
+        raise UnsupportedLayerError(f"{self.TYPE_NAMES[0]} has no dynamic-range form")
 
     def macs(self, inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec]) -> int:
         """Multiply-accumulates of one run; 0 for what is not counted in them."""
