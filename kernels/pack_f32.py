@@ -1,0 +1,86 @@
+"""fp32 weights in the order in which the microkernels read them; done once a model."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tnnquant.kernels.jit import kernel
+from tnnquant.kernels.tile_f32 import PANEL
+
+__all__ = ["PackedConv", "PackedDepthwise", "pack_conv_f32", "pack_depthwise_f32", "pack_inner_product_f32"]
+
+
+class PackedConv(NamedTuple):
+    """Weights of a grouped convolution in panels of :data:`~tnnquant.kernels.tile_f32.PANEL` output channels.
+
+    weights : float32 (groups, panels, K, PANEL), K in the order kh, kw, c; channels beyond OC/groups are 0.
+    bias : float32 (groups, panels, PANEL), 0 where there is none.
+    """
+
+    weights: np.ndarray
+    bias: np.ndarray
+    out_channels: int
+
+
+class PackedDepthwise(NamedTuple):
+    """Weights of a depthwise convolution, tap by tap.
+
+    weights : float32 (KH*KW, C); bias : float32 (C,), 0 where there is none.
+    """
+
+    weights: np.ndarray
+    bias: np.ndarray
+
+
+@kernel
+def _pack_panels(weight, packed):
+    # weight: float32 (G, OC/G, C/G, taps); packed: float32 (G, panels, taps*C/G, PANEL), zero where not written
+    groups, count, channels, taps = weight.shape
+    for g in range(groups):
+        for o in range(count):
+            panel = packed[g, o // PANEL]
+            lane = o % PANEL
+            for t in range(taps):
+                for c in range(channels):
+                    panel[t * channels + c, lane] = weight[g, o, c, t]
+
+
+def _padded_bias(bias, groups: int, count: int, panels: int) -> np.ndarray:
+    padded = np.zeros((groups, panels * PANEL), np.float32)
+    if bias is not None:
+        padded[:, :count] = np.asarray(bias, np.float32).reshape(groups, count)
+    return padded.reshape(groups, panels, PANEL)
+
+
+def pack_conv_f32(weight: np.ndarray, bias: np.ndarray | None = None, groups: int = 1) -> PackedConv:
+    """Pack the weights of a convolution.
+
+    Parameters
+    ----------
+    weight : float32 (OC, C/groups, KH, KW)
+        TNN's layout.
+    bias : float32 (OC,) or None
+    groups : int
+    """
+    out_channels, channels, kernel_h, kernel_w = weight.shape
+    count = out_channels // groups
+    panels = -(-count // PANEL)
+    taps = kernel_h * kernel_w
+    packed = np.zeros((groups, panels, taps * channels, PANEL), np.float32)
+    _pack_panels(np.ascontiguousarray(weight, np.float32).reshape(groups, count, channels, taps), packed)
+    return PackedConv(packed, _padded_bias(bias, groups, count, panels), out_channels)
+
+
+def pack_inner_product_f32(weight: np.ndarray, bias: np.ndarray | None = None) -> PackedConv:
+    """Pack the weights of an inner product, float32 (OC, K); bias as in :func:`pack_conv_f32`."""
+    return pack_conv_f32(weight.reshape(*weight.shape, 1, 1), bias)
+
+
+def pack_depthwise_f32(weight: np.ndarray, bias: np.ndarray | None = None) -> PackedDepthwise:
+    """Pack the weights of a depthwise convolution, float32 (OC, 1, KH, KW) where OC is a multiple of C."""
+    count = weight.shape[0]
+    packed = np.ascontiguousarray(np.asarray(weight, np.float32).reshape(count, -1).T)
+    padded = np.zeros(count, np.float32) if bias is None else np.array(bias, np.float32).reshape(count)
+    return PackedDepthwise(packed, padded)

@@ -1,0 +1,198 @@
+"""Runs a table of operations on all threads: the only ``prange`` of the engine.
+
+An operation is one row of int64 words, an *op*: the address of a compiled task function, the number of its tasks, two
+counters, and from word :data:`ARGS` on whatever that function reads (addresses of arrays, sizes). A program is a table of
+ops, run in order. Every thread takes tasks of the current op from a shared counter until none is left, then waits
+until those taken by others are done, and goes on to the next op: one fork and join a *program*, about 0.1 us an op, and
+a thread that the system holds up takes fewer tasks. Nothing waits for a thread that has not started, so any threading
+layer and any number of threads actually granted is safe.
+
+A task function has the signature ``task(op, index, scratch)``: address of its row, which task, address of memory of its
+thread alone. Tasks write disjoint parts of the output and each element is computed by one task in a fixed order, so
+results do not depend on which thread runs what.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from tnnquant.kernels.jit import kernel
+
+__all__ = ["ARGS", "WORDS", "address_of", "data_address", "new_op", "run"]
+
+#: int64 words of an op, and the first that belongs to the task function.
+WORDS = 64
+ARGS = 8
+_FUNCTION, _TASKS, _SCRATCH = 0, 1, 2
+_NEXT, _DONE = 4, 5
+_TASK_SIGNATURE = types.void(types.int64, types.int64, types.int64)
+
+
+@intrinsic
+def _atomic_add(typingctx, address, value):
+    """Adds to the int64 at an address; gives what was there before (acquire and release)."""
+    if address != types.int64 or value != types.int64:
+        return None
+
+    def codegen(context, builder, sig, args):
+        pointer = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        return builder.atomic_rmw("add", pointer, args[1], "acq_rel")
+
+    return types.int64(address, value), codegen
+
+
+@intrinsic
+def _load_acquire(typingctx, address):
+    """The int64 at an address, seen with all that its writer did before."""
+    if address != types.int64:
+        return None
+
+    def codegen(context, builder, sig, args):
+        pointer = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        return builder.load_atomic(pointer, "acquire", 8)
+
+    return types.int64(address), codegen
+
+
+@intrinsic
+def _relax(typingctx):
+    """The spin-wait hint of the CPU, where there is one."""
+
+    def codegen(context, builder, sig, args):
+        if builder.module.triple.startswith(("x86_64", "i686", "i386", "amd64")):
+            hint = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse2.pause"
+            )
+            builder.call(hint, [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def _call_task(typingctx, function, op, index, scratch):
+    """Calls a compiled task function by its address."""
+
+    def codegen(context, builder, sig, args):
+        word = ir.IntType(64)
+        pointer = builder.inttoptr(args[0], ir.FunctionType(ir.VoidType(), [word] * 3).as_pointer())
+        builder.call(pointer, args[1:])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64, types.int64), codegen
+
+
+@kernel
+def _work(table, count, scratch):
+    # table: address of int64 (count, WORDS); scratch: address of this thread's memory
+    for i in range(count):
+        op = table + np.int64(i * WORDS * 8)
+        tasks = _load_acquire(op + np.int64(8 * _TASKS))
+        while True:
+            index = _atomic_add(op + np.int64(8 * _NEXT), np.int64(1))
+            if index >= tasks:
+                break
+            _call_task(_load_acquire(op + np.int64(8 * _FUNCTION)), op, index, scratch)
+            _atomic_add(op + np.int64(8 * _DONE), np.int64(1))
+        while _load_acquire(op + np.int64(8 * _DONE)) < tasks:
+            _relax()
+
+
+@kernel
+def _run_serial(table, scratch):
+    # table: int64 (count, WORDS), scratch: uint8 (bytes)
+    table[:, _NEXT] = 0
+    table[:, _DONE] = 0
+    _work(np.int64(table.ctypes.data), np.int64(table.shape[0]), np.int64(scratch.ctypes.data))
+
+
+@kernel(parallel=True)
+def _run_parallel(table, scratch):
+    # table: int64 (count, WORDS), scratch: uint8 (threads, bytes)
+    table[:, _NEXT] = 0
+    table[:, _DONE] = 0
+    first = np.int64(table.ctypes.data)
+    count = np.int64(table.shape[0])
+    memory = np.int64(scratch.ctypes.data)
+    stride = np.int64(scratch.shape[1])
+    for thread in prange(scratch.shape[0]):
+        _work(first, count, memory + thread * stride)
+
+
+_addresses: dict[object, int] = {}
+
+
+def address_of(task) -> int:
+    """Address of a task function, compiled (or loaded from the cache) at the first call."""
+    address = _addresses.get(task)
+    if address is None:
+        compiled = task.get_compile_result(_TASK_SIGNATURE)
+        address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name)
+        _addresses[task] = address
+    return address
+
+
+def data_address(array: np.ndarray | None) -> int:
+    """Address of an array's first element; 0 for None. The caller keeps the array alive."""
+    return 0 if array is None else array.__array_interface__["data"][0]
+
+
+def new_op(task, tasks: int, scratch_bytes: int, args: list[int]) -> np.ndarray:
+    """One op as int64 (1, WORDS); concatenate several to a program.
+
+    Parameters
+    ----------
+    task : kernel of signature (op, index, scratch)
+    tasks : int
+        How many times it is called, with index 0..tasks-1, in any order and on any thread.
+    scratch_bytes : int
+        Memory a thread needs while it runs a task.
+    args : list of int
+        What the task reads from word ARGS on.
+    """
+    op = np.empty((1, WORDS), np.int64)
+    op[0, : ARGS + len(args)] = (address_of(task), tasks, scratch_bytes, 0, 0, 0, 0, 0, *args)
+    return op
+
+
+# Scratch memory is kept between calls: fresh pages from the system cost more than most layers. A call takes a buffer off
+# the list and puts it back, so calls from several Python threads never share one.
+_free_scratch: list[np.ndarray] = []
+_PAGE = 4096
+
+
+def _take_scratch(threads: int, size: int) -> np.ndarray:
+    try:
+        buffer = _free_scratch.pop()
+    except IndexError:
+        buffer = None
+    if buffer is None or buffer.shape[0] != threads or buffer.shape[1] < size:
+        size = -(-size // _PAGE) * _PAGE
+        flat = np.empty(threads * size + 64, np.uint8)
+        start = -flat.__array_interface__["data"][0] % 64
+        buffer = flat[start : start + threads * size].reshape(threads, size)
+    return buffer
+
+
+def run(program: np.ndarray) -> None:
+    """Run a program on ``numba.get_num_threads()`` threads.
+
+    Parameters
+    ----------
+    program : int64 (count, WORDS)
+        Ops in order; all memory they point to must be alive. Its counters are written.
+    """
+    threads = numba.get_num_threads()
+    if threads > 1 and int(program[:, _TASKS].max()) == 1:
+        threads = 1
+    scratch = _take_scratch(threads, int(program[:, _SCRATCH].max()))
+    if threads == 1:
+        _run_serial(program, scratch[0])
+    else:
+        _run_parallel(program, scratch)
+    _free_scratch.append(scratch)

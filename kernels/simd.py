@@ -1,0 +1,194 @@
+"""Vectors from Numba: memory by address, and a small emitter of LLVM IR that the microkernels are written with.
+
+Numba has no vector type, so a microkernel is one ``@intrinsic`` whose body is LLVM IR: its accumulators are vectors that stay in
+registers over the whole reduction. :class:`Emitter` keeps such bodies short. Vector widths come from
+:mod:`~tnnquant.kernels.target`; vectors wider than the machine's would be split by LLVM, never rejected, so plain
+arithmetic here is safe on every target. Only the dot products need a feature, and are gated where they are emitted.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from tnnquant.kernels.jit import inline
+from tnnquant.kernels.target import features
+
+__all__ = ["F32", "I8", "I16", "I32", "I64", "Emitter", "copy_bytes", "f32_view", "fill_zero", "i8_view", "i32_view", "words"]
+
+F32 = ir.FloatType()
+I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+
+
+@intrinsic
+def _pointer(typingctx, address, like):
+    """The integer ``address`` as a pointer to elements of the NumPy dtype ``like``."""
+    if not isinstance(address, types.Integer) or not isinstance(like, types.DTypeSpec | types.NumberClass):
+        return None
+    pointer_type = types.CPointer(like.dtype)
+
+    def codegen(context, builder, sig, args):
+        return builder.inttoptr(args[0], context.get_value_type(pointer_type))
+
+    return pointer_type(address, like), codegen
+
+
+@inline
+def words(address, count):
+    """int64 (count,): a view of the memory at ``address``."""
+    return carray(_pointer(address, np.int64), (count,))
+
+
+@inline
+def f32_view(address, count):
+    """float32 (count,): a view of the memory at ``address``."""
+    return carray(_pointer(address, np.float32), (count,))
+
+
+@inline
+def i8_view(address, count):
+    """int8 (count,): a view of the memory at ``address``."""
+    return carray(_pointer(address, np.int8), (count,))
+
+
+@inline
+def i32_view(address, count):
+    """int32 (count,): a view of the memory at ``address``."""
+    return carray(_pointer(address, np.int32), (count,))
+
+
+@intrinsic
+def copy_bytes(typingctx, to, source, count):
+    """memcpy: ``count`` bytes between addresses; the ranges do not overlap."""
+    if (to, source, count) != (types.int64,) * 3:
+        return None
+
+    def codegen(context, builder, sig, args):
+        pointers = [builder.inttoptr(value, I8.as_pointer()) for value in args[:2]]
+        cgutils.raw_memcpy(builder, pointers[0], pointers[1], args[2], 1)
+        return context.get_dummy_value()
+
+    return types.void(to, source, count), codegen
+
+
+@intrinsic
+def fill_zero(typingctx, to, count):
+    """memset: ``count`` zero bytes from an address on."""
+    if (to, count) != (types.int64,) * 2:
+        return None
+
+    def codegen(context, builder, sig, args):
+        cgutils.memset(builder, builder.inttoptr(args[0], I8.as_pointer()), args[1], 0)
+        return context.get_dummy_value()
+
+    return types.void(to, count), codegen
+
+
+class Emitter:
+    """Shorthand for LLVM IR over one element type and vector width.
+
+    Parameters
+    ----------
+    builder : llvmlite.ir.IRBuilder
+        Positioned in the body of an intrinsic.
+    lanes : int
+        Elements of a vector.
+    element : llvmlite.ir.Type
+        Type of one lane of an accumulator, float32 or int32.
+    """
+
+    def __init__(self, builder, lanes: int, element=F32):
+        self.builder = builder
+        self.lanes = lanes
+        self.element = element
+        self.vector = ir.VectorType(element, lanes)
+
+    # -- memory ------------------------------------------------------------------------------------------------------
+
+    def pointer(self, address, element=I8):
+        """An int64 address as a pointer."""
+        return self.builder.inttoptr(address, element.as_pointer())
+
+    def at(self, pointer, offset):
+        """``pointer`` moved by ``offset`` elements (an int or an int64 value)."""
+        offset = I64(offset) if isinstance(offset, int) else offset
+        return self.builder.gep(pointer, [offset])
+
+    def load(self, pointer, vector=None):
+        """A vector from anywhere (no alignment is assumed)."""
+        vector = vector or self.vector
+        return self.builder.load(self.builder.bitcast(pointer, vector.as_pointer()), align=1)
+
+    def store(self, value, pointer):
+        """A vector to anywhere."""
+        self.builder.store(value, self.builder.bitcast(pointer, value.type.as_pointer()), align=1)
+
+    def load_scalar(self, pointer, element):
+        """One element from anywhere."""
+        return self.builder.load(self.builder.bitcast(pointer, element.as_pointer()), align=1)
+
+    # -- values ------------------------------------------------------------------------------------------------------
+
+    def splat(self, scalar):
+        """A vector with the same scalar in every lane."""
+        vector = ir.VectorType(scalar.type, self.lanes)
+        undefined = ir.Constant(vector, ir.Undefined)
+        one = self.builder.insert_element(undefined, scalar, I32(0))
+        return self.builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes))
+
+    def constant(self, value, element=None):
+        """A vector constant."""
+        element = element or self.element
+        return ir.Constant(ir.VectorType(element, self.lanes), [element(value)] * self.lanes)
+
+    def variable(self, initial):
+        """A mutable slot that LLVM promotes to a register."""
+        slot = cgutils.alloca_once(self.builder, initial.type)
+        self.builder.store(initial, slot)
+        return slot
+
+    def call(self, name, result, *args):
+        """An LLVM intrinsic by name."""
+        function_type = ir.FunctionType(result, [arg.type for arg in args])
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, function_type, name), args)
+
+    def multiply_add(self, a, b, accumulator):
+        """``a * b + accumulator`` per lane: fused where the target can, else two roundings."""
+        if "fma" in features() or "neon" in features():
+            return self.call(f"llvm.fma.v{self.lanes}f32", self.vector, a, b, accumulator)
+        return self.builder.fadd(self.builder.fmul(a, b), accumulator)
+
+    def larger(self, a, b):
+        """``a > b ? a : b`` per lane of float32: b where either is NaN."""
+        return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
+
+    def smaller(self, a, b):
+        """``a < b ? a : b`` per lane of float32: b where either is NaN."""
+        return self.builder.select(self.builder.fcmp_ordered("<", a, b), a, b)
+
+    # -- control -----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def loop(self, count):
+        """``for i in range(count)``; yields ``i`` (int64)."""
+        with cgutils.for_range(self.builder, count, intp=I64) as index:
+            yield index.index
+
+    def store_part(self, value, pointer, count):
+        """The first ``count`` (int64 value, any) lanes of a vector: all of them in one store, else one by one."""
+        builder = self.builder
+        with builder.if_else(builder.icmp_signed(">=", count, I64(self.lanes))) as (whole, part):
+            with whole:
+                self.store(value, pointer)
+            with part:
+                slot = cgutils.alloca_once(builder, value.type)
+                builder.store(value, slot)
+                lanes = builder.bitcast(slot, value.type.element.as_pointer())
+                positive = builder.icmp_signed(">", count, I64(0))
+                with self.loop(builder.select(positive, count, I64(0))) as i:
+                    builder.store(builder.load(builder.gep(lanes, [i])), builder.gep(pointer, [i]), align=1)

@@ -1,0 +1,107 @@
+"""The fp32 microkernel: a tile of output positions times vectors of output channels, over all taps of a kernel.
+
+Rows are addresses: a tile does not care whether they point at pixels in place, at a padded copy or at the rows of a
+matrix. Every output element has one accumulator that starts at 0 and runs over the taps in order and the channels of a
+tap in order (TNN's own order, kh, kw, c), so its bits do not depend on the tile it falls into.
+"""
+
+from __future__ import annotations
+
+from numba import types
+from numba.extending import intrinsic
+
+from tnnquant.kernels.simd import F32, I64, Emitter
+from tnnquant.kernels.target import isa
+
+__all__ = ["PANEL", "ROWS", "tile_f32"]
+
+_PATH = isa()
+#: Output channels of a weight panel: two vectors.
+PANEL = 2 * _PATH.lanes
+#: Output positions of the largest tile.
+ROWS = _PATH.rows
+
+
+def _accumulate(emit, rows, vectors, args):
+    """The reduction; returns the accumulators as registers, ``[row][vector]``."""
+    builder = emit.builder
+    row_table, taps, tap_count, channels, weights, panel_stride = args
+    tap_table = emit.pointer(taps, I64)
+    row_table = emit.pointer(row_table, I64)
+    starts = [builder.load(emit.at(row_table, r)) for r in range(rows)]
+    accumulators = [[emit.variable(emit.constant(0.0)) for _ in range(vectors)] for _ in range(rows)]
+    weight_at = emit.variable(weights)
+    bytes_a_step = I64(4 * PANEL)
+    with emit.loop(tap_count) as t:
+        offset = builder.load(emit.at(tap_table, t))
+        pixels = [emit.pointer(builder.add(start, offset), F32) for start in starts]
+        with emit.loop(channels) as k:
+            here = builder.load(weight_at)
+            columns = []
+            for j in range(vectors):
+                panel = here if j < 2 else builder.add(here, builder.mul(panel_stride, I64(j // 2)))
+                columns.append(emit.load(emit.at(emit.pointer(panel, F32), (j % 2) * emit.lanes)))
+            builder.store(builder.add(here, bytes_a_step), weight_at)
+            for r in range(rows):
+                value = emit.splat(builder.load(emit.at(pixels[r], k)))
+                for j in range(vectors):
+                    slot = accumulators[r][j]
+                    builder.store(emit.multiply_add(value, columns[j], builder.load(slot)), slot)
+    return [[builder.load(slot) for slot in line] for line in accumulators]
+
+
+def _finish(emit, sums, bias, activation):
+    """Adds the bias and applies the activation (0 none, 1 ReLU, 2 ReLU6), as TNN: NaN becomes 0 under an activation."""
+    builder = emit.builder
+    biases = [emit.load(emit.at(bias, j * emit.lanes)) for j in range(len(sums[0]))]
+    slots = [[emit.variable(builder.fadd(value, biases[j])) for j, value in enumerate(line)] for line in sums]
+    with builder.if_then(builder.icmp_signed("!=", activation, I64(0))):
+        is_relu6 = builder.icmp_signed("==", activation, I64(2))
+        top = emit.splat(builder.select(is_relu6, F32(6.0), F32(float("inf"))))
+        for slot in (slot for line in slots for slot in line):
+            positive = emit.larger(builder.load(slot), emit.constant(0.0))
+            builder.store(emit.smaller(positive, top), slot)
+    return [[builder.load(slot) for slot in line] for line in slots]
+
+
+def tile_f32(rows: int, vectors: int):
+    """An intrinsic that computes a tile of ``rows`` x ``vectors`` vectors.
+
+    ``tile(row_table, taps, tap_count, channels, weights, panel_stride, bias, out, out_stride, m, n, activation)``, all
+    int64, addresses and strides in bytes:
+
+    * row_table: int64 (rows,) addresses of the first channel of each row's first tap; unused rows repeat a valid one;
+    * taps: int64 (tap_count,) byte offsets added to every row; each tap has ``channels`` float32 in sequence;
+    * weights: float32 panels (tap_count * channels, PANEL); vectors 2, 3 lie in the next panel, ``panel_stride`` on;
+    * bias: float32 (vectors * lanes,); out: float32 rows ``out_stride`` apart;
+    * m, n: how many rows and channels of the tile exist; nothing is written outside them.
+    """
+
+    @intrinsic
+    def tile(typingctx, row_table, taps, tap_count, channels, weights, panel_stride, bias, out, out_stride, m, n, activation):
+        def codegen(context, builder, sig, args):
+            emit = Emitter(builder, _PATH.lanes)
+            sums = _accumulate(emit, rows, vectors, args[:6])
+            bias_pointer, out_address, stride, m_valid, n_valid, code = args[6], args[7], *args[8:]
+            values = _finish(emit, sums, emit.pointer(bias_pointer, F32), code)
+            last = builder.sub(m_valid, I64(1))
+            targets = []
+            for r in range(rows):
+                row = builder.select(builder.icmp_signed("<", last, I64(r)), last, I64(r))
+                targets.append(emit.pointer(builder.add(out_address, builder.mul(row, stride)), F32))
+            complete = builder.icmp_signed(">=", n_valid, I64(vectors * emit.lanes))
+            with builder.if_else(complete) as (whole, part):
+                with whole:
+                    for r in range(rows):
+                        for j in range(vectors):
+                            emit.store(values[r][j], emit.at(targets[r], j * emit.lanes))
+                with part:
+                    for r in range(rows):
+                        for j in range(vectors):
+                            left = builder.sub(n_valid, I64(j * emit.lanes))
+                            emit.store_part(values[r][j], emit.at(targets[r], j * emit.lanes), left)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 12), codegen
+
+    return tile
