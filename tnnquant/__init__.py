@@ -1,0 +1,44 @@
+"""Post-training int8 quantizer and int8 CPU engine for TNN models, in NumPy and Numba.
+
+>>> import tnnquant
+>>> report = tnnquant.quantize_model("m.tnnproto", "m.tnnmodel", "pictures/", "small")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+
+__all__ = [
+    "Executor",
+    "Graph",
+    "QuantizeConfig",
+    "Report",
+    "TnnQuantError",
+    "quantize_graph",
+    "quantize_model",
+    "read_model",
+    "write_model",
+]
+
+# Imported on first use: `tnnquant --help` must not pay for NumPy and Numba.
+_HOMES = {
+    "Executor": "executor",
+    "Graph": "graph",
+    "QuantizeConfig": "config",
+    "Report": "report",
+    "TnnQuantError": "errors",
+    "quantize_graph": "quantize",
+    "quantize_model": "api",
+    "read_model": "format",
+    "write_model": "format",
+}
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tnnquant' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"tnnquant.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -43,3 +43,9 @@ class ConfigError(TnnQuantError):
     """An option or parameter with an impossible value."""
 
     exit_code = 2
+
+
+class OutputError(TnnQuantError):
+    """A result that cannot be written: no such folder, read-only, disk full."""
+
+    exit_code = 7

@@ -1,0 +1,93 @@
+"""The command line: ``tnnquant COMMAND``. One module a command; a command is imported when it is called.
+
+Exit codes: 0 done; 1 another failure; 2 a wrong option or argument; 3 a model file that is truncated, foreign or
+inconsistent; 4 a model that cannot be run or quantized; 5 calibration files that cannot be used; 6 statistics that allow
+no scales; 7 a result that cannot be written; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from tnnquant.errors import TnnQuantError
+
+__all__ = ["main"]
+
+# Command: (module, help of one line). The module is imported only when the command runs or its own help is asked for.
+COMMANDS = {
+    "quantize": ("quantize", "Quantize an fp32 TNN model to int8."),
+    "example": ("example", "Build an example folder: SqueezeNet v1.1 and pictures."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported on demand, and whose errors are one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        return importlib.import_module(f"{__name__}.{COMMANDS[name][0]}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]):
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            error.message += f" Commands: {', '.join(COMMANDS)}."
+            raise
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"tnnquant {version('tnnquant')}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Show the version."
+)
+def group() -> None:
+    """Quantize TNN models to int8 and see what that costs."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line and exit; errors of tnnquant are one line on stderr, without a traceback."""
+    try:
+        code = group.main(args=argv, prog_name="tnnquant", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except TnnQuantError as error:
+        _fail(str(error), error.exit_code)
+    except click.ClickException as error:
+        hint = f" (see 'tnnquant {error.ctx.info_name} --help')" if _in_command(error) else ""
+        _fail(error.format_message() + hint, error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted; nothing was written", 130)
+    except MemoryError:
+        _fail("out of memory", 1)
+    except Exception as error:
+        if os.environ.get("TNNQUANT_DEBUG"):
+            raise
+        _fail(f"internal error, please report it: {type(error).__name__}: {error} (TNNQUANT_DEBUG=1 shows where)", 1)
+
+
+def _in_command(error: click.ClickException) -> bool:
+    ctx = getattr(error, "ctx", None)
+    return ctx is not None and ctx.parent is not None
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo("error: " + " ".join(message.split()), err=True)
+    sys.exit(code)

@@ -1,0 +1,158 @@
+"""Quantize files: what the command line calls, and what a Python program may call."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from tnnquant.config import QuantizeConfig
+from tnnquant.errors import OutputError
+from tnnquant.format import read_model, write_model
+from tnnquant.inputs import InputConfig, Samples, scan
+from tnnquant.quantize import plan_graph, quantize_graph
+from tnnquant.report import ENOUGH_SAMPLES, Report, blob_reports, layer_reports
+from tnnquant.threads import set_threads
+
+__all__ = ["output_paths", "quantize_model"]
+
+PathLike = str | os.PathLike
+Progress = Callable[[str, int, int], None]
+
+
+def quantize_model(
+    proto: PathLike,
+    model: PathLike,
+    inputs: PathLike | Sequence[PathLike],
+    output: PathLike = "model",
+    config: QuantizeConfig | None = None,
+    *,
+    threads: int | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Quantize an fp32 TNN model and write ``<output>_quantized.tnnproto`` and ``<output>_quantized.tnnmodel``.
+
+    Parameters
+    ----------
+    proto, model : path
+        The fp32 pair.
+    inputs : path or sequence of path
+        A folder of pictures (.jpg .jpeg .png .bmp) or tensors (.txt .npy .npz), or the files themselves.
+    output : path, default "model"
+        May hold a folder, which must exist. Files of that name are replaced, and only on success.
+    config : QuantizeConfig, optional
+        Methods and preprocessing; the defaults are those of TNN's tool.
+    threads : int, optional
+        Default: one a core. The result does not depend on it.
+    dry_run : bool
+        Check everything and plan, but run and write nothing.
+    progress : callable (stage, done, total), optional
+        Told of progress within the stages "ranges", "histograms" and "weights".
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    TnnQuantError
+        One of its subclasses, with a message of one line. Nothing has been written then.
+
+    Examples
+    --------
+    >>> report = tnnquant.quantize_model(
+    ...     "squeezenet_v1.1.tnnproto", "squeezenet_v1.1.tnnmodel", "calibration/", "squeezenet",
+    ...     tnnquant.QuantizeConfig(mean=(104.006, 116.669, 122.679), reverse_channel=True),
+    ... )  # doctest: +SKIP
+    """
+    config = config or QuantizeConfig()
+    started = time.perf_counter()
+    set_threads(threads)
+    target_proto, target_model = output_paths(output)
+    graph = read_model(proto, model)
+    files = scan(inputs)
+    read_seconds = time.perf_counter() - started
+    samples = Samples(files, graph_inputs(graph, config), input_config(config))
+    report = Report(
+        str(target_proto), str(target_model), _size(proto) + _size(model), settings=settings(config), dry_run=dry_run
+    )
+    report.warnings += files.notes
+    if dry_run:
+        executor, plan = plan_graph(graph, config)
+        report.layers = layer_reports(executor.graph, plan)
+        report.samples = len(samples)
+        _warn_of_few(report)
+        return report
+
+    result = quantize_graph(graph, samples, config, progress)
+    write_started = time.perf_counter()
+    write_model(result.graph, target_proto, target_model)
+    report.seconds = {"reading": read_seconds, **result.seconds, "writing": time.perf_counter() - write_started}
+    report.seconds["total"] = time.perf_counter() - started
+    report.bytes_after = _size(target_proto) + _size(target_model)
+    report.layers = layer_reports(result.graph, result.plan, result.notes)
+    report.blobs = blob_reports(result)
+    report.samples = len(samples) - len(samples.skipped)
+    report.skipped = list(samples.skipped)
+    report.inputs = samples.statistics()
+    report.warnings += samples.warnings()
+    _warn_of_few(report)
+    return report
+
+
+def output_paths(output: PathLike) -> tuple[Path, Path]:
+    """Where the results go; raises OutputError if the folder does not exist or cannot be written."""
+    base = Path(output)
+    folder = base.parent
+    if not base.name or str(output).endswith(("/", os.sep)):
+        raise OutputError(f"--output is {str(output)!r}, expected a name, optionally behind a folder that exists")
+    if not folder.is_dir():
+        raise OutputError(f"the output folder {str(folder)!r} does not exist; create it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"the output folder {str(folder)!r} cannot be written")
+    paths = tuple(folder / f"{base.name}_quantized.{suffix}" for suffix in ("tnnproto", "tnnmodel"))
+    for path in paths:
+        if path.is_dir():
+            raise OutputError(f"{str(path)!r} is a folder; choose another --output")
+    return paths
+
+
+def graph_inputs(graph, config: QuantizeConfig) -> dict:
+    """The model's inputs with the overridden dims."""
+    from tnnquant.graph import InputSpec
+
+    return {
+        name: InputSpec(tuple(config.input_dims.get(name, spec.dims)), spec.dtype) for name, spec in graph.inputs.items()
+    }
+
+
+def input_config(config: QuantizeConfig) -> InputConfig:
+    """The preprocessing part of a configuration."""
+    return InputConfig(
+        mean=config.mean,
+        scale=config.scale,
+        reverse_channel=config.reverse_channel,
+        resize=config.resize,
+        skip_bad=config.skip_bad,
+    )
+
+
+def settings(config: QuantizeConfig) -> dict:
+    """The configuration as JSON types."""
+    values = asdict(config)
+    values["merge_type"] = str(values["merge_type"])
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+def _warn_of_few(report: Report) -> None:
+    if report.samples < ENOUGH_SAMPLES:
+        report.warnings.append(
+            f"only {report.samples} samples: fewer than {ENOUGH_SAMPLES} seldom cover what the model will see"
+        )
+
+
+def _size(path: PathLike) -> int:
+    return os.path.getsize(path)

@@ -1,0 +1,69 @@
+"""Run the fp32 model over samples and let an observer see every int8 blob."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+
+from tnnquant.errors import CalibrationError
+from tnnquant.executor import Executor
+from tnnquant.plan import BlobPlan
+
+__all__ = ["calibrate", "make_observers"]
+
+Progress = Callable[[str, int, int], None]
+
+
+def make_observers(blobs: Mapping[str, BlobPlan]) -> dict:
+    """One observer a blob, of the method and with the number of slots that the plan says."""
+    from tnnquant.observers import create_observer
+
+    return {name: create_observer(blob.method, blob.slots) for name, blob in blobs.items()}
+
+
+def calibrate(executor: Executor, samples: Iterable, observers: Mapping, progress: Progress | None = None) -> None:
+    """Show every sample to the observers, as many times as the one that wants most passes wants.
+
+    Parameters
+    ----------
+    executor : Executor
+    samples : re-iterable of Sample
+        Each has a ``name`` and ``arrays`` by input name; the same ones in the same order each time.
+    observers : mapping of str to Observer
+        By blob name.
+    progress : callable (stage, done, total), optional
+        Told of each sample; ``stage`` is "ranges" or "histograms".
+
+    Raises
+    ------
+    CalibrationError
+        No samples; or a blob holds NaN or infinity: the first layer and the sample are named.
+    """
+    passes = max((observer.passes for observer in observers.values()), default=0)
+    makers = {blob: str(node) for node in executor.graph.nodes for blob in node.outputs}
+    for number in range(passes):
+        active = {name: observer for name, observer in observers.items() if number < observer.passes}
+        stage = "ranges" if number == 0 else "histograms"
+        count = 0
+        for sample in samples:
+            _show(executor, sample, active, number, makers)
+            count += 1
+            if progress:
+                progress(stage, count, len(samples))
+        if not count:
+            raise CalibrationError("there is no sample to calibrate with")
+
+
+def _show(executor: Executor, sample, observers: Mapping, number: int, makers: Mapping[str, str]) -> None:
+    def tap(name: str, array: np.ndarray) -> None:
+        observer = observers.get(name)
+        if observer is None:
+            return
+        try:
+            observer.update(array, number)
+        except CalibrationError as error:
+            where = f"the output {name!r} of {makers[name]}" if name in makers else f"the model input {name!r}"
+            raise CalibrationError(f"{sample.name}: {where}: {error}") from error
+
+    executor.run(sample.arrays, tap)

@@ -1,0 +1,114 @@
+"""Command-line options made from the fields of the configuration: nothing is spelled a second time."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+
+import click
+
+from tnnquant.config import choice_codes, parse_choice
+from tnnquant.errors import ConfigError
+
+__all__ = ["VectorCommand", "config_options", "from_options", "parse_input_shapes"]
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(/[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)?,?")
+
+
+class VectorCommand(click.Command):
+    """A command whose number lists may be separated by spaces without quotes: ``-n 104 116.7 122``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        vectors = {
+            flag for p in self.params if getattr(p, "metavar", "") == "NUMBERS" for flag in getattr(p, "opts", ())
+        }
+        joined: list[str] = []
+        position = 0
+        while position < len(args):
+            joined.append(args[position])
+            position += 1
+            if joined[-1] in vectors:
+                values = []
+                while position < len(args) and (not values or _NUMBER.fullmatch(args[position])):
+                    values.append(args[position])
+                    position += 1
+                joined += [" ".join(values)] if values else []
+        return super().parse_args(ctx, joined)
+
+
+def config_options(config: type) -> Callable:
+    """Decorator: one option for every field of the configuration class that has flags."""
+
+    def decorate(function: Callable) -> Callable:
+        for entry in reversed(dataclasses.fields(config)):
+            if entry.metadata.get("flags"):
+                function = _option(entry)(function)
+        return function
+
+    return decorate
+
+
+def from_options(config: type, values: dict) -> dict:
+    """The configuration's fields among the parsed options, converted; raises ConfigError naming the option."""
+    return {entry.name: values.pop(entry.name) for entry in dataclasses.fields(config) if entry.name in values}
+
+
+def parse_input_shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """``NAME:1,3,224,224`` (or with ``x``) as dims by input name."""
+    shapes = {}
+    for text in texts:
+        name, colon, dims = text.rpartition(":")
+        parts = [part for part in re.split(r"[,x ]", dims) if part]
+        if not colon or not name or not parts or not all(part.isdecimal() and int(part) for part in parts):
+            raise ConfigError(f"--input-shape is {text!r}, expected NAME:N,C,H,W")
+        shapes[name] = tuple(int(part) for part in parts)
+    return shapes
+
+
+def _option(entry: dataclasses.Field) -> Callable:
+    meta = entry.metadata
+    kind = meta["choices"]
+    help_text = meta["help"]
+    callback = None
+    if kind:
+        codes = choice_codes(kind)
+        help_text += " " + ", ".join(f"{code} {name}" for code, name in codes.items()) + f". Default: {entry.default}."
+        callback = _choice_callback(kind)
+    elif meta["metavar"] == "NUMBERS":
+        help_text += f" Default: {entry.default[0]:g}."
+        callback = _vector_callback
+    elif meta["metavar"] == "0|1":
+        help_text += f" Default: {int(entry.default)}."
+        callback = _bool_callback
+    elif isinstance(entry.default, bool):
+        return click.option(*meta["flags"], entry.name, is_flag=True, default=entry.default, help=help_text)
+    return click.option(
+        *meta["flags"], entry.name, default=None, metavar=meta["metavar"] or None, help=help_text,
+        callback=_or_default(callback, entry.default),
+    )
+
+
+def _or_default(callback: Callable | None, default) -> Callable:
+    def convert(ctx, param, value):
+        if value is None:
+            return default
+        return callback(value, "/".join(param.opts)) if callback else value
+
+    return convert
+
+
+def _choice_callback(kind: str) -> Callable:
+    return lambda value, what: parse_choice(kind, value, what)
+
+
+def _vector_callback(value: str, what: str) -> tuple[float, ...]:
+    from tnnquant.inputs import parse_vector
+
+    return parse_vector(value, what)
+
+
+def _bool_callback(value: str, what: str) -> bool:
+    if value.strip() not in ("0", "1"):
+        raise ConfigError(f"{what} is {value!r}, expected 0 or 1")
+    return value.strip() == "1"

@@ -1,0 +1,56 @@
+"""The table at the end of ``tnnquant quantize``."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tnnquant.report import Report
+
+__all__ = ["print_summary"]
+
+
+def print_summary(report: Report, seconds: float) -> None:
+    """Print size, layers, samples, times and files of a run, and its warnings (on stderr)."""
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in _rows(report, seconds):
+        table.add_row(name, escape(text))
+    console.print(table)
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    for warning in report.warnings:
+        errors.print(f"[yellow]warning:[/] {escape(warning)}")
+
+
+def _rows(report: Report, seconds: float):
+    yield "samples", f"{report.samples}" + (f" ({len(report.skipped)} skipped)" if report.skipped else "")
+    settings = report.settings
+    yield (
+        "methods",
+        f"blobs {settings['blob_method']}, weights {settings['weight_method']}, scales per {settings['merge_type']}",
+    )
+    yield "layers", f"{report.count('int8')} int8, {report.count('fp32')} fp32"
+    for (kind, reason), count in report.fp32_reasons().most_common():
+        yield "", f"fp32: {count} {kind} - {reason}"
+    for layer in report.layers:
+        if layer.note:
+            yield "", f"note: {layer.name} - {layer.note}"
+    if report.dry_run:
+        yield "dry run", "nothing was run or written"
+        yield "would write", report.proto
+        yield "", report.model
+        return
+    ratio = report.bytes_after / max(report.bytes_before, 1)
+    yield "size", f"{_megabytes(report.bytes_before)} -> {_megabytes(report.bytes_after)} ({100 * ratio:.0f} %)"
+    stages = ", ".join(f"{name} {value:.2f}" for name, value in report.seconds.items() if name != "total")
+    yield "seconds", f"{seconds:.2f} in all ({stages})"
+    yield "written", report.proto
+    yield "", report.model
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.2f} MB"

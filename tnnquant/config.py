@@ -1,0 +1,124 @@
+"""Every parameter of a quantization, defined once: type, default, bounds, help. The command line is derived from here.
+
+A configuration is checked when it is built; code that is handed one trusts it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from tnnquant.errors import ConfigError
+
+__all__ = ["MergeType", "QuantizeConfig", "option"]
+
+
+class MergeType(StrEnum):
+    """How many scales a blob and a layer's weights have (TNN's ``-t``)."""
+
+    CHANNEL = "channel"
+    """0: blobs and weights one a channel."""
+    MIX = "mix"
+    """1: blobs one, weights one a channel."""
+    TENSOR = "tensor"
+    """2: blobs one, weights one a layer."""
+
+
+MERGE_CODES = {0: MergeType.CHANNEL, 1: MergeType.MIX, 2: MergeType.TENSOR}
+RESIZE_MODES = ("stretch", "crop", "letterbox")
+
+
+def option(default: Any, help: str, *flags: str, choices: str = "", metavar: str = "") -> Any:
+    """A configuration field.
+
+    Parameters
+    ----------
+    default, help
+    flags : str
+        Command-line spellings; none keeps the field off the command line.
+    choices : {"", "observer", "weight_method", "merge_type", "resize"}
+        The values are registered names, and the numbers the original tool uses for them.
+    metavar : str
+        What ``--help`` shows for the value.
+    """
+    metadata = {"help": help, "flags": flags, "choices": choices, "metavar": metavar}
+    return field(default=default, metadata=metadata)
+
+
+def choice_codes(kind: str) -> Mapping[int, str]:
+    """The numbers of the original tool and the names they stand for."""
+    if kind == "observer":
+        from tnnquant.observers import method_codes
+
+        return method_codes()
+    if kind == "weight_method":
+        from tnnquant.weights import method_codes
+
+        return method_codes()
+    return {0: "channel", 1: "mix", 2: "tensor"} if kind == "merge_type" else dict(enumerate(RESIZE_MODES))
+
+
+def parse_choice(kind: str, text: str | int, what: str) -> str:
+    """A registered name from a name or a number of the original tool.
+
+    Raises
+    ------
+    ConfigError
+        Neither; the known ones are listed.
+    """
+    codes = choice_codes(kind)
+    if str(text).lstrip("+").isdecimal() and int(text) in codes:
+        return codes[int(text)]
+    if str(text) in codes.values():
+        return str(text)
+    known = ", ".join(f"{code} ({name})" for code, name in codes.items())
+    raise ConfigError(f"{what} is {str(text)!r}, expected one of {known}")
+
+
+@dataclass(frozen=True)
+class QuantizeConfig:
+    """The parameters of a quantization.
+
+    The values of ``blob_method``, ``weight_method`` and ``merge_type`` may be given as the original tool's numbers.
+    """
+
+    blob_method: str = option(
+        "minmax", "Method for the scales of blobs.", "-b", "--blob_method", choices="observer", metavar="METHOD"
+    )
+    weight_method: str = option(
+        "minmax", "Method for the weights.", "-w", "--weight_method", choices="weight_method", metavar="METHOD"
+    )
+    merge_type: str = option(
+        MergeType.CHANNEL,
+        "Scales of blobs and weights: one a channel, one a blob and one a weight channel, or one each.",
+        "-t",
+        "--merge_type",
+        choices="merge_type",
+        metavar="TYPE",
+    )
+    mean: tuple[float, ...] = option(
+        (0.0,), "Mean per channel, or one for all; fractions such as 255/2 are understood.",
+        "-n", "--mean", "--bias", metavar="NUMBERS",
+    )
+    scale: tuple[float, ...] = option(
+        (1.0,), "Multiplier per channel: input = (pixel - mean) * scale, for pictures only.",
+        "-s", "--scale", metavar="NUMBERS",
+    )
+    reverse_channel: bool = option(
+        False, "1: the model wants BGR (pictures are RGB inside).", "-r", "--reverse_channel", metavar="0|1"
+    )
+    resize: str = option(
+        "stretch", "How pictures of another size are made to fit.", "--resize", choices="resize", metavar="MODE"
+    )
+    skip_bad: bool = option(False, "Skip unreadable files, and count them, instead of stopping.", "--skip-bad")
+    input_dims: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for entry in dataclasses.fields(self):
+            kind = entry.metadata.get("choices")
+            if kind:
+                value = parse_choice(kind, getattr(self, entry.name), entry.name)
+                object.__setattr__(self, entry.name, value)

@@ -1,0 +1,162 @@
+"""The pipeline: an fp32 graph and samples in, an int8 graph out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from tnnquant.calibrate import calibrate, make_observers
+from tnnquant.config import QuantizeConfig
+from tnnquant.errors import ConfigError
+from tnnquant.executor import Executor
+from tnnquant.graph import Graph, Node, QuantParams, Resource
+from tnnquant.infer import located
+from tnnquant.layers.base import QuantRole
+from tnnquant.passes import prepare_for_quantization
+from tnnquant.plan import QuantPlan, make_plan
+from tnnquant.tensor import DataType, Tensor
+
+__all__ = ["Quantization", "quantize_graph"]
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class Quantization:
+    """An int8 graph and how it came about.
+
+    Attributes
+    ----------
+    graph : Graph
+        The int8 model.
+    plan : QuantPlan
+    observers : dict of str to Observer
+        With the ranges and thresholds they settled on, by blob name.
+    notes : dict of str to str
+        What was special about a layer's weights, by layer name.
+    seconds : dict of str to float
+        Time of each stage.
+    """
+
+    graph: Graph
+    plan: QuantPlan
+    observers: Mapping
+    notes: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def quantize_graph(
+    graph: Graph, samples, config: QuantizeConfig | None = None, progress: Progress | None = None
+) -> Quantization:
+    """Quantize a graph: passes, plan, statistics, blob scales, weights.
+
+    Parameters
+    ----------
+    graph : Graph
+        An fp32 model.
+    samples : re-iterable of Sample
+    config : QuantizeConfig, optional
+    progress : callable (stage, done, total), optional
+
+    Raises
+    ------
+    TnnQuantError
+        The model cannot be run or quantized, or the samples allow no statistics.
+    """
+    config = config or QuantizeConfig()
+    executor, plan = plan_graph(graph, config)
+    clock = _Stopwatch()
+    observers = make_observers(plan.blobs)
+    calibrate(executor, samples, observers, progress)
+    clock.lap("calibration")
+    scales = blob_scales(plan, observers, executor.graph, progress)
+    clock.lap("blob scales")
+    nodes, notes = quantize_weights(executor.graph, plan, scales, config, progress)
+    clock.lap("weights")
+    quantized = executor.graph.with_nodes(nodes).replace(scales=scales)
+    return Quantization(quantized, plan, observers, notes, clock.laps)
+
+
+def plan_graph(graph: Graph, config: QuantizeConfig) -> tuple[Executor, QuantPlan]:
+    """The graph made ready to run, and what will be quantized in it; nothing has run yet."""
+    executor = Executor(prepare_for_quantization(graph), config.input_dims)
+    plan = make_plan(executor.inference, config)
+    if not plan.int8:
+        raise ConfigError("no layer of the model can be int8: " + "; ".join(sorted(set(plan.reasons.values()))))
+    return executor, plan
+
+
+def blob_scales(plan: QuantPlan, observers: Mapping, graph: Graph, progress=None) -> dict[str, QuantParams]:
+    """Finish the observers and let blobs before a ReLU or max pooling take the scales of the blob after it."""
+    from tnnquant.observers import finish
+
+    finish(observers.values())
+    scales = {name: QuantParams(*observer.params()) for name, observer in observers.items()}
+    return {name: scales[plan.takes_scale_of.get(name, name)] for name in scales}
+
+
+def quantize_weights(
+    graph: Graph, plan: QuantPlan, scales: Mapping[str, QuantParams], config: QuantizeConfig, progress=None
+) -> tuple[list[Node], dict[str, str]]:
+    """Give every int8 node its flag and every weighted one its int8 tensors.
+
+    The scales are final: TNN merges scales afterwards, which leaves other readers of a merged blob with weights that
+    were multiplied by its old scale (reference, 7.11, 12).
+    """
+    notes: dict[str, str] = {}
+    nodes = []
+    weighted = sum(graph.nodes[p].layer.role == QuantRole.WEIGHTED for p in plan.int8)
+    done = 0
+    for position, node in enumerate(graph.nodes):
+        if position not in plan.int8:
+            nodes.append(node)
+            continue
+        resource = node.resource
+        if node.layer.role == QuantRole.WEIGHTED:
+            resource, note = _int8_resource(node, scales[node.inputs[0]], config)
+            if note:
+                notes[node.name] = note
+            done += 1
+            if progress:
+                progress("weights", done, weighted)
+        nodes.append(node.replace(quantized=True, resource=resource))
+    return nodes, notes
+
+
+def _int8_resource(node: Node, source: QuantParams, config: QuantizeConfig) -> tuple[Resource, str]:
+    from tnnquant.weights import quantize_layer
+
+    with located(node):
+        name = "filter" if "filter" in node.tensors else "weight"
+        weight = node.layer.weight_array(node.tensors)
+        bias = node.layer.bias_array(node.tensors)
+        result = quantize_layer(
+            weight, bias, source.scale, method=config.weight_method, merge_type=config.merge_type,
+            groups=getattr(node.layer, "group", 1),
+        )
+    tensors = {
+        name: Tensor(result.weight.reshape(-1), (), DataType.INT8),
+        "scale": Tensor(result.scale, (), DataType.FLOAT),
+        "zero_point": Tensor(result.zero_point, (), DataType.INT8),
+    }
+    if result.bias is not None:
+        tensors["bias"] = Tensor(result.bias, (), DataType.INT32)
+    elif "bias" in node.tensors:
+        tensors["bias"] = Tensor(np.empty(0, np.float32))
+    return replace(node.resource, tensors=tensors), result.note
+
+
+class _Stopwatch:
+    """Seconds between laps, by name."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now
