@@ -14,7 +14,6 @@ Depthwise convolutions have their own kernel, :mod:`~tnnquant.kernels.depthwise_
 from __future__ import annotations
 
 import numpy as np
-
 from tnnquant.kernels import program
 from tnnquant.kernels.geometry import ConvGeometry, pixel_stride
 from tnnquant.kernels.jit import inline, kernel
@@ -178,7 +177,9 @@ def _conv_task(op, index, scratch):
     while p < end:
         if p // panels != group:
             group = p // panels
-            _fill_taps(taps, kernel_h, kernel_w, dilation_h * row_bytes, dilation_w * pixel_bytes, fused, group * channels * 4)
+            _fill_taps(
+                taps, kernel_h, kernel_w, dilation_h * row_bytes, dilation_w * pixel_bytes, fused, group * channels * 4
+            )
         inner = p - group * panels
         n = group_size - inner * PANEL
         to = target + (group * group_size + inner * PANEL) * 4
@@ -217,7 +218,7 @@ def _block_size(pixels: int, out_width: int, row_bytes: int, in_place: bool, thr
 def conv2d_f32_op(
     x: np.ndarray, packed: PackedConv, geometry: ConvGeometry, activation: int, out: np.ndarray
 ) -> np.ndarray:
-    """The op (:mod:`~tnnquant.kernels.program`) of a convolution; see :func:`conv2d_f32`. The arrays must stay alive."""
+    """The op (:mod:`~tnnquant.kernels.program`) of :func:`conv2d_f32`. The arrays must stay alive."""
     images, height, width, channels = x.shape
     _, out_height, out_width, out_channels = out.shape
     groups, panels, _, _ = packed.weights.shape
@@ -270,8 +271,8 @@ def conv2d_f32(
     activation : int
         0 none, 1 ReLU, 2 ReLU6.
     out : float32 (N, OH, OW, OC)
-        Written and returned; C-contiguous or a slice of channels of a wider array (a concat needs no copy then). Its size
-        is the caller's decision; taps outside x count as 0.
+        Written and returned; C-contiguous or a slice of channels of a wider array (a concat needs no copy then). Its
+        size is the caller's decision; taps outside x count as 0.
     """
     program.run(conv2d_f32_op(x, packed, geometry, activation, out))
     return out

@@ -16,9 +16,9 @@ class ConvGeometry(NamedTuple):
     """Sliding window of a convolution.
 
     Output (oy, ox), tap (kh, kw) reads the input at ``iy = oy*stride_h - pad_top + kh*dilation_h`` and
-    ``ix = ox*stride_w - pad_left + kw*dilation_w``; taps outside the image contribute nothing. Begin pads may be negative
-    (sampling then starts inside the image); end pads follow from the size of the output. TNN uses ``dilation_h`` on both
-    axes: a caller that wants that passes it twice.
+    ``ix = ox*stride_w - pad_left + kw*dilation_w``; taps outside the image contribute nothing. Begin pads may be
+    negative (sampling then starts inside the image); end pads follow from the size of the output. TNN uses
+    ``dilation_h`` on both axes: a caller that wants that passes it twice.
     """
 
     kernel_h: int

@@ -1,8 +1,8 @@
 """The one decorator for compiled functions, and where their machine code is cached.
 
 Numba's own cache key does not contain the source of called functions: after an edit in one kernel file, callers in
-others would run stale machine code. The cache folder is therefore keyed by a hash of every file of this package and by
-the versions of tnnquant, Numba, llvmlite, NumPy and Python. The first of these folders that can be written is used:
+others would run stale machine code. The cache folder is therefore keyed by a hash of every file of this package, by
+``TNNQUANT_ISA`` and by the versions of Numba, llvmlite, NumPy and Python. The first of these folders that can be written is used:
 ``$TNNQUANT_CACHE_DIR``, ``$NUMBA_CACHE_DIR``, the user's cache folder, a private temporary folder; if none can, caching is
 off and :data:`CACHE_DIR` is None.
 """
@@ -26,6 +26,8 @@ def _source_key() -> str:
     digest = hashlib.sha256()
     for version in (numba.__version__, llvmlite.__version__, np.__version__, sys.version):
         digest.update(version.encode() + b"\0")
+    # The instruction path (kernels/target.py) decides what is emitted, and Numba's key does not see it.
+    digest.update(os.environ.get("TNNQUANT_ISA", "").strip().lower().encode() + b"\0")
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]

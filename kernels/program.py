@@ -1,11 +1,11 @@
 """Runs a table of operations on all threads: the only ``prange`` of the engine.
 
 An operation is one row of int64 words, an *op*: the address of a compiled task function, the number of its tasks, two
-counters, and from word :data:`ARGS` on whatever that function reads (addresses of arrays, sizes). A program is a table of
-ops, run in order. Every thread takes tasks of the current op from a shared counter until none is left, then waits
-until those taken by others are done, and goes on to the next op: one fork and join a *program*, about 0.1 us an op, and
-a thread that the system holds up takes fewer tasks. Nothing waits for a thread that has not started, so any threading
-layer and any number of threads actually granted is safe.
+counters, and from word :data:`ARGS` on whatever that function reads (addresses of arrays, sizes). A program is a
+table of ops, run in order. Every thread takes tasks of the current op from a shared counter until none is left, then
+waits until those taken by others are done, and goes on to the next op: one fork and join a *program*, about 0.1 us an
+op, and a thread that the system holds up takes fewer tasks. Nothing waits for a thread that has not started, so any
+threading layer and any number of threads actually granted is safe.
 
 A task function has the signature ``task(op, index, scratch)``: address of its row, which task, address of memory of its
 thread alone. Tasks write disjoint parts of the output and each element is computed by one task in a fixed order, so
@@ -20,7 +20,6 @@ from llvmlite import ir
 from numba import prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
-
 from tnnquant.kernels.jit import kernel
 
 __all__ = ["ARGS", "WORDS", "address_of", "data_address", "new_op", "run"]
@@ -160,8 +159,8 @@ def new_op(task, tasks: int, scratch_bytes: int, args: list[int]) -> np.ndarray:
     return op
 
 
-# Scratch memory is kept between calls: fresh pages from the system cost more than most layers. A call takes a buffer off
-# the list and puts it back, so calls from several Python threads never share one.
+# Scratch memory is kept between calls: fresh pages from the system cost more than most layers. A call takes a buffer
+# off the list and puts it back, so calls from several Python threads never share one.
 _free_scratch: list[np.ndarray] = []
 _PAGE = 4096
 

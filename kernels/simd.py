@@ -1,7 +1,7 @@
 """Vectors from Numba: memory by address, and a small emitter of LLVM IR that the microkernels are written with.
 
-Numba has no vector type, so a microkernel is one ``@intrinsic`` whose body is LLVM IR: its accumulators are vectors that stay in
-registers over the whole reduction. :class:`Emitter` keeps such bodies short. Vector widths come from
+Numba has no vector type, so a microkernel is one ``@intrinsic`` whose body is LLVM IR: its accumulators are vectors
+that stay in registers over the whole reduction. :class:`Emitter` keeps such bodies short. Vector widths come from
 :mod:`~tnnquant.kernels.target`; vectors wider than the machine's would be split by LLVM, never rejected, so plain
 arithmetic here is safe on every target. Only the dot products need a feature, and are gated where they are emitted.
 """
@@ -15,11 +15,23 @@ from llvmlite import ir
 from numba import carray, types
 from numba.core import cgutils
 from numba.extending import intrinsic
-
 from tnnquant.kernels.jit import inline
 from tnnquant.kernels.target import features
 
-__all__ = ["F32", "I8", "I16", "I32", "I64", "Emitter", "copy_bytes", "f32_view", "fill_zero", "i8_view", "i32_view", "words"]
+__all__ = [
+    "F32",
+    "I8",
+    "I16",
+    "I32",
+    "I64",
+    "Emitter",
+    "copy_bytes",
+    "f32_view",
+    "fill_zero",
+    "i8_view",
+    "i32_view",
+    "words",
+]
 
 F32 = ir.FloatType()
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
@@ -139,7 +151,9 @@ class Emitter:
         vector = ir.VectorType(scalar.type, self.lanes)
         undefined = ir.Constant(vector, ir.Undefined)
         one = self.builder.insert_element(undefined, scalar, I32(0))
-        return self.builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes))
+        return self.builder.shuffle_vector(
+            one, undefined, ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
+        )
 
     def constant(self, value, element=None):
         """A vector constant."""

@@ -42,8 +42,8 @@ class InstructionPath:
     rows : int
         Output positions of a GEMM tile; a tile is ``rows`` x 2 vectors.
     dot : str
-        How int8 products are summed: ``vpdpbusd`` and ``sdot`` (4 int8 products a lane), ``vpmaddwd`` (2 int16 products a
-        lane), ``generic4`` and ``generic2`` (the same two data layouts in plain LLVM arithmetic).
+        How int8 products are summed: ``vpdpbusd`` and ``sdot`` (4 int8 products a lane), ``vpmaddwd`` (2 int16
+        products a lane), ``generic4`` and ``generic2`` (the same two data layouts in plain LLVM arithmetic).
     """
 
     name: str
@@ -53,8 +53,8 @@ class InstructionPath:
     dot: str
 
 
-#: Best first. ``emulated-*`` take the tiles and data layouts of a path with plain arithmetic in place of its dot product: the test of
-#: that path's logic on a machine that cannot run it. They are never chosen unless asked for.
+#: Best first. ``emulated-*`` take the tiles and data layouts of a path with plain arithmetic in place of its dot
+#: product: the test of that path's logic on a machine that cannot run it. They are never chosen unless asked for.
 PATHS = {
     path.name: path
     for path in (
@@ -144,7 +144,8 @@ def probe(cpu_name: str, feature_string: str) -> frozenset[str]:
     assembly = machine.emit_assembly(module)
     bodies = {name: _function_body(assembly, name) for name in _EVIDENCE}
     found = {name for name, pattern in _EVIDENCE.items() if re.search(pattern, bodies[name])}
-    # With AVX512-VNNI and VL the 256-bit form is EVEX-encoded: no proof of AVX-VNNI, which the 512-bit path does not need.
+    # With AVX512-VNNI and VL the 256-bit form is EVEX-encoded: no proof of AVX-VNNI, which the 512-bit path does not
+    # need.
     if "avx512vnni" in found:
         found.discard("avxvnni")
     return frozenset(found | {"sse2"})

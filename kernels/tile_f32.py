@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from numba import types
 from numba.extending import intrinsic
-
 from tnnquant.kernels.simd import F32, I64, Emitter
 from tnnquant.kernels.target import isa
 
-__all__ = ["PANEL", "ROWS", "tile_f32"]
+__all__ = ["PANEL", "ROWS", "activate", "tile_f32"]
 
 _PATH = isa()
 #: Output channels of a weight panel: two vectors.
@@ -50,8 +49,11 @@ def _accumulate(emit, rows, vectors, args):
     return [[builder.load(slot) for slot in line] for line in accumulators]
 
 
-def _finish(emit, sums, bias, activation):
-    """Adds the bias and applies the activation (0 none, 1 ReLU, 2 ReLU6), as TNN: NaN becomes 0 under an activation."""
+def activate(emit, sums, bias, activation):
+    """Adds a bias (one vector a column of ``sums``) and applies the activation: 0 none, 1 ReLU, 2 ReLU6.
+
+    As in TNN, NaN becomes 0 under an activation.
+    """
     builder = emit.builder
     biases = [emit.load(emit.at(bias, j * emit.lanes)) for j in range(len(sums[0]))]
     slots = [[emit.variable(builder.fadd(value, biases[j])) for j, value in enumerate(line)] for line in sums]
@@ -78,12 +80,14 @@ def tile_f32(rows: int, vectors: int):
     """
 
     @intrinsic
-    def tile(typingctx, row_table, taps, tap_count, channels, weights, panel_stride, bias, out, out_stride, m, n, activation):
+    def tile(
+        typingctx, row_table, taps, tap_count, channels, weights, panel_stride, bias, out, out_stride, m, n, activation
+    ):
         def codegen(context, builder, sig, args):
             emit = Emitter(builder, _PATH.lanes)
             sums = _accumulate(emit, rows, vectors, args[:6])
             bias_pointer, out_address, stride, m_valid, n_valid, code = args[6], args[7], *args[8:]
-            values = _finish(emit, sums, emit.pointer(bias_pointer, F32), code)
+            values = activate(emit, sums, emit.pointer(bias_pointer, F32), code)
             last = builder.sub(m_valid, I64(1))
             targets = []
             for r in range(rows):

@@ -1,0 +1,205 @@
+"""fp32 pooling of channels-last images, vectorized over channels.
+
+Versions, slowest first: :func:`pool2d_f32_naive`, TNN's loops; :func:`pool2d_f32`, four vectors of channels a window at
+a time, the window's rows and columns in TNN's order, so that averages have TNN's bits.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+from tnnquant.kernels import program
+from tnnquant.kernels.geometry import PoolGeometry, pixel_stride
+from tnnquant.kernels.jit import inline, kernel
+from tnnquant.kernels.simd import F32, Emitter, words
+from tnnquant.kernels.target import isa
+
+__all__ = ["ADAPTIVE_AVERAGE", "AVERAGE", "MAX", "pool2d_f32", "pool2d_f32_naive", "pool2d_f32_op", "pool_window"]
+
+#: Kinds of pooling; 0 and 1 are TNN's pool_type.
+MAX, AVERAGE, ADAPTIVE_AVERAGE = 0, 1, 2
+_LANES = isa().lanes
+_LOWEST = float(np.finfo(np.float32).min)
+
+
+@inline
+def pool_window(position, kernel_size, stride, pad, size, out_size, kind):
+    """Start and stop of a window along one axis; its length (for the divisor) is their difference, which may be
+    negative.
+
+    Adaptive windows are ``floor(f32(o * in) / out) .. ceil(f32((o + 1) * in) / out)`` with float32 divisions; the
+    others are cut to the image, the stop being computed before the start is.
+    """
+    if kind == ADAPTIVE_AVERAGE:
+        start = np.int64(np.floor(np.float32(position * size) / np.float32(out_size)))
+        return start, np.int64(np.ceil(np.float32((position + 1) * size) / np.float32(out_size)))
+    start = position * stride - pad
+    stop = min(start + kernel_size, size)
+    return max(start, np.int64(0)), stop
+
+
+@kernel
+def pool2d_f32_naive(x, geometry, kind, out):
+    # x: float32 (N, H, W, C); geometry: PoolGeometry; out: float32 (N, OH, OW, C)
+    kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left = geometry
+    for n in range(out.shape[0]):
+        for y in range(out.shape[1]):
+            h0, h1 = pool_window(y, kernel_h, stride_h, pad_top, x.shape[1], out.shape[1], kind)
+            for column in range(out.shape[2]):
+                w0, w1 = pool_window(column, kernel_w, stride_w, pad_left, x.shape[2], out.shape[2], kind)
+                for c in range(out.shape[3]):
+                    if kind == MAX:
+                        best = np.float32(_LOWEST)
+                        for iy in range(h0, h1):
+                            for ix in range(w0, w1):
+                                best = x[n, iy, ix, c] if x[n, iy, ix, c] > best else best
+                        out[n, y, column, c] = best if h0 < h1 and w0 < w1 else np.float32(0)
+                        continue
+                    total = np.float32(0)
+                    for iy in range(h0, h1):
+                        for ix in range(w0, w1):
+                            total += x[n, iy, ix, c]
+                    if kind == ADAPTIVE_AVERAGE:
+                        out[n, y, column, c] = total / np.float32(h1 - h0) / np.float32(w1 - w0)
+                    else:
+                        out[n, y, column, c] = total / np.float32((h1 - h0) * (w1 - w0))
+
+
+def _window_tile(vectors: int, lanes: int):
+    """An intrinsic that reduces one window: ``tile(x, rows, columns, row_bytes, pixel_bytes, out, is_max, by, by2)``.
+
+    Addresses and sizes int64; the divisors by and by2 float32: a maximum ignores them, a sum is divided by one, then
+    the other.
+    """
+
+    @intrinsic
+    def tile(typingctx, x, rows, columns, row_bytes, pixel_bytes, out, is_max, by, by2):
+        def reduce(emit, args, initial, step):
+            builder = emit.builder
+            x, rows, columns, row_bytes, pixel_bytes = args[:5]
+            slots = [emit.variable(emit.constant(initial)) for _ in range(vectors)]
+            with emit.loop(rows) as r:
+                row = builder.add(x, builder.mul(r, row_bytes))
+                with emit.loop(columns) as c:
+                    pixel = emit.pointer(builder.add(row, builder.mul(c, pixel_bytes)), F32)
+                    for v, slot in enumerate(slots):
+                        builder.store(step(emit.load(emit.at(pixel, v * lanes)), builder.load(slot)), slot)
+            return [builder.load(slot) for slot in slots]
+
+        def codegen(context, builder, sig, args):
+            emit = Emitter(builder, lanes)
+            out = emit.pointer(args[5], F32)
+            with builder.if_else(builder.icmp_signed("!=", args[6], args[6].type(0))) as (maximum, average):
+                with maximum:
+                    for v, value in enumerate(reduce(emit, args, _LOWEST, emit.larger)):
+                        emit.store(value, emit.at(out, v * lanes))
+                with average:
+                    by, by2 = emit.splat(args[7]), emit.splat(args[8])
+                    for v, value in enumerate(reduce(emit, args, 0.0, lambda new, total: builder.fadd(total, new))):
+                        emit.store(builder.fdiv(builder.fdiv(value, by), by2), emit.at(out, v * lanes))
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 7, types.float32, types.float32), codegen
+
+    return tile
+
+
+_tile_four, _tile_vector, _tile_scalar = _window_tile(4, _LANES), _window_tile(1, _LANES), _window_tile(1, 1)
+
+
+@inline
+def _pool_pixel(x, rows, columns, row_bytes, pixel_bytes, out, is_max, by, by2, channels):
+    # One window, any number of channels; the last vectors overlap those before them (the same values, written twice).
+    c = np.int64(0)
+    if channels >= 4 * _LANES:
+        while c < channels:
+            c = min(c, channels - 4 * _LANES)
+            _tile_four(x + 4 * c, rows, columns, row_bytes, pixel_bytes, out + 4 * c, is_max, by, by2)
+            c += 4 * _LANES
+    elif channels >= _LANES:
+        while c < channels:
+            c = min(c, channels - _LANES)
+            _tile_vector(x + 4 * c, rows, columns, row_bytes, pixel_bytes, out + 4 * c, is_max, by, by2)
+            c += _LANES
+    else:
+        while c < channels:
+            _tile_scalar(x + 4 * c, rows, columns, row_bytes, pixel_bytes, out + 4 * c, is_max, by, by2)
+            c += 1
+
+
+@kernel
+def _pool_task(op, index, scratch):
+    # op words from ARGS on: see pool2d_f32_op
+    args = words(op, program.WORDS)[program.ARGS :]
+    x, height, width, pixel_bytes = args[0], args[1], args[2], args[3]
+    out, out_height, out_width, out_stride, channels = args[4], args[5], args[6], args[7], args[8]
+    kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left = (
+        args[9],
+        args[10],
+        args[11],
+        args[12],
+        args[13],
+        args[14],
+    )
+    kind, blocks, block = args[15], args[16], args[17]
+
+    c = index % blocks * block
+    count = min(block, channels - c)
+    y = index // blocks % out_height
+    image = index // blocks // out_height
+    row_bytes = width * pixel_bytes
+    h0, h1 = pool_window(y, kernel_h, stride_h, pad_top, height, out_height, kind)
+    source = x + (image * height + h0) * row_bytes + 4 * c
+    to = out + (image * out_height + y) * out_width * out_stride + 4 * c
+    is_max = np.int64(kind == MAX)
+    for column in range(out_width):
+        w0, w1 = pool_window(column, kernel_w, stride_w, pad_left, width, out_width, kind)
+        rows, columns = h1 - h0, w1 - w0
+        by, by2 = np.float32(rows * columns), np.float32(1)
+        if kind == ADAPTIVE_AVERAGE:
+            by, by2 = np.float32(rows), np.float32(columns)
+        if is_max and (rows <= 0 or columns <= 0):
+            # The maximum of an empty window is 0: an average of no values, 0 / 1.
+            _pool_pixel(source, np.int64(0), np.int64(0), row_bytes, pixel_bytes, to + column * out_stride, np.int64(0),
+                        np.float32(1), np.float32(1), count)  # fmt: skip
+        else:
+            _pool_pixel(source + w0 * pixel_bytes, max(rows, np.int64(0)), max(columns, np.int64(0)), row_bytes,
+                        pixel_bytes, to + column * out_stride, is_max, by, by2, count)  # fmt: skip
+
+
+def pool2d_f32_op(x: np.ndarray, geometry: PoolGeometry, kind: int, out: np.ndarray) -> np.ndarray:
+    """The op of a pooling; see :func:`pool2d_f32`. The arrays must stay alive."""
+    _, height, width, channels = x.shape
+    images, out_height, out_width, _ = out.shape
+    blocks = 1
+    if images * out_height < 4:
+        blocks = max(1, min(8, channels // (4 * _LANES)))
+    block = -(-channels // blocks)
+    address = program.data_address
+    args = [
+        address(x), height, width, pixel_stride(x) * 4,
+        address(out), out_height, out_width, pixel_stride(out) * 4, channels,
+        *geometry,
+        kind, -(-channels // block), block,
+    ]  # fmt: skip
+    return program.new_op(_pool_task, images * out_height * -(-channels // block), 0, args)
+
+
+def pool2d_f32(x: np.ndarray, geometry: PoolGeometry, kind: int, out: np.ndarray) -> np.ndarray:
+    """Pooling with TNN's window rules: padding is never counted.
+
+    Parameters
+    ----------
+    x : float32 (N, H, W, C)
+        C-contiguous, or a slice of channels of such an array.
+    geometry : PoolGeometry
+        For :data:`ADAPTIVE_AVERAGE` not read: the windows follow from the sizes.
+    kind : int
+        :data:`MAX` (an empty window gives 0), :data:`AVERAGE` (sum / window size; an empty window gives NaN or 0 as in
+        TNN) or :data:`ADAPTIVE_AVERAGE` (sum / rows / columns).
+    out : float32 (N, OH, OW, C)
+        Written and returned; C-contiguous or a slice of channels.
+    """
+    program.run(pool2d_f32_op(x, geometry, kind, out))
+    return out
