@@ -3,7 +3,7 @@
 pip is asked, rather than the index itself, so that mirrors, proxies, certificates and offline folders
 (``PIP_INDEX_URL``, ``PIP_FIND_LINKS``, ``pip.conf``) work as they do for every other package. Each file is pinned by
 its SHA-256: any other content is refused before anything looks into it. A wheel is only copied. For a source archive
-pip also asks the package for its metadata, which runs its ``setup.py``: with the pinned hash one known file of 20 lines.
+pip also asks the package for its metadata, which runs its ``setup.py``: with the pinned hash, one known file.
 """
 
 from __future__ import annotations
