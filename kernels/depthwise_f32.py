@@ -3,9 +3,9 @@
 Versions, slowest first:
 
 * :func:`~tnnquant.kernels.conv_f32.conv2d_f32_naive` with as many groups as channels: the reference.
-* :func:`depthwise_f32`: blocks of 4 neighbouring outputs x 2 vectors of channels, so that a vector of weights serves
-  four multiply-adds; the taps that leave the image are cut off by bounds, not by padding. Channels are worked on in
-  blocks whose weights and rows stay in the first-level cache. Limit: two loads a cycle.
+* :func:`depthwise_f32`: blocks of 7 neighbouring outputs x 2 vectors of channels, so that a vector of weights serves
+  seven multiply-adds. The input rows that an output row needs stand in a ring in the nearest caches, each copied once,
+  with a border of zeros: no tap ever leaves it. Limit: two loads a cycle, 17 loads for 14 multiply-adds.
 """
 
 from __future__ import annotations
@@ -17,138 +17,82 @@ from tnnquant.kernels import program
 from tnnquant.kernels.geometry import ConvGeometry, pixel_stride
 from tnnquant.kernels.jit import inline, kernel
 from tnnquant.kernels.pack_f32 import PackedDepthwise
-from tnnquant.kernels.simd import F32, I64, Emitter, f32_view, words
-from tnnquant.kernels.target import isa
-from tnnquant.kernels.tile_f32 import activate
+from tnnquant.kernels.simd import F32, I64, Emitter, copy_bytes, copy_pixels, f32_view, fill_zero, words
+from tnnquant.kernels.tile_f32 import PANEL, activate
 
 __all__ = ["depthwise_f32", "depthwise_f32_op"]
 
-_LANES = isa().lanes
-_PAIR = 2 * _LANES
-_BLOCK = 8 * _LANES  # channels a task works on at a time
+_PIXELS = 7
+_RING_BYTES = 64 * 1024
 
 
-def _depthwise_tile(pixels: int, vectors: int, lanes: int):
-    """An intrinsic for ``pixels`` neighbouring outputs x ``vectors`` vectors of channels.
+def _depthwise_tile(pixels: int):
+    """An intrinsic for up to ``pixels`` neighbouring outputs x one panel (two vectors) of channels.
 
-    ``tile(x, pixel_step, taps, tap_count, weights, bias, out, out_step, activation)``, all int64, addresses and steps
-    in bytes: outputs lie ``pixel_step`` apart in x and ``out_step`` apart in out; taps is int64 (tap_count, 2), the
-    offsets of a tap in x and in the weights, in the order of the sum. One table of offsets keeps the loop free of
-    address arithmetic.
+    ``tile(x, pixel_step, taps, tap_count, weights, bias, out, out_step, m, n, activation)``, all int64, addresses and
+    steps in bytes: outputs lie ``pixel_step`` apart in x and ``out_step`` apart in out; taps is int64 (tap_count,), the
+    offsets of the taps in x; weights is float32 (tap_count, PANEL); m outputs and n channels exist, and nothing is
+    written outside them. One table of offsets keeps the loop free of address arithmetic.
     """
 
     @intrinsic
-    def tile(typingctx, x, pixel_step, taps, tap_count, weights, bias, out, out_step, activation):
+    def tile(typingctx, x, pixel_step, taps, tap_count, weights, bias, out, out_step, m, n, activation):
         def codegen(context, builder, sig, args):
-            x, pixel_step, taps, tap_count, weights, bias, out, out_step, activation = args
+            x, pixel_step, taps, tap_count, weights, bias, out, out_step, m, n, activation = args
+            lanes = PANEL // 2
             emit = Emitter(builder, lanes)
-            table, weights = emit.pointer(taps, I64), emit.pointer(weights)
-            bases = [emit.pointer(builder.add(x, builder.mul(pixel_step, I64(p)))) for p in range(pixels)]
-            sums = [[emit.variable(emit.constant(0.0)) for _ in range(vectors)] for _ in range(pixels)]
+            table, weights = emit.pointer(taps, I64), emit.pointer(weights, F32)
+            last = builder.sub(m, I64(1))
+            which = [builder.select(builder.icmp_signed("<", last, I64(p)), last, I64(p)) for p in range(pixels)]
+            bases = [emit.pointer(builder.add(x, builder.mul(pixel_step, p))) for p in which]
+            sums = [[emit.variable(emit.constant(0.0)) for _ in range(2)] for _ in range(pixels)]
             with emit.loop(tap_count) as t:
-                entry = emit.at(table, builder.mul(t, I64(2)))
-                x_offset, w_offset = builder.load(entry), builder.load(emit.at(entry, 1))
-                w_at = emit.at(weights, w_offset)
-                columns = [emit.load(emit.at(w_at, 4 * v * lanes)) for v in range(vectors)]
+                offset = builder.load(emit.at(table, t))
+                w_at = emit.at(weights, builder.mul(t, I64(PANEL)))
+                columns = [emit.load(emit.at(w_at, v * lanes)) for v in range(2)]
                 for p in range(pixels):
-                    pixel = emit.at(bases[p], x_offset)
-                    for v in range(vectors):
+                    pixel = emit.at(bases[p], offset)
+                    for v in range(2):
                         value = emit.load(emit.at(pixel, 4 * v * lanes))
                         builder.store(emit.multiply_add(value, columns[v], builder.load(sums[p][v])), sums[p][v])
             values = [[builder.load(slot) for slot in line] for line in sums]
             values = activate(emit, values, emit.pointer(bias, F32), activation)
-            for p in range(pixels):
-                target = emit.pointer(builder.add(out, builder.mul(out_step, I64(p))), F32)
-                for v in range(vectors):
-                    emit.store(values[p][v], emit.at(target, v * lanes))
+            targets = [emit.pointer(builder.add(out, builder.mul(out_step, p)), F32) for p in which]
+            emit.store_tile(values, targets, n)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 9), codegen
+        return types.void(*[types.int64] * 11), codegen
 
     return tile
 
 
-_tile_block = _depthwise_tile(4, 2, _LANES)
-_tile_pixel = _depthwise_tile(1, 4, _LANES)
-_tile_vector = _depthwise_tile(1, 1, _LANES)
-_tile_scalar = _depthwise_tile(1, 1, 1)
+_tile = _depthwise_tile(_PIXELS)
 
 
 @inline
-def _run_block(x, pixel_step, taps, tap_count, weights, bias, out, out_step, activation, channels):
-    # 4 neighbouring outputs, channels >= one pair of vectors. The last pair overlaps the one before it: the same values
-    # are computed twice, and nothing outside is touched.
-    c = np.int64(0)
-    while c < channels:
-        c = min(c, channels - _PAIR)
-        _tile_block(
-            x + 4 * c, pixel_step, taps, tap_count, weights + 4 * c, bias + 4 * c, out + 4 * c, out_step, activation
-        )
-        c += _PAIR
-
-
-@inline
-def _run_pixel(x, taps, tap_count, weights, bias, out, activation, channels):
-    # One output, any number of channels and taps.
-    c = np.int64(0)
-    zero = np.int64(0)
-    if channels >= 4 * _LANES:
-        while c < channels:
-            c = min(c, channels - 4 * _LANES)
-            _tile_pixel(x + 4 * c, zero, taps, tap_count, weights + 4 * c, bias + 4 * c, out + 4 * c, zero, activation)
-            c += 4 * _LANES
-    elif channels >= _LANES:
-        while c < channels:
-            c = min(c, channels - _LANES)
-            _tile_vector(x + 4 * c, zero, taps, tap_count, weights + 4 * c, bias + 4 * c, out + 4 * c, zero, activation)
-            c += _LANES
-    else:
-        while c < channels:
-            _tile_scalar(x + 4 * c, zero, taps, tap_count, weights + 4 * c, bias + 4 * c, out + 4 * c, zero, activation)
-            c += 1
-
-
-@inline
-def _tap_range(start, step, taps, size):
-    """First and one-past-last tap whose position ``start + tap * step`` lies in ``0 .. size-1``."""
-    first = min((-start + step - 1) // step if start < 0 else np.int64(0), taps)
-    last = (size - 1 - start) // step + 1 if size > start else np.int64(0)
-    return first, max(first, min(last, taps))
-
-
-@inline
-def _inside_range(kernel, stride, pad, dilation, size, out_size):
-    """The outputs, first and one past last, all of whose taps lie in the image."""
-    first = min(max((pad + stride - 1) // stride, 0), out_size)
-    reach = size - 1 - (kernel - 1) * dilation + pad
-    last = min(reach // stride + 1 if reach >= 0 else np.int64(0), out_size)
-    return first, max(first, last)
-
-
-@inline
-def _fill_table(table, kh0, kh1, kw0, kw1, row_step, column_step, weight_row, weight_column):
-    # table: int64 (taps, 2), see _depthwise_tile; returns the number of taps
-    count = np.int64(0)
-    for kh in range(kh0, kh1):
-        for kw in range(kw0, kw1):
-            table[2 * count] = kh * row_step + kw * column_step
-            table[2 * count + 1] = kh * weight_row + kw * weight_column
-            count += 1
-    return count
-
-
-@kernel
-def _expand(x, pixel_bytes, height, width, top, rows, first, count, multiplier, to):
-    # to: float32 (rows, width, count): channels first..first+count-1 of the output's, each the input's o // multiplier
-    band = f32_view(to, rows * width * count)
-    for r in range(rows):
-        y = top + r
-        if y < 0 or y >= height:
-            continue
-        for i in range(width):
-            pixel = f32_view(x + (y * width + i) * pixel_bytes, (first + count - 1) // multiplier + 1)
-            for c in range(count):
-                band[(r * width + i) * count + c] = pixel[(first + c) // multiplier]
+def _copy_row(x, pixel_bytes, height, width, y, left, columns, cell, first, count, multiplier, to):
+    # One row of the ring: float32 (columns, cell / 4), the channels first..first+count-1 of image row y from column
+    # left on; 0 outside the image. With a multiplier, channel o is the input's o // multiplier.
+    begin = min(max(-left, 0), columns)
+    end = max(min(width - left, columns), begin)
+    if y < 0 or y >= height:
+        end = begin
+    fill_zero(to, begin * cell)
+    fill_zero(to + end * cell, (columns - end) * cell)
+    source = x + (y * width + left) * pixel_bytes
+    if multiplier == 1:
+        source += begin * pixel_bytes + 4 * first
+        if cell == pixel_bytes:
+            copy_bytes(to + begin * cell, source, (end - begin) * cell)
+        else:
+            copy_pixels(to + begin * cell, cell, source, pixel_bytes, end - begin, 4 * count)
+        return
+    base = first // multiplier
+    for i in range(begin, end):
+        pixel = f32_view(source + i * pixel_bytes, (first + count - 1) // multiplier + 1)
+        spread = f32_view(to + i * cell, count)
+        for c in range(count):
+            spread[c] = pixel[(first + c) // multiplier] if base >= 0 else np.float32(0)
 
 
 @kernel
@@ -162,56 +106,43 @@ def _depthwise_task(op, index, scratch):
     pad_top, pad_left, dilation_h, dilation_w = args[17], args[18], args[19], args[20]
     band_rows, bands, blocks, block = args[21], args[22], args[23], args[24]
 
-    c = index % blocks * block
-    count = min(block, channels - c)
+    first = index % blocks * block
+    count = min(block, channels - first)
     y0 = index // blocks % bands * band_rows
     y1 = min(y0 + band_rows, out_height)
     image = index // blocks // bands
     source = x + image * height * width * pixel_bytes
-    if multiplier > 1:
-        top = y0 * stride_h - pad_top
-        rows = (y1 - 1 - y0) * stride_h + (kernel_h - 1) * dilation_h + 1
-        band = scratch + 32 * kernel_h * kernel_w
-        _expand(source, pixel_bytes, height, width, top, rows, c, count, multiplier, band)
-        pixel_bytes = 4 * count
-        source = band - top * width * pixel_bytes
-    else:
-        source += 4 * c
-    row_bytes = width * pixel_bytes
-    step = stride_w * pixel_bytes
-    row_step, column_step = dilation_h * row_bytes, dilation_w * pixel_bytes
-    weight_column = 4 * channels
-    weight_row = kernel_w * weight_column
-    panel, panel_bias = weights + 4 * c, bias + 4 * c
-    # Two tables of taps: all columns of the kernel, and those that an output at the border sees.
-    table, border_table = scratch, scratch + 16 * kernel_h * kernel_w
-    inside0, inside1 = _inside_range(kernel_w, stride_w, pad_left, dilation_w, width, out_width)
-    blocked = inside1 - inside0 >= 4 and count >= _PAIR
+    tap_count = kernel_h * kernel_w
+    taps = words(scratch, tap_count)
+    ring = scratch + (8 * tap_count + 63) // 64 * 64
+    cell = 4 * block
+    columns = (out_width - 1) * stride_w + (kernel_w - 1) * dilation_w + 1
+    ring_rows = (kernel_h - 1) * dilation_h + 1
+    row_bytes = columns * cell
+    next_row = y0 * stride_h - pad_top
     for y in range(y0, y1):
         top = y * stride_h - pad_top
-        kh0, kh1 = _tap_range(top, dilation_h, kernel_h, height)
-        row = source + top * row_bytes
-        to = out + (image * out_height + y) * out_width * out_stride + 4 * c
-        taps = _fill_table(words(table, 2 * kernel_h * kernel_w), kh0, kh1, np.int64(0), kernel_w, row_step,
-                           column_step, weight_row, weight_column)  # fmt: skip
-        column = np.int64(0)
-        while column < out_width:
-            inside = inside0 <= column < inside1
-            if blocked and inside:
-                column = min(column, inside1 - 4)
-                at = row + (column * stride_w - pad_left) * pixel_bytes
-                _run_block(
-                    at, step, table, taps, panel, panel_bias, to + column * out_stride, out_stride, activation, count
-                )
-                column += 4
-                continue
-            left = column * stride_w - pad_left
-            kw0, kw1 = _tap_range(left, dilation_w, kernel_w, width)
-            seen = _fill_table(words(border_table, 2 * kernel_h * kernel_w), kh0, kh1, kw0, kw1, row_step, column_step,
-                               weight_row, weight_column)  # fmt: skip
-            at = row + left * pixel_bytes
-            _run_pixel(at, border_table, seen, panel, panel_bias, to + column * out_stride, activation, count)
-            column += 1
+        next_row = max(next_row, top)
+        while next_row < top + ring_rows:
+            _copy_row(source, pixel_bytes, height, width, next_row, -pad_left, columns, cell, first, count, multiplier,
+                      ring + (next_row + pad_top) % ring_rows * row_bytes)  # fmt: skip
+            next_row += 1
+        for kh in range(kernel_h):
+            row = (top + kh * dilation_h + pad_top) % ring_rows * row_bytes
+            for kw in range(kernel_w):
+                taps[kh * kernel_w + kw] = row + kw * dilation_w * cell
+        to = out + (image * out_height + y) * out_width * out_stride
+        for c in range(0, count, PANEL):
+            n = min(count - c, PANEL)
+            panel = weights + (first + c) * tap_count * 4
+            column = np.int64(0)
+            while column < out_width:
+                # The last block overlaps the one before it: the same values, written twice.
+                column = max(min(column, out_width - _PIXELS), np.int64(0))
+                _tile(ring + 4 * c + column * stride_w * cell, stride_w * cell, scratch, tap_count, panel,
+                      bias + 4 * (first + c), to + column * out_stride + 4 * (first + c), out_stride,
+                      min(out_width, _PIXELS), n, activation)  # fmt: skip
+                column += _PIXELS
 
 
 def depthwise_f32_op(
@@ -220,21 +151,21 @@ def depthwise_f32_op(
     """The op of a depthwise convolution; see :func:`depthwise_f32`. The arrays must stay alive."""
     images, height, width, channels = x.shape
     _, out_height, out_width, out_channels = out.shape
-    blocks = -(-out_channels // _BLOCK)
-    # Blocks of equal size, whole vectors.
-    block = -(-out_channels // (blocks * _LANES)) * _LANES
+    columns = (out_width - 1) * geometry.stride_w + (geometry.kernel_w - 1) * geometry.dilation_w + 1
+    ring_rows = (geometry.kernel_h - 1) * geometry.dilation_h + 1
+    panels = -(-out_channels // PANEL)
+    # As many panels at a time as leave the ring in the nearest caches, in blocks of about the same size.
+    together = max(1, min(panels, _RING_BYTES // (columns * ring_rows * PANEL * 4)))
+    blocks = -(-panels // together)
+    block = -(-panels // blocks) * PANEL
     blocks = -(-out_channels // block)
-    bands = max(1, min(out_height, -(-8 // (images * blocks))))
+    bands = max(1, min(out_height, -(-4 // (images * blocks))))
     band_rows = -(-out_height // bands)
     bands = -(-out_height // band_rows)
-    multiplier = out_channels // channels
-    scratch = 32 * geometry.kernel_h * geometry.kernel_w
-    if multiplier > 1:
-        rows = (band_rows - 1) * geometry.stride_h + (geometry.kernel_h - 1) * geometry.dilation_h + 1
-        scratch += rows * width * block * 4
+    scratch = 8 * geometry.kernel_h * geometry.kernel_w + 64 + columns * ring_rows * block * 4
     address = program.data_address
     args = [
-        address(x), height, width, pixel_stride(x) * 4, multiplier,
+        address(x), height, width, pixel_stride(x) * 4, out_channels // channels,
         address(out), out_height, out_width, pixel_stride(out) * 4, out_channels,
         address(packed.weights), address(packed.bias), activation,
         *geometry[:8],

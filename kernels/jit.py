@@ -2,9 +2,9 @@
 
 Numba's own cache key does not contain the source of called functions: after an edit in one kernel file, callers in
 others would run stale machine code. The cache folder is therefore keyed by a hash of every file of this package, by
-``TNNQUANT_ISA`` and by the versions of Numba, llvmlite, NumPy and Python. The first of these folders that can be written is used:
-``$TNNQUANT_CACHE_DIR``, ``$NUMBA_CACHE_DIR``, the user's cache folder, a private temporary folder; if none can, caching is
-off and :data:`CACHE_DIR` is None.
+``TNNQUANT_ISA`` and by the versions of Numba, llvmlite, NumPy and Python. The first of these folders that can be
+written is used: ``$TNNQUANT_CACHE_DIR``, ``$NUMBA_CACHE_DIR``, the user's cache folder, a private temporary folder;
+if none can, caching is off and :data:`CACHE_DIR` is None.
 """
 
 from __future__ import annotations

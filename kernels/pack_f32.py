@@ -24,9 +24,10 @@ class PackedConv(NamedTuple):
 
 
 class PackedDepthwise(NamedTuple):
-    """Weights of a depthwise convolution, tap by tap.
+    """Weights of a depthwise convolution in panels of channels.
 
-    weights : float32 (KH*KW, C); bias : float32 (C,), 0 where there is none.
+    weights : float32 (panels, KH*KW, PANEL); bias : float32 (panels, PANEL). Channels beyond OC are 0, and the bias is
+    where there is none.
     """
 
     weights: np.ndarray
@@ -80,6 +81,8 @@ def pack_inner_product_f32(weight: np.ndarray, bias: np.ndarray | None = None) -
 def pack_depthwise_f32(weight: np.ndarray, bias: np.ndarray | None = None) -> PackedDepthwise:
     """Pack the weights of a depthwise convolution, float32 (OC, 1, KH, KW) where OC is a multiple of C."""
     count = weight.shape[0]
-    packed = np.ascontiguousarray(np.asarray(weight, np.float32).reshape(count, -1).T)
-    padded = np.zeros(count, np.float32) if bias is None else np.array(bias, np.float32).reshape(count)
-    return PackedDepthwise(packed, padded)
+    panels = -(-count // PANEL)
+    padded = np.zeros((panels * PANEL, weight.size // count), np.float32)
+    padded[:count] = weight.reshape(count, -1)
+    packed = np.ascontiguousarray(padded.reshape(panels, PANEL, -1).transpose(0, 2, 1))
+    return PackedDepthwise(packed, _padded_bias(bias, 1, count, panels)[0])

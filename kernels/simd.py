@@ -26,6 +26,7 @@ __all__ = [
     "I64",
     "Emitter",
     "copy_bytes",
+    "copy_pixels",
     "f32_view",
     "fill_zero",
     "i8_view",
@@ -86,6 +87,40 @@ def copy_bytes(typingctx, to, source, count):
         return context.get_dummy_value()
 
     return types.void(to, source, count), codegen
+
+
+@intrinsic
+def copy_pixels(typingctx, to, to_step, source, source_step, pixels, count):
+    """Copies ``count`` bytes (a multiple of 4) of each of ``pixels`` pixels; all int64, addresses and byte steps.
+
+    Pairs of vectors of 32 bytes, the last pair overlapping the one before it: calling memcpy for every pixel costs more
+    than the copy.
+    """
+    if (to, to_step, source, source_step, pixels, count) != (types.int64,) * 6:
+        return None
+
+    def codegen(context, builder, sig, args):
+        to, to_step, source, source_step, pixels, count = args
+        emit = Emitter(builder, 16, F32)
+        whole = builder.sdiv(builder.sub(count, I64(1)), I64(64))
+        last = builder.sub(count, I64(64))
+        is_wide = builder.icmp_signed(">=", count, I64(64))
+        with emit.loop(pixels) as i:
+            read = emit.pointer(builder.add(source, builder.mul(i, source_step)))
+            write = emit.pointer(builder.add(to, builder.mul(i, to_step)))
+            with builder.if_else(is_wide) as (wide, narrow):
+                with wide:
+                    with emit.loop(whole) as v:
+                        at = builder.mul(v, I64(64))
+                        emit.store(emit.load(emit.at(read, at)), emit.at(write, at))
+                    emit.store(emit.load(emit.at(read, last)), emit.at(write, last))
+                with narrow, emit.loop(builder.sdiv(count, I64(4))) as v:
+                    at = builder.mul(v, I64(4))
+                    word = emit.load_scalar(emit.at(read, at), I32)
+                    builder.store(word, builder.bitcast(emit.at(write, at), I32.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 6), codegen
 
 
 @intrinsic
@@ -206,3 +241,17 @@ class Emitter:
                 positive = builder.icmp_signed(">", count, I64(0))
                 with self.loop(builder.select(positive, count, I64(0))) as i:
                     builder.store(builder.load(builder.gep(lanes, [i])), builder.gep(pointer, [i]), align=1)
+
+    def store_tile(self, values, pointers, count):
+        """Rows of vectors, each row to its pointer: the first ``count`` (int64 value) elements of every row."""
+        builder = self.builder
+        with builder.if_else(builder.icmp_signed(">=", count, I64(len(values[0]) * self.lanes))) as (whole, part):
+            with whole:
+                for row, pointer in zip(values, pointers, strict=True):
+                    for v, value in enumerate(row):
+                        self.store(value, self.at(pointer, v * self.lanes))
+            with part:
+                for row, pointer in zip(values, pointers, strict=True):
+                    for v, value in enumerate(row):
+                        left = builder.sub(count, I64(v * self.lanes))
+                        self.store_part(value, self.at(pointer, v * self.lanes), left)

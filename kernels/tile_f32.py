@@ -93,17 +93,7 @@ def tile_f32(rows: int, vectors: int):
             for r in range(rows):
                 row = builder.select(builder.icmp_signed("<", last, I64(r)), last, I64(r))
                 targets.append(emit.pointer(builder.add(out_address, builder.mul(row, stride)), F32))
-            complete = builder.icmp_signed(">=", n_valid, I64(vectors * emit.lanes))
-            with builder.if_else(complete) as (whole, part):
-                with whole:
-                    for r in range(rows):
-                        for j in range(vectors):
-                            emit.store(values[r][j], emit.at(targets[r], j * emit.lanes))
-                with part:
-                    for r in range(rows):
-                        for j in range(vectors):
-                            left = builder.sub(n_valid, I64(j * emit.lanes))
-                            emit.store_part(values[r][j], emit.at(targets[r], j * emit.lanes), left)
+            emit.store_tile(values, targets, n_valid)
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 12), codegen
