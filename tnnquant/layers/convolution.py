@@ -1,0 +1,223 @@
+"""2-D convolution, plain, grouped and depthwise (reference, 4.2, 5.1, 6.3, 7.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tnnquant.errors import GraphError
+from tnnquant.layers.base import (
+    BlobSpec,
+    FlagField,
+    Layer,
+    QuantRole,
+    ScaleField,
+    TensorField,
+    TextField,
+    channels_last,
+    from_channels_last,
+    layer,
+    param,
+)
+from tnnquant.tensor import DataType, Tensor
+
+__all__ = ["SWISH", "Axis", "Convolution", "sliding_axis", "swish_inplace"]
+
+SAME, VALID, EXPLICIT = 0, 1, -1
+SWISH = 256
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A sliding window along one axis: output size and begin pad (which may be negative)."""
+
+    size: int
+    begin: int
+
+
+def sliding_axis(size: int, extent: int, stride: int, pad: int, pad_type: int) -> Axis:
+    """Output size and begin pad of a convolution along one axis (reference, 4.2).
+
+    Parameters
+    ----------
+    size, extent, stride, pad : int
+        Input size, dilated kernel size, stride, explicit pad of both ends.
+    pad_type : int
+        -1 explicit, 0 SAME, 1 VALID.
+
+    Raises
+    ------
+    GraphError
+        Another pad type, a stride below 1, or an output without elements.
+    """
+    if stride < 1:
+        raise GraphError(f"stride is {stride}, expected at least 1")
+    if pad_type == EXPLICIT:
+        out = int((size + 2 * pad - extent) / stride) + 1 if size + 2 * pad >= extent else 0
+        begin = pad
+    elif pad_type in (SAME, VALID):
+        out = -(-(size if pad_type == SAME else size - extent + 1) // stride)
+        total = (out - 1) * stride + extent - size
+        begin = int(total / 2)  # toward zero: it may be negative, and the window then starts inside
+    else:
+        raise GraphError(f"pad_type is {pad_type}, expected -1 (explicit), 0 (SAME) or 1 (VALID)")
+    if out < 1:
+        raise GraphError(f"a window of {extent} does not fit an input of {size} with pad {pad}: the output is empty")
+    return Axis(out, begin)
+
+
+@layer(
+    1,
+    "Convolution",
+    "Convolution_nhwc",
+    "QuantizedConvolution",
+    "QuantizedConvolution_nhwc",
+    "DynamicRangeQuantizedConvolution",
+)
+class Convolution(Layer):
+    """2-D convolution with bias and a fused activation (0 none, 1 ReLU, 2 ReLU6, 256 swish).
+
+    TNN uses ``dilation_h`` for both axes in the arithmetic; ``dilation_w`` only shapes the output (reference, 5.1).
+    """
+
+    QUANT = QuantRole.WEIGHTED
+    RESOURCE = (
+        TextField(),
+        FlagField("has_bias", of="bias"),
+        TensorField("filter"),
+        TensorField("bias", when="has_bias"),
+        ScaleField("filter"),
+    )
+
+    group: int = param(default=0)
+    input_channel: int = param(default=0)
+    output_channel: int = param(default=0)
+    kernel_h: int = param(default=0)
+    kernel_w: int = param(default=0)
+    stride_h: int = param(default=0)
+    stride_w: int = param(default=0)
+    pad_h: int = param(default=0)
+    pad_w: int = param(default=0)
+    bias: int = param(default=0)
+    pad_type: int = param(default=0)
+    dilation_h: int = param(default=1)
+    dilation_w: int = param(default=1)
+    activation_type: int = param(default=0)
+
+    def axes(self, dims: Sequence[int]) -> tuple[Axis, Axis]:
+        """The window along height and width for an input of these dims."""
+        if len(dims) != 4:
+            raise GraphError(f"the input has rank {len(dims)}, expected 4 (N, C, H, W)")
+        if min(self.kernel_h, self.kernel_w) < 1:
+            raise GraphError(f"the kernel is {self.kernel_h}x{self.kernel_w}, expected at least 1x1")
+        if min(self.dilation_h, self.dilation_w) < 1:
+            raise GraphError(f"the dilation is {self.dilation_h}x{self.dilation_w}, expected at least 1x1")
+        height = sliding_axis(
+            dims[2], self.dilation_h * (self.kernel_h - 1) + 1, self.stride_h, self.pad_h, self.pad_type
+        )
+        width = sliding_axis(
+            dims[3], self.dilation_w * (self.kernel_w - 1) + 1, self.stride_w, self.pad_w, self.pad_type
+        )
+        return height, width
+
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Convolution:
+        height, width = self.axes(inputs[0].dims)
+        return replace(self, pad_h=height.begin, pad_w=width.begin)
+
+    def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
+        height, width = self.axes(inputs[0].dims)
+        if self.group < 1 or self.output_channel < 1 or inputs[0].dims[1] % self.group:
+            raise GraphError(
+                f"{self.group} groups do not divide {inputs[0].dims[1]} input and {self.output_channel} output channels"
+            )
+        return [BlobSpec((inputs[0].dims[0], self.output_channel, height.size, width.size), inputs[0].dtype)]
+
+    def weight_shape(self, channels: int) -> tuple[int, int, int, int]:
+        """(OC, C/G, KH, KW) for an input of ``channels`` channels."""
+        return self.output_channel, channels // self.group, self.kernel_h, self.kernel_w
+
+    def weight_array(self, tensors: Mapping[str, Tensor]) -> np.ndarray:
+        """The weights as float32 (OC, C/G, KH, KW); the input channels follow from the number of values."""
+        if "filter" not in tensors or not tensors["filter"].size:
+            raise GraphError("has no filter in the model file; TNN takes no weights from a blob")
+        values = tensors["filter"].float32()
+        per_channel = self.output_channel * self.kernel_h * self.kernel_w
+        if per_channel < 1 or values.size % per_channel:
+            raise GraphError(
+                f"filter has {values.size} values, expected a multiple of OC*KH*KW = "
+                f"{self.output_channel}*{self.kernel_h}*{self.kernel_w} = {per_channel}"
+            )
+        return values.reshape(self.output_channel, -1, self.kernel_h, self.kernel_w)
+
+    def bias_array(self, tensors: Mapping[str, Tensor]) -> np.ndarray | None:
+        """The bias as float32 (OC,), or None."""
+        if not self.bias or "bias" not in tensors or not tensors["bias"].size:
+            return None
+        bias = tensors["bias"].float32()
+        if bias.size != self.output_channel:
+            raise GraphError(f"bias has {bias.size} values, expected OC = {self.output_channel}")
+        return bias
+
+    def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]):
+        from tnnquant.kernels.geometry import ConvGeometry
+        from tnnquant.kernels.pack_f32 import pack_conv_f32, pack_depthwise_f32
+
+        if tensors.get("filter") is not None and tensors["filter"].dtype == DataType.INT8:
+            tensors = self.widened(tensors)
+        channels = inputs[0].dims[1]
+        weight, bias = self.weight_array(tensors), self.bias_array(tensors)
+        expected = self.weight_shape(channels)
+        if weight.shape != expected:
+            raise GraphError(
+                f"filter has {weight.size} values, expected OC*C/G*KH*KW = "
+                f"{'*'.join(map(str, expected))} = {int(np.prod(expected))}"
+            )
+        height, width = self.axes(inputs[0].dims)
+        geometry = ConvGeometry(
+            self.kernel_h, self.kernel_w, self.stride_h, self.stride_w, height.begin, width.begin,
+            self.dilation_h, self.dilation_h, self.group,
+        )
+        depthwise = weight.shape[1] == 1 and self.group > 1
+        packed = pack_depthwise_f32(weight, bias) if depthwise else pack_conv_f32(weight, bias, self.group)
+        return geometry, packed, depthwise, (height.size, width.size)
+
+    def forward(self, inputs: Sequence[np.ndarray], state) -> list[np.ndarray]:
+        from tnnquant.kernels.conv_f32 import conv2d_f32
+        from tnnquant.kernels.depthwise_f32 import depthwise_f32
+
+        geometry, packed, depthwise, size = state
+        x = channels_last(inputs[0])
+        out = np.empty((x.shape[0], *size, self.output_channel), np.float32)
+        fused = self.activation_type if self.activation_type in (1, 2) else 0
+        (depthwise_f32 if depthwise else conv2d_f32)(x, packed, geometry, fused, out)
+        if self.activation_type == SWISH:
+            swish_inplace(out)
+        return [from_channels_last(out)]
+
+    def widened(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        scale = tensors["scale"].float32()
+        quantized = tensors["filter"].data.reshape(self.output_channel, -1).astype(np.float32)
+        if scale.size not in (1, self.output_channel):
+            raise GraphError(f"the filter has {scale.size} scales, expected 1 or OC = {self.output_channel}")
+        weight = quantized * scale.reshape(-1, 1)
+        kept = {name: tensor for name, tensor in tensors.items() if name not in ("scale", "zero_point")}
+        return {**kept, "filter": Tensor(weight.reshape(-1), tensors["filter"].dims)}
+
+    def why_not_int8(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> str | None:
+        if "filter" not in tensors or not tensors["filter"].size:
+            return "its weights are not in the model file"
+        if self.activation_type not in (0, 1, 2):
+            return f"TNN's int8 form ignores its activation {self.activation_type} (reference 7.11, 8)"
+        return None
+
+    def macs(self, inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec]) -> int:
+        per_output = inputs[0].dims[1] // max(self.group, 1) * self.kernel_h * self.kernel_w
+        return int(np.prod(outputs[0].dims)) * per_output
+
+
+def swish_inplace(x: np.ndarray) -> None:
+    """x / (1 + exp(-x)), float32, in place."""
+    with np.errstate(over="ignore"):
+        x *= np.float32(1) / (np.float32(1) + np.exp(-x))

@@ -1,0 +1,91 @@
+"""Inner product, also called fully connected (reference, 5.1, 6.4, 7.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+
+import numpy as np
+
+from tnnquant.errors import GraphError, UnsupportedLayerError
+from tnnquant.layers.base import BlobSpec, Layer, QuantRole, ScaleField, TensorField, TextField, layer, param
+from tnnquant.tensor import DataType, Tensor
+
+__all__ = ["InnerProduct"]
+
+
+@layer(
+    19, "InnerProduct", "InnerProduct_nhwc", "QuantizedInnerProduct", "DynamicRangeQuantizedInnerProduct"
+)
+class InnerProduct(Layer):
+    """``y[n, o] = sum_k x[n, k] * w[o, k] + b[o]``, x flattened behind the batch axis in the order c, h, w."""
+
+    QUANT = QuantRole.WEIGHTED
+    PER_TENSOR_BLOBS = True
+    RESOURCE = (TextField(), TensorField("weight"), TensorField("bias"), ScaleField("weight"))
+
+    num_output: int = param()
+    has_bias: int = param()
+    transpose: int = param()
+    axis: int = param()
+
+    def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
+        if self.axis != 1:
+            raise UnsupportedLayerError(
+                f"axis is {self.axis}; TNN's kernel ignores any but 1 and leaves part of the output unwritten"
+            )
+        return [BlobSpec((inputs[0].dims[0], self.num_output), inputs[0].dtype)]
+
+    def weight_array(self, tensors: Mapping[str, Tensor]) -> np.ndarray:
+        """The weights as float32 (num_output, K); K follows from the number of values."""
+        if "weight" not in tensors or not tensors["weight"].size:
+            raise GraphError("has no weight in the model file")
+        values = tensors["weight"].float32()
+        if self.num_output < 1 or values.size % self.num_output:
+            raise GraphError(f"weight has {values.size} values, expected a multiple of num_output = {self.num_output}")
+        return values.reshape(self.num_output, -1)
+
+    def bias_array(self, tensors: Mapping[str, Tensor]) -> np.ndarray | None:
+        """The bias as float32 (num_output,), or None."""
+        if not self.has_bias or "bias" not in tensors or not tensors["bias"].size:
+            return None
+        bias = tensors["bias"].float32()
+        if bias.size != self.num_output:
+            raise GraphError(f"bias has {bias.size} values, expected num_output = {self.num_output}")
+        return bias
+
+    def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]):
+        from tnnquant.kernels.pack_f32 import pack_inner_product_f32
+
+        if tensors.get("weight") is not None and tensors["weight"].dtype == DataType.INT8:
+            tensors = self.widened(tensors)
+        weight = self.weight_array(tensors)
+        length = prod(inputs[0].dims[1:])
+        if weight.shape[1] != length:
+            raise GraphError(
+                f"weight has {weight.size} values, expected num_output*K = {self.num_output}*{length} = "
+                f"{self.num_output * length}"
+            )
+        return pack_inner_product_f32(weight, self.bias_array(tensors))
+
+    def forward(self, inputs: Sequence[np.ndarray], state) -> list[np.ndarray]:
+        from tnnquant.kernels.gemm_f32 import gemm_f32
+
+        x = np.ascontiguousarray(inputs[0]).reshape(inputs[0].shape[0], -1)
+        return [gemm_f32(x, state, 0, np.empty((x.shape[0], self.num_output), np.float32))]
+
+    def widened(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        scale = tensors["scale"].float32()
+        if not scale.size:
+            raise GraphError("has an int8 weight without a scale")
+        weight = tensors["weight"].data.astype(np.float32) * scale[0]
+        kept = {name: tensor for name, tensor in tensors.items() if name not in ("scale", "zero_point")}
+        return {**kept, "weight": Tensor(weight, tensors["weight"].dims)}
+
+    def why_not_int8(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> str | None:
+        if "weight" not in tensors or not tensors["weight"].size:
+            return "its weights are not in the model file"
+        return None
+
+    def macs(self, inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec]) -> int:
+        return prod(inputs[0].dims) * self.num_output

@@ -1,0 +1,146 @@
+"""2-D pooling (reference, 4.3, 5.2, 6.5)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from tnnquant.errors import GraphError
+from tnnquant.layers.base import BlobSpec, Layer, QuantRole, channels_last, from_channels_last, layer, param
+from tnnquant.layers.convolution import EXPLICIT, SAME, VALID, Axis
+from tnnquant.tensor import Tensor
+
+__all__ = ["Pooling", "pooling_axis"]
+
+MAX = 0
+
+
+def pooling_axis(size: int, kernel: int, stride: int, pad: int, pad_type: int, ceil_mode: bool) -> Axis:
+    """Output size and begin pad of a pooling along one axis (reference, 4.3).
+
+    TNN divides in float32 and has no rule that drops a last window starting in the padding.
+
+    Raises
+    ------
+    GraphError
+        Another pad type, a stride below 1, or an output without elements.
+    """
+    if stride < 1:
+        raise GraphError(f"stride is {stride}, expected at least 1")
+    f32 = np.float32
+    if pad_type == EXPLICIT:
+        rounding = math.ceil if ceil_mode else math.floor
+        out = int(rounding(f32(size + 2 * pad - kernel) / f32(stride) + f32(1)))
+        begin = pad
+    elif pad_type in (SAME, VALID):
+        out = math.ceil(f32(size if pad_type == SAME else size - kernel + 1) / f32(stride))
+        begin = int(((out - 1) * stride + kernel - size) / 2)
+    else:
+        raise GraphError(f"pad_type is {pad_type}, expected -1 (explicit), 0 (SAME) or 1 (VALID)")
+    if out < 1:
+        raise GraphError(f"a window of {kernel} does not fit an input of {size} with pad {pad}: the output is empty")
+    return Axis(out, begin)
+
+
+@layer(4, "Pooling", "Pooling_split_CC", "Pooling_nhwc", "QuantizedPooling")
+class Pooling(Layer):
+    """Maximum (``pool_type`` 0) or average over windows; padding is never counted."""
+
+    QUANT = QuantRole.PASS
+
+    pool_type: int = param(default=0)
+    kernel_h: int = param(default=0)
+    kernel_w: int = param(default=0)
+    stride_h: int = param(default=0)
+    stride_w: int = param(default=0)
+    pad_h: int = param(default=0)
+    pad_w: int = param(default=0)
+    kernel_index_h: int = param(default=-1)
+    kernel_index_w: int = param(default=-1)
+    pad_type: int = param(default=0)
+    ceil_mode: int = param(default=0)
+    is_adaptive: int = param(default=0)
+    out_h: int = param(default=0)
+    out_w: int = param(default=0)
+
+    @property
+    def role(self) -> QuantRole:
+        return QuantRole.PASS if self.pool_type == MAX and not self.is_adaptive else QuantRole.NONE
+
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Pooling:
+        dims = inputs[0].dims
+        if len(dims) != 4:
+            raise GraphError(f"the input has rank {len(dims)}, expected 4 (N, C, H, W)")
+        index_w = self.kernel_index_h if self.kernel_index_w == -1 else self.kernel_index_w
+        if self.is_adaptive:
+            return replace(self, kernel_index_w=index_w)
+        kernel_h = self._kernel(self.kernel_h, dims[2], self.kernel_index_h, dims)
+        kernel_w = self._kernel(self.kernel_w, dims[3], index_w, dims)
+        resolved = replace(self, kernel_h=kernel_h, kernel_w=kernel_w, kernel_index_w=index_w)
+        height, width = resolved.axes(dims)
+        return replace(resolved, pad_h=height.begin, pad_w=width.begin)
+
+    def _kernel(self, size: int, extent: int, index: int, dims: Sequence[int]) -> int:
+        if index != -1:
+            if not 0 <= index < len(dims):
+                raise GraphError(f"the kernel size is taken from dim {index}, the input has dims 0 to {len(dims) - 1}")
+            return dims[index]
+        if size < 0:
+            raise GraphError(f"the kernel size is {size}, expected at least 0")
+        return size or extent
+
+    def axes(self, dims: Sequence[int]) -> tuple[Axis, Axis]:
+        """The window along height and width for an input of these dims."""
+        ceil_mode = self.ceil_mode == 1
+        return (
+            pooling_axis(dims[2], self.kernel_h, self.stride_h, self.pad_h, self.pad_type, ceil_mode),
+            pooling_axis(dims[3], self.kernel_w, self.stride_w, self.pad_w, self.pad_type, ceil_mode),
+        )
+
+    def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
+        batch, channels, *_ = inputs[0].dims
+        if self.is_adaptive:
+            if min(self.out_h, self.out_w) < 1:
+                raise GraphError(f"the output size is {self.out_h}x{self.out_w}, expected at least 1x1")
+            return [BlobSpec((batch, channels, self.out_h, self.out_w), inputs[0].dtype)]
+        height, width = self.axes(inputs[0].dims)
+        return [BlobSpec((batch, channels, height.size, width.size), inputs[0].dtype)]
+
+    def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]):
+        from tnnquant.kernels.geometry import PoolGeometry
+
+        size = self.output_specs(inputs, tensors)[0].dims[2:]
+        if self.is_adaptive:
+            return PoolGeometry(1, 1, 1, 1, 0, 0), size
+        height, width = self.axes(inputs[0].dims)
+        return (
+            PoolGeometry(self.kernel_h, self.kernel_w, self.stride_h, self.stride_w, height.begin, width.begin), size
+        )
+
+    def forward(self, inputs: Sequence[np.ndarray], state) -> list[np.ndarray]:
+        from tnnquant.kernels import pool_f32
+
+        geometry, size = state
+        if self.is_adaptive:
+            kind = pool_f32.ADAPTIVE_AVERAGE
+            if self.pool_type == MAX:
+                return [_adaptive_max(inputs[0], size)]
+        else:
+            kind = pool_f32.MAX if self.pool_type == MAX else pool_f32.AVERAGE
+        x = channels_last(inputs[0])
+        out = np.empty((x.shape[0], *size, x.shape[3]), np.float32)
+        return [from_channels_last(pool_f32.pool2d_f32(x, geometry, kind, out))]
+
+
+def _adaptive_max(x: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    # TNN's CPU device leaves the output untouched; this is what the operator means.
+    out = np.empty((*x.shape[:2], *size), np.float32)
+    for i in range(size[0]):
+        for j in range(size[1]):
+            rows = slice(i * x.shape[2] // size[0], -(-(i + 1) * x.shape[2] // size[0]))
+            columns = slice(j * x.shape[3] // size[1], -(-(j + 1) * x.shape[3] // size[1]))
+            out[:, :, i, j] = x[:, :, rows, columns].max((2, 3))
+    return out
