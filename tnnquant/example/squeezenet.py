@@ -130,7 +130,7 @@ class _Builder:
     def conv_relu(self, name: str, source: str, channels: int, out: int, kernel: int, stride: int = 1, pad: int = 0):
         filters, bias = self._checked(name, (out, channels, kernel, kernel))
         tensors = {"filter": Tensor.from_array(filters), "bias": Tensor.from_array(bias)}
-        resource = Resource(tensors, {"name": name}, "Convolution")
+        resource = Resource(tensors, type_string="Convolution")
         # group, in, out, kernel h w, stride h w, pad h w, has bias, explicit pads, dilation h w, no activation
         params = f"1 {channels} {out} {kernel} {kernel} {stride} {stride} {pad} {pad} 1 -1 1 1 0"
         self.add("Convolution", name, (source,), params, resource)
