@@ -64,6 +64,14 @@ def run(*command: object) -> None:
         sys.exit(code)
 
 
+def main(function) -> None:
+    """Call the main function of a script; Ctrl-C ends it without a traceback."""
+    try:
+        function()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
 def _fingerprint() -> str:
     # The folder and Python an environment is tied to, then what was to be installed.
     digest = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
@@ -105,13 +113,13 @@ def _pip_install() -> None:
         [*command, "--editable", ".[dev]"], cwd=ROOT, env=_environment(), stderr=subprocess.PIPE, text=True, check=False
     )
     if result.returncode:
+        if any(word in result.stderr for word in ("Max retries", "NewConnectionError", "ConnectTimeout")):
+            stop("the package index cannot be reached; check the network, or set PIP_INDEX_URL to a mirror")
         lines = [line for line in result.stderr.splitlines() if line.strip()]
         sys.stderr.write("\n".join(lines[-15:]) + "\n")
-        unreachable = any(word in result.stderr for word in ("Max retries", "NewConnectionError", "ConnectTimeout"))
-        index = "the package index cannot be reached; check the network, or set PIP_INDEX_URL to a mirror"
-        stop(f"pip could not install tnnquant: {index if unreachable else 'see above'}")
+        stop("pip could not install tnnquant, see above")
 
 
 if __name__ == "__main__":
-    ensure()
+    main(ensure)
     say(f"ready: {SCRIPTS / 'tnnquant'}")
