@@ -1,0 +1,252 @@
+"""Sums for mean and variance in double, and the affine functions they end in: instance, group, layer normalization.
+
+Versions, slowest first: the naive twins, TNN's loops; the task functions, on all threads. The squares are rounded to
+float32 before they are added, as in TNN. The sums are taken over fixed chunks in a fixed order: they may differ from
+those of the twins in the last bits of a double, and do not depend on the threads.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import carray
+from tnnquant.kernels import program
+from tnnquant.kernels.elementary import bits_float, float_word
+from tnnquant.kernels.jit import inline, kernel
+from tnnquant.kernels.simd import _pointer, f32_view, words
+
+__all__ = [
+    "affine_f64",
+    "affine_f64_naive",
+    "layer_norm_f32",
+    "layer_norm_f32_naive",
+    "moments_f32",
+    "moments_f32_naive",
+]
+
+_CHUNK = 16384
+_ELEMENTS = 16384
+_COLUMNS = 1024
+_NO = np.float64(0)
+
+
+@kernel
+def moments_f32_naive(x, sums):
+    # x: float32 (outer, n, inner); sums: float64 (2, outer, inner)
+    for o in range(x.shape[0]):
+        for i in range(x.shape[2]):
+            total = squares = _NO
+            for j in range(x.shape[1]):
+                v = x[o, j, i]
+                total += np.float64(v)
+                squares += np.float64(v * v)
+            sums[0, o, i] = total
+            sums[1, o, i] = squares
+
+
+@inline
+def _f64_view(address, count):
+    return carray(_pointer(address, np.float64), (count,))
+
+
+@kernel
+def _moments_row(x):
+    # x: float32 (n,). Four partial sums: one alone would wait for each addition
+    n = x.size
+    t0 = t1 = t2 = t3 = q0 = q1 = q2 = q3 = _NO
+    for j in range(0, n - 3, 4):
+        v0, v1, v2, v3 = x[j], x[j + 1], x[j + 2], x[j + 3]
+        t0 += np.float64(v0)
+        t1 += np.float64(v1)
+        t2 += np.float64(v2)
+        t3 += np.float64(v3)
+        q0 += np.float64(v0 * v0)
+        q1 += np.float64(v1 * v1)
+        q2 += np.float64(v2 * v2)
+        q3 += np.float64(v3 * v3)
+    for j in range(n - n % 4, n):
+        t0 += np.float64(x[j])
+        q0 += np.float64(x[j] * x[j])
+    return (t0 + t1) + (t2 + t3), (q0 + q1) + (q2 + q3)
+
+
+@kernel
+def _moments_columns(x, totals, squares):
+    # x: float32 (columns,); totals, squares: float64 (columns,)
+    for i in range(x.size):
+        totals[i] += np.float64(x[i])
+        squares[i] += np.float64(x[i] * x[i])
+
+
+@kernel
+def _moments_task(op, index, scratch):
+    # op words from ARGS on: addresses of x and of parts, float64 (chunks, 2, outer, inner); outer, n, inner; chunk;
+    # rows a task (inner 1)
+    args = words(op, program.WORDS)[program.ARGS :]
+    outer, n, inner, chunk, rows = args[2], args[3], args[4], args[5], args[6]
+    chunks = (n + chunk - 1) // chunk
+    part, index = index % chunks, index // chunks
+    first = part * chunk
+    count = min(chunk, n - first)
+    if inner == 1:
+        sums = _f64_view(args[1] + 16 * part * outer, 2 * outer)
+        for row in range(index * rows, min(index * rows + rows, outer)):
+            total, squares = _moments_row(f32_view(args[0] + 4 * (row * n + first), count))
+            sums[row] = total
+            sums[outer + row] = squares
+        return
+    blocks = (inner + _COLUMNS - 1) // _COLUMNS
+    o, c = index // blocks, index % blocks * _COLUMNS
+    columns = min(np.int64(_COLUMNS), inner - c)
+    totals = _f64_view(args[1] + 8 * ((2 * part * outer + o) * inner + c), columns)
+    squares = _f64_view(args[1] + 8 * (((2 * part + 1) * outer + o) * inner + c), columns)
+    totals[:] = _NO
+    squares[:] = _NO
+    for j in range(first, first + count):
+        _moments_columns(f32_view(args[0] + 4 * ((o * n + j) * inner + c), columns), totals, squares)
+
+
+def moments_f32(x: np.ndarray) -> np.ndarray:
+    """Sums of the values and of their float32 squares along the middle axis.
+
+    Parameters
+    ----------
+    x : float32 (outer, n, inner)
+        C-contiguous.
+
+    Returns
+    -------
+    float64 (2, outer, inner)
+    """
+    outer, n, inner = x.shape
+    chunk = _CHUNK if inner == 1 else max(1, 4 * _CHUNK // min(inner, _COLUMNS))
+    chunk = max(1, min(chunk, n))
+    chunks = -(-n // chunk)
+    rows = max(1, _CHUNK // chunk)
+    parts = np.empty((chunks, 2, outer, inner), np.float64)
+    tasks = chunks * (-(-outer // rows) if inner == 1 else outer * -(-inner // _COLUMNS))
+    args = [program.data_address(x), program.data_address(parts), outer, n, inner, chunk, rows]
+    program.run(program.new_op(_moments_task, tasks, 0, args))
+    return parts.sum(axis=0)
+
+
+@kernel
+def affine_f64_naive(x, k, b, out):
+    # x, out: float32 (outer, n, inner); k, b: float64 (outer, inner)
+    for o in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            for i in range(x.shape[2]):
+                out[o, j, i] = np.float32(np.float64(x[o, j, i]) * k[o, i] + b[o, i])
+
+
+@kernel
+def _affine_row(x, k, b, out):
+    # x, out: float32 (n,); k, b: float64 (n,), or (1,) for all
+    if k.size == 1:
+        factor, summand = k[0], b[0]
+        for i in range(x.size):
+            out[i] = np.float32(np.float64(x[i]) * factor + summand)
+    else:
+        for i in range(x.size):
+            out[i] = np.float32(np.float64(x[i]) * k[i] + b[i])
+
+
+@kernel
+def _affine_task(op, index, scratch):
+    # op words from ARGS on: addresses of x, k, b, out; outer, n, inner; chunk of n
+    args = words(op, program.WORDS)[program.ARGS :]
+    n, inner, chunk = args[5], args[6], args[7]
+    chunks = (n + chunk - 1) // chunk
+    o, first = index // chunks, index % chunks * chunk
+    count = min(chunk, n - first)
+    k, b = _f64_view(args[1] + 8 * o * inner, inner), _f64_view(args[2] + 8 * o * inner, inner)
+    rows, columns = (np.int64(1), count) if inner == 1 else (count, inner)
+    at = 4 * (o * n + first) * inner
+    for _ in range(rows):
+        _affine_row(f32_view(args[0] + at, columns), k, b, f32_view(args[3] + at, columns))
+        at += 4 * columns
+
+
+def affine_f64(x: np.ndarray, k: np.ndarray, b: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """``x * k + b`` in double, rounded once.
+
+    Parameters
+    ----------
+    x : float32 (outer, n, inner)
+        C-contiguous.
+    k, b : float64 (outer, inner)
+        C-contiguous.
+    out : float32 (outer, n, inner)
+        C-contiguous; written and returned.
+    """
+    outer, n, inner = x.shape
+    chunk = max(1, min(n, _ELEMENTS // inner))
+    address = program.data_address
+    args = [address(x), address(k), address(b), address(out), outer, n, inner, chunk]
+    program.run(program.new_op(_affine_task, outer * -(-n // chunk), 0, args))
+    return out
+
+
+@kernel
+def layer_norm_f32_naive(x, k, b, eps, out):
+    # x, out: float32 (rows, n); k, b: float32 (n,); eps: float32
+    n = x.shape[1]
+    for r in range(x.shape[0]):
+        total = squares = _NO
+        for j in range(n):
+            total += np.float64(x[r, j])
+            squares += np.float64(x[r, j] * x[r, j])
+        mean = total / n
+        v = 1.0 / math.sqrt(squares / n - mean * mean + np.float64(eps))
+        for j in range(n):
+            summand = np.float32(np.float64(b[j]) - mean * v * np.float64(k[j]))
+            out[r, j] = np.float32(np.float64(x[r, j]) * v * np.float64(k[j]) + np.float64(summand))
+
+
+@kernel
+def _layer_norm_row(x, k, b, eps, out):
+    # x, k, b, out: float32 (n,); eps: float64
+    n = x.size
+    total, squares = _moments_row(x)
+    mean = total / n
+    v = 1.0 / math.sqrt(squares / n - mean * mean + eps)
+    shift = mean * v
+    for j in range(n):
+        factor = np.float64(k[j])
+        summand = np.float32(np.float64(b[j]) - shift * factor)
+        out[j] = np.float32(np.float64(x[j]) * v * factor + np.float64(summand))
+
+
+@kernel
+def _layer_norm_task(op, index, scratch):
+    # op words from ARGS on: addresses of x, k, b, out; rows, n; rows a task; eps (float32 bits)
+    args = words(op, program.WORDS)[program.ARGS :]
+    n = args[5]
+    k, b = f32_view(args[1], n), f32_view(args[2], n)
+    eps = np.float64(bits_float(np.int32(args[7])))
+    first = index * args[6]
+    for row in range(first, min(first + args[6], args[4])):
+        _layer_norm_row(f32_view(args[0] + 4 * row * n, n), k, b, eps, f32_view(args[3] + 4 * row * n, n))
+
+
+def layer_norm_f32(x: np.ndarray, k: np.ndarray, b: np.ndarray, eps: float, out: np.ndarray) -> np.ndarray:
+    """``(x - mean) / sqrt(var + eps) * k + b`` of each row; var is mean(x**2) - mean**2, not clamped, as in TNN.
+
+    Parameters
+    ----------
+    x : float32 (rows, n)
+        C-contiguous.
+    k, b : float32 (n,)
+        C-contiguous.
+    eps : float
+        Rounded to float32.
+    out : float32 (rows, n)
+        C-contiguous; written and returned.
+    """
+    rows, n = x.shape
+    together = max(1, _ELEMENTS // n)
+    address = program.data_address
+    args = [address(x), address(k), address(b), address(out), rows, n, together, float_word(eps)]
+    program.run(program.new_op(_layer_norm_task, -(-rows // together), 0, args))
+    return out

@@ -1,0 +1,131 @@
+"""fp32 softmax along one axis of an array seen as (outer, n, inner).
+
+Versions, slowest first: :func:`softmax_f32_naive`, TNN's loops; :func:`softmax_f32`, on all threads, with exponentials
+of whole vectors. The sum runs along the axis in order, as in TNN, so the bits do not depend on blocks or threads.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from tnnquant.kernels import program
+from tnnquant.kernels.elementary import exp_f32
+from tnnquant.kernels.jit import kernel
+from tnnquant.kernels.simd import f32_view, words
+
+__all__ = ["softmax_f32", "softmax_f32_naive"]
+
+_ONE = np.float32(1)
+_COLUMNS = 512
+_ELEMENTS = 16384
+
+
+@kernel
+def softmax_f32_naive(x, out):
+    # x, out: float32 (outer, n, inner)
+    for o in range(x.shape[0]):
+        for i in range(x.shape[2]):
+            largest = x[o, 0, i]
+            for j in range(1, x.shape[1]):
+                largest = x[o, j, i] if x[o, j, i] > largest else largest
+            total = np.float32(0)
+            for j in range(x.shape[1]):
+                out[o, j, i] = math.exp(x[o, j, i] - largest)
+                total += out[o, j, i]
+            for j in range(x.shape[1]):
+                out[o, j, i] *= _ONE / total
+
+
+@kernel
+def _softmax_row(x, out):
+    # x, out: float32 (n,)
+    n = x.size
+    m0 = m1 = m2 = m3 = x[0]
+    for j in range(0, n - 3, 4):  # four maxima at a time: their order does not matter
+        m0 = x[j] if x[j] > m0 else m0
+        m1 = x[j + 1] if x[j + 1] > m1 else m1
+        m2 = x[j + 2] if x[j + 2] > m2 else m2
+        m3 = x[j + 3] if x[j + 3] > m3 else m3
+    for j in range(n - n % 4, n):
+        m0 = x[j] if x[j] > m0 else m0
+    m0, m2 = m0 if m0 > m1 else m1, m2 if m2 > m3 else m3
+    m0 = m0 if m0 > m2 else m2
+    for j in range(n):
+        out[j] = exp_f32(x[j] - m0)
+    total = np.float32(0)
+    for j in range(n):
+        total += out[j]
+    factor = _ONE / total
+    for j in range(n):
+        out[j] *= factor
+
+
+@kernel
+def _largest(x, largest):
+    # x, largest: float32 (columns,)
+    for i in range(x.size):
+        largest[i] = x[i] if x[i] > largest[i] else largest[i]
+
+
+@kernel
+def _exponentials(x, largest, out, total):
+    # x, largest, out, total: float32 (columns,)
+    for i in range(x.size):
+        e = exp_f32(x[i] - largest[i])
+        out[i] = e
+        total[i] += e
+
+
+@kernel
+def _softmax_columns(x, out, n, stride, columns, largest, total):
+    # x, out: addresses of float32 (n, columns), rows stride bytes apart; largest, total: float32 (columns,)
+    largest[:] = f32_view(x, columns)
+    for j in range(1, n):
+        _largest(f32_view(x + j * stride, columns), largest)
+    total[:] = np.float32(0)
+    for j in range(n):
+        _exponentials(f32_view(x + j * stride, columns), largest, f32_view(out + j * stride, columns), total)
+    for i in range(columns):
+        total[i] = _ONE / total[i]
+    for j in range(n):
+        row = f32_view(out + j * stride, columns)
+        for i in range(columns):
+            row[i] *= total[i]
+
+
+@kernel
+def _softmax_task(op, index, scratch):
+    # op words from ARGS on: addresses of x and out; outer, n, inner; rows a task (inner 1). scratch: 8 * _COLUMNS bytes
+    args = words(op, program.WORDS)[program.ARGS :]
+    outer, n, inner, rows = args[2], args[3], args[4], args[5]
+    if inner == 1:
+        first = index * rows
+        for row in range(first, min(first + rows, outer)):
+            at = 4 * row * n
+            _softmax_row(f32_view(args[0] + at, n), f32_view(args[1] + at, n))
+        return
+    blocks = (inner + _COLUMNS - 1) // _COLUMNS
+    c = index % blocks * _COLUMNS
+    columns = min(np.int64(_COLUMNS), inner - c)
+    at = 4 * (index // blocks * n * inner + c)
+    _softmax_columns(args[0] + at, args[1] + at, n, 4 * inner, columns, f32_view(scratch, columns),
+                     f32_view(scratch + 4 * _COLUMNS, columns))  # fmt: skip
+
+
+def softmax_f32(x: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """``exp(x - max) / sum(exp(x - max))`` along the middle axis; the division is a product with 1 / sum, as in TNN.
+
+    Parameters
+    ----------
+    x : float32 (outer, n, inner)
+        C-contiguous, n at least 1.
+    out : float32 (outer, n, inner)
+        C-contiguous; written and returned.
+    """
+    outer, n, inner = x.shape
+    rows = max(1, _ELEMENTS // n)
+    tasks = -(-outer // rows) if inner == 1 else outer * -(-inner // _COLUMNS)
+    args = [program.data_address(x), program.data_address(out), outer, n, inner, rows]
+    program.run(program.new_op(_softmax_task, tasks, 8 * _COLUMNS, args))
+    return out
