@@ -14,6 +14,8 @@ results do not depend on which thread runs what.
 
 from __future__ import annotations
 
+import sys
+
 import numba
 import numpy as np
 from llvmlite import ir
@@ -27,6 +29,8 @@ __all__ = ["ARGS", "WORDS", "address_of", "data_address", "new_op", "run"]
 #: int64 words of an op, and the first that belongs to the task function.
 WORDS = 64
 ARGS = 8
+#: Waits of about 20 us before a thread offers its core to others.
+_SPINS = 500
 _FUNCTION, _TASKS, _SCRATCH = 0, 1, 2
 _NEXT, _DONE = 4, 5
 _TASK_SIGNATURE = types.void(types.int64, types.int64, types.int64)
@@ -73,6 +77,21 @@ def _relax(typingctx):
     return types.void(), codegen
 
 
+_YIELD = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
+
+
+@intrinsic
+def _yield_cpu(typingctx):
+    """Gives the core to another thread, if one waits for it."""
+
+    def codegen(context, builder, sig, args):
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), _YIELD)
+        builder.call(function, [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
 @intrinsic
 def _call_task(typingctx, function, op, index, scratch):
     """Calls a compiled task function by its address."""
@@ -98,8 +117,14 @@ def _work(table, count, scratch):
                 break
             _call_task(_load_acquire(op + np.int64(8 * _FUNCTION)), op, index, scratch)
             _atomic_add(op + np.int64(8 * _DONE), np.int64(1))
+        spins = 0
         while _load_acquire(op + np.int64(8 * _DONE)) < tasks:
-            _relax()
+            # On a busy machine the thread waited for may not be running: it needs this core more than we do.
+            spins += 1
+            if spins < _SPINS:
+                _relax()
+            else:
+                _yield_cpu()
 
 
 @kernel

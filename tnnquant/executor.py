@@ -1,28 +1,61 @@
-"""Run a graph: one loop over the nodes that knows no layer by name."""
+"""Run a graph in fp32. No layer is known here by name.
+
+Making an :class:`Executor` infers shapes, packs weights, and gives every blob a fixed place in memory
+(:mod:`tnnquant.arena`). Layers whose kernels can be put in a program (:meth:`Layer.emit`) become rows of one; neighbours
+are run by a single call without returning to Python. All others run through :meth:`Layer.forward`, and their results
+are copied to where a program wants them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 
-from tnnquant.errors import InputError, UnsupportedLayerError
-from tnnquant.graph import Graph
+from tnnquant.arena import Lifetime, allocate, blob_array, place
+from tnnquant.errors import GraphError, InputError, UnsupportedLayerError
+from tnnquant.graph import Graph, Node
 from tnnquant.infer import infer, located
+from tnnquant.layers.base import Layer
+from tnnquant.tensor import DataType
 
 __all__ = ["Executor"]
 
 Tap = Callable[[str, np.ndarray], None]
 
 
+@dataclass
+class _Step:
+    """One node made ready.
+
+    ``rows``: its kernel program, or None if it runs through ``forward``. ``staged``: inputs (by blob name) that must be
+    copied to their fixed place first, because a ``forward`` made them elsewhere.
+    """
+
+    node: Node
+    state: object
+    rows: np.ndarray | None = None
+    staged: list[str] = field(default_factory=list)
+    forgotten: tuple[str, ...] = ()
+
+
 class Executor:
-    """A graph made ready to run in fp32: shapes inferred, weights widened and packed once.
+    """A graph made ready to run in fp32. One run at a time: the blobs' memory is shared by all runs.
 
     Parameters
     ----------
     graph : Graph
     input_dims : mapping of str to sequence of int, optional
         Dims that replace those of the proto.
+
+    Attributes
+    ----------
+    graph, specs
+        The graph with resolved parameters; dims and type of every blob.
+    blob_bytes : int
+        Memory of the blobs with fixed places: the largest live set, or a little more.
 
     Raises
     ------
@@ -37,26 +70,130 @@ class Executor:
         self.specs = self.inference.specs
         self._constants = {name: tensor.array() for name, tensor in self.graph.constants.items()}
         self._steps = [
-            (node, self._prepare(node)) for i, node in enumerate(self.graph.nodes) if i not in self.inference.folded
+            _Step(node, self._prepare(node))
+            for i, node in enumerate(self.graph.nodes)
+            if i not in self.inference.folded
         ]
-        self._last_use = self._find_last_uses()
+        self._places = self._place_blobs()
+        self._emit()
+        self._forget()
+        self._programs = self._join_programs()
 
-    def _prepare(self, node):
+    # --- once a model ---
+
+    def _prepare(self, node: Node):
         with located(node):
             return node.layer.prepare(node.tensors, [self.specs[blob] for blob in node.inputs])
 
-    def _find_last_uses(self) -> list[tuple[str, ...]]:
-        # After which step each blob can be forgotten; model outputs and constants stay.
+    def _place_blobs(self) -> dict[str, np.ndarray]:
+        """Fixed arrays for the blobs that a program may read or write."""
+        inside = self._concat_inputs()
+        lives: dict[str, Lifetime] = {}
+        for blob, (first, last) in self._lifetimes().items():
+            root = _root(blob, inside)
+            dims = self.specs[root].dims
+            life = lives.get(root, Lifetime(4 * prod(dims), first, last))
+            lives[root] = Lifetime(life.size, min(life.first, first), max(life.last, last))
+        offsets, self.blob_bytes = place(lives)
+        block = allocate(self.blob_bytes)
+        arrays = {
+            root: blob_array(block, offset, self.specs[root].dims, np.dtype(np.float32))
+            for root, offset in offsets.items()
+        }
+        for blob in inside:
+            arrays[blob] = self._slice_of(blob, inside, arrays)
+        return arrays
+
+    def _slice_of(self, blob: str, inside: Mapping[str, tuple[str, int]], arrays: Mapping) -> np.ndarray:
+        parent, first = inside[blob]
+        whole = arrays[parent] if parent not in inside else self._slice_of(parent, inside, arrays)
+        return whole[:, first : first + self.specs[blob].dims[1]]
+
+    def _concat_inputs(self) -> dict[str, tuple[str, int]]:
+        """Blobs that live inside the output of a concat: (that output, first channel)."""
+        inside: dict[str, tuple[str, int]] = {}
+        made = {blob: step for step in self._steps for blob in step.node.outputs if _may_emit(step.node.layer)}
+        joined = {s.node.outputs[0] for s in self._steps if s.node.layer.JOINS_CHANNELS}
+        for step in self._steps:
+            node = step.node
+            if not node.layer.JOINS_CHANNELS or node.layer.axis != 1 or not self._is_float4(node.outputs[0]):
+                continue
+            first = 0
+            for blob in node.inputs:
+                usable = blob in made or blob in joined
+                if usable and blob not in inside and node.inputs.count(blob) == 1 and self._is_float4(blob):
+                    inside[blob] = (node.outputs[0], first)
+                first += self.specs[blob].dims[1]
+        return inside
+
+    def _is_float4(self, blob: str) -> bool:
+        spec = self.specs[blob]
+        return len(spec.dims) == 4 and spec.dtype == DataType.FLOAT
+
+    def _lifetimes(self) -> dict[str, tuple[int, int]]:
+        """First and last step of every float blob that a program may touch."""
+        wanted: dict[str, tuple[int, int]] = {}
+        ends: dict[str, int] = {}
+        for number in reversed(range(len(self._steps))):
+            node = self._steps[number].node
+            reach = number
+            if not _may_emit(node.layer):
+                # A forward may return a view of its input: that must then live as long as the outputs.
+                reach = max([number, *(ends.get(blob, number) for blob in node.outputs)])
+            for blob in node.inputs:
+                ends[blob] = max(ends.get(blob, reach), reach)
+        last = len(self._steps)
+        starts = {blob: -1 for blob in self.graph.inputs}
+        for number, step in enumerate(self._steps):
+            starts.update({blob: number for blob in step.node.outputs if blob not in starts})
+        for step in self._steps:
+            if _may_emit(step.node.layer) or step.node.layer.JOINS_CHANNELS:
+                for blob in (*step.node.inputs, *step.node.outputs):
+                    spec = self.specs[blob]
+                    if spec.dtype == DataType.FLOAT and blob not in self._constants:
+                        end = last if blob in self.graph.outputs else ends.get(blob, starts[blob])
+                        wanted[blob] = (starts[blob], end)
+        return wanted
+
+    def _emit(self) -> None:
+        """Ask every layer for its program; note which inputs a forward will have made elsewhere."""
+        fixed = set()
+        for step in self._steps:
+            node, places = step.node, self._places
+            if _may_emit(node.layer) and all(blob in places for blob in (*node.inputs, *node.outputs)):
+                with located(node):
+                    step.rows = node.layer.emit(
+                        [places[blob] for blob in node.inputs], [places[blob] for blob in node.outputs], step.state
+                    )
+            if step.rows is None and not self._joins_in_place(node):
+                continue
+            step.staged = [blob for blob in dict.fromkeys(node.inputs) if blob not in fixed]
+            fixed.update(node.outputs)
+            # A staged blob stays where it was copied to only for this step: others may own that place by then.
+
+    def _joins_in_place(self, node: Node) -> bool:
+        return node.layer.JOINS_CHANNELS and node.outputs[0] in self._places and node.layer.axis == 1
+
+    def _forget(self) -> None:
         kept = set(self.graph.outputs) | set(self._constants)
         last: dict[str, int] = {}
-        for step, (node, _) in enumerate(self._steps):
-            for blob in (*node.inputs, *node.outputs):
-                last[blob] = step
-        table: list[list[str]] = [[] for _ in self._steps]
-        for blob, step in last.items():
-            if blob not in kept:
-                table[step].append(blob)
-        return [tuple(blobs) for blobs in table]
+        for number, step in enumerate(self._steps):
+            last.update(dict.fromkeys((*step.node.inputs, *step.node.outputs), number))
+        for number, step in enumerate(self._steps):
+            step.forgotten = tuple(blob for blob, at in last.items() if at == number and blob not in kept)
+
+    def _join_programs(self) -> list[tuple[np.ndarray | None, list[_Step]]]:
+        """Neighbouring steps that can run as one program."""
+        groups: list[tuple[list[np.ndarray], list[_Step]]] = []
+        for step in self._steps:
+            if step.rows is not None and not step.staged and groups and groups[-1][0]:
+                groups[-1][0].append(step.rows)
+                groups[-1][1].append(step)
+            else:
+                groups.append(([step.rows] if step.rows is not None else [], [step]))
+        return [(np.concatenate(rows) if rows else None, steps) for rows, steps in groups]
+
+    # --- every run ---
 
     def run(self, inputs: Mapping[str, np.ndarray], tap: Tap | None = None) -> dict[str, np.ndarray]:
         """Compute the model outputs.
@@ -83,16 +220,44 @@ class Executor:
         if tap:
             for name in self.graph.inputs:
                 tap(name, blobs[name])
-        for (node, state), forgotten in zip(self._steps, self._last_use, strict=True):
-            with located(node):
-                results = node.layer.forward([blobs[blob] for blob in node.inputs], state)
-            for blob, result in zip(node.outputs, results, strict=False):
-                blobs[blob] = result
-                if tap:
-                    tap(blob, result)
-            for blob in forgotten:
-                del blobs[blob]
-        return {name: np.ascontiguousarray(blobs[name]) for name in self.graph.outputs}
+            for step in self._steps:
+                self._run([step], step.rows, blobs)
+                for blob in step.node.outputs:
+                    if blob in blobs:
+                        tap(blob, blobs[blob])
+                _drop(blobs, step.forgotten)
+        else:
+            for rows, steps in self._programs:
+                self._run(steps, rows, blobs)
+                for step in steps:
+                    _drop(blobs, step.forgotten)
+        return {name: np.array(blobs[name], order="C") for name in self.graph.outputs}
+
+    def _run(self, steps: list[_Step], rows: np.ndarray | None, blobs: dict[str, np.ndarray]) -> None:
+        first = steps[0]
+        with located(first.node):
+            for blob in first.staged:
+                self._stage(blob, blobs)
+            if rows is not None:
+                from tnnquant.kernels.program import run
+
+                run(rows)
+            elif first.node.outputs[0] in self._places and self._joins_in_place(first.node):
+                pass  # every input is at its place in the output, by emission or by staging
+            else:
+                results = first.node.layer.forward([blobs[blob] for blob in first.node.inputs], first.state)
+                blobs.update(zip(first.node.outputs, results, strict=False))
+                return
+        for step in steps:
+            blobs.update({blob: self._places[blob] for blob in step.node.outputs})
+
+    def _stage(self, blob: str, blobs: Mapping[str, np.ndarray]) -> None:
+        target, source = self._places[blob], blobs[blob]
+        if target is source:
+            return
+        if source.shape != target.shape:
+            raise GraphError(f"blob {blob!r} has dims {source.shape} at run time, its shape was inferred as {target.shape}")
+        np.copyto(target, source)
 
     def _checked(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         checked = {}
@@ -110,10 +275,17 @@ class Executor:
             raise InputError(f"the model has no input {unknown[0]!r}; its inputs are {', '.join(checked)}")
         return checked
 
+    def macs(self) -> int:
+        """Multiply-accumulates of one run."""
+        return sum(
+            step.node.layer.macs([self.specs[b] for b in step.node.inputs], [self.specs[b] for b in step.node.outputs])
+            for step in self._steps
+        )
+
 
 def refuse_unrunnable(graph: Graph) -> None:
     """Raise UnsupportedLayerError if any layer cannot be run, naming all of them (at most eight)."""
-    if any(node.quantized for node in graph.nodes):
+    if graph.is_quantized:
         raise UnsupportedLayerError("the model is int8 already; give the fp32 model it was made from")
     stuck = [node for node in graph.nodes if not node.layer.runnable()]
     if stuck:
@@ -125,13 +297,16 @@ def refuse_unrunnable(graph: Graph) -> None:
         )
 
 
-def total_macs(executor: Executor) -> int:
-    """Multiply-accumulates of one run of the model."""
-    specs = executor.specs
-    return sum(
-        node.layer.macs([specs[b] for b in node.inputs], [specs[b] for b in node.outputs])
-        for node in executor.graph.nodes
-        if all(b in specs for b in (*node.inputs, *node.outputs))
-    )
+def _may_emit(layer: Layer) -> bool:
+    return type(layer).emit is not Layer.emit
 
 
+def _root(blob: str, inside: Mapping[str, tuple[str, int]]) -> str:
+    while blob in inside:
+        blob = inside[blob][0]
+    return blob
+
+
+def _drop(blobs: dict[str, np.ndarray], names: Sequence[str]) -> None:
+    for name in names:
+        blobs.pop(name, None)

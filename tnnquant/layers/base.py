@@ -292,6 +292,16 @@ class Layer:
         why = self.WHY_NOT or "tnnquant has no kernel for it"
         raise UnsupportedLayerError(f"{self.TYPE_NAMES[0]} cannot be run: {why}")
 
+    def emit(
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any
+    ) -> np.ndarray | None:
+        """The rows of a kernel program (:mod:`tnnquant.kernels.program`) that compute outputs from inputs.
+
+        Asked once a model. The arrays are of logical shape at fixed places in memory; rank 4 is channels-last, possibly a
+        slice of the channels of a wider blob. None: these arrays need :meth:`forward`.
+        """
+        return None
+
     @classmethod
     def runnable(cls) -> bool:
         """Whether the type has an arithmetic of its own."""

@@ -196,6 +196,17 @@ class Convolution(Layer):
             swish_inplace(out)
         return [from_channels_last(out)]
 
+    def emit(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state) -> np.ndarray | None:
+        from tnnquant.kernels.conv_f32 import conv2d_f32_op
+        from tnnquant.kernels.depthwise_f32 import depthwise_f32_op
+
+        if self.activation_type == SWISH:
+            return None
+        geometry, packed, depthwise, _ = state
+        make = depthwise_f32_op if depthwise else conv2d_f32_op
+        fused = self.activation_type if self.activation_type in (1, 2) else 0
+        return make(inputs[0].transpose(0, 2, 3, 1), packed, geometry, fused, outputs[0].transpose(0, 2, 3, 1))
+
     def widened(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         scale = tensors["scale"].float32()
         quantized = tensors["filter"].data.reshape(self.output_channel, -1).astype(np.float32)

@@ -74,6 +74,17 @@ class InnerProduct(Layer):
         x = np.ascontiguousarray(inputs[0]).reshape(inputs[0].shape[0], -1)
         return [gemm_f32(x, state, 0, np.empty((x.shape[0], self.num_output), np.float32))]
 
+    def emit(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state) -> np.ndarray | None:
+        from tnnquant.kernels.gemm_f32 import gemm_f32_op
+
+        x = inputs[0]
+        if not x.flags.c_contiguous and prod(x.shape[2:]) != 1:
+            return None  # the weights want the order c, h, w
+        rows = x.reshape(x.shape[0], -1)
+        if not np.shares_memory(rows, x):
+            return None
+        return gemm_f32_op(rows, state, 0, outputs[0])
+
     def widened(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         scale = tensors["scale"].float32()
         if not scale.size:

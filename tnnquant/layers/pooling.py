@@ -124,15 +124,26 @@ class Pooling(Layer):
         from tnnquant.kernels import pool_f32
 
         geometry, size = state
-        if self.is_adaptive:
-            kind = pool_f32.ADAPTIVE_AVERAGE
-            if self.pool_type == MAX:
-                return [_adaptive_max(inputs[0], size)]
-        else:
-            kind = pool_f32.MAX if self.pool_type == MAX else pool_f32.AVERAGE
-        x = channels_last(inputs[0])
+        if self.is_adaptive and self.pool_type == MAX:
+            return [_adaptive_max(inputs[0], size)]
+        x, kind = channels_last(inputs[0]), self._kind()
         out = np.empty((x.shape[0], *size, x.shape[3]), np.float32)
         return [from_channels_last(pool_f32.pool2d_f32(x, geometry, kind, out))]
+
+    def emit(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state) -> np.ndarray | None:
+        from tnnquant.kernels.pool_f32 import pool2d_f32_op
+
+        if self.is_adaptive and self.pool_type == MAX:
+            return None
+        x, out = inputs[0].transpose(0, 2, 3, 1), outputs[0].transpose(0, 2, 3, 1)
+        return pool2d_f32_op(x, state[0], self._kind(), out)
+
+    def _kind(self) -> int:
+        from tnnquant.kernels import pool_f32
+
+        if self.is_adaptive:
+            return pool_f32.ADAPTIVE_AVERAGE
+        return pool_f32.MAX if self.pool_type == MAX else pool_f32.AVERAGE
 
 
 def _adaptive_max(x: np.ndarray, size: Sequence[int]) -> np.ndarray:
