@@ -23,3 +23,77 @@ def shared() -> Path:
     if not (folder / "golden").is_dir():
         pytest.skip(f"needs the folder of golden files {folder}, which is not part of the repository")
     return folder
+
+
+class NetBuilder:
+    """Builds small graphs: each method adds a layer and returns the name of its output blob."""
+
+    def __init__(self, rng: np.random.Generator, dims=(1, 3, 12, 10), name: str = "input"):
+        from tnnquant.graph import InputSpec
+
+        self.rng = rng
+        self.inputs = {name: InputSpec(tuple(dims))}
+        self.nodes = []
+        self.constants = {}
+
+    def add(self, type_string, inputs, *values, tensors=None, name=None, outputs=1, **params):
+        """Any layer: positional or named parameters of its class; ``tensors``: arrays of its resource by field name."""
+        from tnnquant.graph import Node, Resource
+        from tnnquant.layers.base import find_layer
+        from tnnquant.tensor import Tensor
+
+        kind = find_layer(type_string)
+        name = name or f"{kind.TYPE_NAMES[0].lower()}{len(self.nodes)}"
+        inputs = (inputs,) if isinstance(inputs, str) else tuple(inputs)
+        made = (f"{name}_out",) if outputs == 1 else tuple(f"{name}_out{i}" for i in range(outputs))
+        resource = None
+        if tensors is not None:
+            extras = {"name": name, "has_bias": "bias" in tensors}
+            stored = {key: Tensor.from_array(np.asarray(value), with_dims=False) for key, value in tensors.items()}
+            resource = Resource(stored, extras, type_string)
+        self.nodes.append(Node(name, type_string, kind(*values, **params), inputs, made, resource))
+        return made[0] if outputs == 1 else made
+
+    def conv(self, source, channels, out_channels, kernel=3, *, groups=1, stride=1, pad=None, bias=True, name=None, **params):
+        """A convolution with random weights that keep the variance, and a random bias."""
+        pad = kernel // 2 if pad is None else pad
+        fan_in = channels // groups * kernel * kernel
+        weight = self.rng.standard_normal((out_channels, channels // groups, kernel, kernel)) * (2 / fan_in) ** 0.5
+        tensors = {"filter": weight.astype(np.float32)}
+        if bias:
+            tensors["bias"] = (self.rng.standard_normal(out_channels) * 0.1).astype(np.float32)
+        fields = {
+            "group": groups, "input_channel": channels // groups, "output_channel": out_channels,
+            "kernel_h": kernel, "kernel_w": kernel, "stride_h": stride, "stride_w": stride, "pad_h": pad, "pad_w": pad,
+            "bias": int(bias), "pad_type": -1,
+        }  # fmt: skip
+        return self.add("Convolution", source, tensors=tensors, name=name, **{**fields, **params})
+
+    def pool(self, source, kind=0, kernel=2, stride=2, pad=0, **params):
+        """A maximum (kind 0) or average (1) pooling."""
+        fields = {
+            "pool_type": kind, "kernel_h": kernel, "kernel_w": kernel, "stride_h": stride, "stride_w": stride,
+            "pad_h": pad, "pad_w": pad, "pad_type": -1,
+        }  # fmt: skip
+        return self.add("Pooling", source, **{**fields, **params})
+
+    def inner_product(self, source, length, count, **params):
+        """An inner product with random weights and bias."""
+        weight = (self.rng.standard_normal((count, length)) / length**0.5).astype(np.float32)
+        bias = (self.rng.standard_normal(count) * 0.1).astype(np.float32)
+        fields = {"num_output": count, "has_bias": 1, "transpose": 0, "axis": 1}
+        return self.add("InnerProduct", source, tensors={"weight": weight, "bias": bias}, **{**fields, **params})
+
+    def graph(self, *outputs):
+        """The graph so far."""
+        from tnnquant.graph import Graph
+        from tnnquant.tensor import Tensor
+
+        constants = {name: Tensor.from_array(np.asarray(value)) for name, value in self.constants.items()}
+        return Graph(self.inputs, tuple(sorted(outputs)), tuple(self.nodes), constants)
+
+
+@pytest.fixture
+def build(rng):
+    """A function ``build(dims)`` that starts a :class:`NetBuilder`."""
+    return lambda dims=(1, 3, 12, 10), name="input": NetBuilder(rng, dims, name)

@@ -1,0 +1,84 @@
+"""Graph passes: the layers TNN calibrates, and the three departures from its own passes."""
+
+from tnnquant.passes import prepare_for_quantization
+
+
+def kinds(graph):
+    return [node.layer.TYPE_NAMES[0] for node in graph.nodes]
+
+
+def test_relu_and_relu6_are_fused_into_the_convolution_before_them(build):
+    net = build()
+    a = net.add("ReLU", net.conv("input", 3, 4))
+    b = net.add("ReLU6", net.conv(a, 4, 4))
+    graph = prepare_for_quantization(net.graph(b))
+    assert kinds(graph) == ["Convolution", "Convolution"]
+    assert [node.layer.activation_type for node in graph.nodes] == [1, 2]
+    assert graph.nodes[0].outputs == (a,)
+    assert graph.nodes[1].outputs == (b,)
+    # The names of fused-away blobs stay listed in the proto, as in TNN.
+    assert "convolution0_out" in graph.extra_blobs
+
+
+def test_an_activation_is_not_fused_if_the_convolution_is_read_elsewhere(build):
+    net = build()
+    c = net.conv("input", 3, 4)
+    out = net.add("Add", [net.add("ReLU", c), c])
+    assert kinds(prepare_for_quantization(net.graph(out))) == ["Convolution", "ReLU", "Add"]
+
+
+def test_an_activation_is_not_fused_if_the_convolution_is_a_model_output(build):
+    net = build()
+    c = net.conv("input", 3, 4)
+    r = net.add("ReLU", c)
+    assert kinds(prepare_for_quantization(net.graph(c, r))) == ["Convolution", "ReLU"]
+
+
+def test_an_activation_is_fused_only_into_the_layer_right_before_it_that_it_reads(build):
+    net = build()
+    c = net.conv("input", 3, 4)
+    d = net.conv("input", 3, 4)
+    r = net.add("ReLU", c)
+    graph = prepare_for_quantization(net.graph(d, r))
+    assert kinds(graph) == ["Convolution", "Convolution", "ReLU"]
+
+
+def test_a_second_activation_stays(build):
+    net = build()
+    r = net.add("ReLU6", net.add("ReLU", net.conv("input", 3, 4)))
+    assert kinds(prepare_for_quantization(net.graph(r))) == ["Convolution", "ReLU6"]
+
+
+def test_a_swish_stays_behind_its_convolution(build):
+    net = build()
+    out = net.add("Swish", net.conv("input", 3, 4))
+    graph = prepare_for_quantization(net.graph(out))
+    assert kinds(graph) == ["Convolution", "Swish"]
+    assert graph.nodes[0].layer.activation_type == 0
+
+
+def test_sigmoid_and_mul_become_one_swish(build):
+    net = build()
+    c = net.conv("input", 3, 4)
+    out = net.add("Mul", [c, net.add("Sigmoid", c)])
+    graph = prepare_for_quantization(net.graph(out))
+    assert kinds(graph) == ["Convolution", "Swish"]
+    assert graph.nodes[1].inputs == (c,)
+    assert graph.nodes[1].outputs == (out,)
+
+
+def test_a_sigmoid_read_elsewhere_stays(build):
+    net = build()
+    c = net.conv("input", 3, 4)
+    s = net.add("Sigmoid", c)
+    out = net.add("Add", [net.add("Mul", [c, s]), s])
+    assert kinds(prepare_for_quantization(net.graph(out))) == ["Convolution", "Sigmoid", "Mul", "Add"]
+
+
+def test_a_swish_fused_in_the_file_is_taken_out_again(build):
+    net = build()
+    c = net.conv("input", 3, 4, activation_type=256)
+    graph = prepare_for_quantization(net.graph(c))
+    assert kinds(graph) == ["Convolution", "Swish"]
+    assert graph.nodes[1].outputs == (c,)
+    assert graph.nodes[0].outputs == graph.nodes[1].inputs
