@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from tnnquant.format.constants import MAGIC_V1, MAGIC_V2, PROTO_START
 
-__all__ = ["looks_like"]
+__all__ = ["BINARY", "TEXT", "looks_like"]
+
+TEXT = "text"
+BINARY = "binary data of another kind"
 
 _SWAPPED = "were the two files swapped?"
 _CONVERT = "convert it with TNN's own converter first"
@@ -45,8 +48,8 @@ _EXAMINED = 512
 _BLANKS = frozenset(b"\t\n\r")
 
 
-def looks_like(data: bytes) -> str | None:
-    """What the bytes look like, with what to do about it; None if nothing comes to mind.
+def looks_like(data: bytes) -> str:
+    """What the bytes look like, with what to do about it; ``TEXT`` or ``BINARY`` if nothing else comes to mind.
 
     Parameters
     ----------
@@ -64,8 +67,8 @@ def looks_like(data: bytes) -> str | None:
     if _is_text(start):
         if b"layer {" in start or b"layer{" in start or start.startswith(b"name:"):
             return f"a Caffe prototxt: {_CONVERT}"
-        return "JSON" if start.lstrip()[:1] in (b"{", b"[") else "text"
-    return "binary data of another kind"
+        return "JSON" if start.lstrip()[:1] in (b"{", b"[") else TEXT
+    return BINARY
 
 
 def _is_onnx(start: bytes) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tnnquant.errors import GraphError, ModelFormatError
 from tnnquant.format import constants as c
-from tnnquant.format.foreign import looks_like
+from tnnquant.format.foreign import BINARY, looks_like
 from tnnquant.format.proto import stored_type
 from tnnquant.format.wire import ByteReader, ByteWriter, shown
 from tnnquant.graph import Graph, Node, QuantParams, Resource
@@ -73,8 +73,8 @@ def read_resources(data: bytes, name: str = "the model") -> Resources:
             _read_resource(reader, result)
         except ModelFormatError as error:
             # A file without magic whose first resource makes no sense is likely none of ours.
-            if index == 0 and (what := _foreign(data)):
-                raise ModelFormatError(f"{error}; it looks like {what}") from None
+            if index == 0:
+                raise ModelFormatError(f"{error}{_guess(data)}") from None
             raise
     reader.context = ""
     if reader.left >= c.INT_BYTES:
@@ -88,17 +88,19 @@ def _read_count(reader: ByteReader) -> int:
     at = reader.offset
     count = reader.int32("the number of resources") & c.COUNT_MASK
     if count >= c.RESOURCE_LIMIT:
-        what = _foreign(reader.data)
-        guess = f"; it looks like {what}" if what else ""
-        reader.fail(f"a number of resources below {c.RESOURCE_LIMIT}", f"{count}{guess}", at)
+        reader.fail(f"a number of resources below {c.RESOURCE_LIMIT}", f"{count}{_guess(reader.data)}", at)
     if count * c.MIN_HEADER_BYTES > reader.left:
-        reader.fail(f"a number of resources that fits into the {reader.left} bytes left", str(count), at)
+        reader.fail(
+            f"a number of resources that fits into the {reader.left} bytes left", f"{count}{_guess(reader.data)}", at
+        )
     return count
 
 
-def _foreign(data: bytes) -> str | None:
-    starts_with_magic = any(data.startswith(magic.to_bytes(c.INT_BYTES, "little")) for magic in c.MAGICS)
-    return None if starts_with_magic else looks_like(data)
+def _guess(data: bytes) -> str:
+    if any(data.startswith(magic.to_bytes(c.INT_BYTES, "little")) for magic in c.MAGICS):
+        return ""
+    what = looks_like(data)
+    return "" if what == BINARY else f"; it looks like {what}"
 
 
 def _read_resource(reader: ByteReader, result: Resources) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple, NoReturn
 
 from tnnquant.errors import GraphError, ModelFormatError, TnnQuantError
 from tnnquant.format import constants as c
-from tnnquant.format.foreign import looks_like
+from tnnquant.format.foreign import TEXT, looks_like
 from tnnquant.format.wire import shown
 from tnnquant.graph import Graph, InputSpec, Node
 from tnnquant.layers.base import find_layer, layer_types, parse_int
@@ -138,7 +138,7 @@ def _split(data: bytes, name: str) -> Iterator[_Segment]:
 
 def _guess(data: bytes) -> str:
     what = looks_like(data)
-    return "" if what in (None, "text") or data.startswith(c.PROTO_START) else f"; it looks like {what}"
+    return "" if what == TEXT or data.startswith(c.PROTO_START) else f"; it looks like {what}"
 
 
 def _in_byte_order(names) -> list[str]:
