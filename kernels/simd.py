@@ -242,6 +242,21 @@ class Emitter:
                 with self.loop(builder.select(positive, count, I64(0))) as i:
                     builder.store(builder.load(builder.gep(lanes, [i])), builder.gep(pointer, [i]), align=1)
 
+    def load_part(self, pointer, count, element):
+        """The first ``count`` (int64 value, any) elements as a vector, 0 in the other lanes; reads nothing beyond."""
+        builder = self.builder
+        vector = ir.VectorType(element, self.lanes)
+        slot = self.variable(ir.Constant(vector, [element(0)] * self.lanes))
+        with builder.if_else(builder.icmp_signed(">=", count, I64(self.lanes))) as (whole, part):
+            with whole:
+                builder.store(self.load(pointer, vector), slot)
+            with part:
+                lanes = builder.bitcast(slot, element.as_pointer())
+                positive = builder.icmp_signed(">", count, I64(0))
+                with self.loop(builder.select(positive, count, I64(0))) as i:
+                    builder.store(builder.load(builder.gep(pointer, [i]), align=1), builder.gep(lanes, [i]))
+        return builder.load(slot)
+
     def store_tile(self, values, pointers, count):
         """Rows of vectors, each row to its pointer: the first ``count`` (int64 value) elements of every row."""
         builder = self.builder

@@ -42,8 +42,9 @@ class InstructionPath:
     rows : int
         Output positions of a GEMM tile; a tile is ``rows`` x 2 vectors.
     dot : str
-        How int8 products are summed: ``vpdpbusd`` and ``sdot`` (4 int8 products a lane), ``vpmaddwd`` (2 int16
-        products a lane), ``generic4`` and ``generic2`` (the same two data layouts in plain LLVM arithmetic).
+        How int8 products are summed: ``vpdpbusd`` (4 products of unsigned and signed bytes a lane), ``sdot`` (4 of
+        signed bytes), ``vpmaddwd`` (2 of int16); ``generic4``, ``generic4s`` and ``generic2`` are these three in plain
+        LLVM arithmetic.
     """
 
     name: str
@@ -51,6 +52,16 @@ class InstructionPath:
     lanes: int
     rows: int
     dot: str
+
+    @property
+    def group(self) -> int:
+        """Products that one dot instruction sums per int32 lane."""
+        return 2 if self.dot in ("vpmaddwd", "generic2") else 4
+
+    @property
+    def shift(self) -> int:
+        """What is added to an int8 activation so that the instruction can take it."""
+        return 128 if self.dot in ("vpdpbusd", "generic4") else 0
 
 
 #: Best first. ``emulated-*`` take the tiles and data layouts of a path with plain arithmetic in place of its dot
@@ -67,7 +78,7 @@ PATHS = {
         InstructionPath("portable", (), 4, 4, "generic2"),
         InstructionPath("emulated-avx512vnni", (), 16, 12, "generic4"),
         InstructionPath("emulated-avxvnni", (), 8, 6, "generic4"),
-        InstructionPath("emulated-dotprod", (), 4, 8, "generic4"),
+        InstructionPath("emulated-dotprod", (), 4, 8, "generic4s"),
     )
 }
 

@@ -1,0 +1,299 @@
+"""int8 convolution of channels-last images, bit-exact to TNN's naive device (reference, 6.3).
+
+Versions, slowest first:
+
+* :func:`conv2d_i8_naive`: TNN's loops; the reference.
+* :func:`conv2d_i8`: an implicit GEMM over tiles of output positions x output channels
+  (:mod:`~tnnquant.kernels.tile_i8`). Each task first puts the input rows it needs into scratch memory in the form the
+  dot product takes (int16 minus the zero point, or shifted bytes), borders included; the tiles then read them through
+  row pointers, the requantization happens before anything is stored.
+
+Depthwise convolutions have their own kernel, :mod:`~tnnquant.kernels.depthwise_i8`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from tnnquant.kernels import program
+from tnnquant.kernels.conv_f32 import _block_size, _fill_taps
+from tnnquant.kernels.convert_i8 import convert_pixels
+from tnnquant.kernels.geometry import ConvGeometry, pixel_stride
+from tnnquant.kernels.jit import inline, kernel
+from tnnquant.kernels.pack_i8 import PackedConvI8
+from tnnquant.kernels.simd import words
+from tnnquant.kernels.tile_i8 import GROUP, PANEL, PARAMETERS, ROWS, tile_i8
+
+__all__ = ["conv2d_i8", "conv2d_i8_naive", "conv2d_i8_op", "round_to_i8"]
+
+_MIDDLE = ROWS * 2 // 3
+_tile_full, _tile_middle, _tile_one = tile_i8(ROWS, 2), tile_i8(_MIDDLE, 2), tile_i8(1, 2)
+_tile_wide = tile_i8(1, 8)
+_ELEMENT = 4 // GROUP  # bytes of an activation in scratch memory
+
+
+@inline
+def round_to_i8(value):
+    """f2i8 of TNN: float32 to int8, half away from zero, saturated; NaN becomes 127."""
+    shifted = value + (np.float32(0.5) if value >= np.float32(0) else np.float32(-0.5))
+    clamped = shifted if shifted < np.float32(127) else np.float32(127)
+    return np.int32(clamped if clamped > np.float32(-128) else np.float32(-128))
+
+
+@inline
+def _rescale(total, o, scale, scale_out, zero_out, activation, fusion, added, added_scale, added_zero):
+    # One output of TNN's epilogue; the scale arrays have one value a channel.
+    tiny = np.float32(1.1754943508222875e-38)
+    usable = scale_out[o] >= tiny
+    value = np.float32(total) * (scale[o] / scale_out[o] if usable else np.float32(0))
+    term = np.float32(0)
+    if fusion != 0:
+        factor = added_scale[o] / scale_out[o] if usable else np.float32(0)
+        term = np.float32(added) * factor - np.float32(added_zero[o]) * factor
+    if fusion == 1:
+        value = value + term
+    if activation == 1:
+        value = max(np.float32(0), value)
+    if activation == 2:
+        return max(np.int32(0), min(round_to_i8(value), round_to_i8(np.float32(6) / scale_out[o])))
+    if fusion == 2:
+        value = value + term
+    return round_to_i8(value + np.float32(zero_out[o]))
+
+
+@kernel
+def conv2d_i8_naive(x, weight, quant, geometry, activation, fusion, added, out):
+    # x: int8 (N, H, W, C); weight: int8 (OC, C/G, KH, KW); quant: ConvQuant with one value a channel and no None;
+    # geometry: ConvGeometry; added, out: int8 (N, OH, OW, OC), added is read only if fusion is not 0
+    kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups = geometry
+    scale, weight_zero, input_zero, bias, scale_out, zero_out, added_scale, added_zero = quant
+    count = weight.shape[0] // groups
+    channels = weight.shape[1]
+    for n in range(out.shape[0]):
+        for y in range(out.shape[1]):
+            for column in range(out.shape[2]):
+                for o in range(weight.shape[0]):
+                    first = o // count * channels
+                    total = bias[o]
+                    for kh in range(kernel_h):
+                        iy = y * stride_h - pad_top + kh * dilation_h
+                        if iy < 0 or iy >= x.shape[1]:
+                            continue
+                        for kw in range(kernel_w):
+                            ix = column * stride_w - pad_left + kw * dilation_w
+                            if ix < 0 or ix >= x.shape[2]:
+                                continue
+                            for c in range(channels):
+                                a = np.int32(x[n, iy, ix, first + c]) - np.int32(input_zero[first + c])
+                                b = np.int32(weight[o, c, kh, kw]) - np.int32(weight_zero[o])
+                                total = np.int32(total + np.int32(a * b))
+                    other = np.int32(added[n, y, column, o]) if fusion != 0 else np.int32(0)
+                    out[n, y, column, o] = _rescale(total, o, scale, scale_out, zero_out, activation, fusion, other,
+                                                    added_scale, added_zero)  # fmt: skip
+
+
+@inline
+def _run_tile(rows, taps, tap_count, steps, weights, params, out, out_stride, added, added_stride, m, n, activation,
+              fusion):  # fmt: skip
+    # Addresses and bytes, see tile_i8. The smallest tile that covers m rows.
+    zero = np.int64(0)
+    if m > _MIDDLE:
+        _tile_full(rows, taps, tap_count, steps, weights, zero, params, zero, out, out_stride, added, added_stride, m, n,
+                   activation, fusion)  # fmt: skip
+    elif m > 1:
+        _tile_middle(rows, taps, tap_count, steps, weights, zero, params, zero, out, out_stride, added, added_stride, m,
+                     n, activation, fusion)  # fmt: skip
+    else:
+        _tile_one(rows, taps, tap_count, steps, weights, zero, params, zero, out, out_stride, added, added_stride, m, n,
+                  activation, fusion)  # fmt: skip
+
+
+@kernel
+def _convert_band(x, pixel_bytes, height, width, channels, zero, top, left, step_h, step_w, rows, columns, band):
+    # x: address of an image's (0, 0), int8; zero: int8 (channels,). band: (rows, columns, channels) in the form of the
+    # dot product; (r, i) is the image's (top + r * step_h, left + i * step_w), or the zero point outside the image.
+    cell = channels * _ELEMENT
+    row_bytes = columns * cell
+    begin = min(-(left // step_w), columns) if left < 0 else np.int64(0)
+    end = max(min((width - left + step_w - 1) // step_w, columns), begin)
+    none = np.int64(0)
+    for r in range(rows):
+        to = band + np.int64(r) * row_bytes
+        y = top + r * step_h
+        if y < 0 or y >= height or begin == end:
+            convert_pixels(to, cell, zero, none, columns, channels, zero)
+            continue
+        convert_pixels(to, cell, zero, none, begin, channels, zero)
+        convert_pixels(to + end * cell, cell, zero, none, columns - end, channels, zero)
+        source = x + (y * width + left + begin * step_w) * pixel_bytes
+        convert_pixels(to + begin * cell, cell, source, step_w * pixel_bytes, end - begin, channels, zero)
+
+
+@kernel
+def _conv_task(op, index, scratch):
+    # op words from ARGS on: see conv2d_i8_op
+    args = words(op, program.WORDS)[program.ARGS :]
+    x, height, width, pixel_bytes, channels = args[0], args[1], args[2], args[3], args[4]
+    out, out_width, out_pixels, out_stride, out_channels = args[5], args[6], args[7], args[8], args[9]
+    weights, params, panels, groups, activation = args[10], args[11], args[12], args[13], args[14]
+    kernel_h, kernel_w, stride_h, stride_w = args[15], args[16], args[17], args[18]
+    pad_top, pad_left, dilation_h, dilation_w = args[19], args[20], args[21], args[22]
+    fused, block, blocks, panel_blocks, steps = args[23], args[24], args[25], args[26], args[27]
+    repeat, zero, fusion, added, added_stride = args[28], args[29], args[30], args[31], args[32]
+
+    # Which image, which range of its output positions, which panels.
+    split = index % panel_blocks
+    first = index // panel_blocks % blocks * block
+    image = index // panel_blocks // blocks
+    count = min(block, out_pixels - first)
+    tap_count = kernel_h if fused else kernel_h * kernel_w
+    row_table = scratch + 8 * tap_count * repeat
+    band = row_table + 8 * (block + ROWS)
+    source = x + image * height * width * pixel_bytes
+    cell = channels * groups * _ELEMENT
+
+    # A kernel of one row or column needs only the positions it is applied at.
+    y0 = first // out_width
+    y_last = (first + count - 1) // out_width
+    column0 = np.int64(0)
+    columns = (out_width - 1) * stride_w + (kernel_w - 1) * dilation_w + 1
+    rows = (y_last - y0) * stride_h + (kernel_h - 1) * dilation_h + 1
+    step_h, step_w = np.int64(1), np.int64(1)
+    top, left = y0 * stride_h - pad_top, -pad_left
+    if kernel_h == 1:
+        step_h, stride_h, rows = stride_h, np.int64(1), y_last - y0 + 1
+    if kernel_w == 1:
+        step_w, stride_w, columns = stride_w, np.int64(1), out_width
+        if y0 == y_last:
+            column0, columns = first - y0 * out_width, count
+            left += column0 * step_w
+    row_bytes = columns * cell
+    _convert_band(source, pixel_bytes, height, width, channels * groups, zero, top, left, step_h, step_w, rows, columns,
+                  band)  # fmt: skip
+
+    # Address of every output position's first tap; the last one repeated up to a whole tile.
+    table = words(row_table, block + ROWS)
+    y, column = np.int64(0), first - y0 * out_width
+    for i in range(count):
+        table[i] = band + y * stride_h * row_bytes + (column - column0) * stride_w * cell
+        column += 1
+        if column == out_width:
+            column = 0
+            y += 1
+    for i in range(count, count + ROWS):
+        table[i] = table[count - 1]
+
+    taps = words(scratch, tap_count * repeat)
+    group_size = out_channels // groups
+    total = groups * panels
+    begin = total * split // panel_blocks
+    end = total * (split + 1) // panel_blocks
+    tap_count *= repeat
+    panel_bytes = tap_count * steps * (PANEL * 4)
+    params_bytes = np.int64(PARAMETERS * PANEL * 4)
+    target = out + (image * out_pixels + first) * out_stride
+    other = added + (image * out_pixels + first) * added_stride
+    group = np.int64(-1)
+    p = begin
+    while p < end:
+        if p // panels != group:
+            group = p // panels
+            start = group * channels * _ELEMENT
+            _fill_taps(taps, kernel_h, kernel_w, dilation_h * row_bytes, dilation_w * cell, fused, start)
+            for t in range(tap_count // repeat, tap_count):
+                taps[t] = taps[t - tap_count // repeat]
+        inner = p - group * panels
+        n = group_size - inner * PANEL
+        channel = group * group_size + inner * PANEL
+        panel = weights + p * panel_bytes
+        panel_params = params + p * params_bytes
+        if count == 1 and n > 3 * PANEL and p + 4 <= end:
+            # A single row is bound by reading weights: four panels at once keep the sums independent.
+            n = min(n, 4 * PANEL)
+            _tile_wide(row_table, scratch, tap_count, steps, panel, panel_bytes, panel_params, params_bytes,
+                       target + channel, out_stride, other + channel, added_stride, np.int64(1), n, activation,
+                       fusion)  # fmt: skip
+            p += 4
+            continue
+        n = min(n, PANEL)
+        for m in range(0, count, ROWS):
+            _run_tile(row_table + 8 * m, scratch, tap_count, steps, panel, panel_params,
+                      target + channel + m * out_stride, out_stride, other + channel + m * added_stride, added_stride,
+                      min(count - m, ROWS), n, activation, fusion)  # fmt: skip
+        p += 1
+
+
+def conv2d_i8_op(
+    x: np.ndarray,
+    packed: PackedConvI8,
+    geometry: ConvGeometry,
+    activation: int,
+    out: np.ndarray,
+    added: np.ndarray | None = None,
+    fusion: int = 0,
+) -> np.ndarray:
+    """The op (:mod:`~tnnquant.kernels.program`) of :func:`conv2d_i8`. The arrays must stay alive."""
+    images, height, width, channels = x.shape
+    _, out_height, out_width, out_channels = out.shape
+    groups, panels = packed.weights.shape[:2]
+    pixels = out_height * out_width
+    x_height, x_width = height, width
+    flat = geometry[:6] == (1, 1, 1, 1, 0, 0) and (height, width) == (out_height, out_width)
+    if flat:
+        # A matrix product: the images are one long row of pixels.
+        pixels *= images
+        images, x_height, x_width, out_width = 1, 1, pixels, pixels
+    taps = geometry.kernel_h * (1 if packed.fused else geometry.kernel_w)
+    read = channels * _ELEMENT * (geometry.stride_h * geometry.stride_w if geometry.kernel_h > 1 else 1)
+    block = _block_size(pixels, out_width, read, geometry.kernel_w == 1 and flat, max(1, 4 // images))
+    blocks = -(-pixels // block)
+    total_panels = groups * panels
+    panel_blocks = 1
+    if images * blocks < 4:
+        panel_blocks = min(total_panels, 4) if pixels > 1 else max(1, min(total_panels // 4, 8))
+    rows = -(-block // out_width) * geometry.stride_h + (geometry.kernel_h - 1) * geometry.dilation_h + 1
+    columns = (out_width - 1) * geometry.stride_w + (geometry.kernel_w - 1) * geometry.dilation_w + 1
+    cells = block if flat else rows * columns
+    # The last step of a tap reads up to GROUP - 1 elements further than the tap.
+    scratch = 8 * (taps * packed.repeat + block + ROWS) + cells * channels * _ELEMENT + 64
+    address = program.data_address
+    args = [
+        address(x), x_height, x_width, pixel_stride(x), channels // groups,
+        address(out), out_width, pixels, pixel_stride(out), out_channels,
+        address(packed.weights), address(packed.params), panels, groups, activation,
+        *geometry[:8],
+        packed.fused, block, blocks, panel_blocks, packed.steps,
+        packed.repeat, address(packed.input_zero), fusion, address(added), 0 if added is None else pixel_stride(added),
+    ]  # fmt: skip
+    return program.new_op(_conv_task, images * blocks * panel_blocks, scratch, args)
+
+
+def conv2d_i8(
+    x: np.ndarray,
+    packed: PackedConvI8,
+    geometry: ConvGeometry,
+    activation: int,
+    out: np.ndarray,
+    added: np.ndarray | None = None,
+    fusion: int = 0,
+) -> np.ndarray:
+    """Quantized convolution, all of TNN's epilogue included.
+
+    Parameters
+    ----------
+    x : int8 (N, H, W, C)
+        C-contiguous, or a slice of channels of such an array.
+    packed : PackedConvI8
+        :func:`~tnnquant.kernels.pack_i8.pack_conv_i8` with the same geometry.
+    geometry : ConvGeometry
+        Nothing is checked here.
+    activation : int
+        0 none, 1 ReLU, 2 ReLU6 (which drops the output's zero point, as TNN does).
+    out : int8 (N, OH, OW, OC)
+        Written and returned; C-contiguous or a slice of channels of a wider array. Taps outside x contribute nothing.
+    added : int8 (N, OH, OW, OC) or None
+        The other operand of a fused Add.
+    fusion : int
+        0 none, 1 the Add before the activation, 2 after it.
+    """
+    program.run(conv2d_i8_op(x, packed, geometry, activation, out, added, fusion))
+    return out

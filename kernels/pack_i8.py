@@ -1,0 +1,213 @@
+"""int8 weights and requantization constants in the order in which the microkernels read them; done once a model.
+
+Layout follows the instruction path (:mod:`~tnnquant.kernels.tile_i8`): GROUP = 2 stores ``w - zero_w`` as int16, and
+the activations are widened to ``x - zero_x`` on the fly, so zero points cost nothing. GROUP = 4 stores bytes:
+activations are ``x + SHIFT``, and the sum starts at ``bias - sum over k of (SHIFT + zero_x[c]) * (w - zero_w)``,
+which makes it the same number; where ``w - zero_w`` leaves int8, the reduction runs twice, over two parts that add up
+to it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from tnnquant.kernels.geometry import ConvGeometry
+from tnnquant.kernels.tile_i8 import GROUP, PANEL, PARAMETERS, SHIFT
+
+__all__ = [
+    "ConvQuant",
+    "PackedConvI8",
+    "PackedDepthwiseI8",
+    "pack_conv_i8",
+    "pack_depthwise_i8",
+    "pack_inner_product_i8",
+]
+
+_MIN_SCALE = np.float32(np.finfo(np.float32).tiny)
+
+
+class ConvQuant(NamedTuple):
+    """What a quantized convolution or inner product needs beside its weights (reference, 6.3). n is 1 or a channel
+    count.
+
+    Attributes
+    ----------
+    weight_scale : float32 (n,)
+        The input scale folded in, as the calibrator writes it; n = 1 or OC.
+    weight_zero, input_zero : int8 (n,)
+        n = 1 or OC; n = 1 or C.
+    bias : int32 (OC,) or None
+    output_scale : float32 (n,); output_zero : int8 (n,)
+        Of the output blob; n = 1 or OC.
+    added_scale : float32 (n,) or None; added_zero : int8 (n,) or None
+        Of the blob added by a fused Add; the zero point is indexed by the output's rule, as in TNN.
+    """
+
+    weight_scale: np.ndarray
+    weight_zero: np.ndarray
+    input_zero: np.ndarray
+    bias: np.ndarray | None
+    output_scale: np.ndarray
+    output_zero: np.ndarray
+    added_scale: np.ndarray | None = None
+    added_zero: np.ndarray | None = None
+
+
+class PackedConvI8(NamedTuple):
+    """Weights of a grouped convolution in panels of PANEL output channels.
+
+    weights : int16 or int8 (groups, panels, taps * steps, PANEL, GROUP), 64-byte aligned; a tap is a kernel row of KW*C
+    channels if ``fused``, else one pixel of C/groups; ``repeat`` = 2: the taps are run twice, with the two parts of
+    the weights. params : int32 words (groups, panels, PARAMETERS, PANEL), see :mod:`~tnnquant.kernels.tile_i8`.
+    input_zero : int8 (C,), what padding is made of.
+    """
+
+    weights: np.ndarray
+    params: np.ndarray
+    input_zero: np.ndarray
+    fused: bool
+    repeat: int
+    steps: int
+
+
+class PackedDepthwiseI8(NamedTuple):
+    """Weights of a depthwise convolution: GROUP kernel rows at a time.
+
+    weights : int16 or int8 (panels, repeat * row_groups * KW, PANEL, GROUP); params : as in :class:`PackedConvI8`,
+    (panels, PARAMETERS, PANEL); input_zero : int8 (OC,), of the input channel that each output channel reads.
+    """
+
+    weights: np.ndarray
+    params: np.ndarray
+    input_zero: np.ndarray
+    repeat: int
+
+
+def aligned_empty(shape: tuple[int, ...], dtype) -> np.ndarray:
+    """An uninitialised array that begins at a multiple of 64 bytes, so that vectors never straddle cache lines."""
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape)) * dtype.itemsize
+    raw = np.empty(size + 64, np.uint8)
+    start = -raw.__array_interface__["data"][0] % 64
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def _spread(values, count: int, dtype) -> np.ndarray:
+    """``count`` values from ``count`` or from one."""
+    return np.broadcast_to(np.asarray(values, dtype).reshape(-1), (count,))
+
+
+def _round_to_i8(values: np.ndarray) -> np.ndarray:
+    """f2i8 of TNN: half away from zero, saturated; NaN becomes 127."""
+    shifted = values + np.where(values >= 0, np.float32(0.5), np.float32(-0.5))
+    clamped = np.where(shifted < 127, shifted, np.float32(127))
+    return np.trunc(np.where(clamped > -128, clamped, np.float32(-128))).astype(np.int32)
+
+
+def _parameters(quant: ConvQuant, start: np.ndarray) -> np.ndarray:
+    """int32 words (PARAMETERS, OC); start is the int32 value the sums begin with."""
+    count = len(start)
+    scale_out = _spread(quant.output_scale, count, np.float32)
+    usable = scale_out >= _MIN_SCALE
+    table = np.zeros((PARAMETERS, count), np.float32)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        table[1] = np.where(usable, _spread(quant.weight_scale, count, np.float32) / scale_out, np.float32(0))
+        table[2] = _spread(quant.output_zero, count, np.float32)
+        six = _round_to_i8(np.float32(6) / scale_out)
+        if quant.added_scale is not None:
+            table[4] = np.where(usable, _spread(quant.added_scale, count, np.float32) / scale_out, np.float32(0))
+            table[5] = _spread(quant.added_zero, count, np.float32) * table[4]
+    words = table.view(np.int32)
+    words[0], words[3] = start, six
+    return words
+
+
+def _in_panels(table: np.ndarray, groups: int, panels: int) -> np.ndarray:
+    """(rows, OC) words to (groups, panels, rows, PANEL), 64-byte aligned, 0 in the lanes that do not exist."""
+    rows, count = table.shape
+    out = aligned_empty((groups, panels, rows, PANEL), np.int32)
+    padded = np.zeros((rows, groups, panels * PANEL), np.int32)
+    padded[:, :, : count // groups] = table.reshape(rows, groups, -1)
+    out[...] = padded.reshape(rows, groups, panels, PANEL).transpose(1, 2, 0, 3)
+    return out
+
+
+def _parts(centered: np.ndarray) -> list[np.ndarray]:
+    """Weights minus their zero point as one or two arrays that the path can multiply and that add up to them."""
+    if GROUP == 2:
+        return [centered.astype(np.int16)]
+    if centered.min(initial=0) >= -128 and centered.max(initial=0) <= 127:
+        return [centered.astype(np.int8)]
+    first = np.clip(centered, -127, 127)
+    return [first.astype(np.int8), (centered - first).astype(np.int8)]
+
+
+def _start(centered: np.ndarray, input_zero: np.ndarray, bias) -> np.ndarray:
+    """int32 (OC,): bias and what the shift and the zero points of the input add to the sums, taken off.
+
+    centered : int32 (OC, C/G, taps); input_zero : int32 (OC, C/G). Sums wrap as int32 does.
+    """
+    start = np.zeros(len(centered), np.int64) if bias is None else np.asarray(bias, np.int64).reshape(-1).copy()
+    if GROUP == 4:
+        start -= (centered.sum(axis=2, dtype=np.int64) * (input_zero + SHIFT)).sum(axis=1)
+    return start.astype(np.int32)
+
+
+def pack_conv_i8(weight: np.ndarray, geometry: ConvGeometry, quant: ConvQuant) -> PackedConvI8:
+    """Pack the weights of a convolution.
+
+    Parameters
+    ----------
+    weight : int8 (OC, C/groups, KH, KW)
+        TNN's layout.
+    geometry : ConvGeometry
+        ``groups`` and ``dilation_w`` decide the layout.
+    quant : ConvQuant
+        Lengths are not checked here.
+    """
+    out_channels, channels, kernel_h, kernel_w = weight.shape
+    groups = geometry.groups
+    count, panels = out_channels // groups, -(-out_channels // groups // PANEL)
+    input_zero = np.ascontiguousarray(_spread(quant.input_zero, channels * groups, np.int8))
+    centered = weight.astype(np.int32) - _spread(quant.weight_zero, out_channels, np.int32)[:, None, None, None]
+    by_group = np.repeat(input_zero.astype(np.int32).reshape(groups, channels), count, axis=0)
+    start = _start(centered.reshape(out_channels, channels, -1), by_group, quant.bias)
+
+    fused = geometry.dilation_w == 1 and groups == 1
+    taps = kernel_h if fused else kernel_h * kernel_w
+    length = kernel_w * channels if fused else channels
+    steps = -(-length // GROUP)
+    parts = _parts(centered.transpose(0, 2, 3, 1).reshape(groups, count, taps, length))
+    padded = np.zeros((groups, panels * PANEL, len(parts), taps, steps * GROUP), parts[0].dtype)
+    for index, part in enumerate(parts):
+        padded[:, :count, index, :, :length] = part
+    shape = (groups, panels, PANEL, len(parts) * taps * steps, GROUP)
+    packed = aligned_empty((groups, panels, len(parts) * taps * steps, PANEL, GROUP), padded.dtype)
+    packed[...] = padded.reshape(shape).transpose(0, 1, 3, 2, 4)
+    params = _in_panels(_parameters(quant, start), groups, panels)
+    return PackedConvI8(packed, params, input_zero, fused, len(parts), steps)
+
+
+def pack_inner_product_i8(weight: np.ndarray, quant: ConvQuant) -> PackedConvI8:
+    """Pack the weights of an inner product, int8 (OC, K); ``quant.input_zero`` has 1 or K values."""
+    return pack_conv_i8(weight.reshape(*weight.shape, 1, 1), ConvGeometry(1, 1), quant)
+
+
+def pack_depthwise_i8(weight: np.ndarray, geometry: ConvGeometry, quant: ConvQuant) -> PackedDepthwiseI8:
+    """Pack the weights of a depthwise convolution, int8 (OC, 1, KH, KW) where OC is a multiple of C = ``groups``."""
+    out_channels, _, kernel_h, kernel_w = weight.shape
+    panels = -(-out_channels // PANEL)
+    zero = np.repeat(_spread(quant.input_zero, geometry.groups, np.int8), out_channels // geometry.groups)
+    centered = weight.astype(np.int32) - _spread(quant.weight_zero, out_channels, np.int32)[:, None, None, None]
+    start = _start(centered.reshape(out_channels, 1, -1), zero.astype(np.int32)[:, None], quant.bias)
+    row_groups = -(-kernel_h // GROUP)
+    parts = _parts(centered[:, 0])
+    padded = np.zeros((panels * PANEL, len(parts), row_groups * GROUP, kernel_w), parts[0].dtype)
+    for index, part in enumerate(parts):
+        padded[:out_channels, index, :kernel_h] = part
+    shape = (panels, PANEL, len(parts), row_groups, GROUP, kernel_w)
+    packed = aligned_empty((panels, len(parts) * row_groups * kernel_w, PANEL, GROUP), padded.dtype)
+    packed[...] = padded.reshape(shape).transpose(0, 2, 3, 5, 1, 4).reshape(packed.shape)
+    params = _in_panels(_parameters(quant, start), 1, panels)[0]
+    return PackedDepthwiseI8(packed, params, np.ascontiguousarray(zero), len(parts))
