@@ -55,7 +55,8 @@ def sliding_axis(size: int, extent: int, stride: int, pad: int, pad_type: int) -
     if stride < 1:
         raise GraphError(f"stride is {stride}, expected at least 1")
     if pad_type == EXPLICIT:
-        out = int((size + 2 * pad - extent) / stride) + 1 if size + 2 * pad >= extent else 0
+        # C division, toward zero: a window that sticks out by less than a stride still makes one output.
+        out = int((size + 2 * pad - extent) / stride) + 1
         begin = pad
     elif pad_type in (SAME, VALID):
         out = -(-(size if pad_type == SAME else size - extent + 1) // stride)

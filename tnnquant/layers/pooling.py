@@ -13,7 +13,7 @@ from tnnquant.layers.base import BlobSpec, Layer, QuantRole, channels_last, from
 from tnnquant.layers.convolution import EXPLICIT, SAME, VALID, Axis
 from tnnquant.tensor import Tensor
 
-__all__ = ["Pooling", "pooling_axis"]
+__all__ = ["Pooling", "pooling_axis", "pooling_kernel"]
 
 MAX = 0
 
@@ -45,6 +45,17 @@ def pooling_axis(size: int, kernel: int, stride: int, pad: int, pad_type: int, c
     return Axis(out, begin)
 
 
+def pooling_kernel(size: int, extent: int, index: int, dims: Sequence[int]) -> int:
+    """Size of a window along one axis: the input dim ``index`` unless that is -1, else ``size``; 0 means ``extent``."""
+    if index != -1:
+        if not 0 <= index < len(dims):
+            raise GraphError(f"the kernel size is taken from dim {index}, the input has dims 0 to {len(dims) - 1}")
+        return dims[index]
+    if size < 0:
+        raise GraphError(f"the kernel size is {size}, expected at least 0")
+    return size or extent
+
+
 @layer(4, "Pooling", "Pooling_split_CC", "Pooling_nhwc", "QuantizedPooling")
 class Pooling(Layer):
     """Maximum (``pool_type`` 0) or average over windows; padding is never counted."""
@@ -70,37 +81,39 @@ class Pooling(Layer):
     def role(self) -> QuantRole:
         return QuantRole.PASS if self.pool_type == MAX and not self.is_adaptive else QuantRole.NONE
 
+    @classmethod
+    def parse(cls, tokens: Sequence[str]) -> Pooling:
+        parsed = super().parse(tokens)
+        return replace(parsed, kernel_index_w=parsed.kernel_index_h) if parsed.kernel_index_w == -1 else parsed
+
     def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Pooling:
-        dims = inputs[0].dims
+        if self.is_adaptive:
+            return self
+        # The pads that TNN computes are saved; a kernel size that it takes from the input is not.
+        height, width = self.axes(inputs[0].dims)
+        return replace(self, pad_h=height.begin, pad_w=width.begin)
+
+    def kernel(self, dims: Sequence[int]) -> tuple[int, int]:
+        """Height and width of the windows for an input of these dims."""
         if len(dims) != 4:
             raise GraphError(f"the input has rank {len(dims)}, expected 4 (N, C, H, W)")
-        index_w = self.kernel_index_h if self.kernel_index_w == -1 else self.kernel_index_w
-        if self.is_adaptive:
-            return replace(self, kernel_index_w=index_w)
-        kernel_h = self._kernel(self.kernel_h, dims[2], self.kernel_index_h, dims)
-        kernel_w = self._kernel(self.kernel_w, dims[3], index_w, dims)
-        resolved = replace(self, kernel_h=kernel_h, kernel_w=kernel_w, kernel_index_w=index_w)
-        height, width = resolved.axes(dims)
-        return replace(resolved, pad_h=height.begin, pad_w=width.begin)
-
-    def _kernel(self, size: int, extent: int, index: int, dims: Sequence[int]) -> int:
-        if index != -1:
-            if not 0 <= index < len(dims):
-                raise GraphError(f"the kernel size is taken from dim {index}, the input has dims 0 to {len(dims) - 1}")
-            return dims[index]
-        if size < 0:
-            raise GraphError(f"the kernel size is {size}, expected at least 0")
-        return size or extent
+        return (
+            pooling_kernel(self.kernel_h, dims[2], self.kernel_index_h, dims),
+            pooling_kernel(self.kernel_w, dims[3], self.kernel_index_w, dims),
+        )
 
     def axes(self, dims: Sequence[int]) -> tuple[Axis, Axis]:
         """The window along height and width for an input of these dims."""
+        kernel_h, kernel_w = self.kernel(dims)
         ceil_mode = self.ceil_mode == 1
         return (
-            pooling_axis(dims[2], self.kernel_h, self.stride_h, self.pad_h, self.pad_type, ceil_mode),
-            pooling_axis(dims[3], self.kernel_w, self.stride_w, self.pad_w, self.pad_type, ceil_mode),
+            pooling_axis(dims[2], kernel_h, self.stride_h, self.pad_h, self.pad_type, ceil_mode),
+            pooling_axis(dims[3], kernel_w, self.stride_w, self.pad_w, self.pad_type, ceil_mode),
         )
 
     def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
+        if len(inputs[0].dims) != 4:
+            raise GraphError(f"the input has rank {len(inputs[0].dims)}, expected 4 (N, C, H, W)")
         batch, channels, *_ = inputs[0].dims
         if self.is_adaptive:
             if min(self.out_h, self.out_w) < 1:
@@ -116,9 +129,8 @@ class Pooling(Layer):
         if self.is_adaptive:
             return PoolGeometry(1, 1, 1, 1, 0, 0), size
         height, width = self.axes(inputs[0].dims)
-        return (
-            PoolGeometry(self.kernel_h, self.kernel_w, self.stride_h, self.stride_w, height.begin, width.begin), size
-        )
+        kernel = self.kernel(inputs[0].dims)
+        return PoolGeometry(*kernel, self.stride_h, self.stride_w, height.begin, width.begin), size
 
     def forward(self, inputs: Sequence[np.ndarray], state) -> list[np.ndarray]:
         from tnnquant.kernels import pool_f32
