@@ -276,7 +276,7 @@ def damaged(old: bytes, new: bytes) -> bytes:
         (EXAMPLE + MAGIC + ints(0) + b"12345", "expected the end of the file, found 5 more bytes"),
         (damaged(ints(3), ints(4)), "resource 4 of 4: expected a layer type number"),
         (damaged(ints(3), ints(2)), "expected the number of constants that fits|expected the number of constants from"),
-        (EXAMPLE + MAGIC + ints(-1), "expected the number of constants from 0 to 100000, found -1"),
+        (EXAMPLE + MAGIC + ints(-1), "expected the number of constants from 0 to 50000, found -1"),
         (EXAMPLE + MAGIC + ints(2) + bytes(20), "expected the number of constants that fits into the 20 bytes left"),
         (EXAMPLE + MAGIC + ints(1) + string(b"k") + MAGIC + ints(9, 4, 0, 0), "constant 1 of 1, 'k': expected the"),
         (EXAMPLE + MAGIC, r"expected the number of constants \(4 bytes\), found 0 bytes"),

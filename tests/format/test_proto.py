@@ -209,8 +209,27 @@ def test_the_longest_line():
         read_proto(with_line(6, b"Softmax " + name + b"nn 1 1 x y 1"), "p")
 
 
+def test_lines_are_counted_over_empty_segments():
+    proto = SMALL + b", ,,\n , \n\n,,\"\"\n Sotfmax s 1 1 x y 1,"
+    with pytest.raises(ModelFormatError, match=r"^p: line 11: layer 's' has the type 'Sotfmax'"):
+        read_proto(proto, "p")
+
+
+def test_too_many_layers_and_blob_names():
+    layers = SMALL + b"Sigmoid s 0 0," * 50_000
+    with pytest.raises(ModelFormatError, match="p: line 7: more than 50000 layers"):
+        read_proto(layers, "p")
+    names = b" ".join(b"n%d" % i for i in range(50_001))
+    proto = with_line(3, names, QUANTIZED)
+    with pytest.raises(ModelFormatError, match="p: line 3: more than 50000 blob names"):
+        read_proto(proto, "p")
+    assert read_proto(with_line(3, names)).extra_blobs == frozenset()
+    with pytest.raises(ModelFormatError, match="expected a text of at most 16777216 bytes; it looks like binary"):
+        read_proto(bytes(20 << 20))
+
+
 def test_a_file_of_commas_takes_little_memory():
-    data = SMALL + b"," * 1_000_000
+    data = SMALL + b"\r\n,\" \"," * 200_000
     tracemalloc.start()
     try:
         assert len(read_proto(data).nodes) == 1

@@ -16,6 +16,10 @@ MAX_RANK = 32
 MAX_DIM = 0x7FFFFFFF
 """Dims, counts and lengths are signed 32-bit numbers."""
 
+MAX_ITEMS = 50_000
+"""Layers, blob names, constants: TNN has no limit. This one, far beyond any real model, bounds the time and memory that
+a small hostile file can cost."""
+
 # --- .tnnproto ---
 
 PROTO_SUFFIX = ".tnnproto"
@@ -36,7 +40,7 @@ HEADER_MAGIC_TOKEN = 3
 MAX_SEGMENT_BYTES = 4095
 """TNN cuts longer segments off, and then reads beyond the tokens of a layer that was cut."""
 
-MAX_PROTO_BYTES = 64 << 20
+MAX_PROTO_BYTES = 16 << 20
 """A net of ten thousand layers takes two megabytes; anything beyond this is no proto."""
 
 QUANTIZED_PREFIX = "Quantized"
@@ -52,9 +56,6 @@ COUNT_MASK = 0x1FFFFFFF
 
 RESOURCE_LIMIT = 10000
 """TNN takes fewer resources than this."""
-
-CONSTANT_LIMIT = 100000
-"""TNN has no limit; this one bounds the memory that a file of empty constants can take."""
 
 MIN_TYPE_ID, MAX_TYPE_ID = 0, 10000
 

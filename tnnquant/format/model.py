@@ -224,7 +224,7 @@ def _read_blob_scale(reader: ByteReader) -> QuantParams:
 
 def _read_constants(reader: ByteReader, result: Resources) -> None:
     reader.int32("the magic number of the constants")
-    count = reader.count("the number of constants", c.MIN_CONSTANT_BYTES, c.CONSTANT_LIMIT)
+    count = reader.count("the number of constants", c.MIN_CONSTANT_BYTES, c.MAX_ITEMS)
     for index in range(count):
         reader.context = f"constant {index + 1} of {count}"
         at = reader.offset
@@ -389,8 +389,8 @@ def _write_scales(writer: ByteWriter, node: Node, entry: ScaleField) -> None:
 
 
 def _write_constants(writer: ByteWriter, constants: Mapping[str, Tensor]) -> None:
-    if len(constants) > c.CONSTANT_LIMIT:
-        raise GraphError(f"the model has {len(constants)} constants, expected at most {c.CONSTANT_LIMIT}")
+    if len(constants) > c.MAX_ITEMS:
+        raise GraphError(f"the model has {len(constants)} constants, expected at most {c.MAX_ITEMS}")
     writer.uint32(c.MAGIC_V2)
     writer.int32(len(constants))
     for name in sorted(constants, key=lambda name: name.encode("utf-8", "surrogateescape")):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import NamedTuple, NoReturn
 
@@ -20,6 +20,8 @@ __all__ = ["read_proto", "stored_type", "write_proto"]
 
 _CONTROL = re.compile("[\x00-\x1f]")
 _FORBIDDEN = re.compile('[\x00- ,"]')
+_SOLID = re.compile(rb'[^\x00- ,"]')
+_WORD = re.compile("[^ ]+")
 _MAGIC = re.compile(r"[+-]?\d{1,19}(?!\d)", re.ASCII)
 
 
@@ -93,12 +95,10 @@ def read_proto(data: bytes, name: str = "the proto") -> Graph:
     inputs = _read_inputs(head[c.INPUT_SEGMENT].checked(), version)
     outputs = _read_outputs(head[c.OUTPUT_SEGMENT].checked())
     layers = chain(head[c.FIRST_LAYER_SEGMENT :], segments)
-    nodes = tuple(_read_node(segment.checked()) for segment in layers if segment.text)
-    graph = Graph(inputs, outputs, nodes)
+    graph = Graph(inputs, outputs, tuple(_read_nodes(layers)))
     if not graph.is_quantized:
         return graph
-    listed = {word for word in head[c.BLOB_SEGMENT].words() if not _FORBIDDEN.search(word)}
-    return graph.replace(extra_blobs=frozenset(listed - graph.blob_names()))
+    return graph.replace(extra_blobs=_read_blobs(head[c.BLOB_SEGMENT]) - graph.blob_names())
 
 
 def write_proto(graph: Graph) -> bytes:
@@ -123,8 +123,17 @@ def write_proto(graph: Graph) -> bytes:
 
 def _split(data: bytes, name: str) -> Iterator[_Segment]:
     # One segment at a time: the list of all segments of a hostile file would take many times its size.
-    start, line = 0, 1
+    start, line, count = 0, 1, 0
     while start <= len(data):
+        if count >= c.MIN_SEGMENTS:
+            # Empty segments are skipped, all at once: a file may consist of them.
+            solid = _SOLID.search(data, start)
+            if solid is None:
+                return
+            blank_end = max(start, data.rfind(c.SEPARATOR, start, solid.start()) + 1)
+            line += data.count(b"\n", start, blank_end)
+            start = blank_end
+        count += 1
         end = data.find(c.SEPARATOR, start)
         end = len(data) if end < 0 else end
         raw = data[start:end]
@@ -234,6 +243,19 @@ def _input_line(graph: Graph) -> str:
     return _fitting(": ".join(parts), "the line of the model inputs")
 
 
+# --- third line: blobs ---
+
+
+def _read_blobs(segment: _Segment) -> frozenset[str]:
+    names: set[str] = set()
+    for word in _WORD.finditer(segment.text):
+        if not _FORBIDDEN.search(word.group()):
+            names.add(word.group())
+        if len(names) > c.MAX_ITEMS:
+            segment.fail(f"more than {c.MAX_ITEMS} blob names")
+    return frozenset(names)
+
+
 # --- fourth line: outputs ---
 
 
@@ -252,6 +274,16 @@ def _output_line(graph: Graph) -> str:
 
 
 # --- every line from the sixth: a layer ---
+
+
+def _read_nodes(segments: Iterable[_Segment]) -> Iterator[Node]:
+    count = 0
+    for segment in segments:
+        if segment.text:
+            count += 1
+            if count > c.MAX_ITEMS:
+                segment.fail(f"more than {c.MAX_ITEMS} layers")
+            yield _read_node(segment.checked())
 
 
 def _read_node(segment: _Segment) -> Node:
