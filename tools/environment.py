@@ -57,11 +57,19 @@ def ensure() -> None:
     STAMP.write_text(wanted, encoding="utf-8")
 
 
-def run(*command: object) -> None:
-    """Run a command of the environment and end with its exit code if it fails."""
-    code = subprocess.call([str(SCRIPTS / str(command[0])), *map(str, command[1:])], cwd=ROOT, env=_environment())
-    if code:
-        sys.exit(code)
+def run(*command: object, capture: bool = False) -> str:
+    """Run a command of the environment and end with its exit code if it fails.
+
+    ``capture``: show the output when the command is done, and return it.
+    """
+    words = [str(SCRIPTS / str(command[0])), *map(str, command[1:])]
+    pipe = subprocess.PIPE if capture else None
+    result = subprocess.run(words, cwd=ROOT, env=_environment(), stdout=pipe, text=True, check=False)
+    if capture:
+        say(result.stdout.rstrip())
+    if result.returncode:
+        sys.exit(result.returncode)
+    return result.stdout or ""
 
 
 def main(function) -> None:

@@ -4,25 +4,28 @@ Makes .venv/, builds the example folder example/ (model, calibration pictures, n
 shows what it sees. Needs Python 3.11 or newer and a package index, nothing else; safe to run again.
 """
 
+import shlex
 import time
 
 import environment
 
 FOLDER = "example"
-QUANTIZE = (
-    f"quantize -p {FOLDER}/squeezenet_v1.1.tnnproto -m {FOLDER}/squeezenet_v1.1.tnnmodel -i {FOLDER}/calibration "
-    f"-n 104.006,116.669,122.679 -r 1 -b kl -w admm -o {FOLDER}/squeezenet_v1.1"
-)
 
 
 def main() -> None:
     """Run the steps, showing each command as one would type it."""
     environment.ensure()
     started = time.perf_counter()
-    for arguments in (f"example {FOLDER}", QUANTIZE, f"example {FOLDER} --classify"):
-        environment.say(f"\n$ .venv/{environment.SCRIPTS.name}/tnnquant {arguments}")
-        environment.run("tnnquant", *arguments.split())
-    environment.say(f"\ndone in {time.perf_counter() - started:.0f} s after installing; everything is in {FOLDER}/")
+    advice = _type("tnnquant", "example", FOLDER, capture=True)
+    # The example says what to type next; that is typed.
+    _type(*shlex.split(advice.splitlines()[-1]))
+    _type("tnnquant", "example", FOLDER, "--classify")
+    environment.say(f"\ndone, {time.perf_counter() - started:.0f} s after installing; everything is in {FOLDER}/")
+
+
+def _type(*command: str, capture: bool = False) -> str:
+    environment.say(f"\n$ {environment.SCRIPTS.relative_to(environment.ROOT).as_posix()}/{shlex.join(command)}")
+    return environment.run(*command, capture=capture)
 
 
 if __name__ == "__main__":
