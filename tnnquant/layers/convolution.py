@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
@@ -23,7 +24,16 @@ from tnnquant.layers.base import (
 )
 from tnnquant.tensor import DataType, Tensor
 
-__all__ = ["SWISH", "Axis", "Convolution", "sliding_axis", "swish_inplace"]
+__all__ = [
+    "SWISH",
+    "Axis",
+    "Convolution",
+    "bias_array",
+    "check_groups",
+    "filter_array",
+    "sliding_axis",
+    "swish_inplace",
+]
 
 SAME, VALID, EXPLICIT = 0, 1, -1
 SWISH = 256
@@ -37,13 +47,15 @@ class Axis:
     begin: int
 
 
-def sliding_axis(size: int, extent: int, stride: int, pad: int, pad_type: int) -> Axis:
+def sliding_axis(size: int, extent: int, stride: int, pads: tuple[int, int], pad_type: int) -> Axis:
     """Output size and begin pad of a convolution along one axis (reference, 4.2).
 
     Parameters
     ----------
-    size, extent, stride, pad : int
-        Input size, dilated kernel size, stride, explicit pad of both ends.
+    size, extent, stride : int
+        Input size, dilated kernel size, stride.
+    pads : tuple of int
+        Explicit pads of the beginning and the end.
     pad_type : int
         -1 explicit, 0 SAME, 1 VALID.
 
@@ -56,8 +68,8 @@ def sliding_axis(size: int, extent: int, stride: int, pad: int, pad_type: int) -
         raise GraphError(f"stride is {stride}, expected at least 1")
     if pad_type == EXPLICIT:
         # C division, toward zero: a window that sticks out by less than a stride still makes one output.
-        out = int((size + 2 * pad - extent) / stride) + 1
-        begin = pad
+        out = int((size + sum(pads) - extent) / stride) + 1
+        begin = pads[0]
     elif pad_type in (SAME, VALID):
         out = -(-(size if pad_type == SAME else size - extent + 1) // stride)
         total = (out - 1) * stride + extent - size
@@ -65,8 +77,48 @@ def sliding_axis(size: int, extent: int, stride: int, pad: int, pad_type: int) -
     else:
         raise GraphError(f"pad_type is {pad_type}, expected -1 (explicit), 0 (SAME) or 1 (VALID)")
     if out < 1:
-        raise GraphError(f"a window of {extent} does not fit an input of {size} with pad {pad}: the output is empty")
+        raise GraphError(f"a window of {extent} does not fit an input of {size} with pads {pads}: the output is empty")
     return Axis(out, begin)
+
+
+def filter_array(tensors: Mapping[str, Tensor], shape: tuple[int, ...], meaning: str) -> np.ndarray:
+    """The tensor ``filter`` as float32 of that shape; ``meaning`` names the dims in the error.
+
+    Raises
+    ------
+    GraphError
+        It is missing or of another size.
+    """
+    if "filter" not in tensors or not tensors["filter"].size:
+        raise GraphError("has no filter in the model file; TNN takes no weights from a blob")
+    values = tensors["filter"].float32()
+    if values.size != prod(shape):
+        raise GraphError(
+            f"filter has {values.size} values, expected {meaning} = {'*'.join(map(str, shape))} = {prod(shape)}"
+        )
+    return values.reshape(shape)
+
+
+def bias_array(tensors: Mapping[str, Tensor], has_bias: int, channels: int) -> np.ndarray | None:
+    """The tensor ``bias`` as float32 (channels,); None if the layer has none (the parameter decides, as in TNN).
+
+    Raises
+    ------
+    GraphError
+        It is of another size.
+    """
+    if not has_bias or "bias" not in tensors or not tensors["bias"].size:
+        return None
+    bias = tensors["bias"].float32()
+    if bias.size != channels:
+        raise GraphError(f"bias has {bias.size} values, expected OC = {channels}")
+    return bias
+
+
+def check_groups(groups: int, channels: int, out_channels: int) -> None:
+    """Raise GraphError unless ``groups`` divides both numbers of channels."""
+    if groups < 1 or out_channels < 1 or channels % groups or out_channels % groups:
+        raise GraphError(f"{groups} groups do not divide {channels} input and {out_channels} output channels")
 
 
 @layer(
@@ -116,10 +168,10 @@ class Convolution(Layer):
         if min(self.dilation_h, self.dilation_w) < 1:
             raise GraphError(f"the dilation is {self.dilation_h}x{self.dilation_w}, expected at least 1x1")
         height = sliding_axis(
-            dims[2], self.dilation_h * (self.kernel_h - 1) + 1, self.stride_h, self.pad_h, self.pad_type
+            dims[2], self.dilation_h * (self.kernel_h - 1) + 1, self.stride_h, (self.pad_h,) * 2, self.pad_type
         )
         width = sliding_axis(
-            dims[3], self.dilation_w * (self.kernel_w - 1) + 1, self.stride_w, self.pad_w, self.pad_type
+            dims[3], self.dilation_w * (self.kernel_w - 1) + 1, self.stride_w, (self.pad_w,) * 2, self.pad_type
         )
         return height, width
 
@@ -129,10 +181,7 @@ class Convolution(Layer):
 
     def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
         height, width = self.axes(inputs[0].dims)
-        if self.group < 1 or self.output_channel < 1 or inputs[0].dims[1] % self.group:
-            raise GraphError(
-                f"{self.group} groups do not divide {inputs[0].dims[1]} input and {self.output_channel} output channels"
-            )
+        check_groups(self.group, inputs[0].dims[1], self.output_channel)
         return [BlobSpec((inputs[0].dims[0], self.output_channel, height.size, width.size), inputs[0].dtype)]
 
     def weight_shape(self, channels: int) -> tuple[int, int, int, int]:
@@ -154,12 +203,7 @@ class Convolution(Layer):
 
     def bias_array(self, tensors: Mapping[str, Tensor]) -> np.ndarray | None:
         """The bias as float32 (OC,), or None."""
-        if not self.bias or "bias" not in tensors or not tensors["bias"].size:
-            return None
-        bias = tensors["bias"].float32()
-        if bias.size != self.output_channel:
-            raise GraphError(f"bias has {bias.size} values, expected OC = {self.output_channel}")
-        return bias
+        return bias_array(tensors, self.bias, self.output_channel)
 
     def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]):
         from tnnquant.kernels.geometry import ConvGeometry
