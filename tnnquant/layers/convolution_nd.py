@@ -11,7 +11,7 @@ import numpy as np
 
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobSpec, FlagField, Layer, TensorField, TextField, layer, param
-from tnnquant.layers.checks import check_inputs, check_types, dims_text
+from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.convolution import (
     EXPLICIT,
     SWISH,
@@ -68,7 +68,7 @@ class _Flat:
 
 def _check_window(kernel: Sequence[int], dilation: Sequence[int]) -> None:
     if min(kernel) < 1 or min(dilation) < 1:
-        raise GraphError(f"the kernel is {dims_text(kernel)} with dilation {dims_text(dilation)}, expected at least 1")
+        raise GraphError(f"the kernel is {tuple(kernel)} with dilation {tuple(dilation)}, expected at least 1")
 
 
 @layer(203, "Convolution1D")
@@ -95,7 +95,7 @@ class Convolution1D(Layer):
     def axis(self, dims: Sequence[int]) -> Axis:
         """The window for an input of these dims."""
         if len(dims) != 3:
-            raise GraphError(f"the input is {dims_text(dims)}, expected 3 dims (N, C, H)")
+            raise GraphError(f"the input is {tuple(dims)}, expected 3 dims (N, C, H)")
         _check_window((self.kernel,), (self.dilation,))
         extent = self.dilation * (self.kernel - 1) + 1 if self.pad_type == EXPLICIT else self.kernel
         return sliding_axis(dims[2], extent, self.stride, (self.pad_begin, self.pad_end), self.pad_type)
@@ -168,7 +168,7 @@ class Convolution3D(Layer):
     def axes(self, dims: Sequence[int]) -> list[Axis]:
         """The window along depth, height and width for an input of these dims."""
         if len(dims) != 5:
-            raise GraphError(f"the input is {dims_text(dims)}, expected 5 dims (N, C, D, H, W)")
+            raise GraphError(f"the input is {tuple(dims)}, expected 5 dims (N, C, D, H, W)")
         dilations = (self.dilation_d, self.dilation_h, self.dilation_w)
         _check_window(self._kernel, dilations)
         strides, pads = (self.stride_d, self.stride_h, self.stride_w), (self.pad_d, self.pad_h, self.pad_w)

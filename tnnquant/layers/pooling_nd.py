@@ -10,7 +10,7 @@ import numpy as np
 
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobSpec, Layer, layer, param
-from tnnquant.layers.checks import check_inputs, check_types, dims_text
+from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.convolution import EXPLICIT, SAME, VALID
 from tnnquant.layers.pooling import MAX, pooling_axis, pooling_kernel
 from tnnquant.tensor import DataType, Tensor
@@ -82,7 +82,7 @@ class Pooling1D(Layer):
     def window(self, dims: Sequence[int]) -> _Window:
         """The window for an input of these dims."""
         if len(dims) != 3:
-            raise GraphError(f"the input is {dims_text(dims)}, expected 3 dims (N, C, H)")
+            raise GraphError(f"the input is {tuple(dims)}, expected 3 dims (N, C, H)")
         kernel = pooling_kernel(self.kernel, dims[2], self.kernel_index, dims)
         return _window(dims[2], kernel, self.stride, self.pad, (self.pad_type, self.ceil_mode, self.stride))
 
@@ -134,7 +134,7 @@ class Pooling3D(Layer):
     def windows(self, dims: Sequence[int]) -> list[_Window]:
         """The windows along depth, height and width for an input of these dims."""
         if len(dims) != 5:
-            raise GraphError(f"the input is {dims_text(dims)}, expected 5 dims (N, C, D, H, W)")
+            raise GraphError(f"the input is {tuple(dims)}, expected 5 dims (N, C, D, H, W)")
         # TNN divides all computed pads by the stride of the height.
         rule = (self.pad_type, self.ceil_mode, self.stride_h)
         axes = (
