@@ -97,8 +97,8 @@ def _run_tile(rows, taps, tap_count, steps, weights, params, out, out_stride, ad
     # Addresses and bytes, see tile_i8. The smallest tile that covers m rows.
     zero = np.int64(0)
     if m > _MIDDLE:
-        _tile_full(rows, taps, tap_count, steps, weights, zero, params, zero, out, out_stride, added, added_stride, m, n,
-                   activation, fusion)  # fmt: skip
+        _tile_full(rows, taps, tap_count, steps, weights, zero, params, zero, out, out_stride, added, added_stride, m,
+                   n, activation, fusion)  # fmt: skip
     elif m > 1:
         _tile_middle(rows, taps, tap_count, steps, weights, zero, params, zero, out, out_stride, added, added_stride, m,
                      n, activation, fusion)  # fmt: skip

@@ -2,6 +2,7 @@
 
 GROUP = 2 (``vpmaddwd``): int16, minus the zero point. GROUP = 4: bytes plus SHIFT (``vpdpbusd`` wants them unsigned).
 A vector costs one load and one store; each element is converted once a task, then used by all output channels.
+For depthwise convolutions GROUP rows are interleaved at the same time.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from __future__ import annotations
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from tnnquant.kernels.simd import I8, I16, I64, Emitter
+from tnnquant.kernels.simd import I8, I16, I32, I64, Emitter, sweep
 from tnnquant.kernels.tile_i8 import GROUP, SHIFT
 
-__all__ = ["convert_pixels"]
+__all__ = ["convert_pixels", "interleave_pixels"]
 
 _WIDTH = 16  # elements converted at a time
 
@@ -37,27 +38,64 @@ def convert_pixels(typingctx, to, to_step, source, source_step, pixels, channels
     def codegen(context, builder, sig, args):
         to, to_step, source, source_step, pixels, channels, zero = args
         zero = builder.inttoptr(zero, I8.as_pointer())
+        with Emitter(builder, 1).loop(pixels) as i:
+            read = builder.inttoptr(builder.add(source, builder.mul(i, source_step)), I8.as_pointer())
+            write = builder.inttoptr(builder.add(to, builder.mul(i, to_step)), I8.as_pointer())
 
-        def step(emit, read, write, at):
-            value = emit.load(emit.at(read, at))
-            converted = _convert(emit, value, emit.load(emit.at(zero, at)))
-            size = converted.type.element.width // 8
-            emit.store(converted, emit.at(write, builder.mul(at, I64(size))))
+            def body(emit, at):
+                converted = _convert(emit, emit.load(emit.at(read, at)), emit.load(emit.at(zero, at)))
+                emit.store(converted, emit.at(write, builder.mul(at, I64(4 // GROUP))))
 
-        wide, single = Emitter(builder, _WIDTH, I8), Emitter(builder, 1, I8)
-        whole = builder.sdiv(builder.sub(channels, I64(1)), I64(_WIDTH))
-        last = builder.sub(channels, I64(_WIDTH))
-        is_wide = builder.icmp_signed(">=", channels, I64(_WIDTH))
-        with wide.loop(pixels) as i:
-            read = wide.pointer(builder.add(source, builder.mul(i, source_step)))
-            write = wide.pointer(builder.add(to, builder.mul(i, to_step)))
-            with builder.if_else(is_wide) as (vectors, elements):
-                with vectors:
-                    with wide.loop(whole) as v:
-                        step(wide, read, write, builder.mul(v, I64(_WIDTH)))
-                    step(wide, read, write, last)
-                with elements, wide.loop(channels) as c:
-                    step(single, read, write, c)
+            sweep(builder, channels, (_WIDTH,), I8, body)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 7), codegen
+
+
+def _interleave(emit, rows):
+    """GROUP vectors of int8 to GROUP vectors that hold, channel by channel, one element of each."""
+    builder = emit.builder
+    half = emit.lanes // 2
+
+    def zipped(a, b, first):
+        mask = [index for lane in range(first, first + half) for index in (lane, emit.lanes + lane)]
+        return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, emit.lanes), mask))
+
+    if len(rows) == 2:
+        return [zipped(*rows, 0), zipped(*rows, half)]
+    # Of four rows: rows 0 and 2, 1 and 3, then the results with each other.
+    even, odd = [[zipped(rows[i], rows[i + 2], first) for first in (0, half)] for i in (0, 1)]
+    return [zipped(even[i], odd[i], first) for i in (0, 1) for first in (0, half)]
+
+
+@intrinsic
+def interleave_pixels(typingctx, to, to_step, sources, pixels, channels, zero):
+    """Interleaves the rows of a depthwise kernel: 4 bytes a channel, converted as by :func:`convert_pixels`.
+
+    sources is the address of int64 (GROUP, 2): where each image row begins and how far apart its pixels are, bytes (0
+    repeats one pixel); zero the address of int8 (channels,). ``to_step`` bytes lie between pixels of the result.
+    """
+
+    def codegen(context, builder, sig, args):
+        to, to_step, sources, pixels, channels, zero = args
+        zero = builder.inttoptr(zero, I8.as_pointer())
+        table = builder.inttoptr(sources, I64.as_pointer())
+        rows = [[builder.load(builder.gep(table, [I64(2 * g + i)])) for i in (0, 1)] for g in range(GROUP)]
+
+        def body(emit, at):
+            target = emit.at(write, builder.mul(at, I64(4)))
+            zeros, values = [emit.load(emit.at(zero, at))] * GROUP, [emit.load(emit.at(read, at)) for read in reads]
+            if emit.lanes > 1:
+                zeros, values = _interleave(emit, zeros), _interleave(emit, values)
+            for index, (value, zero_value) in enumerate(zip(values, zeros, strict=True)):
+                emit.store(_convert(emit, value, zero_value), emit.at(target, index * emit.lanes * 4 // GROUP))
+
+        with Emitter(builder, 1).loop(pixels) as i:
+            reads = [
+                builder.inttoptr(builder.add(start, builder.mul(i, step)), I8.as_pointer()) for start, step in rows
+            ]
+            write = builder.inttoptr(builder.add(to, builder.mul(i, to_step)), I8.as_pointer())
+            sweep(builder, channels, (_WIDTH,), I8, body)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 6), codegen

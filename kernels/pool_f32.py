@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 from tnnquant.kernels import program
 from tnnquant.kernels.geometry import PoolGeometry, pixel_stride
 from tnnquant.kernels.jit import inline, kernel
-from tnnquant.kernels.simd import F32, Emitter, words
+from tnnquant.kernels.simd import F32, sweep, words
 from tnnquant.kernels.target import isa
 
 __all__ = ["ADAPTIVE_AVERAGE", "AVERAGE", "MAX", "pool2d_f32", "pool2d_f32_naive", "pool2d_f32_op", "pool_window"]
@@ -66,66 +66,44 @@ def pool2d_f32_naive(x, geometry, kind, out):
                         out[n, y, column, c] = total / np.float32((h1 - h0) * (w1 - w0))
 
 
-def _window_tile(vectors: int, lanes: int):
-    """An intrinsic that reduces one window: ``tile(x, rows, columns, row_bytes, pixel_bytes, out, is_max, by, by2)``.
+@intrinsic
+def _reduce_window(typingctx, x, rows, columns, row_bytes, pixel_bytes, out, channels, is_max, by, by2):
+    """Maximum or average of one window for all channels.
 
-    Addresses and sizes int64; the divisors by and by2 float32: a maximum ignores them, a sum is divided by one, then
-    the other.
+    Addresses, sizes and byte steps int64; the divisors by and by2 float32: a maximum ignores them, a sum is divided by
+    one, then the other.
     """
 
-    @intrinsic
-    def tile(typingctx, x, rows, columns, row_bytes, pixel_bytes, out, is_max, by, by2):
-        def reduce(emit, args, initial, step):
-            builder = emit.builder
-            x, rows, columns, row_bytes, pixel_bytes = args[:5]
-            slots = [emit.variable(emit.constant(initial)) for _ in range(vectors)]
+    def codegen(context, builder, sig, args):
+        x, rows, columns, row_bytes, pixel_bytes, out, channels, is_max, by, by2 = args
+
+        def reduce(emit, at, initial, step):
+            total = emit.variable(emit.constant(initial))
             with emit.loop(rows) as r:
                 row = builder.add(x, builder.mul(r, row_bytes))
                 with emit.loop(columns) as c:
                     pixel = emit.pointer(builder.add(row, builder.mul(c, pixel_bytes)), F32)
-                    for v, slot in enumerate(slots):
-                        builder.store(step(emit.load(emit.at(pixel, v * lanes)), builder.load(slot)), slot)
-            return [builder.load(slot) for slot in slots]
+                    builder.store(step(emit, emit.load(emit.at(pixel, at)), builder.load(total)), total)
+            return builder.load(total)
 
-        def codegen(context, builder, sig, args):
-            emit = Emitter(builder, lanes)
-            out = emit.pointer(args[5], F32)
-            with builder.if_else(builder.icmp_signed("!=", args[6], args[6].type(0))) as (maximum, average):
-                with maximum:
-                    for v, value in enumerate(reduce(emit, args, _LOWEST, emit.larger)):
-                        emit.store(value, emit.at(out, v * lanes))
-                with average:
-                    by, by2 = emit.splat(args[7]), emit.splat(args[8])
-                    for v, value in enumerate(reduce(emit, args, 0.0, lambda new, total: builder.fadd(total, new))):
-                        emit.store(builder.fdiv(builder.fdiv(value, by), by2), emit.at(out, v * lanes))
-            return context.get_dummy_value()
+        def maximum(emit, at):
+            value = reduce(emit, at, _LOWEST, lambda emit, new, best: emit.larger(new, best))
+            emit.store(value, emit.at(emit.pointer(out, F32), at))
 
-        return types.void(*[types.int64] * 7, types.float32, types.float32), codegen
+        def average(emit, at):
+            total = reduce(emit, at, 0.0, lambda emit, new, total: builder.fadd(total, new))
+            value = builder.fdiv(builder.fdiv(total, emit.splat(by)), emit.splat(by2))
+            emit.store(value, emit.at(emit.pointer(out, F32), at))
 
-    return tile
+        widths = (4 * _LANES, _LANES)
+        with builder.if_else(builder.icmp_signed("!=", is_max, is_max.type(0))) as (is_maximum, is_average):
+            with is_maximum:
+                sweep(builder, channels, widths, F32, maximum)
+            with is_average:
+                sweep(builder, channels, widths, F32, average)
+        return context.get_dummy_value()
 
-
-_tile_four, _tile_vector, _tile_scalar = _window_tile(4, _LANES), _window_tile(1, _LANES), _window_tile(1, 1)
-
-
-@inline
-def _pool_pixel(x, rows, columns, row_bytes, pixel_bytes, out, is_max, by, by2, channels):
-    # One window, any number of channels; the last vectors overlap those before them (the same values, written twice).
-    c = np.int64(0)
-    if channels >= 4 * _LANES:
-        while c < channels:
-            c = min(c, channels - 4 * _LANES)
-            _tile_four(x + 4 * c, rows, columns, row_bytes, pixel_bytes, out + 4 * c, is_max, by, by2)
-            c += 4 * _LANES
-    elif channels >= _LANES:
-        while c < channels:
-            c = min(c, channels - _LANES)
-            _tile_vector(x + 4 * c, rows, columns, row_bytes, pixel_bytes, out + 4 * c, is_max, by, by2)
-            c += _LANES
-    else:
-        while c < channels:
-            _tile_scalar(x + 4 * c, rows, columns, row_bytes, pixel_bytes, out + 4 * c, is_max, by, by2)
-            c += 1
+    return types.void(*[types.int64] * 8, types.float32, types.float32), codegen
 
 
 @kernel
@@ -159,13 +137,15 @@ def _pool_task(op, index, scratch):
         by, by2 = np.float32(rows * columns), np.float32(1)
         if kind == ADAPTIVE_AVERAGE:
             by, by2 = np.float32(rows), np.float32(columns)
+        to_pixel = to + column * out_stride
         if is_max and (rows <= 0 or columns <= 0):
             # The maximum of an empty window is 0: an average of no values, 0 / 1.
-            _pool_pixel(source, np.int64(0), np.int64(0), row_bytes, pixel_bytes, to + column * out_stride, np.int64(0),
-                        np.float32(1), np.float32(1), count)  # fmt: skip
+            rows, columns, how = np.int64(0), np.int64(0), np.int64(0)
+            by, by2 = np.float32(1), np.float32(1)
         else:
-            _pool_pixel(source + w0 * pixel_bytes, max(rows, np.int64(0)), max(columns, np.int64(0)), row_bytes,
-                        pixel_bytes, to + column * out_stride, is_max, by, by2, count)  # fmt: skip
+            how = is_max
+        _reduce_window(source + w0 * pixel_bytes, max(rows, np.int64(0)), max(columns, np.int64(0)), row_bytes,
+                       pixel_bytes, to_pixel, count, how, by, by2)  # fmt: skip
 
 
 def pool2d_f32_op(x: np.ndarray, geometry: PoolGeometry, kind: int, out: np.ndarray) -> np.ndarray:

@@ -31,6 +31,7 @@ __all__ = [
     "fill_zero",
     "i8_view",
     "i32_view",
+    "sweep",
     "words",
 ]
 
@@ -93,34 +94,48 @@ def copy_bytes(typingctx, to, source, count):
 def copy_pixels(typingctx, to, to_step, source, source_step, pixels, count):
     """Copies ``count`` bytes (a multiple of 4) of each of ``pixels`` pixels; all int64, addresses and byte steps.
 
-    Pairs of vectors of 32 bytes, the last pair overlapping the one before it: calling memcpy for every pixel costs more
-    than the copy.
+    Vectors of 64 bytes: calling memcpy for every pixel costs more than the copy.
     """
     if (to, to_step, source, source_step, pixels, count) != (types.int64,) * 6:
         return None
 
     def codegen(context, builder, sig, args):
         to, to_step, source, source_step, pixels, count = args
-        emit = Emitter(builder, 16, F32)
-        whole = builder.sdiv(builder.sub(count, I64(1)), I64(64))
-        last = builder.sub(count, I64(64))
-        is_wide = builder.icmp_signed(">=", count, I64(64))
-        with emit.loop(pixels) as i:
-            read = emit.pointer(builder.add(source, builder.mul(i, source_step)))
-            write = emit.pointer(builder.add(to, builder.mul(i, to_step)))
-            with builder.if_else(is_wide) as (wide, narrow):
-                with wide:
-                    with emit.loop(whole) as v:
-                        at = builder.mul(v, I64(64))
-                        emit.store(emit.load(emit.at(read, at)), emit.at(write, at))
-                    emit.store(emit.load(emit.at(read, last)), emit.at(write, last))
-                with narrow, emit.loop(builder.sdiv(count, I64(4))) as v:
-                    at = builder.mul(v, I64(4))
-                    word = emit.load_scalar(emit.at(read, at), I32)
-                    builder.store(word, builder.bitcast(emit.at(write, at), I32.as_pointer()), align=1)
+        with Emitter(builder, 1).loop(pixels) as i:
+            read = builder.add(source, builder.mul(i, source_step))
+            write = builder.add(to, builder.mul(i, to_step))
+
+            def body(emit, at):
+                value = emit.load(emit.at(emit.pointer(read, F32), at))
+                emit.store(value, emit.at(emit.pointer(write, F32), at))
+
+            sweep(builder, builder.sdiv(count, I64(4)), (16,), F32, body)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 6), codegen
+
+
+def sweep(builder, count, widths, element, body):
+    """Emits ``body(emit, at)`` for elements ``0..count-1`` (an int64 value) in vectors of the widest of ``widths``
+    that fits.
+
+    The last vector overlaps the one before it, so a body must not read what it writes; fewer elements than the
+    narrowest vector are taken one by one. ``at`` is the first element of a step, int64.
+    """
+    if not widths:
+        single = Emitter(builder, 1, element)
+        with single.loop(count) as at:
+            body(single, at)
+        return
+    lanes = widths[0]
+    wide = Emitter(builder, lanes, element)
+    with builder.if_else(builder.icmp_signed(">=", count, I64(lanes))) as (vectors, narrower):
+        with vectors:
+            with wide.loop(builder.sdiv(builder.sub(count, I64(1)), I64(lanes))) as v:
+                body(wide, builder.mul(v, I64(lanes)))
+            body(wide, builder.sub(count, I64(lanes)))
+        with narrower:
+            sweep(builder, count, widths[1:], element, body)
 
 
 @intrinsic

@@ -17,7 +17,18 @@ from numba.extending import intrinsic
 from tnnquant.kernels.simd import F32, I8, I16, I32, I64, Emitter
 from tnnquant.kernels.target import isa
 
-__all__ = ["GROUP", "PANEL", "PARAMETERS", "ROWS", "SHIFT", "emit_dot", "requantize", "tile_i8"]
+__all__ = [
+    "GROUP",
+    "PANEL",
+    "PARAMETERS",
+    "ROWS",
+    "SHIFT",
+    "emit_dot",
+    "emit_round",
+    "load_parameter",
+    "requantize",
+    "tile_i8",
+]
 
 _PATH = isa()
 #: Output channels of a weight panel, output positions of the largest tile, products a dot sums, shift of activations.
@@ -42,7 +53,7 @@ def _generic_dot(emit, accumulator, a, b, group, is_signed):
 
 
 def emit_dot(emit, accumulator, a, b, kind=_PATH.dot):
-    """``accumulator + dot(a, b)`` per int32 lane; a and b are int32 vectors holding a group of activations or weights each."""
+    """``accumulator + dot(a, b)`` per int32 lane; a and b are int32 vectors that hold a group a lane."""
     builder, lanes = emit.builder, emit.lanes
     if kind == "vpdpbusd":
         # The operands are typed int32 although they are bytes: LLVM up to 20 knows only this form, later ones upgrade
@@ -68,7 +79,7 @@ def emit_dot(emit, accumulator, a, b, kind=_PATH.dot):
     return _generic_dot(emit, accumulator, a, b, 4, kind == "generic4s")
 
 
-def _parameter(emit, params, stride, j, which, element):
+def load_parameter(emit, params, stride, j, which, element):
     """Vector j of one row of the parameter tables; panels are ``stride`` bytes apart."""
     builder = emit.builder
     table = params if j < 2 else builder.add(params, builder.mul(stride, I64(j // 2)))
@@ -76,7 +87,7 @@ def _parameter(emit, params, stride, j, which, element):
     return emit.load(emit.at(emit.pointer(table, element), offset), ir.VectorType(element, emit.lanes))
 
 
-def _round(floats, value):
+def emit_round(floats, value):
     """f2i8 of TNN, as int32: half away from zero, then saturated to -128..127; NaN becomes 127."""
     builder = floats.builder
     half = floats.call(f"llvm.copysign.v{floats.lanes}f32", floats.vector, floats.constant(0.5), value)
@@ -94,8 +105,8 @@ def _added(floats, added, params, stride, columns, n):
     builder, lanes = floats.builder, floats.lanes
     terms = [[None] * columns for _ in added]
     for j in range(columns):
-        scale = _parameter(floats, params, stride, j, _ADDED_SCALE, F32)
-        zero = _parameter(floats, params, stride, j, _ADDED_ZERO, F32)
+        scale = load_parameter(floats, params, stride, j, _ADDED_SCALE, F32)
+        zero = load_parameter(floats, params, stride, j, _ADDED_ZERO, F32)
         for r, row in enumerate(added):
             left = builder.sub(n, I64(j * lanes))
             integers = floats.load_part(floats.at(row, j * lanes), left, I8)
@@ -113,7 +124,7 @@ def requantize(emit, sums, params, stride, activation, fusion, added, n):
     builder, lanes = emit.builder, emit.lanes
     floats = Emitter(builder, lanes, F32)
     columns = len(sums[0])
-    scales = [_parameter(floats, params, stride, j, _SCALE, F32) for j in range(columns)]
+    scales = [load_parameter(floats, params, stride, j, _SCALE, F32) for j in range(columns)]
     values = [
         [floats.variable(builder.fmul(builder.sitofp(value, floats.vector), scales[j])) for j, value in enumerate(line)]
         for line in sums
@@ -134,17 +145,17 @@ def requantize(emit, sums, params, stride, activation, fusion, added, n):
     with builder.if_else(builder.icmp_signed("==", activation, I64(2))) as (relu6, other):
         with relu6:
             for r, j, slot in _each(values):
-                six = _parameter(floats, params, stride, j, _SIX, I32)
-                rounded = _round(floats, builder.load(slot))
+                six = load_parameter(floats, params, stride, j, _SIX, I32)
+                rounded = emit_round(floats, builder.load(slot))
                 below = builder.select(builder.icmp_signed("<", rounded, six), rounded, six)
                 positive = builder.icmp_signed(">", below, emit.constant(0))
                 builder.store(builder.select(positive, below, emit.constant(0)), results[r][j])
         with other:
             if added is not None:
                 add_terms(2)
-            zeros = [_parameter(floats, params, stride, j, _ZERO, F32) for j in range(columns)]
+            zeros = [load_parameter(floats, params, stride, j, _ZERO, F32) for j in range(columns)]
             for r, j, slot in _each(values):
-                builder.store(_round(floats, builder.fadd(builder.load(slot), zeros[j])), results[r][j])
+                builder.store(emit_round(floats, builder.fadd(builder.load(slot), zeros[j])), results[r][j])
     return [
         [_narrow(emit, builder.load(line[j]), builder.load(line[j + 1])) for j in range(0, columns, 2)]
         for line in results
@@ -165,7 +176,7 @@ def _accumulate(emit, rows, vectors, args):
     tap_table = emit.pointer(taps, I64)
     row_table = emit.pointer(row_table, I64)
     starts = [builder.load(emit.at(row_table, r)) for r in range(rows)]
-    initial = [_parameter(emit, params, params_stride, j, _START, I32) for j in range(vectors)]
+    initial = [load_parameter(emit, params, params_stride, j, _START, I32) for j in range(vectors)]
     sums = [[emit.variable(initial[j]) for j in range(vectors)] for _ in range(rows)]
     weight_at = emit.variable(weights)
     with emit.loop(tap_count) as t:
@@ -201,8 +212,8 @@ def tile_i8(rows: int, vectors: int):
     """
 
     @intrinsic
-    def tile(typingctx, row_table, taps, tap_count, steps, weights, panel_stride, params, params_stride, out, out_stride,
-             added, added_stride, m, n, activation, fusion):  # fmt: skip
+    def tile(typingctx, row_table, taps, tap_count, steps, weights, panel_stride, params, params_stride, out,
+             out_stride, added, added_stride, m, n, activation, fusion):  # fmt: skip
         def codegen(context, builder, sig, args):
             emit = Emitter(builder, _PATH.lanes, I32)
             sums = _accumulate(emit, rows, vectors, args[:8])

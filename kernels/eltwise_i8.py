@@ -1,0 +1,317 @@
+"""Elementwise int8 steps with TNN's binary32 arithmetic (reference, 6.1, 6.2 and 6.5): quantize, dequantize, Add, the
+rescaling Concat, ReLU, and copies into a slice of channels.
+
+Versions, slowest first: the ``*_naive`` twins; one vectorized task over rows of channels. Images with few channels are
+seen as rows of several pixels, so that a row always fills vectors; the parameters are repeated to the same length.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from tnnquant.kernels import program
+from tnnquant.kernels.conv_i8 import round_to_i8
+from tnnquant.kernels.geometry import pixel_stride
+from tnnquant.kernels.jit import kernel
+from tnnquant.kernels.simd import F32, I8, I32, I64, sweep, words
+from tnnquant.kernels.target import isa
+from tnnquant.kernels.tile_i8 import emit_round
+
+__all__ = [
+    "Scales",
+    "add_i8",
+    "add_i8_naive",
+    "add_i8_op",
+    "copy_i8",
+    "copy_i8_op",
+    "dequantize_i8",
+    "dequantize_i8_naive",
+    "dequantize_i8_op",
+    "quantize_i8",
+    "quantize_i8_naive",
+    "quantize_i8_op",
+    "relu_i8",
+    "relu_i8_op",
+    "rescale_i8",
+    "rescale_i8_op",
+]
+
+_LANES = isa().lanes
+_QUANTIZE, _DEQUANTIZE, _SUM, _RELU, _COPY = range(5)
+
+
+class Scales(NamedTuple):
+    """``real = scale * (q - zero_point)``; float32 (n,) and int8 (n,), n = 1 or the channel count."""
+
+    scale: np.ndarray
+    zero_point: np.ndarray
+
+
+@kernel
+def quantize_i8_naive(x, scale, zero, out):
+    # x: float32 (P, C); scale: float32 (C,); zero: int8 (C,); out: int8 (P, C)
+    for p in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            if scale[c] != 0:
+                out[p, c] = round_to_i8(x[p, c] / scale[c] + np.float32(zero[c]))
+            else:
+                out[p, c] = 0
+
+
+@kernel
+def dequantize_i8_naive(x, scale, zero, out):
+    # x: int8 (P, C); scale: float32 (C,); zero: int8 (C,); out: float32 (P, C)
+    for p in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            out[p, c] = scale[c] * np.float32(np.int32(x[p, c]) - np.int32(zero[c]))
+
+
+@kernel
+def add_i8_naive(x, scale, zero, scale_out, zero_out, out):
+    # x: int8 (operands, P, C); scale: float32 (operands, C); zero: int8 (operands, C); scale_out: float32 (C,);
+    # zero_out: int8 (C,); out: int8 (P, C)
+    for p in range(out.shape[0]):
+        for c in range(out.shape[1]):
+            total = scale[0, c] * np.float32(np.int32(x[0, p, c]) - np.int32(zero[0, c]))
+            for i in range(1, x.shape[0]):
+                total += scale[i, c] * np.float32(np.int32(x[i, p, c]) - np.int32(zero[i, c]))
+            out[p, c] = round_to_i8(total / scale_out[c] + np.float32(zero_out[c]))
+
+
+def _to_i8(emit, integers):
+    return emit.builder.trunc(integers, ir.VectorType(I8, emit.lanes))
+
+
+def _dequantized(emit, pointer, scale, zero):
+    """``scale * f32(q - zero)`` of a vector; zero is float32, and the difference of two small integers is exact in it."""
+    builder = emit.builder
+    value = builder.sext(emit.load(pointer, ir.VectorType(I8, emit.lanes)), ir.VectorType(I32, emit.lanes))
+    return builder.fmul(scale, builder.fsub(builder.sitofp(value, emit.vector), zero))
+
+
+def _row(kind: int):
+    """An intrinsic for one row: ``row(operands, count, params, stride, elements, out)``, all int64.
+
+    operands: int64 (count, 2), where each operand begins (the second word is not read); params: float32 rows ``stride``
+    bytes apart: scale and zero point of each operand, then of the output; out: where the result begins.
+    """
+
+    @intrinsic
+    def row(typingctx, operands, count, params, stride, elements, out):
+        def codegen(context, builder, sig, args):
+            operands, count, params, stride, elements, out = args
+            table = builder.inttoptr(operands, I64.as_pointer())
+            zero = I64(0)
+
+            def body(emit, at):
+                def param(which):
+                    start = emit.pointer(builder.add(params, builder.mul(which, stride)), F32)
+                    return emit.load(emit.at(start, at))
+
+                def operand(i, element):
+                    address = builder.load(emit.at(table, builder.mul(i, I64(2))))
+                    return emit.at(emit.pointer(address, element), at)
+
+                emit.store(_step(kind, emit, param, operand, count, zero), emit.at(emit.pointer(out, _OUT[kind]), at))
+
+            sweep(builder, elements, (2 * _LANES,), F32, body)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 6), codegen
+
+    return row
+
+
+def _step(kind, emit, param, operand, count, zero):
+    """The result of one vector: ``param(which)`` and ``operand(i, element)`` load at its position."""
+    builder, one = emit.builder, I64(1)
+    if kind == _QUANTIZE:
+        scale, value = param(zero), emit.load(operand(zero, F32))
+        rounded = emit_round(emit, builder.fadd(builder.fdiv(value, scale), param(one)))
+        is_dead = builder.fcmp_ordered("==", scale, emit.constant(0.0))
+        return _to_i8(emit, builder.select(is_dead, emit.constant(0, I32), rounded))
+    if kind == _DEQUANTIZE:
+        return _dequantized(emit, operand(zero, I8), param(zero), param(one))
+    if kind == _SUM:
+        total = emit.variable(_dequantized(emit, operand(zero, I8), param(zero), param(one)))
+        with emit.loop(builder.sub(count, one)) as i:
+            i = builder.add(i, one)
+            row = builder.mul(i, I64(2))
+            term = _dequantized(emit, operand(i, I8), param(row), param(builder.add(row, one)))
+            builder.store(builder.fadd(builder.load(total), term), total)
+        row = builder.mul(count, I64(2))
+        shifted = builder.fadd(builder.fdiv(builder.load(total), param(row)), param(builder.add(row, one)))
+        return _to_i8(emit, emit_round(emit, shifted))
+    value = emit.load(operand(zero, I8), ir.VectorType(I8, emit.lanes))
+    if kind == _RELU:
+        nothing = emit.constant(0, I8)
+        value = builder.select(builder.icmp_signed(">", value, nothing), value, nothing)
+    return value
+
+
+_OUT = {_QUANTIZE: I8, _DEQUANTIZE: F32, _SUM: I8, _RELU: I8, _COPY: I8}
+_quantize_row, _dequantize_row, _sum_row, _relu_row, _copy_row = (_row(kind) for kind in _OUT)
+
+
+@kernel
+def _rows_task(op, index, scratch):
+    # op words from ARGS on: see _row_op
+    args = words(op, program.WORDS)[program.ARGS :]
+    rows, length, last_length, block, out, out_step = args[0], args[1], args[2], args[3], args[4], args[5]
+    params, stride, count, kind = args[6], args[7], args[8], args[9]
+    operands = words(scratch, 2 * count)
+    for row in range(index * block, min((index + 1) * block, rows)):
+        for i in range(count):
+            operands[2 * i] = args[10 + 2 * i] + row * args[11 + 2 * i]
+        to = out + row * out_step
+        elements = last_length if row == rows - 1 else length
+        if kind == _QUANTIZE:
+            _quantize_row(scratch, count, params, stride, elements, to)
+        elif kind == _DEQUANTIZE:
+            _dequantize_row(scratch, count, params, stride, elements, to)
+        elif kind == _SUM:
+            _sum_row(scratch, count, params, stride, elements, to)
+        elif kind == _RELU:
+            _relu_row(scratch, count, params, stride, elements, to)
+        else:
+            _copy_row(scratch, count, params, stride, elements, to)
+
+
+class _Rows(NamedTuple):
+    rows: int
+    length: int
+    last: int
+    pixels: int
+
+
+def _as_rows(arrays: list[np.ndarray]) -> _Rows:
+    """How to walk over the arrays: a pixel a row, or, where all are contiguous, enough pixels to fill vectors."""
+    images, height, width, channels = arrays[0].shape
+    total = images * height * width
+    together = 1
+    if channels < 16 * _LANES and all(pixel_stride(a) == channels for a in arrays):
+        together = min(-(-64 * _LANES // channels), total)
+    rows = -(-total // together)
+    return _Rows(rows, together * channels, (total - (rows - 1) * together) * channels, together)
+
+
+def _row_op(kind: int, operands: list[np.ndarray], params: np.ndarray | None, out: np.ndarray) -> np.ndarray:
+    """The op of an elementwise step; ``params`` comes from :func:`_parameters` and must stay alive."""
+    shape = _as_rows([*operands, out])
+    block = max(1, min(-(-shape.rows // 8), 16384 // max(shape.length, 1) + 1))
+    args = [
+        shape.rows, shape.length, shape.last, block,
+        program.data_address(out), shape.pixels * pixel_stride(out) * out.itemsize,
+        program.data_address(params), 0 if params is None else params.strides[0], len(operands), kind,
+    ]  # fmt: skip
+    for operand in operands:
+        args += [program.data_address(operand), shape.pixels * pixel_stride(operand) * operand.itemsize]
+    return program.new_op(_rows_task, -(-shape.rows // block), 16 * len(operands), args)
+
+
+def _parameters(arrays: list[np.ndarray], scales: list[Scales]) -> np.ndarray:
+    """float32 (2 * len(scales), elements of a row): scale and zero point of each, repeated pixel by pixel."""
+    channels = arrays[0].shape[3]
+    pixels = _as_rows(arrays).pixels
+    table = np.empty((2 * len(scales), pixels * channels), np.float32)
+    for index, (scale, zero_point) in enumerate(scales):
+        table[2 * index] = np.tile(np.broadcast_to(np.asarray(scale, np.float32), (channels,)), pixels)
+        table[2 * index + 1] = np.tile(np.broadcast_to(np.asarray(zero_point, np.float32), (channels,)), pixels)
+    return table
+
+
+def _run(op_and_params):
+    program.run(op_and_params[0])
+
+
+def quantize_i8_op(x: np.ndarray, to: Scales, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The op of :func:`quantize_i8` and the table it reads; both and the arrays must stay alive."""
+    params = _parameters([x, out], [to])
+    return _row_op(_QUANTIZE, [x], params, out), params
+
+
+def quantize_i8(x: np.ndarray, to: Scales, out: np.ndarray) -> np.ndarray:
+    """``q = f2i8(f32(x / scale) + zero_point)``, 0 where the scale is 0; a true division, as in TNN.
+
+    Parameters
+    ----------
+    x : float32 (N, H, W, C)
+        C-contiguous, or a slice of channels; likewise all arrays of this module.
+    to : Scales
+    out : int8 (N, H, W, C)
+        Written and returned.
+    """
+    _run(quantize_i8_op(x, to, out))
+    return out
+
+
+def dequantize_i8_op(x: np.ndarray, source: Scales, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The op of :func:`dequantize_i8` and the table it reads; both and the arrays must stay alive."""
+    params = _parameters([x, out], [source])
+    return _row_op(_DEQUANTIZE, [x], params, out), params
+
+
+def dequantize_i8(x: np.ndarray, source: Scales, out: np.ndarray) -> np.ndarray:
+    """``x = scale * f32(q - zero_point)``; x int8, out float32 (N, H, W, C), written and returned."""
+    _run(dequantize_i8_op(x, source, out))
+    return out
+
+
+def add_i8_op(
+    operands: list[np.ndarray], scales: list[Scales], to: Scales, out: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The op of :func:`add_i8` and the table it reads; both and the arrays must stay alive."""
+    params = _parameters([*operands, out], [*scales, to])
+    return _row_op(_SUM, operands, params, out), params
+
+
+def add_i8(operands: list[np.ndarray], scales: list[Scales], to: Scales, out: np.ndarray) -> np.ndarray:
+    """Quantized Add: ``f2i8(f32((s0*f32(x0-z0) + s1*f32(x1-z1) + ...) / s_out) + z_out)``, every step in binary32.
+
+    Parameters
+    ----------
+    operands : list of int8 (N, H, W, C), 1 to 8 of the same shape
+    scales : list of Scales, one an operand
+        TNN decides by input 0 whether one scale or C are used for all; the caller applies that rule.
+    to : Scales
+    out : int8 (N, H, W, C)
+        Written and returned. 0 / 0 gives 127, as in TNN.
+    """
+    _run(add_i8_op(operands, scales, to, out))
+    return out
+
+
+def rescale_i8_op(x: np.ndarray, source: Scales, to: Scales, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The op of :func:`rescale_i8` and the table it reads; both and the arrays must stay alive."""
+    return add_i8_op([x], [source], to, out)
+
+
+def rescale_i8(x: np.ndarray, source: Scales, to: Scales, out: np.ndarray) -> np.ndarray:
+    """One input of a Concat whose inputs all have one scale: from its scale to that of the output (a slice of channels)."""
+    return add_i8([x], [source], to, out)
+
+
+def relu_i8_op(x: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """The op of :func:`relu_i8`; the arrays must stay alive."""
+    return _row_op(_RELU, [x], None, out)
+
+
+def relu_i8(x: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """``max(0, q)``, the zero point ignored as in TNN; int8 (N, H, W, C)."""
+    program.run(relu_i8_op(x, out))
+    return out
+
+
+def copy_i8_op(x: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """The op of :func:`copy_i8`; the arrays must stay alive."""
+    return _row_op(_COPY, [x], None, out)
+
+
+def copy_i8(x: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """One input of a Concat that moves bytes; int8 (N, H, W, C), out usually a slice of channels."""
+    program.run(copy_i8_op(x, out))
+    return out
