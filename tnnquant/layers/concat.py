@@ -1,17 +1,87 @@
-"""Concat: inputs side by side along one axis."""
+"""Concat: inputs side by side along one axis (reference, 4.4, 5.4)."""
 
 from __future__ import annotations
 
-from tnnquant.layers.base import Layer, QuantRole, layer, param
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tnnquant.errors import GraphError
+from tnnquant.layers.base import BlobSpec, QuantRole, layer, param
+from tnnquant.layers.movement import (
+    Movement,
+    Pairs,
+    axis_of,
+    carried_dtype,
+    copy_all,
+    empty_blob,
+    is_channels_last,
+    text,
+)
+from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Concat"]
 
 
 @layer(8, "Concat", "Concat_nhwc", "QuantizedConcat")
-class Concat(Layer):
-    """Inputs side by side along ``axis``; every other dim must match."""
+class Concat(Movement):
+    """Inputs side by side along ``axis``; every other dim must match. Empty inputs are left out."""
 
     QUANT = QuantRole.JOIN
     JOINS_CHANNELS = True
 
     axis: int = param(default=1)
+
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Concat:
+        super().resolved(inputs, tensors)
+        return replace(self, axis=axis_of(self.axis, len(inputs[0].dims)))
+
+    def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
+        kinds = {spec.dtype for spec in inputs}
+        if len(kinds) > 1 and not all(kind in (DataType.INT32, DataType.INT64) for kind in kinds):
+            names = ", ".join(sorted(kind.name for kind in kinds))
+            raise GraphError(f"joins blobs of different data types: {names}; cast them to one")
+        return [BlobSpec(self._dims([spec.dims for spec in inputs]), carried_dtype(inputs))]
+
+    def _dims(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+        filled = [dims for dims in shapes if 0 not in dims] or [shapes[0]]
+        first = filled[0]
+        axis = axis_of(self.axis, len(first))
+        for dims in filled[1:]:
+            if len(dims) != len(first) or any(dims[i] != first[i] for i in range(len(first)) if i != axis):
+                both = f"{text(first)} and {text(dims)}"
+                raise GraphError(f"joins {both}: all dims but that of axis {axis} must be equal")
+        total = sum(dims[axis] for dims in filled)
+        return (*first[:axis], total, *first[axis + 1 :])
+
+    def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]) -> Any:
+        return carried_dtype(inputs).numpy
+
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
+        filled = [x for x in inputs if x.size]
+        if len(filled) < 2:
+            return [(filled or inputs)[0].astype(state, copy=False)]
+        dims = self._dims([x.shape for x in filled])
+        size = sum(x.size for x in filled if is_channels_last(x))
+        out = empty_blob(dims, state, last=2 * size >= sum(x.size for x in filled))
+        axis = axis_of(self.axis, len(dims))
+        copy_all(_side_by_side(filled, out, axis))
+        return [out]
+
+    def copies(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any) -> Pairs | None:
+        return _side_by_side(inputs, outputs[0], axis_of(self.axis, outputs[0].ndim))
+
+    def why_not_int8(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> str | None:
+        return "has one input; TNN joins two or more" if len(inputs) < 2 else None
+
+
+def _side_by_side(inputs: Sequence[np.ndarray], out: np.ndarray, axis: int) -> Pairs:
+    pairs, start = [], 0
+    for x in inputs:
+        if x.size:
+            stop = start + x.shape[axis]
+            pairs.append((x, out[(slice(None),) * axis + (slice(start, stop),)]))
+            start = stop
+    return pairs

@@ -1,19 +1,40 @@
-"""Reformat and Const: layers that hold or convert blobs."""
+"""Reformat and Const: layers that convert or hold blobs."""
 
 from __future__ import annotations
 
-from tnnquant.layers.base import Layer, TensorField, layer, param
-from tnnquant.tensor import DataType
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tnnquant.errors import UnsupportedLayerError
+from tnnquant.layers.base import BlobSpec, Layer, TensorField, layer, param
+from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Const", "Reformat"]
 
 
 @layer(170, "Reformat")
 class Reformat(Layer):
-    """Quantize (FLOAT to INT8) or dequantize (INT8 to FLOAT) every input to the output at the same position."""
+    """Quantize (FLOAT to INT8) or dequantize (INT8 to FLOAT) every input to the output at the same position.
+
+    TNN puts these layers between int8 and float ones when it loads a model; files do not hold them. Between equal
+    types it is the identity.
+    """
 
     src: int = param(default=int(DataType.FLOAT))
     dst: int = param(default=int(DataType.FLOAT))
+
+    def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
+        if self.src != self.dst:
+            raise UnsupportedLayerError(
+                f"Reformat from data type {self.src} to {self.dst}: TNN makes such layers itself when it loads an int8 "
+                "model; remove them from the file"
+            )
+        return list(inputs)
+
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
+        return list(inputs)
 
 
 @layer(100, "Const")
