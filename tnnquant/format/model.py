@@ -17,7 +17,6 @@ from tnnquant.format.proto import stored_type
 from tnnquant.format.wire import ByteReader, ByteWriter, shown
 from tnnquant.graph import Graph, Node, QuantParams, Resource
 from tnnquant.layers.base import FlagField, Layer, ScaleField, TensorField, TextField, find_layer, layer_types
-from tnnquant.layers.unsupported import Unimplemented
 from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Resources", "attach", "model_pieces", "read_resources"]
@@ -148,6 +147,9 @@ def _read_layer_header(reader: ByteReader) -> tuple[type[Layer] | None, str, str
 
 
 def _may_have_tensors(kind: type[Layer]) -> bool:
+    # Imported here: it registers as many types as all other modules together, and only reading a model needs them.
+    from tnnquant.layers.unsupported import Unimplemented
+
     return kind.TYPE_ID not in c.TYPE_IDS_WITHOUT_BODY and not issubclass(kind, Unimplemented)
 
 
