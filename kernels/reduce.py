@@ -13,7 +13,7 @@ from tnnquant.kernels.elementary import bits_float, float_word
 from tnnquant.kernels.jit import inline, kernel
 from tnnquant.kernels.simd import f32_view, words
 
-__all__ = ["MAX", "MIN", "SUM", "reduce_f32", "reduce_f32_naive"]
+__all__ = ["MAX", "MIN", "SUM", "reduce_f32", "reduce_f32_naive", "reduce_f32_op"]
 
 SUM, MAX, MIN = range(3)
 _COLUMNS = 1024
@@ -124,6 +124,15 @@ def _reduce_task(op, index, scratch):
         _fold_columns(code, f32_view(args[0] + 4 * ((o * n + j) * inner + c), columns), factor, out)
 
 
+def reduce_f32_op(code: int, x: np.ndarray, factor: float, out: np.ndarray) -> np.ndarray:
+    """The op of a reduction; see :func:`reduce_f32`. The arrays must stay alive."""
+    outer, n, inner = x.shape
+    rows = max(4, _ELEMENTS // n // 4 * 4)
+    tasks = -(-outer // rows) if inner == 1 else outer * -(-inner // _COLUMNS)
+    args = [program.data_address(x), program.data_address(out), outer, n, inner, rows, code, float_word(factor)]
+    return program.new_op(_reduce_task, tasks, 0, args)
+
+
 def reduce_f32(code: int, x: np.ndarray, factor: float, out: np.ndarray) -> np.ndarray:
     """Reduce the middle axis.
 
@@ -133,15 +142,11 @@ def reduce_f32(code: int, x: np.ndarray, factor: float, out: np.ndarray) -> np.n
         :data:`SUM` of x * factor, from 0; :data:`MAX`, from the lowest finite number, and :data:`MIN`, from the
         highest, which both pass over NaN.
     x : float32 (outer, n, inner)
-        C-contiguous.
+        C-contiguous, not empty.
     factor : float
         Rounded to float32; only :data:`SUM` reads it.
     out : float32 (outer, inner)
         C-contiguous; written and returned.
     """
-    outer, n, inner = x.shape
-    rows = max(4, _ELEMENTS // max(n, 1) // 4 * 4)
-    tasks = -(-outer // rows) if inner == 1 else outer * -(-inner // _COLUMNS)
-    args = [program.data_address(x), program.data_address(out), outer, n, inner, rows, code, float_word(factor)]
-    program.run(program.new_op(_reduce_task, tasks, 0, args))
+    program.run(reduce_f32_op(code, x, factor, out))
     return out

@@ -14,7 +14,7 @@ from tnnquant.kernels.elementary import exp_f32
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.simd import f32_view, words
 
-__all__ = ["softmax_f32", "softmax_f32_naive"]
+__all__ = ["softmax_f32", "softmax_f32_naive", "softmax_f32_op"]
 
 _ONE = np.float32(1)
 _COLUMNS = 512
@@ -113,19 +113,24 @@ def _softmax_task(op, index, scratch):
                      f32_view(scratch + 4 * _COLUMNS, columns))  # fmt: skip
 
 
+def softmax_f32_op(x: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """The op of a softmax; see :func:`softmax_f32`. The arrays must stay alive."""
+    outer, n, inner = x.shape
+    rows = max(1, _ELEMENTS // n)
+    tasks = -(-outer // rows) if inner == 1 else outer * -(-inner // _COLUMNS)
+    args = [program.data_address(x), program.data_address(out), outer, n, inner, rows]
+    return program.new_op(_softmax_task, tasks, 8 * _COLUMNS, args)
+
+
 def softmax_f32(x: np.ndarray, out: np.ndarray) -> np.ndarray:
     """``exp(x - max) / sum(exp(x - max))`` along the middle axis; the division is a product with 1 / sum, as in TNN.
 
     Parameters
     ----------
     x : float32 (outer, n, inner)
-        C-contiguous, n at least 1.
+        C-contiguous, not empty.
     out : float32 (outer, n, inner)
         C-contiguous; written and returned.
     """
-    outer, n, inner = x.shape
-    rows = max(1, _ELEMENTS // n)
-    tasks = -(-outer // rows) if inner == 1 else outer * -(-inner // _COLUMNS)
-    args = [program.data_address(x), program.data_address(out), outer, n, inner, rows]
-    program.run(program.new_op(_softmax_task, tasks, 8 * _COLUMNS, args))
+    program.run(softmax_f32_op(x, out))
     return out

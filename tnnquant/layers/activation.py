@@ -1,8 +1,15 @@
-"""Activations of one blob with at most a few scalar parameters (reference, 5.3)."""
+"""Activations of one blob with at most a few scalar parameters (reference, 5.3).
+
+Where TNN calls the C library's float functions step by step, a step that the result depends on strongly (a sum with 1
+before a logarithm) is rounded to float32 here too.
+"""
 
 from __future__ import annotations
 
+import numpy as np
+
 from tnnquant.layers.base import Layer, layer, param
+from tnnquant.layers.elementwise import Mapped, Unary, in_double
 
 __all__ = [
     "Elu",
@@ -17,30 +24,47 @@ __all__ = [
     "Tanh",
 ]
 
+_ONE = np.float32(1)
+
 
 @layer(23, "Sigmoid", "QuantizedSigmoid")
-class Sigmoid(Layer):
+class Sigmoid(Mapped):
     """1 / (1 + exp(-x))."""
+
+    def function(self):
+        return "SIGMOID", 0.0, 0.0
 
 
 @layer(39, "Tanh")
-class Tanh(Layer):
+class Tanh(Unary):
     """tanh(x)."""
+
+    def compute(self, x):
+        return np.tanh(x)
 
 
 @layer(401, "Swish")
-class Swish(Layer):
+class Swish(Mapped):
     """x / (1 + exp(-x))."""
+
+    def function(self):
+        return "SWISH", 0.0, 0.0
 
 
 @layer(147, "LogSigmoid")
-class LogSigmoid(Layer):
-    """log(1 / (1 + exp(-x)))."""
+class LogSigmoid(Unary):
+    """log(1 / (1 + exp(-x))) in float32: -inf where exp(-x) overflows, although the value is near x there."""
+
+    def compute(self, x):
+        return in_double(np.log, _ONE / (_ONE + in_double(np.exp, -x)))
 
 
 @layer(174, "Softplus")
-class Softplus(Layer):
-    """log(exp(x) + 1)."""
+class Softplus(Unary):
+    """log(exp(x) + 1) in float32: inf where exp(x) overflows, although the value is near x there."""
+
+    def compute(self, x):
+        return in_double(np.log, in_double(np.exp, x) + _ONE)
 
 
 @layer(320, "Softsign")
@@ -51,19 +75,25 @@ class Softsign(Layer):
 
 
 @layer(327, "GELU")
-class Gelu(Layer):
+class Gelu(Mapped):
     """x / 2 * (1 + erf(x / sqrt(2)))."""
+
+    def function(self):
+        return "GELU", 0.0, 0.0
 
 
 @layer(132, "Elu")
-class Elu(Layer):
+class Elu(Unary):
     """x, and alpha * (exp(x) - 1) below 0."""
 
     alpha: float = param("float", 1.0)
 
+    def compute(self, x):
+        return np.where(x < 0, np.float32(self.alpha) * (in_double(np.exp, x) - _ONE), x)
+
 
 @layer(187, "Selu")
-class Selu(Layer):
+class Selu(Unary):
     """gamma * x, and gamma * (alpha * exp(x) - alpha) up to 0.
 
     TNN leaves absent parameters uninitialised; here they are the constants of the usual definition.
@@ -72,10 +102,19 @@ class Selu(Layer):
     alpha: float = param("float", 1.67326319217681884765625)
     gamma: float = param("float", 1.05070102214813232421875)
 
+    def compute(self, x):
+        alpha, gamma = np.float32(self.alpha), np.float32(self.gamma)
+        return np.where(x <= 0, gamma * (alpha * in_double(np.exp, x) - alpha), gamma * x)
+
 
 @layer(172, "HardSigmoid")
-class HardSigmoid(Layer):
-    """alpha * x + beta, clipped to 0..1."""
+class HardSigmoid(Unary):
+    """0 up to -beta / alpha, 1 from (1 - beta) / alpha on, alpha * x + beta between."""
 
     alpha: float = param("float", 1.0)
     beta: float = param("float", 0.0)
+
+    def compute(self, x):
+        alpha, beta = np.float32(self.alpha), np.float32(self.beta)
+        low, high = -beta / alpha, (_ONE - beta) / alpha
+        return np.where(x <= low, np.float32(0), np.where(x < high, x * alpha + beta, _ONE))

@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
+
+from tnnquant.errors import GraphError
 from tnnquant.layers.base import FlagField, Layer, TensorField, TextField, layer, param
+from tnnquant.layers.channelwise import Channelwise, channel_values
+from tnnquant.tensor import Tensor
 
 __all__ = ["BatchNorm", "BiasAdd", "Scale"]
 
 
+class _Affine(Channelwise):
+    FUNCTION = "AFFINE"
+
+    def values(self, tensors: Mapping[str, Tensor], channels: int):
+        scale = channel_values(tensors, "scale", channels)
+        if "bias" not in tensors or tensors["bias"].size == 0:
+            return scale, np.zeros_like(scale)
+        bias = np.ascontiguousarray(tensors["bias"].float32())
+        if bias.size < scale.size:
+            raise GraphError(f"bias has {bias.size} values, expected {scale.size}, as many as scale")
+        return scale, bias[: scale.size]
+
+
 @layer(2, "BatchNormCxx", "BatchNormalization", "BatchNormCxx_nhwc")
-class BatchNorm(Layer):
-    """x * scale[c] + bias[c], mean and variance folded in. Parameters on the line are ignored, as in TNN."""
+class BatchNorm(_Affine):
+    """x * scale[c] + bias[c], mean and variance folded in. Parameters on the line are ignored, as in TNN.
+
+    A scale of one value serves all channels.
+    """
 
     RESOURCE = (TensorField("scale"), TensorField("bias"))
 
 
 @layer(16, "Scale")
-class Scale(Layer):
-    """x * scale[c], + bias[c] if there is one."""
+class Scale(_Affine):
+    """x * scale[c], + bias[c] if there is one. A scale of one value serves all channels."""
 
     axis: int = param("int")
     num_axes: int = param("int")

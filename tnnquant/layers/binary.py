@@ -2,70 +2,216 @@
 
 from __future__ import annotations
 
-from tnnquant.layers.base import Layer, QuantRole, TensorField, layer, param
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+
+from tnnquant.errors import GraphError
+from tnnquant.layers.base import BlobSpec, Layer, QuantRole, TensorField, layer, param
+from tnnquant.layers.checks import check_inputs, check_same_type, check_types
+from tnnquant.layers.elementwise import arithmetic, right_maximum, spread, stretched
+from tnnquant.layers.movement import carried_dtype, text
+from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Add", "And", "Binary", "Div", "Maximum", "Minimum", "Mul", "SquaredDifference", "Sub"]
 
 
+@dataclass(frozen=True)
 class Binary(Layer):
-    """Left fold of an operation over the operands; one of them may lie in the resource."""
+    """Left fold of an operation over the operands, aligned on the right.
+
+    With one input blob the other operand lies in the resource: the first one if ``weight_input_index`` is 0, the second
+    if it is 1.
+    """
+
+    weight_input_index: int = param("int", 1)
 
     RESOURCE = (TensorField("element"),)
+    FUNCTION: ClassVar[str] = ""
+    """Name of the code in :mod:`tnnquant.kernels.eltwise`, if it is there."""
+    TYPES: ClassVar[tuple[DataType, ...]] = (DataType.FLOAT, DataType.INT32)
+
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+        check_inputs(inputs, 1, 1 << 20)
+        check_types(inputs, *self.TYPES)
+        check_same_type(inputs)
+        if len(inputs) == 1:
+            self._check_element(inputs[0], tensors)
+        return self
+
+    def _check_element(self, spec: BlobSpec, tensors: Mapping[str, Tensor]) -> None:
+        if "element" not in tensors or tensors["element"].size == 0:
+            raise GraphError("has one input blob and no operand in the .tnnmodel (do the two files belong together?)")
+        if self.weight_input_index not in (0, 1):
+            raise GraphError(f"weight_input_index is {self.weight_input_index}, expected 0 or 1 with one input blob")
+        stored = tensors["element"].dtype
+        if stored in (DataType.HALF, DataType.BFP16):
+            stored = DataType.FLOAT
+        if stored != spec.dtype:
+            raise GraphError(f"the operand in the .tnnmodel is {stored.name}, the input is {spec.dtype.name}")
+
+    def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
+        dims = [spec.dims for spec in inputs]
+        if len(dims) == 1:
+            dims.append(element_dims(tensors["element"], dims[0]))
+        elif any(1 != a != b != 1 for a, b in zip(dims[0][::-1], dims[1][::-1], strict=False)):
+            raise GraphError(f"{text(dims[0])} and {text(dims[1])} cannot be broadcast")
+        return [BlobSpec(right_maximum(dims), carried_dtype(inputs))]
+
+    def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]) -> np.ndarray | None:
+        if len(inputs) > 1:
+            return None
+        element = tensors["element"]
+        data = element.float32() if inputs[0].dtype == DataType.FLOAT else element.data
+        return np.ascontiguousarray(data.reshape(element_dims(element, inputs[0].dims)))
+
+    def _operands(self, inputs: Sequence[np.ndarray], state: np.ndarray | None) -> list[np.ndarray]:
+        if state is None:
+            return list(inputs)
+        return [state, inputs[0]] if self.weight_input_index == 0 else [inputs[0], state]
+
+    def forward(self, inputs: Sequence[np.ndarray], state: np.ndarray | None) -> list[np.ndarray]:
+        operands = self._operands(inputs, state)
+        dims = right_maximum([x.shape for x in operands])
+        with np.errstate(all="ignore"):
+            return [spread(reduce(self.combine, [stretched(x, dims) for x in operands]), dims)]
+
+    def combine(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """The operation on two arrays of one type that NumPy can broadcast."""
+        if a.dtype == np.float32 and self.FUNCTION:
+            return arithmetic(self.FUNCTION, a, b)
+        return self.compute(a, b)
+
+    def compute(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """The operation in NumPy, for integers and for what the kernels do not have."""
+        raise NotImplementedError
+
+    def emit(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state) -> np.ndarray | None:
+        from tnnquant.kernels import eltwise
+
+        operands = self._operands(inputs, state)
+        dims = outputs[0].shape
+        if not self.FUNCTION or len(operands) != 2 or any(stretched(x, dims) is not x for x in operands):
+            return None
+        return eltwise.binary_f32_op(getattr(eltwise, self.FUNCTION), *operands, outputs[0])
+
+
+def element_dims(element: Tensor, dims: Sequence[int]) -> tuple[int, ...]:
+    """Dims of the operand in the resource: as stored, else told from its size and those of the input (reference, 4.4).
+
+    Raises
+    ------
+    GraphError
+        The stored dims do not give the size, or a size without dims fits nothing.
+    """
+    size, rank = element.size, len(dims)
+    if element.dims:
+        if prod(element.dims) != size:
+            raise GraphError(f"the operand in the .tnnmodel has dims {text(element.dims)} but {size} values")
+        return element.dims
+    if size == 1:
+        return (1,)
+    if rank > 1 and size == dims[1]:
+        return (size, *(1,) * (rank - 2))
+    if size == prod(dims[1:]):
+        return tuple(dims[1:])
+    if rank >= 4 and size == dims[3]:
+        return (size, *(1,) * (rank - 4))
+    if rank > 2 and size == prod(dims[2:]):
+        return tuple(dims[2:])
+    raise GraphError(f"the operand in the .tnnmodel has {size} values without dims, which fit no axes of {text(dims)}")
 
 
 @layer(38, "Add", "QuantizedAdd")
 class Add(Binary):
     """a + b."""
 
-    weight_input_index: int = param("int", 1)
-
     QUANT = QuantRole.JOIN
+    FUNCTION = "ADD"
+
+    def compute(self, a, b):
+        return a + b
+
+    def why_not_int8(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> str | None:
+        if len(inputs) < 2:
+            return "an operand lies in the model file; TNN's int8 form takes blobs only"
+        if any(spec.dims != inputs[0].dims for spec in inputs):
+            dims = ", ".join(text(spec.dims) for spec in inputs)
+            return f"TNN's int8 add does not broadcast, its inputs are {dims} (6.5)"
+        return None
 
 
 @layer(108, "Sub")
 class Sub(Binary):
     """a - b."""
 
-    weight_input_index: int = param("int", 1)
+    FUNCTION = "SUB"
+
+    def compute(self, a, b):
+        return a - b
 
 
 @layer(42, "Mul")
 class Mul(Binary):
     """a * b."""
 
-    weight_input_index: int = param("int", 1)
+    FUNCTION = "MUL"
+
+    def compute(self, a, b):
+        return a * b
 
 
 @layer(175, "Div")
 class Div(Binary):
-    """a / b."""
+    """a / b; of integers cut off towards zero, and 0 where TNN crashes on a division by 0."""
 
-    weight_input_index: int = param("int", 1)
+    FUNCTION = "DIV"
+
+    def compute(self, a, b):
+        quotient = np.divide(a, b, dtype=np.float64)  # exact enough: 53 bits for the quotient of two of 32
+        return np.where(b == 0, 0, np.trunc(quotient)).astype(np.int64).astype(np.int32)
 
 
 @layer(137, "Maximum")
 class Maximum(Binary):
-    """The larger one."""
+    """The larger one; the first where one is NaN."""
 
-    weight_input_index: int = param("int", 1)
+    TYPES = (DataType.FLOAT,)
+
+    def compute(self, a, b):
+        return np.where(a < b, b, a)
 
 
 @layer(140, "Minimum")
 class Minimum(Binary):
-    """The smaller one."""
+    """The smaller one; the first where one is NaN."""
 
-    weight_input_index: int = param("int", 1)
+    TYPES = (DataType.FLOAT,)
+
+    def compute(self, a, b):
+        return np.where(b < a, b, a)
 
 
 @layer(198, "SquaredDifference")
 class SquaredDifference(Binary):
     """(a - b) ** 2."""
 
-    weight_input_index: int = param("int", 1)
+    TYPES = (DataType.FLOAT,)
+
+    def compute(self, a, b):
+        difference = arithmetic("SUB", a, b)
+        return arithmetic("MUL", difference, difference)
 
 
 @layer(332, "And")
 class And(Binary):
-    """a and b (INT8)."""
+    """1 where both are not 0, else 0; INT8 only, which stands for booleans in TNN."""
 
-    weight_input_index: int = param("int", 1)
+    TYPES = (DataType.INT8,)
+
+    def compute(self, a, b):
+        return np.logical_and(a, b).astype(np.int8)

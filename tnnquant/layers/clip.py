@@ -2,27 +2,55 @@
 
 from __future__ import annotations
 
-from tnnquant.layers.base import Layer, QuantRole, layer, param
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tnnquant.layers.base import BlobSpec, Layer, QuantRole, layer, param
+from tnnquant.layers.checks import check_inputs, check_types
+from tnnquant.layers.elementwise import Mapped
+from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Clip", "Relu", "Relu6"]
 
 
 @layer(5, "ReLU", "Relu", "QuantizedReLU")
-class Relu(Layer):
-    """max(0, x)."""
+class Relu(Mapped):
+    """max(0, x), of integers too; 0 where x is NaN."""
 
     QUANT = QuantRole.PASS
     KEEPS_ZERO_POINT = False
 
+    def function(self):
+        return "BOUND", 0.0, math.inf
+
+    def integers(self, x):
+        return np.maximum(x, 0)
+
 
 @layer(125, "ReLU6", "Relu6")
-class Relu6(Layer):
-    """min(6, max(0, x))."""
+class Relu6(Mapped):
+    """min(6, max(0, x)), of integers too; 0 where x is NaN."""
+
+    def function(self):
+        return "BOUND", 0.0, 6.0
+
+    def integers(self, x):
+        return np.clip(x, 0, 6)
 
 
 @layer(171, "Clip")
-class Clip(Layer):
-    """max(min, min(max, x)). Absent bounds are 0, not open."""
+class Clip(Mapped):
+    """max(min, min(max, x)): min everywhere if it lies above max. Absent bounds are 0, not open."""
 
     min: float = param("float", 0.0)
     max: float = param("float", 0.0)
+
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+        check_inputs(inputs, 1)
+        check_types(inputs, DataType.FLOAT)
+        return self
+
+    def function(self):
+        return "CLIP", self.min, self.max

@@ -1,35 +1,112 @@
-"""Comparisons and selection: Greater, Less, Equal, Where (reference, 4.4, 5.3, 9)."""
+"""Comparisons and selection: Greater, Less, Equal, Where (reference, 4.4, 5.3, 9).
+
+Output shapes align the inputs on the LEFT; the elements are then read aligned on the right, as in arithmetic.
+"""
 
 from __future__ import annotations
 
-from tnnquant.layers.base import Layer, TensorField, layer, param
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tnnquant.errors import GraphError
+from tnnquant.layers.base import BlobSpec, Layer, TensorField, layer, param
+from tnnquant.layers.checks import check_inputs, check_same_type, check_types
+from tnnquant.layers.elementwise import left_maximum, spread, stretched
+from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Equal", "Greater", "Less", "Where"]
 
+_TYPES = (DataType.FLOAT, DataType.INT32, DataType.INT8)
+
+
+class _Comparison(Layer):
+    COMPARE = None
+
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+        check_inputs(inputs, 2)
+        check_types(inputs, *_TYPES)
+        check_same_type(inputs)
+        return self
+
+    def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
+        return [BlobSpec(left_maximum([spec.dims for spec in inputs]), DataType.INT8)]
+
+    def forward(self, inputs, state):
+        dims = left_maximum([x.shape for x in inputs])
+        a, b = (stretched(x, dims) for x in inputs)
+        return [spread(self.COMPARE(a, b).astype(np.int8), dims)]
+
+
+class _WithScalar(_Comparison):
+    """A comparison that may have its second or first operand in the resource: its element 0, whatever its dims."""
+
+    RESOURCE = (TensorField("element"),)
+
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+        check_inputs(inputs, 1, 2)
+        if len(inputs) == 2:
+            return super().resolved(inputs, tensors)
+        check_types(inputs, *_TYPES)
+        if "element" not in tensors or tensors["element"].size == 0:
+            raise GraphError("has one input blob and no operand in the .tnnmodel (do the two files belong together?)")
+        if self.weight_input_index not in (0, 1):
+            raise GraphError(f"weight_input_index is {self.weight_input_index}, expected 0 or 1 with one input blob")
+        return self
+
+    def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]) -> np.ndarray | None:
+        if len(inputs) == 2:
+            return None
+        return tensors["element"].array().reshape(-1)[0].astype(inputs[0].dtype.numpy)
+
+    def forward(self, inputs, state):
+        if state is None:
+            return super().forward(inputs, state)
+        pair = (state, inputs[0]) if self.weight_input_index == 0 else (inputs[0], state)
+        return [self.COMPARE(*pair).astype(np.int8)]
+
 
 @layer(333, "Greater")
-class Greater(Layer):
-    """a > b (INT8 0 or 1)."""
+class Greater(_WithScalar):
+    """a > b, as INT8 0 or 1."""
 
     weight_input_index: int = param("int", 1)
 
-    RESOURCE = (TensorField("element"),)
+    COMPARE = staticmethod(np.greater)
 
 
 @layer(334, "Less")
-class Less(Layer):
-    """a < b (INT8 0 or 1)."""
+class Less(_WithScalar):
+    """a < b, as INT8 0 or 1."""
 
     weight_input_index: int = param("int", 1)
 
-    RESOURCE = (TensorField("element"),)
+    COMPARE = staticmethod(np.less)
 
 
 @layer(324, "Equal")
-class Equal(Layer):
-    """a == b (INT8 0 or 1)."""
+class Equal(_Comparison):
+    """a == b, as INT8 0 or 1."""
+
+    COMPARE = staticmethod(np.equal)
 
 
 @layer(325, "Where")
 class Where(Layer):
     """The inputs are x, y, condition (INT8): x where the condition is not 0, else y."""
+
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+        check_inputs(inputs, 3)
+        check_types(inputs[:2], DataType.FLOAT, DataType.INT32)
+        check_same_type(inputs[:2])
+        if inputs[2].dtype != DataType.INT8:
+            raise GraphError(f"the condition is {inputs[2].dtype.name}, expected INT8")
+        return self
+
+    def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
+        return [BlobSpec(left_maximum([spec.dims for spec in inputs]), inputs[0].dtype)]
+
+    def forward(self, inputs, state):
+        dims = left_maximum([x.shape for x in inputs])
+        x, y, condition = (stretched(v, dims) for v in inputs)
+        return [spread(np.where(condition != 0, x, y), dims)]

@@ -1,18 +1,60 @@
-"""Layers that multiply a blob by a gate made of it or of another: HardSwish, GLU, SignedMul (reference, 5.3)."""
+"""Layers that multiply a blob by a gate made of it or of another: HardSwish, GLU, SignedMul (reference, 5.3, 9)."""
 
 from __future__ import annotations
 
-from tnnquant.layers.base import Layer, layer, param
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from tnnquant.errors import GraphError
+from tnnquant.layers.base import BlobSpec, Layer, layer, param
+from tnnquant.layers.checks import check_inputs, check_rank, check_types
+from tnnquant.layers.elementwise import Unary, arithmetic, mapped, right_maximum, spread, stretched
+from tnnquant.layers.movement import axis_of, text
+from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Glu", "HardSwish", "SignedMul"]
+
+_ONE = np.float32(1)
 
 
 @layer(173, "HardSwish")
 class HardSwish(Layer):
-    """x0 * max(min(x1 * alpha + beta, 1), 0), with x1 the second input if there is one, else x0."""
+    """x0 * max(min(x1 * alpha + beta, 1), 0), with x1 the second input if there is one, else x0.
+
+    The shape of the output is that of two operands aligned on the right; their elements are then paired aligned on the
+    LEFT: the lower rank is padded with trailing ones.
+    """
 
     alpha: float = param("float", 1.0)
     beta: float = param("float", 0.0)
+
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+        check_inputs(inputs, 1, 2)
+        check_types(inputs, DataType.FLOAT)
+        return self
+
+    def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
+        return [BlobSpec(right_maximum([spec.dims for spec in inputs]), inputs[0].dtype)]
+
+    def forward(self, inputs, state):
+        if len(inputs) == 1:
+            return [mapped(inputs[0], "HARD_SWISH", self.alpha, self.beta)]
+        dims = right_maximum([x.shape for x in inputs])
+        x0, x1 = (stretched(x.reshape(x.shape + (1,) * (len(dims) - x.ndim)), dims) for x in inputs)
+        with np.errstate(all="ignore"):
+            gate = x1 * np.float32(self.alpha) + np.float32(self.beta)
+            gate = np.where(gate > _ONE, _ONE, gate)
+            result = x0 * np.where(gate < 0, np.float32(0), gate)
+        return [spread(result, dims)]
+
+    def emit(self, inputs, outputs, state):
+        from tnnquant.kernels import eltwise
+
+        if len(inputs) != 1:
+            return None
+        return eltwise.map_f32_op(eltwise.HARD_SWISH, inputs[0], self.alpha, self.beta, outputs[0])
 
 
 @layer(402, "GLU")
@@ -21,11 +63,41 @@ class Glu(Layer):
 
     axis: int = param("int", -1)
 
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+        check_inputs(inputs, 1)
+        check_types(inputs, DataType.FLOAT)
+        axis = axis_of(self.axis, len(inputs[0].dims))
+        if axis == 0:
+            raise GraphError("axis 0 is the batch; TNN's GLU splits any other")
+        if inputs[0].dims[axis] % 2:
+            raise GraphError(f"axis {axis} of {text(inputs[0].dims)} is odd and has no two halves")
+        return replace(self, axis=axis)
+
+    def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
+        dims = list(inputs[0].dims)
+        dims[self.axis] //= 2
+        return [BlobSpec(tuple(dims), inputs[0].dtype)]
+
+    def forward(self, inputs, state):
+        a, b = np.split(inputs[0], 2, axis=self.axis)
+        return [arithmetic("MUL", a, mapped(b, "SIGMOID"))]
+
 
 @layer(196, "SignedMul")
-class SignedMul(Layer):
-    """(sign(x - alpha) + beta) / gamma, every channel multiplied by channel 0."""
+class SignedMul(Unary):
+    """(sign(x - alpha) + beta) / gamma, then every channel times channel 0, which comes last and is squared."""
 
     alpha: float = param("float")
     beta: float = param("float")
     gamma: float = param("float")
+
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+        check_inputs(inputs, 1)
+        check_types(inputs, DataType.FLOAT)
+        check_rank(inputs, 2)
+        return self
+
+    def compute(self, x):
+        signs = np.sign(x - np.float32(self.alpha))
+        t = (signs + np.float32(self.beta)) * (_ONE / np.float32(self.gamma))
+        return t * t[:, :1]

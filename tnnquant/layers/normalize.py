@@ -1,18 +1,66 @@
-"""Normalize: division by a norm over the channels (reference, 5.5)."""
+"""Normalize: division by a norm over the channels (reference, 5.5, 9)."""
 
 from __future__ import annotations
 
-from tnnquant.layers.base import Layer, layer, param
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tnnquant.errors import UnsupportedLayerError
+from tnnquant.layers.base import BlobSpec, Layer, layer, param
+from tnnquant.layers.checks import check_inputs, check_rank, check_types
+from tnnquant.layers.memory import like
+from tnnquant.layers.movement import INT_MAX, INT_MIN
+from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Normalize"]
+
+_FIXED = "TNN's kernel knows {what} only; build another of ReduceL2 and Div"
 
 
 @layer(45, "Normalize")
 class Normalize(Layer):
-    """x / d, d the norm of the channels of a pixel: ``p`` 1, 2, INT_MAX (maximum) or INT_MIN (minimum)."""
+    """x / d, d the norm of the channels of a pixel.
+
+    ``p`` 1: sum of magnitudes; 2: root of the sum of squares, at least ``epsilon``; INT_MAX and INT_MIN: the largest
+    and the smallest signed value. TNN does not clear its accumulator between images: for ``p`` 1 and 2 an image starts
+    from the d of the one before.
+    """
 
     across_spatial: int = param("int", 0)
     epsilon: float = param("float", 9.999999960041972e-13)
     channel_shared: int = param("int", 1)
     axis: int = param("int", 1)
     p: int = param("int", 2)
+
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+        check_inputs(inputs, 1)
+        check_types(inputs, DataType.FLOAT)
+        check_rank(inputs, 2)
+        if self.across_spatial:
+            raise UnsupportedLayerError("across_spatial is set; " + _FIXED.format(what="a norm over the channels"))
+        if self.axis != 1:
+            raise UnsupportedLayerError(f"axis is {self.axis}; " + _FIXED.format(what="axis 1"))
+        if self.p not in (1, 2, INT_MAX, INT_MIN):
+            raise UnsupportedLayerError(f"p is {self.p}; " + _FIXED.format(what=f"1, 2, {INT_MAX} and {INT_MIN}"))
+        return self
+
+    def forward(self, inputs, state):
+        x = inputs[0]
+        out = like(x)
+        norm = np.zeros(x.shape[2:], np.float32)
+        with np.errstate(all="ignore"):
+            for image, result in zip(x, out, strict=True):
+                norm = self._norm(image, norm)
+                np.divide(image, norm, out=result)
+        return [out]
+
+    def _norm(self, image: np.ndarray, before: np.ndarray) -> np.ndarray:
+        # image: float32 (C, ...); before: the norm of the image before, (...)
+        if self.p == INT_MAX:
+            return image.max(0)
+        if self.p == INT_MIN:
+            return image.min(0)
+        if self.p == 1:
+            return before + np.abs(image).sum(0)
+        return np.maximum(np.sqrt(before + (image * image).sum(0)), np.float32(self.epsilon))

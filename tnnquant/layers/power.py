@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from tnnquant.layers.base import Layer, layer, param
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tnnquant.layers.base import BlobSpec, Layer, layer, param
+from tnnquant.layers.checks import check_inputs, check_types
+from tnnquant.layers.elementwise import Unary, in_double
+from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Power"]
 
 
 @layer(69, "Power")
-class Power(Layer):
+class Power(Unary):
     """(x * scale + shift) ** exponent."""
 
     exponent: float = param("float", 1.0)
     scale: float = param("float", 1.0)
     shift: float = param("float", 0.0)
+
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+        check_inputs(inputs, 1)
+        check_types(inputs, DataType.FLOAT)
+        return self
+
+    def compute(self, x):
+        base = x * np.float32(self.scale) + np.float32(self.shift)
+        if self.exponent == 1:
+            return base
+        if self.exponent == 2:
+            return base * base
+        return in_double(lambda v: np.power(v, self.exponent), base)

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from tnnquant.layers.base import Layer, TensorField, TextField, layer, param
+from tnnquant.layers.base import TensorField, TextField, layer, param
+from tnnquant.layers.channelwise import Channelwise, channel_values
+from tnnquant.tensor import Tensor
 
 __all__ = ["Prelu"]
 
 
 @layer(35, "PReLU", "PReLU_nhwc")
-class Prelu(Layer):
+class Prelu(Channelwise):
     """x, and x * slope below 0; one slope (``channel_shared`` 1) or one a channel."""
 
     channel_shared: int = param("int", 0)
     has_filler: int = param("int", 0)
 
     RESOURCE = (TextField(layer_name=False), TensorField("slope"))
+    FUNCTION = "PRELU"
 
     @classmethod
     def parse(cls, tokens: Sequence[str]) -> Prelu:
         parsed = super().parse(tokens)
         return replace(parsed, channel_shared=int(parsed.channel_shared == 1))
+
+    def values(self, tensors: Mapping[str, Tensor], channels: int):
+        if self.channel_shared and "slope" in tensors:
+            slope = tensors["slope"].float32()[:1]  # however many there are
+            tensors = {"slope": Tensor(slope)}
+        slope = channel_values(tensors, "slope", channels)
+        return slope, slope

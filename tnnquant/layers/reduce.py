@@ -1,8 +1,22 @@
-"""Reductions over axes: sum, mean, maximum, norms, log-sum-exp (reference, 4.4, 5.5, 9)."""
+"""Reductions over axes: sum, mean, maximum, norms, log-sum-exp (reference, 4.4, 5.5, 9).
+
+The axes are reduced one after another in ascending order, each in the order of its indices, in float32.
+"""
 
 from __future__ import annotations
 
-from tnnquant.layers.base import Layer, layer, param
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from tnnquant.layers.base import BlobSpec, Layer, layer, param
+from tnnquant.layers.checks import check_inputs, check_types
+from tnnquant.layers.elementwise import in_double
+from tnnquant.layers.memory import dense, memory_axes, restored, split_at
+from tnnquant.layers.movement import axis_of
+from tnnquant.tensor import DataType, Tensor
 
 __all__ = [
     "ReduceL1",
@@ -18,81 +32,218 @@ __all__ = [
 ]
 
 
-@layer(133, "ReduceSum", "Reduce_Sum")
-class ReduceSum(Layer):
-    """Sum."""
-
+@dataclass(frozen=True)
+class _Reduction(Layer):
     keep_dims: int = param("int")
     axes: tuple[int, ...] = param("rest")
+
+    FOLD: ClassVar[str] = "SUM"
+    """Name of the code in :mod:`tnnquant.kernels.reduce`."""
+    TYPES: ClassVar[tuple[DataType, ...]] = (DataType.FLOAT, DataType.INT32)
+
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+        check_inputs(inputs, 1)
+        check_types(inputs, *self.TYPES)
+        rank = len(inputs[0].dims)
+        axes = tuple(axis_of(axis, rank) for axis in self.axes) or tuple(range(rank))
+        return replace(self, axes=axes)
+
+    def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
+        dims = inputs[0].dims
+        if self.keep_dims:
+            dims = tuple(1 if i in self.axes else d for i, d in enumerate(dims))
+        else:
+            dims = tuple(d for i, d in enumerate(dims) if i not in self.axes)
+        return [BlobSpec(dims, inputs[0].dtype)]
+
+    def forward(self, inputs, state):
+        axes = sorted(set(self.axes))
+        with np.errstate(all="ignore"):
+            x = self.reduced(inputs[0], axes)
+        return [x if self.keep_dims else x.squeeze(tuple(axes))]
+
+    def reduced(self, x: np.ndarray, axes: Sequence[int]) -> np.ndarray:
+        """The reduction, with the reduced axes kept as 1."""
+        if x.dtype == np.float32:
+            return self.finish(self.folded(self.start(x), axes))
+        return self.integers(x, tuple(axes))
+
+    def start(self, x: np.ndarray) -> np.ndarray:
+        """What is done to every float before."""
+        return x
+
+    def finish(self, x: np.ndarray) -> np.ndarray:
+        """What is done to every float after."""
+        return x
+
+    def factor(self, n: int) -> float:
+        """What the floats of an axis of n are multiplied with before they are added."""
+        return 1.0
+
+    def folded(self, x: np.ndarray, axes: Sequence[int]) -> np.ndarray:
+        """FOLD of one axis after another."""
+        from tnnquant.kernels import reduce
+
+        x, order = dense(x)
+        for axis in axes:
+            position = order.index(axis)
+            outer, n, inner = split_at(x, position)
+            out = np.empty((outer, inner), np.float32)
+            reduce.reduce_f32(getattr(reduce, self.FOLD), x.reshape(outer, n, inner), self.factor(n), out)
+            x = out.reshape(*x.shape[:position], 1, *x.shape[position + 1 :])
+        return restored(x, order)
+
+    def integers(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+        """The reduction of INT32, with the reduced axes kept as 1."""
+        raise NotImplementedError
+
+
+class _Emitted(_Reduction):
+    """A reduction without a step before or after: one op for every axis. The state keeps what lies between alive."""
+
+    def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]) -> list[np.ndarray]:
+        return []
+
+    def emit(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state) -> np.ndarray | None:
+        from tnnquant.kernels import reduce
+
+        axes, order = sorted(set(self.axes)), memory_axes(inputs[0])
+        x = inputs[0].transpose(order)
+        kept = [axis for axis in order if axis not in axes]
+        # The logical axes that are left must lie in the output as they lie in the input.
+        out = outputs[0].reshape([d for i, d in enumerate(outputs[0].shape) if not (self.keep_dims and i in axes)])
+        if not np.shares_memory(out, outputs[0]):
+            return None
+        out = out.transpose([sorted(kept).index(axis) for axis in kept])
+        if not (x.flags.c_contiguous and out.flags.c_contiguous):
+            return None
+        ops = []
+        for axis in axes:
+            position = order.index(axis)
+            outer, n, inner = split_at(x, position)
+            target = out.reshape(outer, inner) if axis == axes[-1] else np.empty((outer, inner), np.float32)
+            ops.append(
+                reduce.reduce_f32_op(getattr(reduce, self.FOLD), x.reshape(outer, n, inner), self.factor(n), target)
+            )
+            state.append(target)
+            x = target.reshape(*x.shape[:position], 1, *x.shape[position + 1 :])
+        return np.concatenate(ops)
+
+
+def _integer_sum(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    return x.sum(axes, dtype=np.int32, keepdims=True)
+
+
+@layer(133, "ReduceSum", "Reduce_Sum")
+class ReduceSum(_Emitted):
+    """Sum."""
+
+    def integers(self, x, axes):
+        return _integer_sum(x, axes)
 
 
 @layer(169, "ReduceMean")
-class ReduceMean(Layer):
-    """Mean."""
+class ReduceMean(_Emitted):
+    """Mean: the sum of x * (1 / n); of integers the sum of each axis divided by n, cut off towards zero."""
 
-    keep_dims: int = param("int")
-    axes: tuple[int, ...] = param("rest")
+    def factor(self, n):
+        return float(np.float32(1) / np.float32(n))
+
+    def integers(self, x, axes):
+        for axis in axes:
+            total = _integer_sum(x, (axis,))
+            x = (np.sign(total) * (np.abs(total.astype(np.int64)) // x.shape[axis])).astype(np.int32)
+        return x
 
 
 @layer(177, "ReduceMax")
-class ReduceMax(Layer):
-    """Maximum."""
+class ReduceMax(_Emitted):
+    """Maximum, not below the lowest finite number; NaN is passed over."""
 
-    keep_dims: int = param("int")
-    axes: tuple[int, ...] = param("rest")
+    FOLD = "MAX"
+
+    def integers(self, x, axes):
+        return x.max(axes, keepdims=True)
 
 
 @layer(192, "ReduceMin")
-class ReduceMin(Layer):
-    """Minimum."""
+class ReduceMin(_Emitted):
+    """Minimum, not above the highest finite number; NaN is passed over."""
 
-    keep_dims: int = param("int")
-    axes: tuple[int, ...] = param("rest")
+    FOLD = "MIN"
+
+    def integers(self, x, axes):
+        return x.min(axes, keepdims=True)
 
 
 @layer(193, "ReduceProd")
-class ReduceProd(Layer):
+class ReduceProd(_Reduction):
     """Product."""
 
-    keep_dims: int = param("int")
-    axes: tuple[int, ...] = param("rest")
+    def folded(self, x, axes):
+        for axis in axes:
+            x = np.multiply.reduce(x, axis, keepdims=True)
+        return x
+
+    def integers(self, x, axes):
+        return x.prod(axes, dtype=np.int32, keepdims=True)
 
 
 @layer(188, "ReduceL1")
-class ReduceL1(Layer):
+class ReduceL1(_Reduction):
     """Sum of magnitudes."""
 
-    keep_dims: int = param("int")
-    axes: tuple[int, ...] = param("rest")
+    def start(self, x):
+        return np.abs(x)
+
+    def integers(self, x, axes):
+        return _integer_sum(np.abs(x), axes)
 
 
 @layer(189, "ReduceL2")
-class ReduceL2(Layer):
-    """Square root of the sum of squares."""
+class ReduceL2(_Reduction):
+    """Square root of the sum of squares; of integers cut off."""
 
-    keep_dims: int = param("int")
-    axes: tuple[int, ...] = param("rest")
+    def start(self, x):
+        return x * x
+
+    def finish(self, x):
+        return np.sqrt(x)
+
+    def integers(self, x, axes):
+        return np.sqrt(_integer_sum(x * x, axes).astype(np.float32)).astype(np.int32)
 
 
 @layer(190, "ReduceLogSum")
-class ReduceLogSum(Layer):
+class ReduceLogSum(_Reduction):
     """Logarithm of the sum."""
 
-    keep_dims: int = param("int")
-    axes: tuple[int, ...] = param("rest")
+    TYPES = (DataType.FLOAT,)
+
+    def finish(self, x):
+        return in_double(np.log, x)
 
 
 @layer(191, "ReduceLogSumExp")
-class ReduceLogSumExp(Layer):
-    """log(sum(exp(x))), shifted by the maximum."""
+class ReduceLogSumExp(_Reduction):
+    """log(sum(exp(x - max))) + max, for every axis again."""
 
-    keep_dims: int = param("int")
-    axes: tuple[int, ...] = param("rest")
+    TYPES = (DataType.FLOAT,)
+
+    def folded(self, x, axes):
+        for axis in axes:
+            largest = np.fmax.reduce(x, axis, keepdims=True)
+            total = super().folded(in_double(np.exp, x - largest), [axis])
+            x = in_double(np.log, total) + largest
+        return x
 
 
 @layer(194, "ReduceSumSquare")
-class ReduceSumSquare(Layer):
+class ReduceSumSquare(_Reduction):
     """Sum of squares."""
 
-    keep_dims: int = param("int")
-    axes: tuple[int, ...] = param("rest")
+    def start(self, x):
+        return x * x
+
+    def integers(self, x, axes):
+        return _integer_sum(x * x, axes)

@@ -2,36 +2,57 @@
 
 from __future__ import annotations
 
-from tnnquant.layers.base import Layer, layer
+import numpy as np
+
+from tnnquant.layers.base import layer
+from tnnquant.layers.elementwise import Unary, in_double
 
 __all__ = ["Acos", "Asin", "Atan", "Cos", "Sin", "Tan"]
 
 
 @layer(178, "Cos")
-class Cos(Layer):
+class Cos(Unary):
     """Cosine."""
+
+    def compute(self, x):
+        return in_double(np.cos, x)
 
 
 @layer(179, "Acos")
-class Acos(Layer):
-    """Arc cosine."""
+class Acos(Unary):
+    """Arc cosine; NaN outside -1..1."""
+
+    def compute(self, x):
+        return in_double(np.arccos, x)
 
 
 @layer(180, "Sin")
-class Sin(Layer):
+class Sin(Unary):
     """Sine."""
+
+    def compute(self, x):
+        return in_double(np.sin, x)
 
 
 @layer(181, "Asin")
-class Asin(Layer):
-    """Arc sine."""
+class Asin(Unary):
+    """Arc sine; NaN outside -1..1."""
+
+    def compute(self, x):
+        return in_double(np.arcsin, x)
 
 
 @layer(182, "Tan")
-class Tan(Layer):
+class Tan(Unary):
     """Tangent."""
+
+    def compute(self, x):
+        return in_double(np.tan, x)
 
 
 @layer(183, "Atan")
-class Atan(Layer):
+class Atan(Unary):
     """Arc tangent."""
+
+    def compute(self, x):
+        return in_double(np.arctan, x)

@@ -1,67 +1,118 @@
-"""Element-wise functions of one blob without parameters: Abs, Sqrt, Exp, Sin, ... (reference, 5.3)."""
+"""Element-wise functions of one blob without parameters: Abs, Sqrt, Exp, ... (reference, 5.3)."""
 
 from __future__ import annotations
 
-from tnnquant.layers.base import Layer, layer
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tnnquant.layers.base import BlobSpec, Layer, layer
+from tnnquant.layers.checks import check_inputs, check_types
+from tnnquant.layers.elementwise import Mapped, Unary, in_double
+from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Abs", "Ceil", "Erf", "Exp", "Floor", "Log", "Neg", "Not", "Reciprocal", "Rsqrt", "Sign", "Sqrt"]
 
 
 @layer(41, "Abs")
-class Abs(Layer):
+class Abs(Unary):
     """|x|."""
+
+    def compute(self, x):
+        return np.abs(x)
 
 
 @layer(70, "Neg")
-class Neg(Layer):
-    """-x."""
+class Neg(Unary):
+    """-x, of integers too."""
+
+    def compute(self, x):
+        return -x
+
+    def integers(self, x):
+        return -x
 
 
 @layer(176, "Sign")
-class Sign(Layer):
+class Sign(Unary):
     """1, -1, else x itself (0, NaN)."""
+
+    def compute(self, x):
+        return np.sign(x)
 
 
 @layer(130, "Sqrt")
-class Sqrt(Layer):
+class Sqrt(Unary):
     """sqrt(x)."""
+
+    def compute(self, x):
+        return np.sqrt(x)
 
 
 @layer(138, "Rsqrt")
-class Rsqrt(Layer):
+class Rsqrt(Unary):
     """1 / sqrt(x)."""
+
+    def compute(self, x):
+        return in_double(lambda v: 1.0 / np.sqrt(v), x)
 
 
 @layer(185, "Reciprocal")
-class Reciprocal(Layer):
+class Reciprocal(Unary):
     """1 / x, and 0 where x is 0."""
+
+    def compute(self, x):
+        return np.divide(np.float32(1), x, out=np.zeros_like(x), where=x != 0)
 
 
 @layer(186, "Floor")
-class Floor(Layer):
+class Floor(Unary):
     """The largest integer <= x."""
+
+    def compute(self, x):
+        return np.floor(x)
 
 
 @layer(195, "Ceil")
-class Ceil(Layer):
+class Ceil(Unary):
     """The smallest integer >= x."""
+
+    def compute(self, x):
+        return np.ceil(x)
 
 
 @layer(141, "Exp")
-class Exp(Layer):
+class Exp(Unary):
     """e**x."""
+
+    def compute(self, x):
+        return in_double(np.exp, x)
 
 
 @layer(184, "Log")
-class Log(Layer):
+class Log(Unary):
     """Natural logarithm."""
+
+    def compute(self, x):
+        return in_double(np.log, x)
 
 
 @layer(307, "Erf")
-class Erf(Layer):
+class Erf(Mapped):
     """The error function."""
+
+    def function(self):
+        return "ERF", 0.0, 0.0
 
 
 @layer(329, "Not")
 class Not(Layer):
-    """1 where x is 0, else 0 (INT8)."""
+    """1 where x is 0, else 0; INT8 only, which stands for booleans in TNN."""
+
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+        check_inputs(inputs, 1)
+        check_types(inputs, DataType.INT8)
+        return self
+
+    def forward(self, inputs, state):
+        return [(inputs[0] == 0).astype(np.int8)]
