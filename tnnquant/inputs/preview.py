@@ -1,0 +1,69 @@
+"""Pictures as the model sees them, written as files to look at: wrong channel order, aspect or crop is seen at once."""
+
+from __future__ import annotations
+
+import os
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from tnnquant.errors import OutputError
+from tnnquant.inputs.display import printable
+from tnnquant.inputs.files import reason_of
+from tnnquant.inputs.normalize import PictureInput
+from tnnquant.inputs.samples import Samples
+
+__all__ = ["save_preview"]
+
+
+def save_preview(samples: Samples, folder: str | os.PathLike, count: int = 8) -> list[Path]:
+    """Write the first pictures as PNG files, after resizing and in the model's values, turned back into pixels.
+
+    Parameters
+    ----------
+    samples : Samples
+    folder : path
+        Must exist. Files ``0000_INPUT.png`` and so on are replaced.
+    count : int
+        How many samples (batches) to write.
+
+    Returns
+    -------
+    list of Path
+        What was written; empty if the samples hold no pictures.
+
+    Raises
+    ------
+    OutputError
+        The folder does not exist or cannot be written.
+    InputError
+        A file cannot be used.
+    """
+    import imageio.v3 as iio
+
+    written = []
+    for number, sample in enumerate(islice(samples, count)):
+        for name, picture_input in samples.picture_inputs().items():
+            for row, pixels in enumerate(_pixels(sample.arrays[name][: sample.fresh], picture_input)):
+                part = f"-{row}" if samples.batch > 1 else ""
+                path = Path(folder) / f"{number:04}{part}_{_safe(name)}.png"
+                try:
+                    iio.imwrite(path, pixels, extension=".png")
+                except OSError as error:
+                    raise OutputError(f"{printable(str(path))}: cannot be written: {reason_of(error)}") from None
+                written.append(path)
+    return written
+
+
+def _pixels(array: np.ndarray, picture_input: PictureInput) -> np.ndarray:
+    """uint8 (N, H, W) or (N, H, W, 3 or 4), R first, of what the model was fed (N, C, H, W)."""
+    levels = array.transpose(0, 2, 3, 1) / picture_input.scale + picture_input.mean
+    pixels = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    if picture_input.is_reversed:
+        pixels = pixels[..., picture_input.order]
+    return np.ascontiguousarray(pixels[..., 0] if picture_input.channels <= 2 else pixels)
+
+
+def _safe(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)[:80]

@@ -1,0 +1,265 @@
+"""Calibration samples: files decoded ahead on threads, fed to the model in a fixed order.
+
+A model of batch N > 1 is fed N pictures (or rows of N tensors) at a time, in order; TNN's tool fills the first item
+only and leaves the others zero. Where the pictures do not fill the last batch, it is completed with the first ones
+again, so that no picture counts more than twice and nothing that is not a picture counts at all.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from tnnquant.errors import InputError
+from tnnquant.inputs.config import InputConfig
+from tnnquant.inputs.display import count_of, printable
+from tnnquant.inputs.grouping import Source, group_files
+from tnnquant.inputs.loading import Loaded, Loader
+from tnnquant.inputs.normalize import PictureInput
+from tnnquant.inputs.statistics import FedStatistics, plausibility_warning
+from tnnquant.threads import available_cores
+
+__all__ = ["Sample", "Samples"]
+
+#: Most values of a model input; more is a mistake in the model, or an attack.
+_LARGEST_INPUT = 1 << 31
+_MOST_WORKERS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One batch of model inputs.
+
+    Attributes
+    ----------
+    name : str
+        Of the file, or of the first and last file of a batch.
+    arrays : dict of str to ndarray
+        By input name, in the input's dims; float32, or int32 / int8 where the model says so. Arrays of 4 dims are
+        stored channels-last. They are the receiver's: nothing else refers to them.
+    fresh : int
+        How many items of the batch, from the first on, were not fed before in this pass.
+    """
+
+    name: str
+    arrays: dict[str, np.ndarray]
+    fresh: int = 1
+
+
+class Samples:
+    """Calibration samples of a model, to be iterated over once a pass: the same ones in the same order each time.
+
+    Decoded pictures are kept for the next pass up to ``config.cache_bytes``. Iterating runs a few files ahead on
+    threads, which end with the loop, however it ends.
+
+    Parameters
+    ----------
+    files : iterable of path
+        From :func:`~tnnquant.inputs.scan.scan`.
+    specs : mapping of str to InputSpec
+        ``dims`` and ``dtype`` of each model input.
+    config : InputConfig, optional
+    workers : int, optional
+        Threads that decode; default: one a core, at most 4.
+
+    Attributes
+    ----------
+    batch : int
+        Rows of an input that pictures (or single rows of tensors) are packed into.
+    skipped : list of str
+        Under ``skip_bad``: the files that could not be used, each with the reason; known after the first pass.
+
+    Raises
+    ------
+    InputError
+        The files do not fit the inputs, as far as their names tell (nothing is read yet).
+    ConfigError
+        ``mean`` or ``scale`` have another number of values than the input has channels.
+    """
+
+    def __init__(
+        self, files: Iterable, specs: Mapping, config: InputConfig | None = None, *, workers: int | None = None
+    ):
+        self.config = config or InputConfig()
+        self.specs = dict(specs)
+        _check_specs(self.specs)
+        first = {spec.dims[0] for spec in self.specs.values()}
+        self.batch = first.pop() if len(first) == 1 else 1
+        self.skipped: list[str] = []
+        self._sources = group_files([Path(file) for file in files], self.specs)
+        self._loader = Loader(self.specs, self.config, packs=self.batch > 1)
+        self._workers = max(1, min(workers or available_cores(), _MOST_WORKERS))
+        self._cache: dict[int, Loaded] = {}
+        self._cached_bytes = 0
+        self._lock = threading.Lock()
+        self._bad: set[int] = set()
+        self._seen: set[int] = set()
+        self._statistics = {name: FedStatistics() for name in self.specs}
+        self._notes: dict[str, list[str]] = {}
+        self._length: int | None = None
+        self._repeated = 0
+
+    def __len__(self) -> int:
+        """Samples of a pass, the bad ones included. For batches it is an estimate until the first pass has ended: which
+        tensors hold a whole batch is not known before."""
+        if self.batch == 1:
+            return len(self._sources)
+        return self._length or -(-len(self._sources) // self.batch)
+
+    @property
+    def fed(self) -> int:
+        """How many files (or groups of files, for several inputs) have been fed to the model."""
+        return len(self._seen)
+
+    def __iter__(self) -> Iterator[Sample]:
+        samples = self._packed() if self.batch > 1 else self._single()
+        length = 0
+        for sample in samples:
+            length += 1
+            yield sample
+        if not length:
+            raise InputError(f"none of the {len(self._sources)} calibration files can be used: {self.skipped[0]}")
+        self._length = length
+
+    def check(self) -> None:
+        """Read every file once, and keep what fits into the cache; raises what iterating would raise."""
+        for _ in self:
+            pass
+
+    def picture_inputs(self) -> dict[str, PictureInput]:
+        """How pictures become model inputs, for those to which some were fed."""
+        return {name: self._loader.pictures[name] for name in sorted(self._loader.fed_pictures)}
+
+    def statistics(self) -> dict[str, dict]:
+        """What was fed so far: per input ``items`` and, per channel, ``lowest``, ``mean``, ``highest``."""
+        return {name: statistics.as_dict() for name, statistics in self._statistics.items()}
+
+    def warnings(self, *, is_normalized_inside: bool = False) -> list[str]:
+        """What the user should know about the files fed so far; one line each."""
+        lines = [
+            f"{count_of(len(names), 'picture has', 'pictures have')} {note}: {_some(names)}"
+            for note, names in sorted(self._notes.items())
+        ]
+        if self.skipped:
+            lines.append(
+                f"{len(self.skipped)} of {len(self._sources)} calibration files cannot be used and were skipped: "
+                + "; ".join(self.skipped[:3]) + ("; ..." if len(self.skipped) > 3 else "")
+            )  # fmt: skip
+        if self._repeated:
+            lines.append(
+                f"the last batch of {self.batch} was completed with the first {count_of(self._repeated, 'item')} again"
+            )
+        for name in self.picture_inputs():
+            statistics = self._statistics[name]
+            warning = plausibility_warning(statistics, self.config, is_normalized_inside=is_normalized_inside)
+            lines += [warning] if warning else []
+        return lines
+
+    def _single(self) -> Iterator[Sample]:
+        for source, arrays in self._arrays():
+            yield Sample(source.name, arrays, next(iter(arrays.values())).shape[0])
+
+    def _packed(self) -> Iterator[Sample]:
+        first: list[tuple[str, dict]] = []  # rows of the first batch, to complete the last one with
+        waiting: list[tuple[str, dict]] = []
+        self._repeated = 0
+        for source, arrays in self._arrays():
+            for row in range(next(iter(arrays.values())).shape[0]):
+                waiting.append((source.name, {name: array[row : row + 1] for name, array in arrays.items()}))
+                if len(first) < self.batch - 1:
+                    first.append(waiting[-1])
+                if len(waiting) == self.batch:
+                    yield self._batch_of(waiting, self.batch)
+                    waiting = []
+        if waiting:
+            fresh = len(waiting)
+            self._repeated = self.batch - fresh
+            yield self._batch_of(waiting + [first[i % len(first)] for i in range(self._repeated)], fresh)
+
+    def _batch_of(self, rows: list[tuple[str, dict]], fresh: int) -> Sample:
+        names = [rows[0][0], rows[fresh - 1][0]]
+        arrays = {}
+        for name in self.specs:
+            arrays[name] = empty = self._loader.empty(name)
+            for place, (_, row) in enumerate(rows):
+                empty[place] = row[name][0]
+        return Sample(names[0] if names[0] == names[1] else " .. ".join(names), arrays, fresh)
+
+    def _arrays(self) -> Iterator[tuple[Source, dict[str, np.ndarray]]]:
+        """Sources in order, with their arrays; decoding runs ahead."""
+        self._loader.import_libraries(self._sources)
+        indices = iter([index for index in range(len(self._sources)) if index not in self._bad])
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="tnnquant-inputs")
+        pending: deque = deque()
+
+        def submit() -> None:
+            index = next(indices, None)
+            if index is not None:
+                pending.append((index, pool.submit(self._load, index)))
+
+        try:
+            for _ in range(self._workers + 2):
+                submit()
+            while pending:
+                index, future = pending.popleft()
+                result = self._result(index, future)
+                submit()
+                if result is not None:
+                    yield self._sources[index], result
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _load(self, index: int) -> tuple[Loaded, dict[str, np.ndarray]]:
+        # On a worker thread.
+        source, loaded = self._sources[index], self._cache.get(index)
+        try:
+            if loaded is None:
+                loaded = self._loader.load(source)
+                with self._lock:
+                    if self._cached_bytes + loaded.nbytes <= self.config.cache_bytes:
+                        self._cache[index] = loaded
+                        self._cached_bytes += loaded.nbytes
+            return loaded, self._loader.feed(loaded)
+        except MemoryError:
+            raise InputError(f"{source.name}: not enough memory to read it") from None
+
+    def _result(self, index: int, future) -> dict[str, np.ndarray] | None:
+        # In order, on the consumer's thread: what is counted here does not depend on the workers' timing.
+        try:
+            loaded, arrays = future.result()
+        except InputError as error:
+            if index in self._seen:
+                raise InputError(f"{error} (it was read before: it changed or vanished during the run)") from error
+            if not self.config.skip_bad:
+                raise InputError(f"{error} (--skip-bad leaves out files that cannot be used)") from error
+            self._bad.add(index)
+            self.skipped.append(str(error))
+            return None
+        if index not in self._seen:
+            self._seen.add(index)
+            self._loader.count(loaded, self._statistics)
+            for note in loaded.notes:
+                self._notes.setdefault(note, []).append(self._sources[index].name)
+        return arrays
+
+
+def _check_specs(specs: Mapping) -> None:
+    if not specs:
+        raise InputError("the model has no input")
+    for name, spec in specs.items():
+        if not spec.dims or min(spec.dims) < 1 or prod(spec.dims) > _LARGEST_INPUT:
+            raise InputError(
+                f"the model input {printable(name)!r} has dims {'x'.join(map(str, spec.dims))}; give usable ones with "
+                f"--input-shape {printable(name)}:N,C,H,W"
+            )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
