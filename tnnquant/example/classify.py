@@ -84,5 +84,5 @@ def classify_example(example: Example) -> list[Guess]:
         The model or a picture cannot be used.
     """
     graph = read_model(example.proto, example.model)
-    samples = Samples(scan(example.pictures), dict(graph.inputs), InputConfig(mean=MEAN, reverse_channel=True))
+    samples = Samples(scan(example.pictures), graph.inputs, InputConfig(mean=MEAN, reverse_channel=True))
     return classify(graph, samples)
