@@ -49,7 +49,7 @@ def _run(kind, line, *inputs, tensors=None, constant=(), outputs=1):
     assert layer.resolved(specs, tensors) == layer
     expected = layer.output_specs(specs, tensors)
     state = layer.prepare(tensors, specs)
-    frozen = [x.copy() for x in inputs]
+    frozen = [np.array(x) for x in inputs]
     for x in frozen:
         x.flags.writeable = False
     results = layer.forward(frozen, state)

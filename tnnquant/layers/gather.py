@@ -97,7 +97,7 @@ class Gather(Movement):
         if indices is None:
             indices = wrapped(inputs[-1], data.shape[axis])
         if indices.ndim == 0:
-            return [data[(slice(None),) * axis + (int(indices),)]]
+            return [np.asarray(data[(slice(None),) * axis + (int(indices),)])]
         return [data.take(indices, axis=axis)]
 
     def widened(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -148,4 +148,4 @@ class GatherND(Movement):
         batch, depth = self._split(data.shape, indices.shape)
         places = np.indices(indices.shape[:-1], sparse=True)[:batch]
         vectors = [wrapped(indices[..., i], data.shape[batch + i]) for i in range(depth)]
-        return [data[(*places, *vectors)]]
+        return [np.asarray(data[(*places, *vectors)])]
