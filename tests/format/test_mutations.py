@@ -16,7 +16,9 @@ from tnnquant.format.model import attach
 from tnnquant.graph import QuantParams, Resource
 from tnnquant.tensor import DataType, Tensor
 
-EXAMPLES = settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(
+    max_examples=400, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+)
 
 PROTO = b""""1 14 1 4206624772 ,"
 "input 4 1 3 16 16 0 : b 1 4 3 ,"
