@@ -70,6 +70,6 @@ def test_constant_of_shape_that_does_not_fit(run_layer):
         run_layer("ConstantOfShape", "", np.array([2, -3], np.int32), constant=(0,))
     with pytest.raises(GraphError, match="would have the dims"):
         run_layer("ConstantOfShape", "", np.array([2**30, 2**30], np.int32), constant=(0,))
+    tensors = {"value": np.zeros(2, np.float32)}
     with pytest.raises(GraphError, match="has 2 elements"):
-        tensors = {"value": np.zeros(2, np.float32)}
         run_layer("ConstantOfShape", "", np.array([2], np.int32), tensors=tensors, constant=(0,))
