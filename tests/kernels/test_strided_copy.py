@@ -15,8 +15,9 @@ def _check(x, out):
 
 @pytest.mark.parametrize("dtype", ["f4", "i4", "i1", "f2", "i8"])
 def test_transposes(rng, dtype):
-    for rows in SIZES:
-        for columns in SIZES:
+    sizes = SIZES if dtype in ("f4", "i1") else (3, 17)
+    for rows in sizes:
+        for columns in sizes:
             x = (rng.standard_normal((3, rows, columns)) * 50).astype(dtype)
             _check(x.transpose(0, 2, 1), np.empty((3, columns, rows), dtype))
             _check(x, np.empty((3, columns, rows), dtype).transpose(0, 2, 1))
@@ -27,9 +28,13 @@ def test_every_order_of_five_axes(rng):
     import itertools
 
     x = rng.standard_normal((2, 3, 4, 5, 9)).astype(np.float32)
+    pairs = []
     for order in itertools.permutations(range(5)):
         view = x.transpose(order)
-        _check(view, np.empty(view.shape, np.float32))
+        pairs.append((view, np.empty(view.shape, np.float32)))
+    strided_copy(pairs)
+    for view, out in pairs:
+        np.testing.assert_array_equal(out, view)
 
 
 def test_equals_the_naive_kernel(rng):

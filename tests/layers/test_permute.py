@@ -12,7 +12,7 @@ from tnnquant.layers.base import BlobSpec, find_layer
 @pytest.mark.parametrize("rank", range(1, 6))
 def test_every_order(rng, run_layer, rank):
     x = rng.standard_normal((2, 3, 4, 2, 3)[:rank]).astype(np.float32)
-    for order in itertools.permutations(range(rank)):
+    for order in list(itertools.permutations(range(rank)))[:: 1 if rank < 5 else 7]:
         line = f"{rank} {' '.join(map(str, order))}"
         np.testing.assert_array_equal(run_layer("Permute", line, x)[0], np.transpose(x, order))
 
