@@ -17,12 +17,15 @@ from tnnquant.kernels.loops import first_row, loop_nest, loop_op
 from tnnquant.kernels.simd import f32_view, words
 
 __all__ = [
-    "ADD", "BOUND", "CLIP", "DIV", "ERF", "GELU", "HARD_SWISH", "MUL", "SIGMOID", "SUB", "SWISH",
-    "binary_f32_naive", "binary_f32_op", "map_f32_naive", "map_f32_op",
+    "ADD", "BOUND", "CLIP", "DIV", "ELU", "ERF", "EXP", "GELU", "HARD_SIGMOID", "HARD_SWISH", "LOG", "LOG_SIGMOID",
+    "MUL", "SELU", "SIGMOID", "SOFTPLUS", "SUB", "SWISH", "binary_f32_naive", "binary_f32_op", "map_f32_naive",
+    "map_f32_op",
 ]  # fmt: skip
 
-#: Functions of :func:`map_f32_op`, with their parameters a, b.
-BOUND, CLIP, SIGMOID, SWISH, HARD_SWISH, ERF, GELU = range(7)
+#: Functions of :func:`map_f32_op`: made of comparisons, of exponentials, of calls of the C library.
+BOUND, CLIP, HARD_SWISH, HARD_SIGMOID = range(4)
+SIGMOID, SWISH, ELU, SELU = range(4, 8)
+EXP, LOG, LOG_SIGMOID, SOFTPLUS, ERF, GELU = range(8, 14)
 #: Operations of :func:`binary_f32_op`.
 ADD, SUB, MUL, DIV = range(4)
 
@@ -45,14 +48,28 @@ def map_f32_naive(code, x, a, b, out):
         elif code == CLIP:  # of NaN: b
             v = v if v < b else b
             v = a if v < a else v
-        elif code == SIGMOID:
-            v = _ONE / (_ONE + math.exp(-v))
-        elif code == SWISH:
-            v = v / (_ONE + math.exp(-v))
         elif code == HARD_SWISH:
             gate = v * a + b
             gate = _ONE if gate > _ONE else gate
             v = v * (_ZERO if gate < _ZERO else gate)
+        elif code == HARD_SIGMOID:
+            v = _ZERO if v <= -b / a else (v * a + b if v < (_ONE - b) / a else _ONE)
+        elif code == SIGMOID:
+            v = _ONE / (_ONE + math.exp(-v))
+        elif code == SWISH:
+            v = v / (_ONE + math.exp(-v))
+        elif code == ELU:
+            v = a * (math.exp(v) - _ONE) if v < _ZERO else v
+        elif code == SELU:
+            v = b * (a * math.exp(v) - a) if v <= _ZERO else b * v
+        elif code == EXP:
+            v = math.exp(v)
+        elif code == LOG:
+            v = math.log(v)
+        elif code == LOG_SIGMOID:
+            v = math.log(_ONE / (_ONE + math.exp(-v)))
+        elif code == SOFTPLUS:
+            v = math.log(math.exp(v) + _ONE)
         elif code == ERF:
             v = math.erf(v)
         else:
@@ -60,9 +77,13 @@ def map_f32_naive(code, x, a, b, out):
         out[i] = v
 
 
+# One loop a function: a test inside it would keep LLVM from vectorizing. One task a family: only what a model needs is
+# compiled.
+
+
 @kernel
-def _map_row(code, x, a, b, out):
-    # x, out: float32 (n,); a, b: float32. One loop a function: a test inside it would keep LLVM from vectorizing
+def _comparison_row(code, x, a, b, out):
+    # x, out: float32 (n,); a, b: float32
     n = x.size
     if code == BOUND:
         for i in range(n):
@@ -72,17 +93,54 @@ def _map_row(code, x, a, b, out):
         for i in range(n):
             v = x[i] if x[i] < b else b
             out[i] = a if v < a else v
-    elif code == SIGMOID:
-        for i in range(n):
-            out[i] = _ONE / (_ONE + exp_f32(-x[i]))
-    elif code == SWISH:
-        for i in range(n):
-            out[i] = x[i] / (_ONE + exp_f32(-x[i]))
     elif code == HARD_SWISH:
         for i in range(n):
             gate = x[i] * a + b
             gate = _ONE if gate > _ONE else gate
             out[i] = x[i] * (_ZERO if gate < _ZERO else gate)
+    else:
+        low, high = -b / a, (_ONE - b) / a
+        for i in range(n):
+            v = x[i] * a + b if x[i] < high else _ONE
+            out[i] = _ZERO if x[i] <= low else v
+
+
+@kernel
+def _exponential_row(code, x, a, b, out):
+    # x, out: float32 (n,); a, b: float32
+    n = x.size
+    if code == SIGMOID:
+        for i in range(n):
+            out[i] = _ONE / (_ONE + exp_f32(-x[i]))
+    elif code == SWISH:
+        for i in range(n):
+            out[i] = x[i] / (_ONE + exp_f32(-x[i]))
+    elif code == ELU:
+        for i in range(n):
+            v = a * (exp_f32(x[i]) - _ONE)
+            out[i] = v if x[i] < _ZERO else x[i]
+    else:
+        for i in range(n):
+            v = b * (a * exp_f32(x[i]) - a)
+            out[i] = v if x[i] <= _ZERO else b * x[i]
+
+
+@kernel
+def _library_row(code, x, out):
+    # x, out: float32 (n,). The functions of the C library are those that TNN calls
+    n = x.size
+    if code == EXP:
+        for i in range(n):
+            out[i] = math.exp(x[i])
+    elif code == LOG:
+        for i in range(n):
+            out[i] = math.log(x[i])
+    elif code == LOG_SIGMOID:
+        for i in range(n):
+            out[i] = math.log(_ONE / (_ONE + math.exp(-x[i])))
+    elif code == SOFTPLUS:
+        for i in range(n):
+            out[i] = math.log(math.exp(x[i]) + _ONE)
     elif code == ERF:
         for i in range(n):
             out[i] = math.erf(x[i])
@@ -92,14 +150,41 @@ def _map_row(code, x, a, b, out):
 
 
 @kernel
-def _map_task(op, index, scratch):
+def _comparison_task(op, index, scratch):
     # op words: see loop_op; arrays out, x; parameters code, a, b (float32 bits)
     args = words(op, program.WORDS)[program.ARGS :]
     o, r, count, c, n = first_row(args, index)
-    code, a, b = args[13], bits_float(np.int32(args[14])), bits_float(np.int32(args[15]))
+    a, b = bits_float(np.int32(args[14])), bits_float(np.int32(args[15]))
     for _ in range(count):
         out = f32_view(args[5] + o * args[6] + r * args[7] + 4 * c, n)
-        _map_row(code, f32_view(args[9] + o * args[10] + r * args[11] + 4 * c, n), a, b, out)
+        _comparison_row(args[13], f32_view(args[9] + o * args[10] + r * args[11] + 4 * c, n), a, b, out)
+        r += 1
+        if r == args[1]:
+            o, r = o + 1, np.int64(0)
+
+
+@kernel
+def _exponential_task(op, index, scratch):
+    # as _comparison_task
+    args = words(op, program.WORDS)[program.ARGS :]
+    o, r, count, c, n = first_row(args, index)
+    a, b = bits_float(np.int32(args[14])), bits_float(np.int32(args[15]))
+    for _ in range(count):
+        out = f32_view(args[5] + o * args[6] + r * args[7] + 4 * c, n)
+        _exponential_row(args[13], f32_view(args[9] + o * args[10] + r * args[11] + 4 * c, n), a, b, out)
+        r += 1
+        if r == args[1]:
+            o, r = o + 1, np.int64(0)
+
+
+@kernel
+def _library_task(op, index, scratch):
+    # as _comparison_task
+    args = words(op, program.WORDS)[program.ARGS :]
+    o, r, count, c, n = first_row(args, index)
+    for _ in range(count):
+        out = f32_view(args[5] + o * args[6] + r * args[7] + 4 * c, n)
+        _library_row(args[13], f32_view(args[9] + o * args[10] + r * args[11] + 4 * c, n), out)
         r += 1
         if r == args[1]:
             o, r = o + 1, np.int64(0)
@@ -111,10 +196,12 @@ def map_f32_op(code: int, x: np.ndarray, a: float, b: float, out: np.ndarray) ->
     Parameters
     ----------
     code : int
-        :data:`BOUND` min(b, max(a, x)), a where x is NaN; :data:`CLIP` max(a, min(b, x)), max(a, b) where x is NaN;
-        :data:`SIGMOID` 1 / (1 + exp(-x)); :data:`SWISH` x / (1 + exp(-x)); :data:`HARD_SWISH`
-        x * max(min(x * a + b, 1), 0); :data:`ERF` the error function; :data:`GELU` x / 2 * (erf(x / sqrt(2)) + 1), the
-        error function, its sum and its product in double, as in TNN.
+        Comparisons: :data:`BOUND` min(b, max(a, x)), a where x is NaN; :data:`CLIP` max(a, min(b, x)), max(a, b) where
+        x is NaN; :data:`HARD_SWISH` x * max(min(x * a + b, 1), 0); :data:`HARD_SIGMOID` 0 up to -b / a, 1 from
+        (1 - b) / a on, x * a + b between. Exponentials: :data:`SIGMOID` 1 / (1 + exp(-x)); :data:`SWISH`
+        x / (1 + exp(-x)); :data:`ELU` x, below 0 a * (exp(x) - 1); :data:`SELU` b * x, up to 0 b * (a * exp(x) - a).
+        The C library: :data:`EXP`, :data:`LOG`, :data:`LOG_SIGMOID` log(1 / (1 + exp(-x))), :data:`SOFTPLUS`
+        log(exp(x) + 1), :data:`ERF`; :data:`GELU` x / 2 * (erf(x / sqrt(2)) + 1), from erf on in double, as in TNN.
     x : float32, not empty
     a, b : float
         Parameters of the function, rounded to float32.
@@ -126,7 +213,8 @@ def map_f32_op(code: int, x: np.ndarray, a: float, b: float, out: np.ndarray) ->
         None: the strides of the arrays do not allow it. The arrays must stay alive.
     """
     nest = loop_nest(out, x)
-    return nest and loop_op(_map_task, [_address(out), _address(x)], nest, code, float_word(a), float_word(b))
+    task = _comparison_task if code < SIGMOID else _exponential_task if code < EXP else _library_task
+    return nest and loop_op(task, [_address(out), _address(x)], nest, code, float_word(a), float_word(b))
 
 
 # --- operations of two arrays ---

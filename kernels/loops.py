@@ -44,10 +44,10 @@ def loop_nest(out: np.ndarray, *operands: np.ndarray):
     -------
     (dims, strides) or None
         dims, tuple of 3 int: outer, rows, columns; strides: for out and each operand the bytes from one index of these
-        to the next, that of a column being 4 or 0 (of out: 4). None: the arrays need more than three loops, or the
-        innermost is not contiguous.
+        to the next, that of a column being 4 or 0 (of out: 4). None: the arrays need more than three loops, the
+        innermost is not contiguous, or they are empty.
     """
-    return _merged(out.shape, out.strides, *(x.strides for x in operands))
+    return None if out.size == 0 else _merged(out.shape, out.strides, *(x.strides for x in operands))
 
 
 def loop_op(task, addresses: list[int], nest: tuple, *parameters: int) -> np.ndarray:

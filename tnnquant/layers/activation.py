@@ -1,15 +1,11 @@
-"""Activations of one blob with at most a few scalar parameters (reference, 5.3).
-
-Where TNN calls the C library's float functions step by step, a step that the result depends on strongly (a sum with 1
-before a logarithm) is rounded to float32 here too.
-"""
+"""Activations of one blob with at most a few scalar parameters (reference, 5.3)."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from tnnquant.layers.base import Layer, layer, param
-from tnnquant.layers.elementwise import Mapped, Unary, in_double
+from tnnquant.layers.elementwise import Mapped, Unary
 
 __all__ = [
     "Elu",
@@ -23,8 +19,6 @@ __all__ = [
     "Swish",
     "Tanh",
 ]
-
-_ONE = np.float32(1)
 
 
 @layer(23, "Sigmoid", "QuantizedSigmoid")
@@ -52,19 +46,19 @@ class Swish(Mapped):
 
 
 @layer(147, "LogSigmoid")
-class LogSigmoid(Unary):
+class LogSigmoid(Mapped):
     """log(1 / (1 + exp(-x))) in float32: -inf where exp(-x) overflows, although the value is near x there."""
 
-    def compute(self, x):
-        return in_double(np.log, _ONE / (_ONE + in_double(np.exp, -x)))
+    def function(self):
+        return "LOG_SIGMOID", 0.0, 0.0
 
 
 @layer(174, "Softplus")
-class Softplus(Unary):
+class Softplus(Mapped):
     """log(exp(x) + 1) in float32: inf where exp(x) overflows, although the value is near x there."""
 
-    def compute(self, x):
-        return in_double(np.log, in_double(np.exp, x) + _ONE)
+    def function(self):
+        return "SOFTPLUS", 0.0, 0.0
 
 
 @layer(320, "Softsign")
@@ -83,17 +77,17 @@ class Gelu(Mapped):
 
 
 @layer(132, "Elu")
-class Elu(Unary):
+class Elu(Mapped):
     """x, and alpha * (exp(x) - 1) below 0."""
 
     alpha: float = param("float", 1.0)
 
-    def compute(self, x):
-        return np.where(x < 0, np.float32(self.alpha) * (in_double(np.exp, x) - _ONE), x)
+    def function(self):
+        return "ELU", self.alpha, 0.0
 
 
 @layer(187, "Selu")
-class Selu(Unary):
+class Selu(Mapped):
     """gamma * x, and gamma * (alpha * exp(x) - alpha) up to 0.
 
     TNN leaves absent parameters uninitialised; here they are the constants of the usual definition.
@@ -102,19 +96,16 @@ class Selu(Unary):
     alpha: float = param("float", 1.67326319217681884765625)
     gamma: float = param("float", 1.05070102214813232421875)
 
-    def compute(self, x):
-        alpha, gamma = np.float32(self.alpha), np.float32(self.gamma)
-        return np.where(x <= 0, gamma * (alpha * in_double(np.exp, x) - alpha), gamma * x)
+    def function(self):
+        return "SELU", self.alpha, self.gamma
 
 
 @layer(172, "HardSigmoid")
-class HardSigmoid(Unary):
+class HardSigmoid(Mapped):
     """0 up to -beta / alpha, 1 from (1 - beta) / alpha on, alpha * x + beta between."""
 
     alpha: float = param("float", 1.0)
     beta: float = param("float", 0.0)
 
-    def compute(self, x):
-        alpha, beta = np.float32(self.alpha), np.float32(self.beta)
-        low, high = -beta / alpha, (_ONE - beta) / alpha
-        return np.where(x <= low, np.float32(0), np.where(x < high, x * alpha + beta, _ONE))
+    def function(self):
+        return "HARD_SIGMOID", self.alpha, self.beta

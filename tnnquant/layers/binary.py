@@ -13,7 +13,7 @@ import numpy as np
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobSpec, Layer, QuantRole, TensorField, layer, param
 from tnnquant.layers.checks import check_inputs, check_same_type, check_types
-from tnnquant.layers.elementwise import arithmetic, right_maximum, spread, stretched
+from tnnquant.layers.elementwise import arithmetic, check_broadcast, right_maximum, spread, stretched
 from tnnquant.layers.movement import carried_dtype, text
 from tnnquant.tensor import DataType, Tensor
 
@@ -58,8 +58,8 @@ class Binary(Layer):
         dims = [spec.dims for spec in inputs]
         if len(dims) == 1:
             dims.append(element_dims(tensors["element"], dims[0]))
-        elif any(1 != a != b != 1 for a, b in zip(dims[0][::-1], dims[1][::-1], strict=False)):
-            raise GraphError(f"{text(dims[0])} and {text(dims[1])} cannot be broadcast")
+        else:
+            check_broadcast(*dims[:2])
         return [BlobSpec(right_maximum(dims), carried_dtype(inputs))]
 
     def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]) -> np.ndarray | None:

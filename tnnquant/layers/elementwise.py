@@ -20,6 +20,7 @@ __all__ = [
     "Mapped",
     "Unary",
     "arithmetic",
+    "check_broadcast",
     "in_double",
     "left_maximum",
     "mapped",
@@ -133,6 +134,12 @@ def left_maximum(dims: Sequence[Sequence[int]]) -> tuple[int, ...]:
 def right_maximum(dims: Sequence[Sequence[int]]) -> tuple[int, ...]:
     """Element-wise maximum of dims aligned on the right, as TNN infers arithmetic."""
     return left_maximum([d[::-1] for d in dims])[::-1]
+
+
+def check_broadcast(a: Sequence[int], b: Sequence[int]) -> None:
+    """Raise GraphError unless dims aligned on the right are equal or 1."""
+    if any(1 != m != n != 1 for m, n in zip(a[::-1], b[::-1], strict=False)):
+        raise GraphError(f"operands of {text(a)} and {text(b)} cannot be broadcast")
 
 
 def stretched(x: np.ndarray, dims: Sequence[int]) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobSpec, Layer, layer, param
 from tnnquant.layers.checks import check_inputs, check_rank, check_types
-from tnnquant.layers.elementwise import Unary, arithmetic, mapped, right_maximum, spread, stretched
+from tnnquant.layers.elementwise import Unary, arithmetic, check_broadcast, mapped, right_maximum, spread, stretched
 from tnnquant.layers.movement import axis_of, text
 from tnnquant.tensor import DataType, Tensor
 
@@ -36,6 +36,7 @@ class HardSwish(Layer):
         return self
 
     def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
+        check_broadcast(inputs[0].dims, inputs[-1].dims)
         return [BlobSpec(right_maximum([spec.dims for spec in inputs]), inputs[0].dtype)]
 
     def forward(self, inputs, state):

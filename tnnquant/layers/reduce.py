@@ -88,8 +88,9 @@ class _Reduction(Layer):
         for axis in axes:
             position = order.index(axis)
             outer, n, inner = split_at(x, position)
-            out = np.empty((outer, inner), np.float32)
-            reduce.reduce_f32(getattr(reduce, self.FOLD), x.reshape(outer, n, inner), self.factor(n), out)
+            out = np.zeros((outer, inner), np.float32)
+            if x.size:
+                reduce.reduce_f32(getattr(reduce, self.FOLD), x.reshape(outer, n, inner), self.factor(n), out)
             x = out.reshape(*x.shape[:position], 1, *x.shape[position + 1 :])
         return restored(x, order)
 
@@ -115,7 +116,7 @@ class _Emitted(_Reduction):
         if not np.shares_memory(out, outputs[0]):
             return None
         out = out.transpose([sorted(kept).index(axis) for axis in kept])
-        if not (x.flags.c_contiguous and out.flags.c_contiguous):
+        if not (x.size and x.flags.c_contiguous and out.flags.c_contiguous):
             return None
         ops = []
         for axis in axes:
@@ -232,7 +233,7 @@ class ReduceLogSumExp(_Reduction):
 
     def folded(self, x, axes):
         for axis in axes:
-            largest = np.fmax.reduce(x, axis, keepdims=True)
+            largest = np.maximum(np.fmax.reduce(x, axis, keepdims=True), np.finfo(np.float32).min)
             total = super().folded(in_double(np.exp, x - largest), [axis])
             x = in_double(np.log, total) + largest
         return x

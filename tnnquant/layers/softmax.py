@@ -52,7 +52,7 @@ class Softmax(_AlongAxis):
 
         axes = memory_axes(outputs[0])
         x, out = inputs[0].transpose(axes), outputs[0].transpose(axes)
-        if not (x.flags.c_contiguous and out.flags.c_contiguous):
+        if not (x.size and x.flags.c_contiguous and out.flags.c_contiguous):
             return None
         dims = split_at(x, axes.index(axis_of(self.axis, x.ndim)))
         return softmax_f32_op(x.reshape(dims), out.reshape(dims))
