@@ -137,8 +137,9 @@ def plan_deconv_f32(
     out_size : tuple of int
         OH, OW.
     """
-    groups, _, count, *_ = weight.shape
+    groups, channels, count, *_ = weight.shape
     bias = np.zeros(groups * count, np.float32) if bias is None else np.asarray(bias, np.float32)
+    depthwise = channels == 1 and groups > 1
     rows = _phases(geometry.kernel_h, geometry.stride_h, geometry.pad_top, geometry.dilation_h, out_size[0])
     columns = _phases(geometry.kernel_w, geometry.stride_w, geometry.pad_left, geometry.dilation_w, out_size[1])
     kinds: dict[tuple, list[tuple[_Phase, _Phase]]] = {}
@@ -148,11 +149,13 @@ def plan_deconv_f32(
             if not row.taps or not column.taps:
                 seen.append((None, 0))
                 continue
-            members = kinds.setdefault((len(row.taps), row.begin, len(column.taps), column.begin), [])
-            seen.append(((len(row.taps), row.begin, len(column.taps), column.begin), len(members)))
+            # Depthwise phases are not joined: their channels would lie apart, to be copied one by one.
+            kind = (row, column) if depthwise else (len(row.taps), row.begin, len(column.taps), column.begin)
+            members = kinds.setdefault(kind, [])
+            seen.append((kind, len(members)))
             members.append((row, column))
     numbers = {key: number for number, key in enumerate(kinds)}
-    places = tuple((numbers.get(key, -1), member) for key, member in seen)
+    places = tuple((numbers.get(kind, -1), member) for kind, member in seen)
     parts = tuple(_part(members, weight, bias, geometry) for members in kinds.values())
     firsts = np.array([phase.first for phase in (*rows, *columns)], np.int64)
     return DeconvPlan(parts, places, firsts, geometry[2:4], groups, bias)
@@ -216,7 +219,10 @@ def deconv2d_f32_rows(
     All arrays, those returned too, must stay alive.
     """
     images, height, width, channels = out.shape
-    group_bytes = channels // plan.groups * 4
+    # A convolution of one phase has its channels in the order of the output: they are copied as if of one group.
+    apart = any(part.channels != channels // plan.groups for part in plan.parts)
+    groups = plan.groups if apart else 1
+    group_bytes = channels // groups * 4
     rows, memory = [], []
     for part in plan.parts:
         made = np.empty((images, *part.size, plan.groups * part.channels), np.float32)
@@ -228,12 +234,12 @@ def deconv2d_f32_rows(
         if number >= 0:
             made = memory[number]
             start = program.data_address(made) + member * group_bytes
-            entry[:] = (start, *made.strides[:3], plan.parts[number].channels * 4)
+            entry[:] = (start, *made.strides[:3], made.strides[2] // groups)
     empty = np.maximum(plan.bias, 0) if activation else plan.bias
     empty = np.minimum(empty, np.float32(6)) if activation == RELU6 else empty
     address = program.data_address
     args = [
-        address(out), height, width, pixel_stride(out) * 4, plan.groups, group_bytes,
+        address(out), height, width, pixel_stride(out) * 4, groups, group_bytes,
         *plan.strides, address(plan.firsts), address(table), address(empty),
     ]  # fmt: skip
     rows.append(program.new_op(_interleave_task, images * height, 0, args))
