@@ -1,0 +1,216 @@
+"""TNN's KL-divergence threshold over histograms (reference, 7.6.1), for many slots at once.
+
+With thresholds i = 128..2047 and groups of width B = i/128, the candidate distribution is constant within a group
+(``v = mass / B``) and a mixture of two neighbours in a bin that a group border cuts. So with prefix sums C of the
+counts, ``kl = sum ref ln ref - sum ref ln e`` needs, per group, the mass of its whole bins and one logarithm, and per cut
+bin one more: at most 255 logarithms a threshold instead of 2048. All in units of counts; TNN's starting value of 1e-7 a bin
+is kept. Two thresholds may tie within TNN's own float32 noise.
+
+* :func:`kl_thresholds_naive`: the algorithm of TNN, literally, in float32.
+* :func:`kl_thresholds`: the above, eight slots side by side in vector registers.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from llvmlite import ir
+from numba import prange, types
+from numba.extending import intrinsic
+
+from tnnquant.kernels.jit import kernel
+from tnnquant.kernels.simd import F32, I32, I64, Emitter
+from tnnquant.kernels.stats import BINS
+
+__all__ = ["kl_curve", "kl_thresholds", "kl_thresholds_naive"]
+
+GROUPS = 128
+LANES = 8
+_FILL = 1e-7
+
+
+@kernel
+def kl_curve(counts, curve):
+    # counts: int (BINS + 1,); curve: float32 (BINS,), the divergence of each threshold, inf below GROUPS
+    d = np.empty(BINS, np.float32)
+    total = np.float32(0)
+    for k in range(BINS):
+        d[k] = np.float32(np.float32(counts[k]) + np.float32(_FILL))
+        total += d[k]
+    tail = np.float32(0)
+    for k in range(BINS):
+        d[k] /= total
+        if k >= GROUPS:
+            tail += d[k]
+    curve[:GROUPS] = np.inf
+    candidate = np.empty(BINS, np.float32)
+    for i in range(GROUPS, BINS):
+        last = np.float32(d[i - 1] + tail)
+        tail -= d[i]
+        width = np.float32(i) / np.float32(GROUPS)
+        candidate[:] = 0
+        for j in range(GROUPS):
+            start = np.float32(j) * width
+            end = start + width
+            up, down = int(math.ceil(start)), int(math.floor(end))
+            mass = np.float32(0)
+            if up > start:
+                mass += (np.float32(up) - start) * d[up - 1]
+            if down < end:
+                mass += (end - np.float32(down)) * d[down]
+            for k in range(up, down):
+                mass += d[k]
+            value = mass / (np.float32(up) - start + (end - np.float32(down)) + np.float32(down - up))
+            if up > start:
+                candidate[up - 1] += value * (np.float32(up) - start)
+            if down < end:
+                candidate[down] += value * (end - np.float32(down))
+            for k in range(up, down):
+                candidate[k] += value
+        divergence = np.float32(0)
+        for k in range(i):
+            ref = d[k] if k < i - 1 else last
+            if candidate[k] == 0:
+                divergence += np.float32(1)
+            else:
+                divergence += ref * np.float32(math.log(np.float32(ref / candidate[k])))
+        curve[i] = divergence
+
+
+@kernel
+def kl_thresholds_naive(counts, thresholds):
+    # counts: int (S, BINS + 1); thresholds: int32 (S,)
+    curve = np.empty(BINS, np.float32)
+    for s in range(counts.shape[0]):
+        kl_curve(counts[s], curve)
+        thresholds[s] = np.argmin(curve)
+
+
+_SQRT_HALF_BITS, _SIGNIFICAND = 0x3F3504F3, 0x007FFFFF
+_LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4  # ln 2 in two parts, the first with 9 bits
+_LOG = (
+    7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
+    2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1,
+)  # fmt: skip
+
+
+def _emit_log(emit, x):
+    """Natural logarithm of positive normal float32 lanes, about 1 ulp (Cephes, logf)."""
+    b = emit.builder
+    whole = ir.VectorType(I32, emit.lanes)
+    bits = b.sub(b.bitcast(x, whole), emit.constant(_SQRT_HALF_BITS, I32))
+    exponent = b.sitofp(b.ashr(bits, emit.constant(23, I32)), emit.vector)
+    near = b.add(b.and_(bits, emit.constant(_SIGNIFICAND, I32)), emit.constant(_SQRT_HALF_BITS, I32))
+    m = b.fsub(b.bitcast(near, emit.vector), emit.constant(1.0))
+    z = b.fmul(m, m)
+    p = emit.constant(_LOG[0])
+    for factor in _LOG[1:]:
+        p = emit.multiply_add(p, m, emit.constant(factor))
+    y = b.fmul(b.fmul(p, m), z)
+    y = emit.multiply_add(exponent, emit.constant(_LN2_LOW), y)
+    y = emit.multiply_add(z, emit.constant(-0.5), y)
+    return emit.multiply_add(exponent, emit.constant(_LN2_HIGH), b.fadd(m, y))
+
+
+@intrinsic
+def _cross_terms(typingctx, bins, sums, i, cross, last_log):
+    """For threshold i and LANES slots: ``sum of d_k ln e_k`` over k < i, and ``ln e`` in the last bin.
+
+    bins: address of float32 (BINS + 1, LANES), counts + fill; sums: address of float64 (BINS + 1, LANES), counts before
+    each bin; cross: address of float64 (LANES,); last_log: address of float32 (LANES,). With borders at ``j * i / 128``
+    everything about a group but its masses is integer arithmetic.
+    """
+    if (bins, sums, i, cross, last_log) != (types.int64,) * 5:
+        return None
+
+    def codegen(context, builder, sig, args):
+        bins, sums, i, cross, last_log = args
+        emit = Emitter(builder, LANES)
+        double = ir.VectorType(ir.DoubleType(), LANES)
+        share = ir.Constant(F32, 1 / GROUPS)
+        inverse = emit.splat(builder.fdiv(ir.Constant(F32, GROUPS), builder.sitofp(i, F32)))
+
+        def row(address, index, vector, size):
+            return emit.load(emit.pointer(builder.add(address, builder.mul(index, I64(LANES * size)))), vector)
+
+        total = emit.variable(ir.Constant(double, [0.0] * LANES))
+        before = emit.variable(emit.constant(1.0))
+        log_before = emit.variable(emit.constant(0.0))
+        with emit.loop(I64(GROUPS)) as j:
+            start = builder.mul(j, i)
+            end = builder.add(start, i)
+            up, down = (
+                builder.ashr(value, I64(7)) for value in (builder.add(start, I64(GROUPS - 1)), end)
+            )
+            head = builder.fmul(builder.sitofp(builder.sub(builder.shl(up, I64(7)), start), F32), share)
+            tail = builder.fmul(builder.sitofp(builder.sub(end, builder.shl(down, I64(7))), F32), share)
+            cut_index = builder.ashr(start, I64(7))
+            whole = builder.fmul(builder.sitofp(builder.sub(down, up), F32), ir.Constant(F32, _FILL))
+            inner = builder.fptrunc(builder.fsub(row(sums, down, double, 8), row(sums, up, double, 8)), emit.vector)
+            inner = builder.fadd(inner, emit.splat(whole))
+            cut = row(bins, cut_index, emit.vector, 4)
+            mass = emit.multiply_add(cut, emit.splat(head), inner)
+            mass = emit.multiply_add(row(bins, down, emit.vector, 4), emit.splat(tail), mass)
+            value = builder.fmul(mass, inverse)
+            log = _emit_log(emit, value)
+            term = builder.fmul(inner, log)
+            builder.store(builder.fadd(builder.load(total), builder.fpext(term, double)), total)
+            # The bin shared with the group before, if a border cuts one, is a mixture of both values.
+            with builder.if_then(builder.fcmp_ordered(">", head, ir.Constant(F32, 0))):
+                rest = emit.splat(builder.fsub(ir.Constant(F32, 1), head))
+                mixed = emit.multiply_add(builder.load(before), rest, builder.fmul(value, emit.splat(head)))
+                term = builder.fmul(cut, _emit_log(emit, mixed))
+                builder.store(builder.fadd(builder.load(total), builder.fpext(term, double)), total)
+            builder.store(value, before)
+            builder.store(log, log_before)
+        emit.store(builder.load(total), emit.pointer(cross))
+        emit.store(builder.load(log_before), emit.pointer(last_log))
+        return context.get_dummy_value()
+
+    return types.void(bins, sums, i, cross, last_log), codegen
+
+
+@kernel
+def _thresholds_of_lanes(bins, sums, entropy, thresholds):
+    # bins: float32 (BINS + 1, LANES), counts + fill; sums: float64 (BINS + 1, LANES), counts before each bin; entropy:
+    # float64 (BINS + 1, LANES), sum of d ln d before each bin; thresholds: int32 (LANES,)
+    best = np.full(LANES, np.inf)
+    cross = np.empty(LANES, np.float64)
+    last_log = np.empty(LANES, np.float32)
+    bins_at, sums_at = np.int64(bins.ctypes.data), np.int64(sums.ctypes.data)
+    cross_at, log_at = np.int64(cross.ctypes.data), np.int64(last_log.ctypes.data)
+    for i in range(GROUPS, BINS):
+        _cross_terms(bins_at, sums_at, np.int64(i), cross_at, log_at)
+        for lane in range(LANES):
+            clipped = sums[BINS, lane] - sums[i, lane] + _FILL * (BINS - i)
+            last = bins[i - 1, lane] + clipped
+            divergence = entropy[i - 1, lane] + last * math.log(last) - cross[lane] - clipped * last_log[lane]
+            if divergence < best[lane]:
+                best[lane] = divergence
+                thresholds[lane] = i
+
+
+@kernel(parallel=True)
+def kl_thresholds(counts, thresholds):
+    # counts: int32 or int64 (S, BINS + 1), the last one is not used; thresholds: int32 (S,)
+    slots = counts.shape[0]
+    for block in prange((slots + LANES - 1) // LANES):
+        bins = np.zeros((BINS + 1, LANES), np.float32)
+        sums = np.empty((BINS + 1, LANES), np.float64)
+        entropy = np.zeros((BINS + 1, LANES), np.float64)
+        found = np.empty(LANES, np.int32)
+        for lane in range(LANES):
+            s = min(block * LANES + lane, slots - 1)
+            total = np.float64(0)
+            for k in range(BINS):
+                sums[k, lane] = total
+                total += counts[s, k]
+                d = np.float32(np.float32(counts[s, k]) + np.float32(_FILL))
+                bins[k, lane] = d
+                entropy[k + 1, lane] = entropy[k, lane] + d * math.log(d)
+            sums[BINS, lane] = total
+        _thresholds_of_lanes(bins, sums, entropy, found)
+        for lane in range(LANES):
+            if block * LANES + lane < slots:
+                thresholds[block * LANES + lane] = found[lane]

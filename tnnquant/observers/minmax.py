@@ -1,0 +1,46 @@
+"""Min-max: the largest magnitude becomes the last code."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tnnquant.observers.base import Observer, observer
+
+__all__ = ["Asymmetric", "MinMax", "scale_of_threshold"]
+
+BINS = 2048
+
+
+def scale_of_threshold(peak: np.ndarray, threshold: np.ndarray | int) -> np.ndarray:
+    """``((threshold + 0.5) / interval) / 127`` with ``interval = float32(2048 / peak)`` (reference, 7.6).
+
+    Parameters
+    ----------
+    peak : float32 (slots,)
+        Largest magnitude; where it is 0 the result means nothing.
+    threshold : int (slots,) or int
+        Bin, 0..2047.
+    """
+    with np.errstate(divide="ignore"):
+        interval = (np.float32(BINS) / peak).astype(np.float32)
+    return ((np.asarray(threshold, np.float64) + 0.5) / interval.astype(np.float64) / 127).astype(np.float32)
+
+
+@observer(0, "minmax")
+class MinMax(Observer):
+    """Symmetric. TNN treats it as the histogram's last bin: the scale is ``peak * 2047.5/2048 / 127``."""
+
+    def _params(self) -> tuple[np.ndarray, np.ndarray]:
+        return scale_of_threshold(self.peak, BINS - 1), np.zeros(self.slots, np.int8)
+
+
+@observer(3, "asymmetric")
+class Asymmetric(Observer):
+    """From the lowest to the highest value, 0 included, in 254 steps; the zero point is 127 minus the highest's code."""
+
+    def _params(self) -> tuple[np.ndarray, np.ndarray]:
+        low, high = np.minimum(self.low, np.float32(0)), np.maximum(self.high, np.float32(0))
+        scale = ((high - low) / np.float32(254)).astype(np.float32)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            steps = np.where(self.alive, high * (np.float32(1) / scale), np.float32(0)).astype(np.float32)
+        return scale, (127 - np.trunc(steps + np.float32(0.5))).astype(np.int8)
