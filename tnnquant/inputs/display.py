@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["count_of", "file_name", "printable"]
+__all__ = ["count_of", "file_name", "printable", "quoted"]
 
 
 def printable(text: str, limit: int = 200) -> str:
@@ -12,6 +12,11 @@ def printable(text: str, limit: int = 200) -> str:
     cut = text[:limit]
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in cut)
     return shown + "..." if len(text) > limit else shown
+
+
+def quoted(text: str, limit: int = 200) -> str:
+    """:func:`printable` in quotes."""
+    return f"'{printable(text, limit)}'"
 
 
 def file_name(path: str | os.PathLike) -> str:

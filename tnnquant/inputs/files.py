@@ -24,17 +24,17 @@ def open_input(path: Path) -> tuple[BinaryIO, int]:
     InputError
         It is missing, a folder, a device, unreadable or empty.
     """
+    where = printable(str(path))
     try:
         handle = os.open(path, _FLAGS)
     except (OSError, ValueError) as error:
-        raise InputError(f"{printable(str(path))}: cannot be opened: {reason_of(error)}") from None
-    file = os.fdopen(handle, "rb")
+        raise InputError(f"{where}: cannot be opened: {reason_of(error)}") from None
     status = os.fstat(handle)
-    if stat.S_ISREG(status.st_mode) and status.st_size:
-        return file, status.st_size
-    file.close()
-    what = "is empty (0 bytes)" if stat.S_ISREG(status.st_mode) else "is not a regular file"
-    raise InputError(f"{printable(str(path))}: {what}")
+    if not stat.S_ISREG(status.st_mode) or not status.st_size:
+        os.close(handle)
+        what = "empty (0 bytes)" if stat.S_ISREG(status.st_mode) else "no regular file"
+        raise InputError(f"{where}: is {what}")
+    return os.fdopen(handle, "rb"), status.st_size
 
 
 def reason_of(error: BaseException) -> str:

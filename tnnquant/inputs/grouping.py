@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tnnquant.errors import InputError
-from tnnquant.inputs.display import count_of, file_name, printable
+from tnnquant.inputs.display import count_of, file_name, printable, quoted
 from tnnquant.inputs.scan import PICTURES, suffix_of
 from tnnquant.tensor import DataType
 
@@ -98,7 +98,7 @@ def _several_each(files: list[Path], specs: Mapping) -> list[Source]:
         missing = [] if "" in group else [name for name in specs if name not in group]
         if missing:
             wanted = ", ".join(_shown(name, specs) for name in missing)
-            raise InputError(f"sample {printable(stem)!r}: no file for {wanted}; {_how(specs)}")
+            raise InputError(f"sample {quoted(stem)}: no file for {wanted}; {_how(specs)}")
         sources.append(Source(printable(stem), tuple(sorted(group.items()))))
     return sources
 
@@ -110,7 +110,7 @@ def _endings(specs: Mapping) -> dict[str, str]:
         ending = "." + name.translate(str.maketrans("/\\:", "___"))
         if ending in endings:
             raise InputError(
-                f"the model inputs {printable(name)!r} and {printable(endings[ending])!r} cannot be told apart in file "
+                f"the model inputs {quoted(name)} and {quoted(endings[ending])} cannot be told apart in file "
                 "names; give .npz files"
             )
         endings[ending] = name
@@ -118,7 +118,7 @@ def _endings(specs: Mapping) -> dict[str, str]:
 
 
 def _shown(name: str, specs: Mapping) -> str:
-    return f"the model input {printable(name)!r} ({'x'.join(map(str, specs[name].dims))})"
+    return f"the model input {quoted(name)} ({'x'.join(map(str, specs[name].dims))})"
 
 
 def _how(specs: Mapping) -> str:

@@ -15,6 +15,7 @@ another library, which differs by a few levels.
 from __future__ import annotations
 
 import struct
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -107,6 +108,9 @@ def import_picture_library() -> dict[str, Callable]:
     """The class of each kind of file, imported with the first call."""
     from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin
 
+    # About things that are not used here. They would be printed among the progress, and warnings cannot be caught on
+    # threads.
+    warnings.filterwarnings("ignore", "Corrupt EXIF data|Tag data larger than|Invalid APNG", UserWarning, r"PIL\.")
     # The classes themselves instead of Image.open: no other format is tried on hostile bytes, and no global limit of
     # pixels applies beside ours. A JPEG with further pictures behind it (MPO) is its first one here.
     return {

@@ -19,7 +19,7 @@ import numpy as np
 
 from tnnquant.errors import InputError
 from tnnquant.inputs.config import InputConfig
-from tnnquant.inputs.display import count_of, printable
+from tnnquant.inputs.display import count_of, printable, quoted
 from tnnquant.inputs.grouping import Source, group_files
 from tnnquant.inputs.loading import Loaded, Loader
 from tnnquant.inputs.normalize import PictureInput
@@ -256,7 +256,7 @@ def _check_specs(specs: Mapping) -> None:
     for name, spec in specs.items():
         if not spec.dims or min(spec.dims) < 1 or prod(spec.dims) > _LARGEST_INPUT:
             raise InputError(
-                f"the model input {printable(name)!r} has dims {'x'.join(map(str, spec.dims))}; give usable ones with "
+                f"the model input {quoted(name)} has dims {'x'.join(map(str, spec.dims))}; give usable ones with "
                 f"--input-shape {printable(name)}:N,C,H,W"
             )
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from tnnquant.errors import InputError
-from tnnquant.inputs.display import count_of, printable
+from tnnquant.inputs.display import count_of, printable, quoted
 from tnnquant.inputs.files import open_input, reason_of
 from tnnquant.tensor import DataType
 
@@ -59,7 +59,7 @@ class TensorTarget:
         return np.dtype(self.dtype.numpy if self.dtype in (DataType.INT32, DataType.INT8) else np.float32)
 
     def __str__(self) -> str:
-        return f"the model input {printable(self.name)!r} ({'x'.join(map(str, self.dims))})"
+        return f"the model input {quoted(self.name)} ({'x'.join(map(str, self.dims))})"
 
     def shapes(self) -> dict[tuple[int, ...], tuple[int, ...]]:
         """Accepted shapes, and what each becomes: ``dims``, or ``(1, *dims[1:])`` for a single row."""
@@ -163,7 +163,7 @@ def _read_members(archive: zipfile.ZipFile, targets: Mapping[str, TensorTarget],
     for name, target in targets.items():
         info = members[name]
         with archive.open(info) as member:
-            arrays[name] = _read_array(member, target, f"{where}, array {printable(info.filename)!r}")
+            arrays[name] = _read_array(member, target, f"{where}, array {quoted(info.filename)}")
     return arrays
 
 
@@ -239,13 +239,13 @@ def _token(text: bytes, start: int) -> bytes:
 
 def _bad_token(text: bytes, start: int, where: str) -> InputError:
     token = _token(text, start)
-    shown = printable(token.decode("utf-8", "backslashreplace"), 40)
+    shown = quoted(token.decode("utf-8", "backslashreplace"), 40)
     line = text.count(b"\n", 0, start) + 1
     bare = token.lower().lstrip(b"+-")
     if bare.startswith((b"nan", b"inf")):
-        return InputError(f"{where}, line {line}: {shown!r}, expected finite numbers")
+        return InputError(f"{where}, line {line}: {shown}, expected finite numbers")
     hint = "; separate numbers by spaces or line ends" if b"," in token or b";" in token else ""
-    return InputError(f"{where}, line {line}: {shown!r} is no number{hint}")
+    return InputError(f"{where}, line {line}: {shown} is no number{hint}")
 
 
 def _nearest_float32(text: bytes, start: int, where: str) -> np.float32:
@@ -258,11 +258,12 @@ def _nearest_float32(text: bytes, start: int, where: str) -> np.float32:
         nearest = np.float32(value)
     if not np.isfinite(nearest):
         line = text.count(b"\n", 0, start) + 1
-        raise InputError(f"{where}, line {line}: {printable(token.decode(), 40)!r} is too large for float32")
+        raise InputError(f"{where}, line {line}: {quoted(token.decode(), 40)} is too large for float32")
     if value == 0 or len(token) > 64:
         return nearest
     exact = Fraction(token.decode())
-    around = [nearest, *(np.nextafter(nearest, np.float32(limit)) for limit in (-np.inf, np.inf))]
+    with np.errstate(over="ignore", under="ignore"):
+        around = [nearest, *(np.nextafter(nearest, np.float32(limit)) for limit in (-np.inf, np.inf))]
     # Ties go to the even one of the two, whose last bit is 0.
     finite = [candidate for candidate in around if np.isfinite(candidate)]
     return min(finite, key=lambda c: (abs(Fraction(float(c)) - exact), int(c.view(np.uint32)) & 1))

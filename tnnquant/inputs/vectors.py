@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from tnnquant.errors import ConfigError
-from tnnquant.inputs.display import printable
+from tnnquant.inputs.display import quoted
 
 __all__ = ["fit_vector", "parse_vector"]
 
@@ -43,7 +43,7 @@ def _number(item: str, where: str) -> float:
         raise ConfigError(f"{where} is empty, expected a number between commas")
     match = _ITEM.fullmatch(item)
     if not match:
-        raise ConfigError(f"{where} is {printable(item, 40)!r}, expected a number such as 127.5, 1/128 or 7.8e-3")
+        raise ConfigError(f"{where} is {quoted(item, 40)}, expected a number such as 127.5, 1/128 or 7.8e-3")
     value = float(match[1])
     if match[2] is not None:
         divisor = float(match[2])
@@ -51,7 +51,7 @@ def _number(item: str, where: str) -> float:
             raise ConfigError(f"{where} is {item!r}, which divides by 0")
         value /= divisor
     if not math.isfinite(value):
-        raise ConfigError(f"{where} is {printable(item, 40)!r}, which is too large")
+        raise ConfigError(f"{where} is {quoted(item, 40)}, which is too large")
     return value
 
 
