@@ -11,13 +11,14 @@ import numpy as np
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobSpec, QuantRole, layer, param
 from tnnquant.layers.movement import (
-    Movement,
+    CopyLayer,
     Pairs,
     axis_of,
     carried_dtype,
     copy_all,
     empty_blob,
     is_channels_last,
+    owned,
     text,
 )
 from tnnquant.tensor import DataType, Tensor
@@ -26,7 +27,7 @@ __all__ = ["Concat"]
 
 
 @layer(8, "Concat", "Concat_nhwc", "QuantizedConcat")
-class Concat(Movement):
+class Concat(CopyLayer):
     """Inputs side by side along ``axis``; every other dim must match. Empty inputs are left out."""
 
     QUANT = QuantRole.JOIN
@@ -62,7 +63,7 @@ class Concat(Movement):
     def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         filled = [x for x in inputs if x.size]
         if len(filled) < 2:
-            return [(filled or inputs)[0].astype(state, copy=False)]
+            return [owned((filled or inputs)[0].astype(state, copy=False), inputs)]
         dims = self._dims([x.shape for x in filled])
         size = sum(x.size for x in filled if is_channels_last(x))
         out = empty_blob(dims, state, last=2 * size >= sum(x.size for x in filled))

@@ -10,7 +10,7 @@ import numpy as np
 
 from tnnquant.layers.base import BlobSpec, layer, param
 from tnnquant.layers.movement import (
-    Movement,
+    CopyLayer,
     Pairs,
     checked_dims,
     copy_all,
@@ -18,6 +18,7 @@ from tnnquant.layers.movement import (
     empty_blob,
     integers,
     is_channels_last,
+    owned,
 )
 from tnnquant.tensor import Tensor
 
@@ -25,7 +26,7 @@ __all__ = ["Expand", "Tile"]
 
 
 @layer(304, "Expand")
-class Expand(Movement):
+class Expand(CopyLayer):
     """Broadcast to ``shape``, aligned on the right.
 
     As in TNN, a shape given as a second input counts only in a model whose constants are folded (one with a Shape
@@ -57,7 +58,7 @@ class Expand(Movement):
         x = inputs[0]
         dims = self._dims(x.shape)
         if x.shape == dims:
-            return [x]
+            return [owned(x, inputs)]
         x = x.reshape((1,) * (len(dims) - x.ndim) + x.shape)
         for axis, (have, want) in enumerate(zip(x.shape, dims, strict=True)):
             if have not in (1, want):  # TNN reads such an axis modulo its size
@@ -73,7 +74,7 @@ class Expand(Movement):
 
 
 @layer(148, "Tile", "Repeat")
-class Tile(Movement):
+class Tile(CopyLayer):
     """Repeat the whole blob ``reps[i]`` times along axis ``i``, aligned on the right."""
 
     reps: tuple = param("rest")

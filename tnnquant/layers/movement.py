@@ -13,6 +13,7 @@ from tnnquant.layers.base import BlobSpec, Layer
 from tnnquant.tensor import DataType, Tensor
 
 __all__ = [
+    "CopyLayer",
     "Movement",
     "axis_of",
     "carried_dtype",
@@ -23,6 +24,7 @@ __all__ = [
     "empty_blob",
     "integers",
     "is_channels_last",
+    "owned",
     "reshaped",
     "reshaping",
     "text",
@@ -77,10 +79,7 @@ def integers(value: np.ndarray) -> tuple[int, ...]:
 
 
 class Movement(Layer):
-    """Base of the layers that copy elements to other places.
-
-    A layer that says what it copies (:meth:`copies`) becomes part of kernel programs.
-    """
+    """Base of the layers that only move data: checks how many inputs there are."""
 
     LEAST_INPUTS: ClassVar[int] = 1
 
@@ -90,12 +89,20 @@ class Movement(Layer):
             raise GraphError(f"has {len(inputs)} inputs, expected at least {self.LEAST_INPUTS}")
         return self
 
+
+class CopyLayer(Movement):
+    """Base of the layers whose outputs are made by copies alone, and so can be part of a kernel program.
+
+    Where no program can be made because one of several inputs is a constant, ``forward`` must not return a view of the
+    first: the executor takes it for dead after this layer (:func:`owned`).
+    """
+
     def copies(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any) -> Pairs | None:
         """Pairs (source, target) of equal shape whose copies, in order, make the outputs; None: not so simple.
 
         The arrays are views of ``inputs``, ``outputs`` and ``state``.
         """
-        return None
+        raise NotImplementedError
 
     def emit(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any) -> np.ndarray | None:
         pairs = self.copies(inputs, outputs, state)
@@ -105,6 +112,13 @@ class Movement(Layer):
 
         pairs = [(x, out) for x, out in pairs if not _same_place(x, out)]
         return strided_copy_ops(pairs) if all(can_copy(x, out) for x, out in pairs) else None
+
+
+def owned(result: np.ndarray, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    """``result``, copied if there are several inputs and it is a view of the first (see :class:`CopyLayer`)."""
+    if len(inputs) > 1 and np.may_share_memory(result, inputs[0]):
+        return copy_into(empty_blob(result.shape, result.dtype, last=is_channels_last(result)), result)
+    return result
 
 
 def _same_place(x: np.ndarray, out: np.ndarray) -> bool:

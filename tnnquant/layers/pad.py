@@ -12,7 +12,7 @@ from tnnquant.errors import GraphError, UnsupportedLayerError
 from tnnquant.layers.base import BlobSpec, layer, param, parse_int
 from tnnquant.layers.movement import (
     INT_MIN,
-    Movement,
+    CopyLayer,
     Pairs,
     carried_dtype,
     checked_dims,
@@ -20,6 +20,7 @@ from tnnquant.layers.movement import (
     empty_blob,
     integers,
     is_channels_last,
+    owned,
     text,
 )
 from tnnquant.tensor import DataType, Tensor
@@ -30,7 +31,7 @@ CONSTANT, REFLECT, EDGE = 0, 1, 2
 
 
 @layer(44, "Pad")
-class Pad(Movement):
+class Pad(CopyLayer):
     """A border in height, width and channels; ``mode`` 0 constant, 1 reflect, 2 edge.
 
     Reflection does not repeat the edge. Negative sizes cut. (TNN stops at mode 2; here it repeats the edge.)
@@ -69,7 +70,7 @@ class Pad(Movement):
 
 
 @layer(316, "PadV2")
-class PadV2(Movement):
+class PadV2(CopyLayer):
     """A border on the first axes: all begins, then all ends; ``mode`` 0 constant, 1 reflect, 2 edge.
 
     A constant second input holds the sizes instead. Modes as for :class:`Pad`.
@@ -117,7 +118,7 @@ class PadV2(Movement):
     def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         x = inputs[0]
         borders = self._filled(inputs[1] if len(inputs) > 1 else None)._borders(x.shape)
-        return [padded(x, borders, self.mode, state)]
+        return [owned(padded(x, borders, self.mode, state), inputs)]
 
     def copies(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any) -> Pairs | None:
         return border_copies(inputs[0], self._borders(inputs[0].shape), self.mode, state, outputs[0])

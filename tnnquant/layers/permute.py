@@ -10,14 +10,14 @@ import numpy as np
 
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobSpec, layer, param
-from tnnquant.layers.movement import Movement, Pairs, text
+from tnnquant.layers.movement import CopyLayer, Pairs, text
 from tnnquant.tensor import Tensor
 
 __all__ = ["Permute"]
 
 
 @layer(32, "Permute", "QuantizedPermute")
-class Permute(Movement):
+class Permute(CopyLayer):
     """Output axis ``i`` is input axis ``orders[i]``; axes that are not listed follow in ascending order."""
 
     orders: tuple = param("ints")

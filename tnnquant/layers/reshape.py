@@ -11,14 +11,14 @@ import numpy as np
 
 from tnnquant.errors import GraphError, UnsupportedLayerError
 from tnnquant.layers.base import BlobSpec, layer, param
-from tnnquant.layers.movement import Movement, Pairs, carried_dtype, integers, reshaped, reshaping, text
+from tnnquant.layers.movement import CopyLayer, Pairs, carried_dtype, integers, owned, reshaped, reshaping, text
 from tnnquant.tensor import Tensor
 
 __all__ = ["Flatten", "Reshape"]
 
 
 @layer(9, "Reshape", "QuantizedReshape", "QuantizedReshapeTensorflow")
-class Reshape(Movement):
+class Reshape(CopyLayer):
     """New dims for the axes ``axis`` .. ``axis + num_axes``; 0 keeps a dim, one -1 is inferred.
 
     A second input holds the shape instead. ``reshape_type`` 1 (TensorFlow) takes and lays the elements in NHWC order.
@@ -79,10 +79,11 @@ class Reshape(Movement):
         x = inputs[0]
         dims = self._filled(inputs[1] if len(inputs) > 1 else None)._dims(x.shape)
         if self.reshape_type != 1:
-            return [reshaped(x, dims)]
+            return [owned(reshaped(x, dims), inputs)]
         elements = x.reshape(_rank4(x.shape)).transpose(0, 2, 3, 1)
         n, c, h, w = _rank4(dims)
-        return [reshaped(elements, (n, h, w, c)).transpose(0, 3, 1, 2).reshape(dims)]
+        out = reshaped(elements, (n, h, w, c)).transpose(0, 3, 1, 2).reshape(dims)
+        return [out.copy() if np.may_share_memory(out, x) else out]  # it has no program: see CopyLayer
 
     def copies(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any) -> Pairs | None:
         return reshaping(inputs[0], outputs[0]) if self.reshape_type != 1 else None
@@ -93,7 +94,7 @@ def _rank4(dims: tuple[int, ...]) -> tuple[int, ...]:
 
 
 @layer(10, "Flatten", "Flatten_nhwc")
-class Flatten(Movement):
+class Flatten(CopyLayer):
     """Two dims: the product of those before ``axis``, the product of the rest."""
 
     axis: int = param()

@@ -12,7 +12,7 @@ import numpy as np
 
 from tnnquant.errors import GraphError, UnsupportedLayerError
 from tnnquant.layers.base import BlobSpec, layer, param
-from tnnquant.layers.movement import Movement, Pairs, copy_into, empty_blob, is_channels_last, text
+from tnnquant.layers.movement import CopyLayer, Pairs, copy_into, empty_blob, is_channels_last, text
 from tnnquant.tensor import Tensor
 
 __all__ = ["PixelShuffle", "Reorg", "ShuffleChannel"]
@@ -47,7 +47,7 @@ def _space_to_depth(x: np.ndarray, block: int, column_first: bool) -> np.ndarray
     return _split(x, dims, (0, 3, 5, 1, 2, 4) if column_first else (0, 1, 3, 5, 2, 4))
 
 
-class _Shuffle(Movement):
+class _Shuffle(CopyLayer):
     """A layer that is one copy of a split and permuted view."""
 
     def _view(self, x: np.ndarray) -> np.ndarray:

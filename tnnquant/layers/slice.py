@@ -10,14 +10,14 @@ import numpy as np
 
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobSpec, layer, param
-from tnnquant.layers.movement import INT_MAX, INT_MIN, Movement, Pairs, axis_of, carried_dtype, integers, text
+from tnnquant.layers.movement import INT_MAX, INT_MIN, CopyLayer, Pairs, axis_of, carried_dtype, integers, owned, text
 from tnnquant.tensor import Tensor
 
 __all__ = ["StridedSlice", "StridedSliceV2"]
 
 
 @layer(57, "StridedSlice", "StridedSlice_nhwc")
-class StridedSlice(Movement):
+class StridedSlice(CopyLayer):
     """``x[begin:end:stride]`` on every axis; an end of 0 is the end of the axis.
 
     With a second input, the cut has that blob's dims and starts at ``begins``.
@@ -57,14 +57,17 @@ class StridedSlice(Movement):
         return [BlobSpec(out, carried_dtype(inputs))]
 
     def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
-        return [inputs[0][self._cuts(inputs[0].shape, inputs[1].shape if len(inputs) > 1 else None)]]
+        return [owned(self._cut(inputs), inputs)]
+
+    def _cut(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        return inputs[0][self._cuts(inputs[0].shape, inputs[1].shape if len(inputs) > 1 else None)]
 
     def copies(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any) -> Pairs | None:
-        return [(self.forward(inputs, state)[0], outputs[0])]
+        return [(self._cut(inputs), outputs[0])]
 
 
 @layer(306, "StridedSliceV2")
-class StridedSliceV2(Movement):
+class StridedSliceV2(CopyLayer):
     """``x[begin:end:stride]`` on the listed axes; begins, ends, axes, strides may come as inputs 1 to 4.
 
     A cut with a negative stride may reach index 0: its end is then kept as INT_MIN. (TNN stores -1, reads that as the
@@ -122,10 +125,13 @@ class StridedSliceV2(Movement):
         return [BlobSpec(out, carried_dtype(inputs))]
 
     def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
-        return [inputs[0][self._filled(inputs[1:])._cuts(inputs[0].shape)]]
+        return [owned(self._cut(inputs), inputs)]
+
+    def _cut(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        return inputs[0][self._filled(inputs[1:])._cuts(inputs[0].shape)]
 
     def copies(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any) -> Pairs | None:
-        return [(self.forward(inputs, state)[0], outputs[0])]
+        return [(self._cut(inputs), outputs[0])]
 
 
 def _absolute_cut(begin: int, end: int, stride: int, size: int) -> tuple[int, int]:

@@ -10,14 +10,14 @@ import numpy as np
 
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobSpec, Layer, layer, param
-from tnnquant.layers.movement import Movement, Pairs, axis_of, text
+from tnnquant.layers.movement import CopyLayer, Pairs, axis_of, text
 from tnnquant.tensor import Tensor
 
 __all__ = ["Split", "SplitV"]
 
 
 @layer(153, "SplitV")
-class SplitV(Movement):
+class SplitV(CopyLayer):
     """Cut along ``axis`` into pieces of the sizes ``slices``; without sizes, into equal pieces.
 
     The pieces are views of the input.

@@ -9,14 +9,14 @@ import numpy as np
 
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobSpec, layer, param
-from tnnquant.layers.movement import Movement, Pairs, axis_of, reshaped, reshaping, text
+from tnnquant.layers.movement import CopyLayer, Pairs, axis_of, reshaped, reshaping, text
 from tnnquant.tensor import Tensor
 
 __all__ = ["Squeeze", "Unsqueeze"]
 
 
 @layer(118, "Squeeze")
-class Squeeze(Movement):
+class Squeeze(CopyLayer):
     """Remove axes of dim 1, from the last entry of the list to the first, each counted in the dims left by then."""
 
     axes: tuple = param("ints", default=())
@@ -41,7 +41,7 @@ class Squeeze(Movement):
 
 
 @layer(164, "Unsqueeze")
-class Unsqueeze(Movement):
+class Unsqueeze(CopyLayer):
     """Insert axes of dim 1, in the order of the list, each counted in the dims reached by then."""
 
     axes: tuple = param("ints", default=())

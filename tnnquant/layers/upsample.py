@@ -16,7 +16,7 @@ import numpy as np
 from tnnquant.errors import GraphError, UnsupportedLayerError
 from tnnquant.layers.base import BlobSpec, from_channels_last, layer, param
 from tnnquant.layers.movement import (
-    Movement,
+    CopyLayer,
     Pairs,
     carried_dtype,
     contiguous,
@@ -24,6 +24,7 @@ from tnnquant.layers.movement import (
     empty_blob,
     integers,
     is_channels_last,
+    owned,
     text,
 )
 from tnnquant.tensor import DataType, Tensor
@@ -35,7 +36,7 @@ F32 = np.float32
 
 
 @layer(149, "Upsample", "QuantizedUpsample")
-class Upsample(Movement):
+class Upsample(CopyLayer):
     """Resize by nearest (``mode`` 1), bilinear (2) or cubic (3) interpolation.
 
     ``dims`` is (height, width), or empty: then the factors ``scale_h``, ``scale_w`` decide. Constant inputs may hold
@@ -100,9 +101,9 @@ class Upsample(Movement):
         resolved = self._filled([None, *inputs[1:]])
         size = resolved._size(x.shape)
         if self.mode == NEAREST:
-            return [_nearest(x, size)]
+            return [owned(_nearest(x, size), inputs)]
         aligned = resolved.align_corners != 0
-        return [_bilinear(x, size, aligned) if self.mode == BILINEAR else _cubic(x, size, aligned)]
+        return [owned(_bilinear(x, size, aligned), inputs) if self.mode == BILINEAR else _cubic(x, size, aligned)]
 
     def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]) -> Any:
         # The tables a program reads stay alive with the state.
