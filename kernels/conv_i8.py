@@ -16,18 +16,20 @@ from __future__ import annotations
 import numpy as np
 from tnnquant.kernels import program
 from tnnquant.kernels.conv_f32 import _block_size, _fill_taps
-from tnnquant.kernels.convert_i8 import convert_pixels
+from tnnquant.kernels.convert_i8 import convert_pixels, copy_if_positive
 from tnnquant.kernels.geometry import ConvGeometry, pixel_stride
 from tnnquant.kernels.jit import inline, kernel
 from tnnquant.kernels.pack_i8 import PackedConvI8
-from tnnquant.kernels.simd import words
-from tnnquant.kernels.tile_i8 import GROUP, PANEL, PARAMETERS, ROWS, tile_i8
+from tnnquant.kernels.simd import fill_zero, words
+from tnnquant.kernels.target import isa
+from tnnquant.kernels.tile_i8 import BYTE_DOT, GROUP, PANEL, PARAMETERS, ROWS, tile_i8
 
 __all__ = ["conv2d_i8", "conv2d_i8_naive", "conv2d_i8_op", "round_to_i8"]
 
 _MIDDLE = ROWS * 2 // 3
-_tile_full, _tile_middle, _tile_one = tile_i8(ROWS, 2), tile_i8(_MIDDLE, 2), tile_i8(1, 2)
-_tile_wide = tile_i8(1, 8)
+_tile_full, _tile_middle, _tile_wide = tile_i8(ROWS, 2), tile_i8(_MIDDLE, 2), tile_i8(1, 8)
+_byte_dot = BYTE_DOT or isa().dot
+_byte_full, _byte_middle, _byte_wide = (tile_i8(*size, _byte_dot) for size in ((ROWS, 2), (_MIDDLE, 2), (1, 8)))
 _ELEMENT = 4 // GROUP  # bytes of an activation in scratch memory
 
 
@@ -92,40 +94,73 @@ def conv2d_i8_naive(x, weight, quant, geometry, activation, fusion, added, out):
 
 
 @inline
-def _run_tile(rows, taps, tap_count, steps, weights, params, out, out_stride, added, added_stride, m, n, activation,
-              fusion):  # fmt: skip
+def _run_tile(is_bytes, rows, taps, tap_count, steps, weights, params, out, out_stride, added, added_stride, m, n,
+              activation, fusion):  # fmt: skip
     # Addresses and bytes, see tile_i8. The smallest tile that covers m rows.
     zero = np.int64(0)
-    if m > _MIDDLE:
+    if is_bytes:
+        if m > _MIDDLE:
+            _byte_full(rows, taps, tap_count, steps, weights, zero, params, zero, out, out_stride, added, added_stride,
+                       m, n, activation, fusion)  # fmt: skip
+        else:
+            _byte_middle(rows, taps, tap_count, steps, weights, zero, params, zero, out, out_stride, added,
+                         added_stride, m, n, activation, fusion)  # fmt: skip
+    elif m > _MIDDLE:
         _tile_full(rows, taps, tap_count, steps, weights, zero, params, zero, out, out_stride, added, added_stride, m,
                    n, activation, fusion)  # fmt: skip
-    elif m > 1:
+    else:
         _tile_middle(rows, taps, tap_count, steps, weights, zero, params, zero, out, out_stride, added, added_stride, m,
                      n, activation, fusion)  # fmt: skip
-    else:
-        _tile_one(rows, taps, tap_count, steps, weights, zero, params, zero, out, out_stride, added, added_stride, m, n,
-                  activation, fusion)  # fmt: skip
 
 
 @kernel
-def _convert_band(x, pixel_bytes, height, width, channels, zero, top, left, step_h, step_w, rows, columns, band):
-    # x: address of an image's (0, 0), int8; zero: int8 (channels,). band: (rows, columns, channels) in the form of the
-    # dot product; (r, i) is the image's (top + r * step_h, left + i * step_w), or the zero point outside the image.
-    cell = channels * _ELEMENT
+def _fill_band(is_bytes, x, pixel_bytes, height, width, channels, zero, run, top, left, step_h, step_w, rows, columns,
+               band):  # fmt: skip
+    # x: address of an image's (0, 0), int8; zero: int8 (run * channels,). band: (rows, columns, channels) in the form
+    # of the dot product; (r, i) is the image's (top + r * step_h, left + i * step_w), or the zero point outside the
+    # image. With is_bytes the values stay bytes; the result is then negative if one of them is, and the band is
+    # unfinished.
+    cell = channels if is_bytes else channels * _ELEMENT
     row_bytes = columns * cell
     begin = min(-(left // step_w), columns) if left < 0 else np.int64(0)
     end = max(min((width - left + step_w - 1) // step_w, columns), begin)
     none = np.int64(0)
+    together = np.int64(1)
+    if step_w == 1 and pixel_bytes == channels:
+        # Neighbouring pixels are one long run.
+        together = run
+    groups = (end - begin) // together
+    rest = end - begin - groups * together
     for r in range(rows):
         to = band + np.int64(r) * row_bytes
         y = top + r * step_h
+        first, last = begin, end
         if y < 0 or y >= height or begin == end:
-            convert_pixels(to, cell, zero, none, columns, channels, zero)
-            continue
-        convert_pixels(to, cell, zero, none, begin, channels, zero)
-        convert_pixels(to + end * cell, cell, zero, none, columns - end, channels, zero)
+            first, last = columns, columns
         source = x + (y * width + left + begin * step_w) * pixel_bytes
-        convert_pixels(to + begin * cell, cell, source, step_w * pixel_bytes, end - begin, channels, zero)
+        step = step_w * pixel_bytes
+        if is_bytes:
+            fill_zero(to, first * cell)
+            fill_zero(to + last * cell, (columns - last) * cell)
+            if first < last:
+                if together > 1:
+                    found = copy_if_positive(to + begin * cell, none, source, none, np.int64(1), (end - begin) * cell)
+                else:
+                    found = copy_if_positive(to + begin * cell, cell, source, step, end - begin, channels)
+                if found < 0:
+                    return found
+            continue
+        convert_pixels(to, cell, zero, none, first, channels, zero)
+        convert_pixels(to + last * cell, cell, zero, none, columns - last, channels, zero)
+        if first < last:
+            at = to + begin * cell
+            convert_pixels(at, together * cell, source, together * step, groups, together * channels, zero)
+            at += groups * together * cell
+            source += groups * together * step
+            convert_pixels(
+                at, cell, source, step, np.int64(1) if together > 1 and rest else none, rest * channels, zero
+            )
+    return none
 
 
 @kernel
@@ -139,6 +174,7 @@ def _conv_task(op, index, scratch):
     pad_top, pad_left, dilation_h, dilation_w = args[19], args[20], args[21], args[22]
     fused, block, blocks, panel_blocks, steps = args[23], args[24], args[25], args[26], args[27]
     repeat, zero, fusion, added, added_stride = args[28], args[29], args[30], args[31], args[32]
+    run, byte_weights, byte_steps = args[33], args[34], args[35]
 
     # Which image, which range of its output positions, which panels.
     split = index % panel_blocks
@@ -149,7 +185,6 @@ def _conv_task(op, index, scratch):
     row_table = scratch + 8 * tap_count * repeat
     band = row_table + 8 * (block + ROWS)
     source = x + image * height * width * pixel_bytes
-    cell = channels * groups * _ELEMENT
 
     # A kernel of one row or column needs only the positions it is applied at.
     y0 = first // out_width
@@ -166,9 +201,20 @@ def _conv_task(op, index, scratch):
         if y0 == y_last:
             column0, columns = first - y0 * out_width, count
             left += column0 * step_w
+    # Bytes if no value is negative, which is as likely for the whole input as for its first rows.
+    is_bytes = byte_weights != 0 and (
+        _fill_band(True, source, pixel_bytes, height, width, channels * groups, zero, run, top, left, step_h, step_w,
+                   rows, columns, band) >= 0
+    )  # fmt: skip
+    element = np.int64(1)
+    if is_bytes:
+        weights, steps, repeat = byte_weights, byte_steps, np.int64(1)
+    else:
+        element = np.int64(_ELEMENT)
+        _fill_band(False, source, pixel_bytes, height, width, channels * groups, zero, run, top, left, step_h, step_w,
+                   rows, columns, band)  # fmt: skip
+    cell = channels * groups * element
     row_bytes = columns * cell
-    _convert_band(source, pixel_bytes, height, width, channels * groups, zero, top, left, step_h, step_w, rows, columns,
-                  band)  # fmt: skip
 
     # Address of every output position's first tap; the last one repeated up to a whole tile.
     table = words(row_table, block + ROWS)
@@ -197,7 +243,7 @@ def _conv_task(op, index, scratch):
     while p < end:
         if p // panels != group:
             group = p // panels
-            start = group * channels * _ELEMENT
+            start = group * channels * element
             _fill_taps(taps, kernel_h, kernel_w, dilation_h * row_bytes, dilation_w * cell, fused, start)
             for t in range(tap_count // repeat, tap_count):
                 taps[t] = taps[t - tap_count // repeat]
@@ -209,14 +255,19 @@ def _conv_task(op, index, scratch):
         if count == 1 and n > 3 * PANEL and p + 4 <= end:
             # A single row is bound by reading weights: four panels at once keep the sums independent.
             n = min(n, 4 * PANEL)
-            _tile_wide(row_table, scratch, tap_count, steps, panel, panel_bytes, panel_params, params_bytes,
-                       target + channel, out_stride, other + channel, added_stride, np.int64(1), n, activation,
-                       fusion)  # fmt: skip
+            if is_bytes:
+                _byte_wide(row_table, scratch, tap_count, steps, panel, panel_bytes, panel_params, params_bytes,
+                           target + channel, out_stride, other + channel, added_stride, np.int64(1), n, activation,
+                           fusion)  # fmt: skip
+            else:
+                _tile_wide(row_table, scratch, tap_count, steps, panel, panel_bytes, panel_params, params_bytes,
+                           target + channel, out_stride, other + channel, added_stride, np.int64(1), n, activation,
+                           fusion)  # fmt: skip
             p += 4
             continue
         n = min(n, PANEL)
         for m in range(0, count, ROWS):
-            _run_tile(row_table + 8 * m, scratch, tap_count, steps, panel, panel_params,
+            _run_tile(is_bytes, row_table + 8 * m, scratch, tap_count, steps, panel, panel_params,
                       target + channel + m * out_stride, out_stride, other + channel + m * added_stride, added_stride,
                       min(count - m, ROWS), n, activation, fusion)  # fmt: skip
         p += 1
@@ -263,6 +314,7 @@ def conv2d_i8_op(
         *geometry[:8],
         packed.fused, block, blocks, panel_blocks, packed.steps,
         packed.repeat, address(packed.input_zero), fusion, address(added), 0 if added is None else pixel_stride(added),
+        len(packed.input_zero) // channels, address(packed.byte_weights) if packed.byte_steps else 0, packed.byte_steps,
     ]  # fmt: skip
     return program.new_op(_conv_task, images * blocks * panel_blocks, scratch, args)
 

@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 from tnnquant.kernels.simd import I8, I16, I32, I64, Emitter, sweep
 from tnnquant.kernels.tile_i8 import GROUP, SHIFT
 
-__all__ = ["convert_pixels", "interleave_pixels"]
+__all__ = ["convert_pixels", "copy_if_positive", "interleave_pixels"]
 
 _WIDTH = 16  # elements converted at a time
 
@@ -50,6 +50,38 @@ def convert_pixels(typingctx, to, to_step, source, source_step, pixels, channels
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 7), codegen
+
+
+@intrinsic
+def copy_if_positive(typingctx, to, to_step, source, source_step, pixels, count):
+    """Copies ``count`` int8 of each of ``pixels`` pixels; a negative result says that one of them is.
+
+    All int64, addresses and byte steps; the result is int64.
+    """
+
+    def codegen(context, builder, sig, args):
+        to, to_step, source, source_step, pixels, count = args
+        seen = [Emitter(builder, lanes, I8) for lanes in (_WIDTH * 2, _WIDTH, 1)]
+        seen = {emit.lanes: emit.variable(emit.constant(0)) for emit in seen}
+        with Emitter(builder, 1).loop(pixels) as i:
+            read = builder.inttoptr(builder.add(source, builder.mul(i, source_step)), I8.as_pointer())
+            write = builder.inttoptr(builder.add(to, builder.mul(i, to_step)), I8.as_pointer())
+
+            def body(emit, at):
+                value = emit.load(emit.at(read, at))
+                emit.store(value, emit.at(write, at))
+                builder.store(builder.or_(builder.load(seen[emit.lanes]), value), seen[emit.lanes])
+
+            sweep(builder, count, (_WIDTH * 2, _WIDTH), I8, body)
+        total = I8(0)
+        for lanes, slot in seen.items():
+            emit = Emitter(builder, lanes, I8)
+            value = builder.load(slot)
+            reduced = emit.call(f"llvm.vector.reduce.or.v{lanes}i8", I8, value)
+            total = builder.or_(total, reduced)
+        return builder.sext(total, I64)
+
+    return types.int64(*[types.int64] * 6), codegen
 
 
 def _interleave(emit, rows):

@@ -18,8 +18,8 @@ from tnnquant.kernels.convert_i8 import interleave_pixels
 from tnnquant.kernels.geometry import ConvGeometry, pixel_stride
 from tnnquant.kernels.jit import inline, kernel
 from tnnquant.kernels.pack_i8 import PackedDepthwiseI8
-from tnnquant.kernels.simd import I8, I32, I64, Emitter, i8_view, words
-from tnnquant.kernels.tile_i8 import GROUP, PANEL, PARAMETERS, emit_dot, load_parameter, requantize
+from tnnquant.kernels.simd import I32, I64, Emitter, i8_view, words
+from tnnquant.kernels.tile_i8 import GROUP, PANEL, PARAMETERS, emit_dot, requantize, start_of_sums
 
 __all__ = ["depthwise_i8", "depthwise_i8_op"]
 
@@ -46,7 +46,7 @@ def _depthwise_tile(pixels: int):
             last = builder.sub(m, I64(1))
             which = [builder.select(builder.icmp_signed("<", last, I64(p)), last, I64(p)) for p in range(pixels)]
             bases = [emit.pointer(builder.add(x, builder.mul(pixel_step, p))) for p in which]
-            start = [load_parameter(emit, params, none, v, 0, I32) for v in range(2)]
+            start = start_of_sums(emit, params, none, 2)
             sums = [[emit.variable(start[v]) for v in range(2)] for _ in range(pixels)]
             with emit.loop(tap_count) as t:
                 offset = builder.load(emit.at(table, t))
@@ -58,9 +58,7 @@ def _depthwise_tile(pixels: int):
                         value = emit.load(emit.at(pixel, 4 * v * lanes))
                         builder.store(emit_dot(emit, builder.load(sums[p][v]), value, columns[v]), sums[p][v])
             totals = [[builder.load(slot) for slot in line] for line in sums]
-            values = requantize(emit, totals, params, none, activation, none, None, n)
-            targets = [emit.pointer(builder.add(out, builder.mul(out_step, p))) for p in which]
-            Emitter(builder, PANEL, I8).store_tile(values, targets, n)
+            requantize(emit, totals, (m, out_step, none, none, none), params, out, n, activation)
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 11), codegen

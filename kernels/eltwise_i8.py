@@ -87,7 +87,7 @@ def _to_i8(emit, integers):
 
 
 def _dequantized(emit, pointer, scale, zero):
-    """``scale * f32(q - zero)`` of a vector; zero is float32, and the difference of two small integers is exact in it."""
+    """``scale * f32(q - zero)`` of a vector; zero is float32: the difference of two small integers is exact in it."""
     builder = emit.builder
     value = builder.sext(emit.load(pointer, ir.VectorType(I8, emit.lanes)), ir.VectorType(I32, emit.lanes))
     return builder.fmul(scale, builder.fsub(builder.sitofp(value, emit.vector), zero))
@@ -291,7 +291,7 @@ def rescale_i8_op(x: np.ndarray, source: Scales, to: Scales, out: np.ndarray) ->
 
 
 def rescale_i8(x: np.ndarray, source: Scales, to: Scales, out: np.ndarray) -> np.ndarray:
-    """One input of a Concat whose inputs all have one scale: from its scale to that of the output (a slice of channels)."""
+    """One input of a Concat whose inputs all have one scale: from its scale to that of the output, a slice of it."""
     return add_i8([x], [source], to, out)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from tnnquant.kernels.geometry import ConvGeometry
-from tnnquant.kernels.tile_i8 import GROUP, PANEL, PARAMETERS, SHIFT
+from tnnquant.kernels.tile_i8 import BYTE_DOT, GROUP, PANEL, PARAMETERS, SHIFT
 
 __all__ = [
     "ConvQuant",
@@ -24,6 +24,8 @@ __all__ = [
     "pack_inner_product_i8",
 ]
 
+# Channels that a run of zero points covers at least: rows of few channels are converted several pixels at a time.
+_ZERO_RUN = 512
 _MIN_SCALE = np.float32(np.finfo(np.float32).tiny)
 
 
@@ -60,15 +62,19 @@ class PackedConvI8(NamedTuple):
     weights : int16 or int8 (groups, panels, taps * steps, PANEL, GROUP), 64-byte aligned; a tap is a kernel row of KW*C
     channels if ``fused``, else one pixel of C/groups; ``repeat`` = 2: the taps are run twice, with the two parts of
     the weights. params : int32 words (groups, panels, PARAMETERS, PANEL), see :mod:`~tnnquant.kernels.tile_i8`.
-    input_zero : int8 (C,), what padding is made of.
+    input_zero : int8 (r * C,), what padding is made of, r pixels of it.
+    byte_weights : int8 (groups, panels, taps * byte_steps, PANEL, 4) for inputs without a negative value, or empty
+    where that brings nothing (:data:`~tnnquant.kernels.tile_i8.BYTE_DOT`) or some zero point is not 0.
     """
 
     weights: np.ndarray
     params: np.ndarray
     input_zero: np.ndarray
+    byte_weights: np.ndarray
     fused: bool
     repeat: int
     steps: int
+    byte_steps: int
 
 
 class PackedDepthwiseI8(NamedTuple):
@@ -176,17 +182,27 @@ def pack_conv_i8(weight: np.ndarray, geometry: ConvGeometry, quant: ConvQuant) -
 
     fused = geometry.dilation_w == 1 and groups == 1
     taps = kernel_h if fused else kernel_h * kernel_w
-    length = kernel_w * channels if fused else channels
-    steps = -(-length // GROUP)
-    parts = _parts(centered.transpose(0, 2, 3, 1).reshape(groups, count, taps, length))
-    padded = np.zeros((groups, panels * PANEL, len(parts), taps, steps * GROUP), parts[0].dtype)
+    in_order = centered.transpose(0, 2, 3, 1).reshape(groups, count, taps, -1)
+    parts = _parts(in_order)
+    packed, steps = _gemm_panels(parts, panels, GROUP)
+    byte_weights, byte_steps = np.empty(0, np.int8), 0
+    if BYTE_DOT and not input_zero.any() and not np.any(quant.weight_zero):
+        byte_weights, byte_steps = _gemm_panels([in_order.astype(np.int8)], panels, 4)
+    params = _in_panels(_parameters(quant, start), groups, panels)
+    zeros = np.tile(input_zero, -(-_ZERO_RUN // len(input_zero)))
+    return PackedConvI8(packed, params, zeros, byte_weights, fused, len(parts), steps, byte_steps)
+
+
+def _gemm_panels(parts: list[np.ndarray], panels: int, group: int) -> tuple[np.ndarray, int]:
+    """(groups, panels, parts * taps * steps, PANEL, group) of weights (groups, OC/G, taps, length); and steps."""
+    groups, count, taps, length = parts[0].shape
+    steps = -(-length // group)
+    padded = np.zeros((groups, panels * PANEL, len(parts), taps, steps * group), parts[0].dtype)
     for index, part in enumerate(parts):
         padded[:, :count, index, :, :length] = part
-    shape = (groups, panels, PANEL, len(parts) * taps * steps, GROUP)
-    packed = aligned_empty((groups, panels, len(parts) * taps * steps, PANEL, GROUP), padded.dtype)
-    packed[...] = padded.reshape(shape).transpose(0, 1, 3, 2, 4)
-    params = _in_panels(_parameters(quant, start), groups, panels)
-    return PackedConvI8(packed, params, input_zero, fused, len(parts), steps)
+    packed = aligned_empty((groups, panels, len(parts) * taps * steps, PANEL, group), padded.dtype)
+    packed[...] = padded.reshape(groups, panels, PANEL, -1, group).transpose(0, 1, 3, 2, 4)
+    return packed, steps
 
 
 def pack_inner_product_i8(weight: np.ndarray, quant: ConvQuant) -> PackedConvI8:

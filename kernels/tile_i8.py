@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 from tnnquant.kernels.simd import F32, I8, I16, I32, I64, Emitter
-from tnnquant.kernels.target import isa
+from tnnquant.kernels.target import features, isa
 
 __all__ = [
+    "BYTE_DOT",
     "GROUP",
     "PANEL",
     "PARAMETERS",
@@ -25,17 +27,23 @@ __all__ = [
     "SHIFT",
     "emit_dot",
     "emit_round",
-    "load_parameter",
+    "emit_tile",
     "requantize",
+    "start_of_sums",
     "tile_i8",
 ]
 
 _PATH = isa()
 #: Output channels of a weight panel, output positions of the largest tile, products a dot sums, shift of activations.
 PANEL, ROWS, GROUP, SHIFT = 2 * _PATH.lanes, _PATH.rows, _PATH.group, _PATH.shift
+#: The instruction for activations that are all in 0..127 with zero point 0, as after a ReLU: 32 products in 3
+#: operations where ``vpmaddwd`` needs 4. None where the path has no use for it.
+BYTE_DOT = {"vpmaddwd": "vpmaddubsw", "generic2": "generic4s"}.get(_PATH.dot) if _PATH.lanes <= 8 else None
 #: Rows of a panel's table of parameters, 4 bytes a channel: starting value of the sum (int32), S (float32), zero point
 #: of the output (float32), 6 in output steps (int32), SA and zero point of the added blob times SA (float32).
 PARAMETERS = 6
+# Whether 8 lanes are narrowed by instructions that saturate.
+_PACKS = _PATH.lanes == 8 and "avx2" in features()
 _START, _SCALE, _ZERO, _SIX, _ADDED_SCALE, _ADDED_ZERO = range(PARAMETERS)
 
 
@@ -71,6 +79,16 @@ def emit_dot(emit, accumulator, a, b, kind=_PATH.dot):
         name = "llvm.x86.avx2.pmadd.wd" if lanes == 8 else "llvm.x86.avx512.pmaddw.d.512"
         pair = emit.call(name, emit.vector, builder.bitcast(a, words_vector), builder.bitcast(b, words_vector))
         return builder.add(accumulator, pair)
+    if kind == "vpmaddubsw":
+        # Four products of a byte in 0..127 and a signed byte: two sums of at most 2 * 127 * 128, which fit in int16.
+        pairs = emit.call(
+            "llvm.x86.avx2.pmadd.ub.sw",
+            words_vector,
+            builder.bitcast(a, bytes_vector),
+            builder.bitcast(b, bytes_vector),
+        )
+        ones = ir.Constant(words_vector, [I16(1)] * (2 * lanes))
+        return builder.add(accumulator, emit.call("llvm.x86.avx2.pmadd.wd", emit.vector, pairs, ones))
     if kind == "generic2":
         return _generic_dot(
             emit, accumulator, builder.bitcast(a, words_vector), builder.bitcast(b, words_vector), 2, True
@@ -79,104 +97,173 @@ def emit_dot(emit, accumulator, a, b, kind=_PATH.dot):
     return _generic_dot(emit, accumulator, a, b, 4, kind == "generic4s")
 
 
-def load_parameter(emit, params, stride, j, which, element):
-    """Vector j of one row of the parameter tables; panels are ``stride`` bytes apart."""
+def _parameter(emit, params, j, which, element):
+    """Vector j of one row of a panel's table of parameters."""
+    return emit.load(
+        emit.at(emit.pointer(params, element), which * PANEL + j * emit.lanes), ir.VectorType(element, emit.lanes)
+    )
+
+
+def start_of_sums(emit, params, stride, vectors):
+    """The int32 vectors that the sums of a row begin with; every two vectors a panel, ``stride`` bytes apart."""
     builder = emit.builder
-    table = params if j < 2 else builder.add(params, builder.mul(stride, I64(j // 2)))
-    offset = which * PANEL + (j % 2) * emit.lanes
-    return emit.load(emit.at(emit.pointer(table, element), offset), ir.VectorType(element, emit.lanes))
+    tables = [builder.add(params, builder.mul(stride, I64(panel))) for panel in range((vectors + 1) // 2)]
+    return [_parameter(emit, tables[j // 2], j % 2, _START, I32) for j in range(vectors)]
 
 
-def emit_round(floats, value):
-    """f2i8 of TNN, as int32: half away from zero, then saturated to -128..127; NaN becomes 127."""
+def emit_round(floats, value, saturate=True):
+    """f2i8 of TNN, as int32: half away from zero, then saturated to -128..127; NaN becomes 127.
+
+    Without ``saturate`` what lies below stays below -128, for a narrowing that saturates itself.
+    """
     builder = floats.builder
     half = floats.call(f"llvm.copysign.v{floats.lanes}f32", floats.vector, floats.constant(0.5), value)
-    shifted = builder.fadd(value, half)
-    clamped = floats.larger(floats.smaller(shifted, floats.constant(127.0)), floats.constant(-128.0))
-    return builder.fptosi(clamped, ir.VectorType(I32, floats.lanes))
+    clamped = floats.smaller(builder.fadd(value, half), floats.constant(127.0))
+    integers = ir.VectorType(I32, floats.lanes)
+    if not saturate:
+        # Unlike fptosi, defined for what does not fit: the lowest int32.
+        return floats.call("llvm.x86.avx.cvtt.ps2dq.256", integers, clamped)
+    return builder.fptosi(floats.larger(clamped, floats.constant(-128.0)), integers)
 
 
-def _each(slots):
-    return [(r, j, slot) for r, line in enumerate(slots) for j, slot in enumerate(line)]
-
-
-def _added(floats, added, params, stride, columns, n):
-    """``f32(a * SA) - f32(za * SA)`` of the rows of the added blob: slots ``[row][vector]``."""
-    builder, lanes = floats.builder, floats.lanes
-    terms = [[None] * columns for _ in added]
-    for j in range(columns):
-        scale = load_parameter(floats, params, stride, j, _ADDED_SCALE, F32)
-        zero = load_parameter(floats, params, stride, j, _ADDED_ZERO, F32)
-        for r, row in enumerate(added):
-            left = builder.sub(n, I64(j * lanes))
-            integers = floats.load_part(floats.at(row, j * lanes), left, I8)
-            value = builder.sitofp(builder.sext(integers, ir.VectorType(I32, lanes)), floats.vector)
-            terms[r][j] = floats.variable(builder.fsub(builder.fmul(value, scale), zero))
-    return terms
-
-
-def requantize(emit, sums, params, stride, activation, fusion, added, n):
-    """int32 sums to int8, TNN's float steps in TNN's order (reference, 6.3); returns int8 vectors ``[row][pair]``.
+def _requantize_pair(emit, sums, params, activation, fusion, added):
+    """Two vectors of int32 sums to one of int8, TNN's float steps in TNN's order (reference, 6.3).
 
     ``v = f32(acc) * S``; the added blob if fusion is 1; ReLU if activation is 1; ReLU6 (activation 2) ends here with
     ``max(0, min(f2i8(v), R6))``; the added blob if fusion is 2; ``f2i8(v + zero_out)``.
     """
     builder, lanes = emit.builder, emit.lanes
     floats = Emitter(builder, lanes, F32)
-    columns = len(sums[0])
-    scales = [load_parameter(floats, params, stride, j, _SCALE, F32) for j in range(columns)]
-    values = [
-        [floats.variable(builder.fmul(builder.sitofp(value, floats.vector), scales[j])) for j, value in enumerate(line)]
-        for line in sums
+    scaled = [
+        builder.fmul(builder.sitofp(value, floats.vector), _parameter(floats, params, j, _SCALE, F32))
+        for j, value in enumerate(sums)
     ]
-    results = [[emit.variable(emit.constant(0)) for _ in line] for line in sums]
+    values = [floats.variable(value) for value in scaled]
 
-    def add_terms(code):
-        with builder.if_then(builder.icmp_signed("==", fusion, I64(code)), likely=False):
-            terms = _added(floats, added, params, stride, columns, n)
-            for r, j, slot in _each(values):
-                builder.store(builder.fadd(builder.load(slot), builder.load(terms[r][j])), slot)
+    def update(change):
+        for j, slot in enumerate(values):
+            builder.store(change(j, builder.load(slot)), slot)
 
-    if added is not None:
-        add_terms(1)
-    with builder.if_then(builder.icmp_signed("==", activation, I64(1))):
-        for _, _, slot in _each(values):
-            builder.store(floats.larger(builder.load(slot), floats.constant(0.0)), slot)
-    with builder.if_else(builder.icmp_signed("==", activation, I64(2))) as (relu6, other):
+    def add_other(j, value):
+        integers = floats.load(floats.at(added, j * lanes), ir.VectorType(I8, lanes))
+        other = builder.sitofp(builder.sext(integers, ir.VectorType(I32, lanes)), floats.vector)
+        term = builder.fmul(other, _parameter(floats, params, j, _ADDED_SCALE, F32))
+        return builder.fadd(value, builder.fsub(term, _parameter(floats, params, j, _ADDED_ZERO, F32)))
+
+    def fuse(code):
+        if added is not None:
+            with builder.if_then(builder.icmp_signed("==", fusion, I64(code)), likely=False):
+                update(add_other)
+
+    def six(j, value):
+        limit = _parameter(floats, params, j, _SIX, I32)
+        rounded = emit_round(floats, value)
+        below = builder.select(builder.icmp_signed("<", rounded, limit), rounded, limit)
+        return builder.select(builder.icmp_signed(">", below, emit.constant(0)), below, emit.constant(0))
+
+    fuse(1)
+    is_relu = builder.icmp_signed("==", activation, I64(1))
+    floor = floats.splat(builder.select(is_relu, F32(0.0), F32(float("-inf"))))
+    update(lambda j, value: floats.larger(floor, value))
+    result = emit.variable(ir.Constant(ir.VectorType(I8, 2 * lanes), [I8(0)] * (2 * lanes)))
+    with builder.if_else(builder.icmp_signed("==", activation, I64(2)), likely=False) as (relu6, other):
         with relu6:
-            for r, j, slot in _each(values):
-                six = load_parameter(floats, params, stride, j, _SIX, I32)
-                rounded = emit_round(floats, builder.load(slot))
-                below = builder.select(builder.icmp_signed("<", rounded, six), rounded, six)
-                positive = builder.icmp_signed(">", below, emit.constant(0))
-                builder.store(builder.select(positive, below, emit.constant(0)), results[r][j])
+            integers = [six(j, builder.load(slot)) for j, slot in enumerate(values)]
+            builder.store(_narrow(emit, *integers), result)
         with other:
-            if added is not None:
-                add_terms(2)
-            zeros = [load_parameter(floats, params, stride, j, _ZERO, F32) for j in range(columns)]
-            for r, j, slot in _each(values):
-                builder.store(emit_round(floats, builder.fadd(builder.load(slot), zeros[j])), results[r][j])
-    return [
-        [_narrow(emit, builder.load(line[j]), builder.load(line[j + 1])) for j in range(0, columns, 2)]
-        for line in results
-    ]
+            fuse(2)
+            update(lambda j, value: builder.fadd(value, _parameter(floats, params, j, _ZERO, F32)))
+            integers = [emit_round(floats, builder.load(slot), saturate=not _PACKS) for slot in values]
+            builder.store(_narrow(emit, *integers), result)
+    return builder.load(result)
 
 
 def _narrow(emit, low, high):
-    """Two vectors of int32 in -128..127 as one of int8."""
+    """Two vectors of int32 as one of int8; with :data:`_PACKS` saturated, else they lie in -128..127."""
+    builder = emit.builder
+    if _PACKS:
+        # The packs work on halves of 128 bits: (low 0-3, high 0-3, low 4-7, high 4-7), then put in order.
+        words = emit.call("llvm.x86.avx2.packssdw", ir.VectorType(I16, 16), low, high)
+        halves = [
+            builder.shuffle_vector(words, words, ir.Constant(ir.VectorType(I32, 8), list(range(first, first + 8))))
+            for first in (0, 8)
+        ]
+        packed = emit.call("llvm.x86.sse2.packsswb.128", ir.VectorType(I8, 16), *halves)
+        order = [4 * block + i for block in (0, 2, 1, 3) for i in range(4)]
+        return builder.shuffle_vector(packed, packed, ir.Constant(ir.VectorType(I32, 16), order))
     mask = ir.Constant(ir.VectorType(I32, 2 * emit.lanes), list(range(2 * emit.lanes)))
-    both = emit.builder.shuffle_vector(low, high, mask)
-    return emit.builder.trunc(both, ir.VectorType(I8, 2 * emit.lanes))
+    both = builder.shuffle_vector(low, high, mask)
+    return builder.trunc(both, ir.VectorType(I8, 2 * emit.lanes))
 
 
-def _accumulate(emit, rows, vectors, args):
+def requantize(emit, sums, steps, params, out, n, activation, fusion=None, added=None):
+    """Rescales and stores the sums of a tile: a loop over rows of one panel each, from a buffer on the stack.
+
+    (In registers, the branches of the epilogue would keep a whole tile alive through them.)
+
+    Parameters
+    ----------
+    sums : int32 vectors ``[row][2]``
+    steps : int64 values (count, out, params, n, added)
+        How many rows to store, and what a row adds to the addresses and takes from n.
+    params, out, n, activation, fusion, added : int64 values
+        Addresses of the first row's parameters, output and added blob; the channels it has; see :func:`tile_i8`.
+    """
+    builder, lanes = emit.builder, emit.lanes
+    count, out_step, params_step, n_step, added_step = steps
+    buffer = cgutils.alloca_once(builder, ir.ArrayType(emit.vector, 2 * len(sums)))
+    flat = builder.bitcast(buffer, I32.as_pointer())
+    for index, value in enumerate(value for row in sums for value in row):
+        emit.store(value, emit.at(flat, index * lanes))
+    # Rows shorter than a panel go through a stage of whole panels, so that the loop has no second case. Before a row of
+    # sums is overwritten by its 8-bit results (a quarter of its size) it has been read.
+    stage = builder.bitcast(buffer, I8.as_pointer())
+    is_whole = builder.icmp_signed(">=", builder.sub(n, builder.mul(builder.sub(count, I64(1)), n_step)), I64(PANEL))
+
+    def staged(address, step):
+        return (
+            builder.select(is_whole, emit.pointer(address), stage),
+            builder.select(is_whole, step, I64(PANEL)),
+        )
+
+    target, target_step = staged(out, out_step)
+    if added is not None:
+        others = builder.bitcast(cgutils.alloca_once(builder, ir.ArrayType(I8, PANEL * len(sums))), I8.as_pointer())
+        other_start = builder.select(is_whole, emit.pointer(added), others)
+        other_step = builder.select(is_whole, added_step, I64(PANEL))
+        is_partly_added = builder.and_(builder.not_(is_whole), builder.icmp_signed("!=", fusion, I64(0)))
+        with builder.if_then(is_partly_added, likely=False):
+            _copy_rows(emit, others, I64(PANEL), emit.pointer(added), added_step, count, n, n_step)
+    with emit.loop(count) as r:
+        row = emit.at(flat, builder.mul(r, I64(PANEL)))
+        table = builder.add(params, builder.mul(r, params_step))
+        other = None if added is None else emit.at(other_start, builder.mul(r, other_step))
+        pair = [emit.load(emit.at(row, j * lanes)) for j in (0, 1)]
+        value = _requantize_pair(emit, pair, table, activation, fusion, other)
+        emit.store(value, emit.at(target, builder.mul(r, target_step)))
+    with builder.if_then(builder.not_(is_whole), likely=False):
+        _copy_rows(emit, emit.pointer(out), out_step, stage, I64(PANEL), count, n, n_step)
+
+
+def _copy_rows(emit, to, to_step, source, source_step, count, n, n_step):
+    """Copies ``count`` rows of ``n`` bytes, ``n_step`` fewer from row to row but at most a panel."""
+    builder = emit.builder
+    with emit.loop(count) as r:
+        left = builder.sub(n, builder.mul(r, n_step))
+        size = builder.select(builder.icmp_signed("<", left, I64(PANEL)), left, I64(PANEL))
+        read, write = emit.at(source, builder.mul(r, source_step)), emit.at(to, builder.mul(r, to_step))
+        with emit.loop(size) as i:
+            builder.store(builder.load(emit.at(read, i)), emit.at(write, i))
+
+
+def _accumulate(emit, rows, vectors, dot, args):
     """The reduction; returns the sums as registers, ``[row][vector]``."""
     builder = emit.builder
     row_table, taps, tap_count, steps, weights, panel_stride, params, params_stride = args
     tap_table = emit.pointer(taps, I64)
     row_table = emit.pointer(row_table, I64)
     starts = [builder.load(emit.at(row_table, r)) for r in range(rows)]
-    initial = [load_parameter(emit, params, params_stride, j, _START, I32) for j in range(vectors)]
+    initial = start_of_sums(emit, params, params_stride, vectors)
     sums = [[emit.variable(initial[j]) for j in range(vectors)] for _ in range(rows)]
     weight_at = emit.variable(weights)
     with emit.loop(tap_count) as t:
@@ -193,20 +280,35 @@ def _accumulate(emit, rows, vectors, args):
                 group = emit.splat(builder.load(emit.at(pixels[r], k), align=1))
                 for j in range(vectors):
                     slot = sums[r][j]
-                    builder.store(emit_dot(emit, builder.load(slot), group, columns[j]), slot)
+                    builder.store(emit_dot(emit, builder.load(slot), group, columns[j], dot), slot)
     return [[builder.load(slot) for slot in line] for line in sums]
 
 
-def tile_i8(rows: int, vectors: int):
-    """An intrinsic that computes a tile of ``rows`` x ``vectors`` vectors.
+def emit_tile(builder, rows, vectors, dot, args):
+    """The body of :func:`tile_i8`: LLVM IR only, so that it can be compiled for other machines than this one too."""
+    emit = Emitter(builder, _PATH.lanes, I32)
+    sums = _accumulate(emit, rows, vectors, dot, args[:8])
+    params, params_stride, out, out_stride, added, added_stride, m, n, activation, fusion = args[6:]
+    if vectors == 2:
+        steps = (m, out_stride, I64(0), I64(0), added_stride)
+    else:
+        # One row of several panels: to the epilogue every panel is a row.
+        sums = [sums[0][j : j + 2] for j in range(0, vectors, 2)]
+        panels = builder.sdiv(builder.add(n, I64(PANEL - 1)), I64(PANEL))
+        steps = (panels, I64(PANEL), params_stride, I64(PANEL), I64(PANEL))
+    requantize(emit, sums, steps, params, out, n, activation, fusion, added)
+
+
+def tile_i8(rows: int, vectors: int, dot: str = _PATH.dot):
+    """An intrinsic that computes a tile of ``rows`` x 2 vectors, or of one row x several panels of 2 vectors.
 
     ``tile(row_table, taps, tap_count, steps, weights, panel_stride, params, params_stride, out, out_stride, added,
     added_stride, m, n, activation, fusion)``, all int64, addresses and strides in bytes:
 
     * row_table: int64 (rows,) addresses of each row's first tap; unused rows repeat a valid one;
     * taps: int64 (tap_count,) byte offsets added to every row; each tap has ``steps`` groups of 4 bytes in sequence;
-    * weights: int32 words (tap_count * steps, PANEL), a group each; vectors 2, 3 lie in the next panel;
-    * params: (PARAMETERS, PANEL) words of the panel;
+    * weights: int32 words (tap_count * steps, PANEL), a group each; further panels lie ``panel_stride`` on;
+    * params: (PARAMETERS, PANEL) words of the panel; those of further panels lie ``params_stride`` on;
     * out, added: int8 rows ``out_stride`` and ``added_stride`` apart; added is read only if fusion is not 0;
     * m, n: how many rows and channels of the tile exist; nothing is read or written outside them.
     """
@@ -215,15 +317,7 @@ def tile_i8(rows: int, vectors: int):
     def tile(typingctx, row_table, taps, tap_count, steps, weights, panel_stride, params, params_stride, out,
              out_stride, added, added_stride, m, n, activation, fusion):  # fmt: skip
         def codegen(context, builder, sig, args):
-            emit = Emitter(builder, _PATH.lanes, I32)
-            sums = _accumulate(emit, rows, vectors, args[:8])
-            params, params_stride, out, out_stride, added, added_stride, m, n, activation, fusion = args[6:]
-            last = builder.sub(m, I64(1))
-            which = [builder.select(builder.icmp_signed("<", last, I64(r)), last, I64(r)) for r in range(rows)]
-            others = [emit.pointer(builder.add(added, builder.mul(row, added_stride))) for row in which]
-            values = requantize(emit, sums, params, params_stride, activation, fusion, others, n)
-            targets = [emit.pointer(builder.add(out, builder.mul(row, out_stride))) for row in which]
-            Emitter(builder, 2 * emit.lanes, I8).store_tile(values, targets, n)
+            emit_tile(builder, rows, vectors, dot, args)
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 16), codegen
