@@ -1,8 +1,8 @@
 """Sums for mean and variance in double, and the affine functions they end in: instance, group, layer normalization.
 
 Versions, slowest first: the naive twins, TNN's loops; the task functions, on all threads. The squares are rounded to
-float32 before they are added, as in TNN. The sums are taken over fixed chunks in a fixed order: they may differ from
-those of the twins in the last bits of a double, and do not depend on the threads.
+float32 before they are added, as in TNN. The sums are taken over chunks of :data:`CHUNK` in a fixed order: they may
+differ from those of the twins in the last bits of a double, but depend neither on the threads nor on the memory layout.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from tnnquant.kernels.jit import inline, kernel
 from tnnquant.kernels.simd import _pointer, f32_view, words
 
 __all__ = [
+    "CHUNK",
     "affine_f64",
     "affine_f64_naive",
     "layer_norm_f32",
@@ -25,9 +26,10 @@ __all__ = [
     "moments_f32_naive",
 ]
 
-_CHUNK = 16384
+#: Values added one after another.
+CHUNK = 1024
 _ELEMENTS = 16384
-_COLUMNS = 1024
+_COLUMNS = 256
 _NO = np.float64(0)
 
 
@@ -72,6 +74,26 @@ def _moments_row(x):
 
 
 @kernel
+def _moments_four_rows(x, count, stride, totals, squares):
+    # x: address of four rows of float32 (count,), stride bytes apart; totals, squares: float64 (4,). Each sum is in the
+    # order of its row; four at once hide the latency of an addition
+    x0, x1 = f32_view(x, count), f32_view(x + stride, count)
+    x2, x3 = f32_view(x + 2 * stride, count), f32_view(x + 3 * stride, count)
+    t0 = t1 = t2 = t3 = q0 = q1 = q2 = q3 = _NO
+    for j in range(count):
+        t0 += np.float64(x0[j])
+        t1 += np.float64(x1[j])
+        t2 += np.float64(x2[j])
+        t3 += np.float64(x3[j])
+        q0 += np.float64(x0[j] * x0[j])
+        q1 += np.float64(x1[j] * x1[j])
+        q2 += np.float64(x2[j] * x2[j])
+        q3 += np.float64(x3[j] * x3[j])
+    totals[0], totals[1], totals[2], totals[3] = t0, t1, t2, t3
+    squares[0], squares[1], squares[2], squares[3] = q0, q1, q2, q3
+
+
+@kernel
 def _moments_columns(x, totals, squares):
     # x: float32 (columns,); totals, squares: float64 (columns,)
     for i in range(x.size):
@@ -81,20 +103,30 @@ def _moments_columns(x, totals, squares):
 
 @kernel
 def _moments_task(op, index, scratch):
-    # op words from ARGS on: addresses of x and of parts, float64 (chunks, 2, outer, inner); outer, n, inner; chunk;
-    # rows a task (inner 1)
+    # op words from ARGS on: addresses of x, of parts, float64 (chunks, 2, outer, inner); outer, n, inner; rows a task
+    # (inner 1)
     args = words(op, program.WORDS)[program.ARGS :]
-    outer, n, inner, chunk, rows = args[2], args[3], args[4], args[5], args[6]
-    chunks = (n + chunk - 1) // chunk
+    outer, n, inner, rows = args[2], args[3], args[4], args[5]
+    chunks = (n + CHUNK - 1) // CHUNK
     part, index = index % chunks, index // chunks
-    first = part * chunk
-    count = min(chunk, n - first)
+    first = part * CHUNK
+    count = min(np.int64(CHUNK), n - first)
     if inner == 1:
-        sums = _f64_view(args[1] + 16 * part * outer, 2 * outer)
-        for row in range(index * rows, min(index * rows + rows, outer)):
-            total, squares = _moments_row(f32_view(args[0] + 4 * (row * n + first), count))
-            sums[row] = total
-            sums[outer + row] = squares
+        row = index * rows
+        last = min(row + rows, outer)
+        sums = args[1] + 16 * part * outer
+        while row < last:
+            at, to = args[0] + 4 * (row * n + first), sums + 8 * row
+            if row + 4 <= last:
+                _moments_four_rows(at, count, 4 * n, _f64_view(to, 4), _f64_view(to + 8 * outer, 4))
+                row += 4
+            else:
+                totals, squares = _f64_view(to, 1), _f64_view(to + 8 * outer, 1)
+                totals[0] = squares[0] = _NO
+                for v in f32_view(at, count):
+                    totals[0] += np.float64(v)
+                    squares[0] += np.float64(v * v)
+                row += 1
         return
     blocks = (inner + _COLUMNS - 1) // _COLUMNS
     o, c = index // blocks, index % blocks * _COLUMNS
@@ -113,20 +145,18 @@ def moments_f32(x: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     x : float32 (outer, n, inner)
-        C-contiguous.
+        C-contiguous, not empty.
 
     Returns
     -------
     float64 (2, outer, inner)
     """
     outer, n, inner = x.shape
-    chunk = _CHUNK if inner == 1 else max(1, 4 * _CHUNK // min(inner, _COLUMNS))
-    chunk = max(1, min(chunk, n))
-    chunks = -(-n // chunk)
-    rows = max(1, _CHUNK // chunk)
+    chunks = -(-n // CHUNK)
+    rows = 4 * max(1, _ELEMENTS // 4 // min(n, CHUNK))
     parts = np.empty((chunks, 2, outer, inner), np.float64)
     tasks = chunks * (-(-outer // rows) if inner == 1 else outer * -(-inner // _COLUMNS))
-    args = [program.data_address(x), program.data_address(parts), outer, n, inner, chunk, rows]
+    args = [program.data_address(x), program.data_address(parts), outer, n, inner, rows]
     program.run(program.new_op(_moments_task, tasks, 0, args))
     return parts.sum(axis=0)
 

@@ -11,6 +11,7 @@ from tnnquant.layers.base import BlobSpec, Layer, layer, param
 from tnnquant.layers.checks import check_inputs, check_rank, check_types
 from tnnquant.layers.memory import like
 from tnnquant.layers.movement import INT_MAX, INT_MIN
+from tnnquant.layers.reduce import folded
 from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Normalize"]
@@ -62,5 +63,5 @@ class Normalize(Layer):
         if self.p == INT_MIN:
             return image.min(0)
         if self.p == 1:
-            return before + np.abs(image).sum(0)
-        return np.maximum(np.sqrt(before + (image * image).sum(0)), np.float32(self.epsilon))
+            return before + folded("SUM", np.abs(image), [0])[0]
+        return np.maximum(np.sqrt(before + folded("SUM", image * image, [0])[0]), np.float32(self.epsilon))

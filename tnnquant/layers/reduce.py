@@ -5,7 +5,7 @@ The axes are reduced one after another in ascending order, each in the order of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -29,7 +29,34 @@ __all__ = [
     "ReduceProd",
     "ReduceSum",
     "ReduceSumSquare",
+    "folded",
 ]
+
+
+def folded(fold: str, x: np.ndarray, axes: Sequence[int], factor: Callable[[int], float] = lambda n: 1.0) -> np.ndarray:
+    """Reduce one axis after another, each in the order of its indices; the reduced axes stay as 1.
+
+    Parameters
+    ----------
+    fold : str
+        Name of the code in :mod:`tnnquant.kernels.reduce`.
+    x : float32
+        In any memory layout, which does not change the result.
+    axes : sequence of int
+    factor : callable
+        What the elements of an axis of n are multiplied with before they are added.
+    """
+    from tnnquant.kernels import reduce
+
+    x, order = dense(x)
+    for axis in axes:
+        position = order.index(axis)
+        outer, n, inner = split_at(x, position)
+        out = np.zeros((outer, inner), np.float32)
+        if x.size:
+            reduce.reduce_f32(getattr(reduce, fold), x.reshape(outer, n, inner), factor(n), out)
+        x = out.reshape(*x.shape[:position], 1, *x.shape[position + 1 :])
+    return restored(x, order)
 
 
 @dataclass(frozen=True)
@@ -81,18 +108,8 @@ class _Reduction(Layer):
         return 1.0
 
     def folded(self, x: np.ndarray, axes: Sequence[int]) -> np.ndarray:
-        """FOLD of one axis after another."""
-        from tnnquant.kernels import reduce
-
-        x, order = dense(x)
-        for axis in axes:
-            position = order.index(axis)
-            outer, n, inner = split_at(x, position)
-            out = np.zeros((outer, inner), np.float32)
-            if x.size:
-                reduce.reduce_f32(getattr(reduce, self.FOLD), x.reshape(outer, n, inner), self.factor(n), out)
-            x = out.reshape(*x.shape[:position], 1, *x.shape[position + 1 :])
-        return restored(x, order)
+        """One axis after another, in order."""
+        return folded(self.FOLD, x, axes, self.factor)
 
     def integers(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         """The reduction of INT32, with the reduced axes kept as 1."""
