@@ -76,6 +76,10 @@ def label_sizes(operands: Sequence[Labels], shapes: Sequence[Sequence[int]]) -> 
     """
     sizes: dict[str, int] = {}
     for labels, shape in zip(operands, shapes, strict=True):
+        if len(set(labels)) < len(labels):
+            own = {size for label, size in zip(labels, shape, strict=True) if labels.count(label) > 1}
+            if len(own) > len({label for label in labels if labels.count(label) > 1}):
+                raise GraphError(f"a label repeated in {''.join(labels)!r} stands for axes of different sizes {shape}")
         for label, size in zip(labels, shape, strict=True):
             known = sizes.setdefault(label, size)
             if known != size and 1 not in (known, size):
