@@ -15,23 +15,23 @@ from __future__ import annotations
 
 import numpy as np
 from tnnquant.kernels import program
+from tnnquant.kernels.conv_rows import block_size, fill_rows, fill_taps, panel_blocks_of
 from tnnquant.kernels.geometry import ConvGeometry, pixel_stride
-from tnnquant.kernels.jit import inline, kernel
+from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.pack_f32 import PackedConv
-from tnnquant.kernels.simd import copy_bytes, fill_zero, words
+from tnnquant.kernels.simd import copy_bytes, copy_pixels, fill_zero, load_words
 from tnnquant.kernels.tile_f32 import PANEL, ROWS, tile_f32
 
 __all__ = ["conv2d_f32", "conv2d_f32_naive", "conv2d_f32_op"]
 
 _HALF = PANEL // 2
 _MIDDLE = ROWS * 2 // 3
-_tile_full, _tile_full_half = tile_f32(ROWS, 2), tile_f32(ROWS, 1)
-_tile_middle, _tile_middle_half = tile_f32(_MIDDLE, 2), tile_f32(_MIDDLE, 1)
-_tile_pair = tile_f32(2, 2)
-_tile_one, _tile_wide = tile_f32(1, 2), tile_f32(1, 8)
-
-# Bytes of input and of weights that a task works on at a time: both stay in a second-level cache.
-_BAND_BYTES = 192 * 1024
+_tile_full, _tile_middle, _tile_half, _tile_wide = (
+    tile_f32(ROWS, 2),
+    tile_f32(_MIDDLE, 2),
+    tile_f32(ROWS, 1),
+    tile_f32(1, 8),
+)
 
 
 @kernel
@@ -64,25 +64,6 @@ def conv2d_f32_naive(x, weight, bias, geometry, activation, out):
                     out[n, y, column, o] = total
 
 
-@inline
-def _run_tile(rows, taps, tap_count, channels, weights, bias, out, out_stride, m, n, activation):
-    # Addresses and bytes, see tile_f32. The smallest tile that covers m rows and n channels.
-    zero = np.int64(0)
-    if n > _HALF:
-        if m > _MIDDLE:
-            _tile_full(rows, taps, tap_count, channels, weights, zero, bias, out, out_stride, m, n, activation)
-        elif m > 2:
-            _tile_middle(rows, taps, tap_count, channels, weights, zero, bias, out, out_stride, m, n, activation)
-        elif m > 1:
-            _tile_pair(rows, taps, tap_count, channels, weights, zero, bias, out, out_stride, m, n, activation)
-        else:
-            _tile_one(rows, taps, tap_count, channels, weights, zero, bias, out, out_stride, m, n, activation)
-    elif m > _MIDDLE:
-        _tile_full_half(rows, taps, tap_count, channels, weights, zero, bias, out, out_stride, m, n, activation)
-    else:
-        _tile_middle_half(rows, taps, tap_count, channels, weights, zero, bias, out, out_stride, m, n, activation)
-
-
 @kernel
 def _copy_band(x, pixel_bytes, height, width, row_bytes, top, left, rows, columns, band):
     # x: address of an image's (0, 0); band: address of (rows, columns, row_bytes / columns) whose (0, 0) is (top, left)
@@ -102,31 +83,15 @@ def _copy_band(x, pixel_bytes, height, width, row_bytes, top, left, rows, column
         if pixel_bytes == cell:
             copy_bytes(to + first * cell, source, (last - first) * cell)
         else:
-            for i in range(last - first):
-                copy_bytes(to + (first + i) * cell, source + i * pixel_bytes, cell)
-
-
-@inline
-def _fill_taps(taps, kernel_h, kernel_w, step_h, step_w, fused, start):
-    # taps: int64 (tap_count,), byte offsets of the taps from a row's first
-    for kh in range(kernel_h):
-        if fused:
-            taps[kh] = start + kh * step_h
-        else:
-            for kw in range(kernel_w):
-                taps[kh * kernel_w + kw] = start + kh * step_h + kw * step_w
+            copy_pixels(to + first * cell, cell, source, pixel_bytes, last - first, cell)
 
 
 @kernel
 def _conv_task(op, index, scratch):
     # op words from ARGS on: see conv2d_f32_op
-    args = words(op, program.WORDS)[program.ARGS :]
-    x, height, width, pixel_bytes, channels = args[0], args[1], args[2], args[3], args[4]
-    out, out_width, out_pixels, out_stride, out_channels = args[5], args[6], args[7], args[8], args[9]
-    weights, bias, panels, groups, activation = args[10], args[11], args[12], args[13], args[14]
-    kernel_h, kernel_w, stride_h, stride_w = args[15], args[16], args[17], args[18]
-    pad_top, pad_left, dilation_h, dilation_w = args[19], args[20], args[21], args[22]
-    in_place, fused, block, blocks, panel_blocks = args[23], args[24], args[25], args[26], args[27]
+    (x, height, width, pixel_bytes, channels, out, out_width, out_pixels, out_stride, out_channels, weights, bias,
+     panels, groups, activation, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w,
+     in_place, fused, block, blocks, panel_blocks) = load_words(op + 8 * program.ARGS, 28)  # fmt: skip
 
     # Which image, which range of its output positions, which panels.
     split = index % panel_blocks
@@ -136,83 +101,55 @@ def _conv_task(op, index, scratch):
     tap_count = kernel_h if fused else kernel_h * kernel_w
     long_tap = channels * kernel_w if fused else channels
     row_table = scratch + 8 * tap_count
-    band = row_table + 8 * (block + ROWS)
-    source = x + image * height * width * pixel_bytes
     y0 = first // out_width
     row_bytes = width * pixel_bytes
-    if in_place:
-        origin = source - (pad_top * width + pad_left) * pixel_bytes
-    else:
-        y_last = (first + count - 1) // out_width
-        top = y0 * stride_h - pad_top
-        rows = (y_last - y0) * stride_h + (kernel_h - 1) * dilation_h + 1
+    origin = x + (image * height + y0 * stride_h - pad_top) * row_bytes - pad_left * pixel_bytes
+    if not in_place:
+        rows = ((first + count - 1) // out_width - y0) * stride_h + (kernel_h - 1) * dilation_h + 1
         columns = (out_width - 1) * stride_w + (kernel_w - 1) * dilation_w + 1
-        cell = channels * groups * 4
-        row_bytes = columns * cell
-        _copy_band(source, pixel_bytes, height, width, row_bytes, top, -pad_left, rows, columns, band)
-        pixel_bytes = cell
-        origin = band - y0 * stride_h * row_bytes
+        source, pixel_step = x + image * height * row_bytes, pixel_bytes
+        pixel_bytes = channels * groups * 4
+        row_bytes = columns * pixel_bytes
+        origin = row_table + 8 * (block + ROWS)
+        _copy_band(
+            source, pixel_step, height, width, row_bytes, y0 * stride_h - pad_top, -pad_left, rows, columns, origin
+        )
+    fill_rows(row_table, origin, first - y0 * out_width, out_width, count, stride_h * row_bytes, stride_w * pixel_bytes,
+              np.int64(ROWS))  # fmt: skip
 
-    # Address of every output position's first tap; the last one repeated up to a whole tile.
-    table = words(row_table, block + ROWS)
-    y, column = y0, first - y0 * out_width
-    for i in range(count):
-        table[i] = origin + y * stride_h * row_bytes + column * stride_w * pixel_bytes
-        column += 1
-        if column == out_width:
-            column = 0
-            y += 1
-    for i in range(count, count + ROWS):
-        table[i] = table[count - 1]
-
-    taps = words(scratch, tap_count)
     group_size = out_channels // groups
-    total = groups * panels
-    begin = total * split // panel_blocks
-    end = total * (split + 1) // panel_blocks
+    end = groups * panels * (split + 1) // panel_blocks
     panel_bytes = tap_count * long_tap * (PANEL * 4)
     target = out + (image * out_pixels + first) * out_stride
-    group = np.int64(-1)
-    p = begin
+    zero, one, group, p = np.int64(0), np.int64(1), np.int64(-1), groups * panels * split // panel_blocks
     while p < end:
         if p // panels != group:
             group = p // panels
-            _fill_taps(
-                taps, kernel_h, kernel_w, dilation_h * row_bytes, dilation_w * pixel_bytes, fused, group * channels * 4
-            )
+            fill_taps(scratch, kernel_h, kernel_w, dilation_h * row_bytes, dilation_w * pixel_bytes, fused,
+                      group * channels * 4, one)  # fmt: skip
         inner = p - group * panels
         n = group_size - inner * PANEL
         to = target + (group * group_size + inner * PANEL) * 4
-        panel_weights = weights + p * panel_bytes
-        panel_bias = bias + p * (PANEL * 4)
+        panel, panel_bias = weights + p * panel_bytes, bias + p * (PANEL * 4)
         if count == 1 and n > 3 * PANEL and p + 4 <= end:
             # A single row is bound by reading weights: four panels at once keep the multiply-adds independent.
-            n = min(n, 4 * PANEL)
-            _tile_wide(row_table, scratch, tap_count, long_tap, panel_weights, panel_bytes, panel_bias, to, out_stride,
-                       np.int64(1), n, activation)  # fmt: skip
+            _tile_wide(row_table, scratch, tap_count, long_tap, panel, panel_bytes, panel_bias, to, out_stride, one,
+                       min(n, 4 * PANEL), activation)  # fmt: skip
             p += 4
             continue
-        n = min(n, PANEL)
-        for m in range(0, count, ROWS):
-            _run_tile(row_table + 8 * m, scratch, tap_count, long_tap, panel_weights, panel_bias, to + m * out_stride,
-                      out_stride, min(count - m, ROWS), n, activation)  # fmt: skip
+        for i in range(0, count, ROWS):
+            m, at, rows_at = min(count - i, ROWS), to + i * out_stride, row_table + 8 * i
+            # The smallest tile that covers m rows and n channels.
+            if n <= _HALF:
+                _tile_half(rows_at, scratch, tap_count, long_tap, panel, zero, panel_bias, at, out_stride, m, n,
+                           activation)  # fmt: skip
+            elif m > _MIDDLE:
+                _tile_full(rows_at, scratch, tap_count, long_tap, panel, zero, panel_bias, at, out_stride, m, n,
+                           activation)  # fmt: skip
+            else:
+                _tile_middle(rows_at, scratch, tap_count, long_tap, panel, zero, panel_bias, at, out_stride, m, n,
+                             activation)  # fmt: skip
         p += 1
-
-
-def _block_size(pixels: int, out_width: int, row_bytes: int, in_place: bool, threads_worth: int) -> int:
-    """Output positions a task computes: what fits the cache, enough tasks for the threads, whole rows if copied."""
-    limit = max(_BAND_BYTES // max(row_bytes, 1), ROWS)
-    limit = min(limit, max(-(-pixels // threads_worth), ROWS))
-    if in_place:
-        blocks = max(1, round(pixels / limit))
-        return min(-(-pixels // (blocks * ROWS)) * ROWS, pixels)
-    rows = max(1, limit // out_width)
-    # Whole tiles where that costs few rows.
-    for more in range(rows, min(rows + 3, -(-pixels // out_width) + 1)):
-        if more * out_width % ROWS == 0:
-            rows = more
-            break
-    return min(rows * out_width, pixels)
 
 
 def conv2d_f32_op(
@@ -233,12 +170,9 @@ def conv2d_f32_op(
     fused = geometry.dilation_w == 1 and groups == 1 and (channels == stride or not in_place)
     tap_count = geometry.kernel_h * (1 if fused else geometry.kernel_w)
     read = channels * 4 * geometry.stride_w * (1 if in_place else geometry.stride_h)
-    block = _block_size(pixels, out_width, read, in_place, max(1, 4 // images))
+    block = block_size(pixels, out_width, read, not in_place, ROWS, images)
     blocks = -(-pixels // block)
-    total_panels = groups * panels
-    panel_blocks = 1
-    if images * blocks < 4:
-        panel_blocks = min(total_panels, 4) if pixels > 1 else max(1, min(total_panels // 4, 8))
+    panel_blocks = panel_blocks_of(images * blocks, groups * panels, pixels)
     scratch = 8 * (tap_count + block + ROWS) + 64
     if not in_place:
         rows = (block // out_width - 1) * geometry.stride_h + (geometry.kernel_h - 1) * geometry.dilation_h + 1

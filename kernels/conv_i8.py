@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import numpy as np
 from tnnquant.kernels import program
-from tnnquant.kernels.conv_f32 import _block_size, _fill_taps
+from tnnquant.kernels.conv_rows import block_size, fill_rows, fill_taps, panel_blocks_of
 from tnnquant.kernels.convert_i8 import convert_pixels, copy_if_positive
 from tnnquant.kernels.geometry import ConvGeometry, pixel_stride
 from tnnquant.kernels.jit import inline, kernel
 from tnnquant.kernels.pack_i8 import PackedConvI8
-from tnnquant.kernels.simd import fill_zero, words
+from tnnquant.kernels.simd import fill_zero, load_words
 from tnnquant.kernels.target import isa
 from tnnquant.kernels.tile_i8 import BYTE_DOT, GROUP, PANEL, PARAMETERS, ROWS, tile_i8
 
@@ -93,26 +93,6 @@ def conv2d_i8_naive(x, weight, quant, geometry, activation, fusion, added, out):
                                                     added_scale, added_zero)  # fmt: skip
 
 
-@inline
-def _run_tile(is_bytes, rows, taps, tap_count, steps, weights, params, out, out_stride, added, added_stride, m, n,
-              activation, fusion):  # fmt: skip
-    # Addresses and bytes, see tile_i8. The smallest tile that covers m rows.
-    zero = np.int64(0)
-    if is_bytes:
-        if m > _MIDDLE:
-            _byte_full(rows, taps, tap_count, steps, weights, zero, params, zero, out, out_stride, added, added_stride,
-                       m, n, activation, fusion)  # fmt: skip
-        else:
-            _byte_middle(rows, taps, tap_count, steps, weights, zero, params, zero, out, out_stride, added,
-                         added_stride, m, n, activation, fusion)  # fmt: skip
-    elif m > _MIDDLE:
-        _tile_full(rows, taps, tap_count, steps, weights, zero, params, zero, out, out_stride, added, added_stride, m,
-                   n, activation, fusion)  # fmt: skip
-    else:
-        _tile_middle(rows, taps, tap_count, steps, weights, zero, params, zero, out, out_stride, added, added_stride, m,
-                     n, activation, fusion)  # fmt: skip
-
-
 @kernel
 def _fill_band(is_bytes, x, pixel_bytes, height, width, channels, zero, run, top, left, step_h, step_w, rows, columns,
                band):  # fmt: skip
@@ -166,110 +146,96 @@ def _fill_band(is_bytes, x, pixel_bytes, height, width, channels, zero, run, top
 @kernel
 def _conv_task(op, index, scratch):
     # op words from ARGS on: see conv2d_i8_op
-    args = words(op, program.WORDS)[program.ARGS :]
-    x, height, width, pixel_bytes, channels = args[0], args[1], args[2], args[3], args[4]
-    out, out_width, out_pixels, out_stride, out_channels = args[5], args[6], args[7], args[8], args[9]
-    weights, params, panels, groups, activation = args[10], args[11], args[12], args[13], args[14]
-    kernel_h, kernel_w, stride_h, stride_w = args[15], args[16], args[17], args[18]
-    pad_top, pad_left, dilation_h, dilation_w = args[19], args[20], args[21], args[22]
-    fused, block, blocks, panel_blocks, steps = args[23], args[24], args[25], args[26], args[27]
-    repeat, zero, fusion, added, added_stride = args[28], args[29], args[30], args[31], args[32]
-    run, byte_weights, byte_steps = args[33], args[34], args[35]
+    (x, height, width, pixel_bytes, channels, out, out_width, out_pixels, out_stride, out_channels, weights, params,
+     panels, groups, activation, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w,
+     fused, block, blocks, panel_blocks, steps, repeat, zeros, run, fusion, added, added_stride, byte_weights,
+     byte_steps) = load_words(op + 8 * program.ARGS, 36)  # fmt: skip
 
     # Which image, which range of its output positions, which panels.
     split = index % panel_blocks
     first = index // panel_blocks % blocks * block
     image = index // panel_blocks // blocks
     count = min(block, out_pixels - first)
-    tap_count = kernel_h if fused else kernel_h * kernel_w
-    row_table = scratch + 8 * tap_count * repeat
+    row_table = scratch + 8 * repeat * kernel_h * kernel_w
     band = row_table + 8 * (block + ROWS)
-    source = x + image * height * width * pixel_bytes
 
     # A kernel of one row or column needs only the positions it is applied at.
     y0 = first // out_width
-    y_last = (first + count - 1) // out_width
+    y1 = (first + count - 1) // out_width
     column0 = np.int64(0)
     columns = (out_width - 1) * stride_w + (kernel_w - 1) * dilation_w + 1
-    rows = (y_last - y0) * stride_h + (kernel_h - 1) * dilation_h + 1
+    rows = (y1 - y0) * stride_h + (kernel_h - 1) * dilation_h + 1
     step_h, step_w = np.int64(1), np.int64(1)
     top, left = y0 * stride_h - pad_top, -pad_left
     if kernel_h == 1:
-        step_h, stride_h, rows = stride_h, np.int64(1), y_last - y0 + 1
+        step_h, stride_h, rows = stride_h, np.int64(1), y1 - y0 + 1
     if kernel_w == 1:
         step_w, stride_w, columns = stride_w, np.int64(1), out_width
-        if y0 == y_last:
+        if y0 == y1:
             column0, columns = first - y0 * out_width, count
             left += column0 * step_w
+    source = x + image * height * width * pixel_bytes
+    all_channels = channels * groups
     # Bytes if no value is negative, which is as likely for the whole input as for its first rows.
-    is_bytes = byte_weights != 0 and (
-        _fill_band(True, source, pixel_bytes, height, width, channels * groups, zero, run, top, left, step_h, step_w,
-                   rows, columns, band) >= 0
-    )  # fmt: skip
-    element = np.int64(1)
-    if is_bytes:
-        weights, steps, repeat = byte_weights, byte_steps, np.int64(1)
-    else:
-        element = np.int64(_ELEMENT)
-        _fill_band(False, source, pixel_bytes, height, width, channels * groups, zero, run, top, left, step_h, step_w,
+    is_bytes = byte_weights != 0
+    found = _fill_band(is_bytes, source, pixel_bytes, height, width, all_channels, zeros, run, top, left, step_h,
+                       step_w, rows, columns, band)  # fmt: skip
+    if found < 0:
+        is_bytes = False
+        _fill_band(is_bytes, source, pixel_bytes, height, width, all_channels, zeros, run, top, left, step_h, step_w,
                    rows, columns, band)  # fmt: skip
-    cell = channels * groups * element
+    element = np.int64(_ELEMENT)
+    if is_bytes:
+        element, weights, steps, repeat = np.int64(1), byte_weights, byte_steps, np.int64(1)
+    cell = all_channels * element
     row_bytes = columns * cell
+    fill_rows(row_table, band, first - y0 * out_width - column0, out_width, count, stride_h * row_bytes,
+              stride_w * cell, np.int64(ROWS))  # fmt: skip
 
-    # Address of every output position's first tap; the last one repeated up to a whole tile.
-    table = words(row_table, block + ROWS)
-    y, column = np.int64(0), first - y0 * out_width
-    for i in range(count):
-        table[i] = band + y * stride_h * row_bytes + (column - column0) * stride_w * cell
-        column += 1
-        if column == out_width:
-            column = 0
-            y += 1
-    for i in range(count, count + ROWS):
-        table[i] = table[count - 1]
-
-    taps = words(scratch, tap_count * repeat)
+    tap_count = repeat * kernel_h * (1 if fused else kernel_w)
     group_size = out_channels // groups
-    total = groups * panels
-    begin = total * split // panel_blocks
-    end = total * (split + 1) // panel_blocks
-    tap_count *= repeat
-    panel_bytes = tap_count * steps * (PANEL * 4)
-    params_bytes = np.int64(PARAMETERS * PANEL * 4)
+    end = groups * panels * (split + 1) // panel_blocks
+    panel_bytes, params_bytes = tap_count * steps * (PANEL * 4), np.int64(PARAMETERS * PANEL * 4)
     target = out + (image * out_pixels + first) * out_stride
     other = added + (image * out_pixels + first) * added_stride
-    group = np.int64(-1)
-    p = begin
+    zero, one, group, p = np.int64(0), np.int64(1), np.int64(-1), groups * panels * split // panel_blocks
     while p < end:
         if p // panels != group:
             group = p // panels
-            start = group * channels * element
-            _fill_taps(taps, kernel_h, kernel_w, dilation_h * row_bytes, dilation_w * cell, fused, start)
-            for t in range(tap_count // repeat, tap_count):
-                taps[t] = taps[t - tap_count // repeat]
+            fill_taps(scratch, kernel_h, kernel_w, dilation_h * row_bytes, dilation_w * cell, fused,
+                      group * channels * element, repeat)  # fmt: skip
         inner = p - group * panels
         n = group_size - inner * PANEL
         channel = group * group_size + inner * PANEL
-        panel = weights + p * panel_bytes
-        panel_params = params + p * params_bytes
+        panel, table, to, o = weights + p * panel_bytes, params + p * params_bytes, target + channel, other + channel
         if count == 1 and n > 3 * PANEL and p + 4 <= end:
             # A single row is bound by reading weights: four panels at once keep the sums independent.
             n = min(n, 4 * PANEL)
             if is_bytes:
-                _byte_wide(row_table, scratch, tap_count, steps, panel, panel_bytes, panel_params, params_bytes,
-                           target + channel, out_stride, other + channel, added_stride, np.int64(1), n, activation,
-                           fusion)  # fmt: skip
+                _byte_wide(row_table, scratch, tap_count, steps, panel, panel_bytes, table, params_bytes, to,
+                           out_stride, o, added_stride, one, n, activation, fusion)  # fmt: skip
             else:
-                _tile_wide(row_table, scratch, tap_count, steps, panel, panel_bytes, panel_params, params_bytes,
-                           target + channel, out_stride, other + channel, added_stride, np.int64(1), n, activation,
-                           fusion)  # fmt: skip
+                _tile_wide(row_table, scratch, tap_count, steps, panel, panel_bytes, table, params_bytes, to,
+                           out_stride, o, added_stride, one, n, activation, fusion)  # fmt: skip
             p += 4
             continue
         n = min(n, PANEL)
-        for m in range(0, count, ROWS):
-            _run_tile(is_bytes, row_table + 8 * m, scratch, tap_count, steps, panel, panel_params,
-                      target + channel + m * out_stride, out_stride, other + channel + m * added_stride, added_stride,
-                      min(count - m, ROWS), n, activation, fusion)  # fmt: skip
+        for i in range(0, count, ROWS):
+            m, rows_at, at, o_at = min(count - i, ROWS), row_table + 8 * i, to + i * out_stride, o + i * added_stride
+            # The smallest tile that covers m rows.
+            if is_bytes:
+                if m > _MIDDLE:
+                    _byte_full(rows_at, scratch, tap_count, steps, panel, zero, table, zero, at, out_stride, o_at,
+                               added_stride, m, n, activation, fusion)  # fmt: skip
+                else:
+                    _byte_middle(rows_at, scratch, tap_count, steps, panel, zero, table, zero, at, out_stride, o_at,
+                                 added_stride, m, n, activation, fusion)  # fmt: skip
+            elif m > _MIDDLE:
+                _tile_full(rows_at, scratch, tap_count, steps, panel, zero, table, zero, at, out_stride, o_at,
+                           added_stride, m, n, activation, fusion)  # fmt: skip
+            else:
+                _tile_middle(rows_at, scratch, tap_count, steps, panel, zero, table, zero, at, out_stride, o_at,
+                             added_stride, m, n, activation, fusion)  # fmt: skip
         p += 1
 
 
@@ -293,28 +259,26 @@ def conv2d_i8_op(
         # A matrix product: the images are one long row of pixels.
         pixels *= images
         images, x_height, x_width, out_width = 1, 1, pixels, pixels
-    taps = geometry.kernel_h * (1 if packed.fused else geometry.kernel_w)
     read = channels * _ELEMENT * (geometry.stride_h * geometry.stride_w if geometry.kernel_h > 1 else 1)
-    block = _block_size(pixels, out_width, read, geometry.kernel_w == 1 and flat, max(1, 4 // images))
+    block = block_size(pixels, out_width, read, not flat, ROWS, images)
     blocks = -(-pixels // block)
-    total_panels = groups * panels
-    panel_blocks = 1
-    if images * blocks < 4:
-        panel_blocks = min(total_panels, 4) if pixels > 1 else max(1, min(total_panels // 4, 8))
+    panel_blocks = panel_blocks_of(images * blocks, groups * panels, pixels)
     rows = -(-block // out_width) * geometry.stride_h + (geometry.kernel_h - 1) * geometry.dilation_h + 1
     columns = (out_width - 1) * geometry.stride_w + (geometry.kernel_w - 1) * geometry.dilation_w + 1
     cells = block if flat else rows * columns
     # The last step of a tap reads up to GROUP - 1 elements further than the tap.
-    scratch = 8 * (taps * packed.repeat + block + ROWS) + cells * channels * _ELEMENT + 64
+    taps = geometry.kernel_h * geometry.kernel_w * packed.repeat
+    scratch = 8 * (taps + block + ROWS) + cells * channels * _ELEMENT + 64
     address = program.data_address
     args = [
         address(x), x_height, x_width, pixel_stride(x), channels // groups,
         address(out), out_width, pixels, pixel_stride(out), out_channels,
         address(packed.weights), address(packed.params), panels, groups, activation,
         *geometry[:8],
-        packed.fused, block, blocks, panel_blocks, packed.steps,
-        packed.repeat, address(packed.input_zero), fusion, address(added), 0 if added is None else pixel_stride(added),
-        len(packed.input_zero) // channels, address(packed.byte_weights) if packed.byte_steps else 0, packed.byte_steps,
+        packed.fused, block, blocks, panel_blocks, packed.steps, packed.repeat,
+        address(packed.input_zero), len(packed.input_zero) // channels,
+        fusion, address(added), 0 if added is None else pixel_stride(added),
+        address(packed.byte_weights) if packed.byte_steps else 0, packed.byte_steps,
     ]  # fmt: skip
     return program.new_op(_conv_task, images * blocks * panel_blocks, scratch, args)
 

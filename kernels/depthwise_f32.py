@@ -17,7 +17,17 @@ from tnnquant.kernels import program
 from tnnquant.kernels.geometry import ConvGeometry, pixel_stride
 from tnnquant.kernels.jit import inline, kernel
 from tnnquant.kernels.pack_f32 import PackedDepthwise
-from tnnquant.kernels.simd import F32, I64, Emitter, copy_bytes, copy_pixels, f32_view, fill_zero, words
+from tnnquant.kernels.simd import (
+    F32,
+    I64,
+    Emitter,
+    copy_bytes,
+    copy_pixels,
+    f32_view,
+    fill_zero,
+    load_words,
+    store_word,
+)
 from tnnquant.kernels.tile_f32 import PANEL, activate
 
 __all__ = ["depthwise_f32", "depthwise_f32_op"]
@@ -98,13 +108,9 @@ def _copy_row(x, pixel_bytes, height, width, y, left, columns, cell, first, coun
 @kernel
 def _depthwise_task(op, index, scratch):
     # op words from ARGS on: see depthwise_f32_op
-    args = words(op, program.WORDS)[program.ARGS :]
-    x, height, width, pixel_bytes, multiplier = args[0], args[1], args[2], args[3], args[4]
-    out, out_height, out_width, out_stride, channels = args[5], args[6], args[7], args[8], args[9]
-    weights, bias, activation = args[10], args[11], args[12]
-    kernel_h, kernel_w, stride_h, stride_w = args[13], args[14], args[15], args[16]
-    pad_top, pad_left, dilation_h, dilation_w = args[17], args[18], args[19], args[20]
-    band_rows, bands, blocks, block = args[21], args[22], args[23], args[24]
+    (x, height, width, pixel_bytes, multiplier, out, out_height, out_width, out_stride, channels, weights, bias,
+     activation, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, band_rows, bands,
+     blocks, block) = load_words(op + 8 * program.ARGS, 25)  # fmt: skip
 
     first = index % blocks * block
     count = min(block, channels - first)
@@ -113,7 +119,6 @@ def _depthwise_task(op, index, scratch):
     image = index // blocks // bands
     source = x + image * height * width * pixel_bytes
     tap_count = kernel_h * kernel_w
-    taps = words(scratch, tap_count)
     ring = scratch + (8 * tap_count + 63) // 64 * 64
     cell = 4 * block
     columns = (out_width - 1) * stride_w + (kernel_w - 1) * dilation_w + 1
@@ -127,10 +132,12 @@ def _depthwise_task(op, index, scratch):
             _copy_row(source, pixel_bytes, height, width, next_row, -pad_left, columns, cell, first, count, multiplier,
                       ring + (next_row + pad_top) % ring_rows * row_bytes)  # fmt: skip
             next_row += 1
+        at = scratch
         for kh in range(kernel_h):
             row = (top + kh * dilation_h + pad_top) % ring_rows * row_bytes
             for kw in range(kernel_w):
-                taps[kh * kernel_w + kw] = row + kw * dilation_w * cell
+                store_word(at, row + kw * dilation_w * cell)
+                at += 8
         to = out + (image * out_height + y) * out_width * out_stride
         for c in range(0, count, PANEL):
             n = min(count - c, PANEL)

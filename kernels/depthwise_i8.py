@@ -18,7 +18,7 @@ from tnnquant.kernels.convert_i8 import interleave_pixels
 from tnnquant.kernels.geometry import ConvGeometry, pixel_stride
 from tnnquant.kernels.jit import inline, kernel
 from tnnquant.kernels.pack_i8 import PackedDepthwiseI8
-from tnnquant.kernels.simd import I32, I64, Emitter, i8_view, words
+from tnnquant.kernels.simd import I32, I64, Emitter, i8_view, load_word, load_words, store_word
 from tnnquant.kernels.tile_i8 import GROUP, PANEL, PARAMETERS, emit_dot, requantize, start_of_sums
 
 __all__ = ["depthwise_i8", "depthwise_i8_op"]
@@ -90,41 +90,33 @@ def _fill_ring_row(x, pixel_bytes, height, width, y, dilation, left, columns, ce
     any_inside = False
     for g in range(GROUP):
         row = y + g * dilation
-        sources[2 * g] = zero
-        sources[2 * g + 1] = 0
+        at, step = zero, np.int64(0)
         if 0 <= row < height and begin < end:
             any_inside = True
-            source = x + (row * width + left + begin) * pixel_bytes
+            at, step = x + (row * width + left + begin) * pixel_bytes + first, pixel_bytes
             if multiplier > 1:
-                at = spread + g * (end - begin) * count
-                _spread(source, pixel_bytes, end - begin, first, count, multiplier, at)
-                sources[2 * g] = at
-                sources[2 * g + 1] = count
-            else:
-                sources[2 * g] = source + first
-                sources[2 * g + 1] = pixel_bytes
-    table = np.int64(sources.ctypes.data)
+                at, step = spread + g * (end - begin) * count, count
+                _spread(x + (row * width + left + begin) * pixel_bytes, pixel_bytes, end - begin, first, count,
+                        multiplier, at)  # fmt: skip
+        store_word(sources + 16 * g, at)
+        store_word(sources + 16 * g + 8, step)
     if any_inside:
-        interleave_pixels(to + begin * cell, cell, table, end - begin, count, zero)
+        interleave_pixels(to + begin * cell, cell, sources, end - begin, count, zero)
     else:
         begin, end = columns, columns
     for g in range(GROUP):
-        sources[2 * g] = zero
-        sources[2 * g + 1] = 0
-    interleave_pixels(to, cell, table, begin, count, zero)
-    interleave_pixels(to + end * cell, cell, table, columns - end, count, zero)
+        store_word(sources + 16 * g, zero)
+        store_word(sources + 16 * g + 8, np.int64(0))
+    interleave_pixels(to, cell, sources, begin, count, zero)
+    interleave_pixels(to + end * cell, cell, sources, columns - end, count, zero)
 
 
 @kernel
 def _depthwise_task(op, index, scratch):
     # op words from ARGS on: see depthwise_i8_op
-    args = words(op, program.WORDS)[program.ARGS :]
-    x, height, width, pixel_bytes, multiplier = args[0], args[1], args[2], args[3], args[4]
-    out, out_height, out_width, out_stride, channels = args[5], args[6], args[7], args[8], args[9]
-    weights, params, activation = args[10], args[11], args[12]
-    kernel_h, kernel_w, stride_h, stride_w = args[13], args[14], args[15], args[16]
-    pad_top, pad_left, dilation_h, dilation_w = args[17], args[18], args[19], args[20]
-    band_rows, bands, blocks, block, zero, repeat = args[21], args[22], args[23], args[24], args[25], args[26]
+    (x, height, width, pixel_bytes, multiplier, out, out_height, out_width, out_stride, channels, weights, params,
+     activation, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, band_rows, bands,
+     blocks, block, zero, repeat) = load_words(op + 8 * program.ARGS, 27)  # fmt: skip
 
     first = index % blocks * block
     count = min(block, channels - first)
@@ -140,24 +132,25 @@ def _depthwise_task(op, index, scratch):
     row_bytes = columns * cell
     # Scratch: taps, which image row each ring row begins with, row pointers, the ring, repeated channels.
     tap_count = row_groups * kernel_w
-    taps = words(scratch, tap_count * repeat)
-    held = words(scratch + 8 * tap_count * repeat, ring_rows)
-    sources = words(scratch + 8 * (tap_count * repeat + ring_rows), 2 * GROUP)
+    held = scratch + 8 * tap_count * repeat
+    sources = held + 8 * ring_rows
     ring = scratch + (8 * (tap_count * repeat + ring_rows + 2 * GROUP) + 63) // 64 * 64
     spread = ring + ring_rows * row_bytes
-    held[:] = _EMPTY
+    for slot in range(ring_rows):
+        store_word(held + 8 * slot, np.int64(_EMPTY))
     params_bytes = PARAMETERS * PANEL * 4
     for y in range(y0, y1):
         for group in range(row_groups):
             row = y * stride_h - pad_top + group * group_step
             slot = (row + pad_top) % ring_rows
-            if held[slot] != row:
-                held[slot] = row
+            if load_word(held + 8 * slot) != row:
+                store_word(held + 8 * slot, row)
                 _fill_ring_row(source, pixel_bytes, height, width, row, dilation_h, -pad_left, columns, cell, first,
                                count, multiplier, zero + first, ring + slot * row_bytes, spread, sources)  # fmt: skip
             for kw in range(kernel_w):
                 for part in range(repeat):
-                    taps[part * tap_count + group * kernel_w + kw] = slot * row_bytes + kw * dilation_w * cell
+                    at = scratch + 8 * (part * tap_count + group * kernel_w + kw)
+                    store_word(at, slot * row_bytes + kw * dilation_w * cell)
         to = out + (image * out_height + y) * out_width * out_stride
         for c in range(0, count, PANEL):
             n = min(count - c, PANEL)

@@ -17,7 +17,7 @@ from tnnquant.kernels import program
 from tnnquant.kernels.conv_i8 import round_to_i8
 from tnnquant.kernels.geometry import pixel_stride
 from tnnquant.kernels.jit import kernel
-from tnnquant.kernels.simd import F32, I8, I32, I64, sweep, words
+from tnnquant.kernels.simd import F32, I8, I32, I64, load_word, load_words, store_word, sweep
 from tnnquant.kernels.target import isa
 from tnnquant.kernels.tile_i8 import emit_round
 
@@ -160,13 +160,11 @@ _quantize_row, _dequantize_row, _sum_row, _relu_row, _copy_row = (_row(kind) for
 @kernel
 def _rows_task(op, index, scratch):
     # op words from ARGS on: see _row_op
-    args = words(op, program.WORDS)[program.ARGS :]
-    rows, length, last_length, block, out, out_step = args[0], args[1], args[2], args[3], args[4], args[5]
-    params, stride, count, kind = args[6], args[7], args[8], args[9]
-    operands = words(scratch, 2 * count)
+    rows, length, last_length, block, out, out_step, params, stride, count, kind = load_words(op + 8 * program.ARGS, 10)
+    pairs = op + 8 * (program.ARGS + 10)
     for row in range(index * block, min((index + 1) * block, rows)):
-        for i in range(count):
-            operands[2 * i] = args[10 + 2 * i] + row * args[11 + 2 * i]
+        for i in range(0, 16 * count, 16):
+            store_word(scratch + i, load_word(pairs + i) + row * load_word(pairs + i + 8))
         to = out + row * out_step
         elements = last_length if row == rows - 1 else length
         if kind == _QUANTIZE:

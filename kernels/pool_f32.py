@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 from tnnquant.kernels import program
 from tnnquant.kernels.geometry import PoolGeometry, pixel_stride
 from tnnquant.kernels.jit import inline, kernel
-from tnnquant.kernels.simd import F32, sweep, words
+from tnnquant.kernels.simd import F32, load_words, sweep
 from tnnquant.kernels.target import isa
 
 __all__ = ["ADAPTIVE_AVERAGE", "AVERAGE", "MAX", "pool2d_f32", "pool2d_f32_naive", "pool2d_f32_op", "pool_window"]
@@ -109,18 +109,8 @@ def _reduce_window(typingctx, x, rows, columns, row_bytes, pixel_bytes, out, cha
 @kernel
 def _pool_task(op, index, scratch):
     # op words from ARGS on: see pool2d_f32_op
-    args = words(op, program.WORDS)[program.ARGS :]
-    x, height, width, pixel_bytes = args[0], args[1], args[2], args[3]
-    out, out_height, out_width, out_stride, channels = args[4], args[5], args[6], args[7], args[8]
-    kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left = (
-        args[9],
-        args[10],
-        args[11],
-        args[12],
-        args[13],
-        args[14],
-    )
-    kind, blocks, block = args[15], args[16], args[17]
+    (x, height, width, pixel_bytes, out, out_height, out_width, out_stride, channels, kernel_h, kernel_w, stride_h,
+     stride_w, pad_top, pad_left, kind, blocks, block) = load_words(op + 8 * program.ARGS, 18)  # fmt: skip
 
     c = index % blocks * block
     count = min(block, channels - c)

@@ -13,7 +13,7 @@ from tnnquant.kernels import program
 from tnnquant.kernels.geometry import PoolGeometry, pixel_stride
 from tnnquant.kernels.jit import inline, kernel
 from tnnquant.kernels.pool_f32 import AVERAGE, MAX, pool_window
-from tnnquant.kernels.simd import I8, i8_view, sweep, words
+from tnnquant.kernels.simd import I8, i8_view, load_words, sweep
 
 __all__ = ["AVERAGE", "MAX", "pool2d_i8", "pool2d_i8_naive", "pool2d_i8_op"]
 
@@ -86,18 +86,8 @@ def _average_pixel(x, rows, columns, row_bytes, pixel_bytes, out, channels):
 @kernel
 def _pool_task(op, index, scratch):
     # op words from ARGS on: see pool2d_i8_op
-    args = words(op, program.WORDS)[program.ARGS :]
-    x, height, width, pixel_bytes = args[0], args[1], args[2], args[3]
-    out, out_height, out_width, out_stride, channels = args[4], args[5], args[6], args[7], args[8]
-    kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left = (
-        args[9],
-        args[10],
-        args[11],
-        args[12],
-        args[13],
-        args[14],
-    )
-    kind = args[15]
+    (x, height, width, pixel_bytes, out, out_height, out_width, out_stride, channels, kernel_h, kernel_w, stride_h,
+     stride_w, pad_top, pad_left, kind) = load_words(op + 8 * program.ARGS, 16)  # fmt: skip
 
     y = index % out_height
     image = index // out_height
