@@ -4,7 +4,7 @@ With thresholds i = 128..2047 and groups of width B = i/128, the candidate distr
 (``v = mass / B``) and a mixture of two neighbours in a bin that a group border cuts. So with prefix sums C of the
 counts, ``kl = sum ref ln ref - sum ref ln e`` needs, per group, the mass of its whole bins and one logarithm, and per cut
 bin one more: at most 255 logarithms a threshold instead of 2048. All in units of counts; TNN's starting value of 1e-7 a bin
-is kept. Two thresholds may tie within TNN's own float32 noise.
+is kept. Thresholds that tie within TNN's own float32 noise are compared in TNN's own steps.
 
 * :func:`kl_thresholds_naive`: the algorithm of TNN, literally, in float32.
 * :func:`kl_thresholds`: the above, eight slots side by side in vector registers.
@@ -28,12 +28,13 @@ __all__ = ["kl_curve", "kl_thresholds", "kl_thresholds_naive"]
 GROUPS = 128
 LANES = 8
 _FILL = 1e-7
+#: Relative difference of two divergences that float32 sums of 2048 terms may turn around.
+_TIE = 1e-4
 
 
 @kernel
-def kl_curve(counts, curve):
-    # counts: int (BINS + 1,); curve: float32 (BINS,), the divergence of each threshold, inf below GROUPS
-    d = np.empty(BINS, np.float32)
+def _distribution(counts, d, tails):
+    # counts: int (BINS + 1,); d: float32 (BINS,), normalized; tails: float32 (BINS,), mass from each threshold on
     total = np.float32(0)
     for k in range(BINS):
         d[k] = np.float32(np.float32(counts[k]) + np.float32(_FILL))
@@ -43,39 +44,56 @@ def kl_curve(counts, curve):
         d[k] /= total
         if k >= GROUPS:
             tail += d[k]
-    curve[:GROUPS] = np.inf
-    candidate = np.empty(BINS, np.float32)
     for i in range(GROUPS, BINS):
-        last = np.float32(d[i - 1] + tail)
+        tails[i] = tail
         tail -= d[i]
-        width = np.float32(i) / np.float32(GROUPS)
-        candidate[:] = 0
-        for j in range(GROUPS):
-            start = np.float32(j) * width
-            end = start + width
-            up, down = int(math.ceil(start)), int(math.floor(end))
-            mass = np.float32(0)
-            if up > start:
-                mass += (np.float32(up) - start) * d[up - 1]
-            if down < end:
-                mass += (end - np.float32(down)) * d[down]
-            for k in range(up, down):
-                mass += d[k]
-            value = mass / (np.float32(up) - start + (end - np.float32(down)) + np.float32(down - up))
-            if up > start:
-                candidate[up - 1] += value * (np.float32(up) - start)
-            if down < end:
-                candidate[down] += value * (end - np.float32(down))
-            for k in range(up, down):
-                candidate[k] += value
-        divergence = np.float32(0)
-        for k in range(i):
-            ref = d[k] if k < i - 1 else last
-            if candidate[k] == 0:
-                divergence += np.float32(1)
-            else:
-                divergence += ref * np.float32(math.log(np.float32(ref / candidate[k])))
-        curve[i] = divergence
+
+
+@kernel
+def _divergence(d, tail, i, candidate):
+    # d: float32 (BINS,); tail: mass from bin i on; candidate: float32 (BINS,), scratch. Divergence of threshold i, in TNN's
+    # own steps.
+    candidate[:] = 0
+    width = np.float32(i) / np.float32(GROUPS)
+    for j in range(GROUPS):
+        start = np.float32(j) * width
+        end = start + width
+        up, down = int(math.ceil(start)), int(math.floor(end))
+        head, rest = np.float32(up) - start, end - np.float32(down)
+        mass = np.float32(0)
+        if up > start:
+            mass += head * d[up - 1]
+        if down < end:
+            mass += rest * d[down]
+        for k in range(up, down):
+            mass += d[k]
+        value = mass / (head + rest + np.float32(down - up))
+        if up > start:
+            candidate[up - 1] += value * head
+        if down < end:
+            candidate[down] += value * rest
+        for k in range(up, down):
+            candidate[k] += value
+    divergence = np.float32(0)
+    for k in range(i):
+        ref = d[k] if k < i - 1 else np.float32(d[k] + tail)
+        if candidate[k] == 0:
+            divergence += np.float32(1)
+        else:
+            divergence += ref * np.float32(math.log(np.float32(ref / candidate[k])))
+    return divergence
+
+
+@kernel
+def kl_curve(counts, curve):
+    # counts: int (BINS + 1,); curve: float32 (BINS,), the divergence of each threshold, inf below GROUPS
+    d = np.empty(BINS, np.float32)
+    tails = np.empty(BINS, np.float32)
+    candidate = np.empty(BINS, np.float32)
+    _distribution(counts, d, tails)
+    curve[:GROUPS] = np.inf
+    for i in range(GROUPS, BINS):
+        curve[i] = _divergence(d, tails[i], i, candidate)
 
 
 @kernel
@@ -172,10 +190,9 @@ def _cross_terms(typingctx, bins, sums, i, cross, last_log):
 
 
 @kernel
-def _thresholds_of_lanes(bins, sums, entropy, thresholds):
+def _curves_of_lanes(bins, sums, entropy, curves):
     # bins: float32 (BINS + 1, LANES), counts + fill; sums: float64 (BINS + 1, LANES), counts before each bin; entropy:
-    # float64 (BINS + 1, LANES), sum of d ln d before each bin; thresholds: int32 (LANES,)
-    best = np.full(LANES, np.inf)
+    # float64 (BINS + 1, LANES), sum of d ln d before each bin; curves: float64 (LANES, BINS), from GROUPS on
     cross = np.empty(LANES, np.float64)
     last_log = np.empty(LANES, np.float32)
     bins_at, sums_at = np.int64(bins.ctypes.data), np.int64(sums.ctypes.data)
@@ -185,10 +202,33 @@ def _thresholds_of_lanes(bins, sums, entropy, thresholds):
         for lane in range(LANES):
             clipped = sums[BINS, lane] - sums[i, lane] + _FILL * (BINS - i)
             last = bins[i - 1, lane] + clipped
-            divergence = entropy[i - 1, lane] + last * math.log(last) - cross[lane] - clipped * last_log[lane]
-            if divergence < best[lane]:
-                best[lane] = divergence
-                thresholds[lane] = i
+            entropy_of_ref = entropy[i - 1, lane] + last * math.log(last)
+            curves[lane, i] = entropy_of_ref - cross[lane] - clipped * last_log[lane]
+
+
+@kernel
+def _settle(counts, curve, d, tails, candidate):
+    # counts: int (BINS + 1,); curve: float64 (BINS,); the rest scratch, float32 (BINS,). The best threshold; among those
+    # that tie, the one TNN's float32 steps prefer.
+    limit = np.inf
+    for i in range(GROUPS, BINS):
+        limit = min(limit, curve[i])
+    limit += abs(limit) * _TIE
+    first, ties = -1, 0
+    for i in range(GROUPS, BINS):
+        if curve[i] <= limit:
+            ties += 1
+            first = i if first < 0 else first
+    if ties == 1:
+        return first
+    _distribution(counts, d, tails)
+    best, found = np.float32(np.inf), first
+    for i in range(first, BINS):
+        if curve[i] <= limit:
+            divergence = _divergence(d, tails[i], i, candidate)
+            if divergence < best:
+                best, found = divergence, i
+    return found
 
 
 @kernel(parallel=True)
@@ -199,7 +239,8 @@ def kl_thresholds(counts, thresholds):
         bins = np.zeros((BINS + 1, LANES), np.float32)
         sums = np.empty((BINS + 1, LANES), np.float64)
         entropy = np.zeros((BINS + 1, LANES), np.float64)
-        found = np.empty(LANES, np.int32)
+        curves = np.empty((LANES, BINS), np.float64)
+        scratch = np.empty((3, BINS), np.float32)
         for lane in range(LANES):
             s = min(block * LANES + lane, slots - 1)
             total = np.float64(0)
@@ -210,7 +251,7 @@ def kl_thresholds(counts, thresholds):
                 bins[k, lane] = d
                 entropy[k + 1, lane] = entropy[k, lane] + d * math.log(d)
             sums[BINS, lane] = total
-        _thresholds_of_lanes(bins, sums, entropy, found)
-        for lane in range(LANES):
-            if block * LANES + lane < slots:
-                thresholds[block * LANES + lane] = found[lane]
+        _curves_of_lanes(bins, sums, entropy, curves)
+        for lane in range(min(LANES, slots - block * LANES)):
+            s = block * LANES + lane
+            thresholds[s] = _settle(counts[s], curves[lane], scratch[0], scratch[1], scratch[2])

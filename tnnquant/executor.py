@@ -165,14 +165,10 @@ class Executor:
                     step.rows = node.layer.emit(
                         [places[blob] for blob in node.inputs], [places[blob] for blob in node.outputs], step.state
                     )
-            if step.rows is None and not self._joins_in_place(node):
+            if step.rows is None:
                 continue
             step.staged = [blob for blob in dict.fromkeys(node.inputs) if blob not in fixed]
             fixed.update(node.outputs)
-            # A staged blob stays where it was copied to only for this step: others may own that place by then.
-
-    def _joins_in_place(self, node: Node) -> bool:
-        return node.layer.JOINS_CHANNELS and node.outputs[0] in self._places and node.layer.axis == 1
 
     def _forget(self) -> None:
         kept = set(self.graph.outputs) | set(self._constants)
@@ -242,8 +238,6 @@ class Executor:
                 from tnnquant.kernels.program import run
 
                 run(rows)
-            elif first.node.outputs[0] in self._places and self._joins_in_place(first.node):
-                pass  # every input is at its place in the output, by emission or by staging
             else:
                 results = first.node.layer.forward([blobs[blob] for blob in first.node.inputs], first.state)
                 blobs.update(zip(first.node.outputs, results, strict=False))

@@ -8,7 +8,7 @@ the layer itself is skipped from then on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -63,7 +63,9 @@ def infer(graph: Graph, input_dims: Mapping[str, Sequence[int]] | None = None) -
     for position, node in enumerate(graph.nodes):
         with located(node):
             inputs = [_spec(specs, blob) for blob in node.inputs]
-            layer = node.layer.resolved(inputs, node.tensors)
+            if not fold and node.layer.NEEDS_FOLDING:
+                inputs = [replace(spec, value=None) for spec in inputs]
+            layer = node.layer.with_outputs(len(node.outputs)).resolved(inputs, node.tensors)
             known = layer.FOLDS_SHAPE or (bool(inputs) and all(spec.value is not None for spec in inputs))
             if fold and known and layer.runnable():
                 outputs = _run_on_constants(layer, inputs, node)
@@ -130,7 +132,7 @@ def _run_on_constants(layer, inputs: Sequence[BlobSpec], node: Node) -> list[Blo
         for spec in inputs
     ]
     results = layer.forward(values, layer.prepare(node.tensors, inputs))
-    return [BlobSpec(result.shape, DataType.of(result), np.ascontiguousarray(result)) for result in results]
+    return [BlobSpec(result.shape, DataType.of(result), np.array(result, order="C")) for result in results]
 
 
 def _stored(spec: BlobSpec) -> Tensor:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import pkgutil
 import re
 from collections.abc import Mapping, Sequence
@@ -206,6 +207,8 @@ class Layer:
     QUANT: ClassVar[QuantRole] = QuantRole.NONE
     FOLDS_SHAPE: ClassVar[bool] = False
     """The outputs depend on the input's dims alone (Shape); a model with such a layer has its constants folded."""
+    NEEDS_FOLDING: ClassVar[bool] = False
+    """Sees the values of constant inputs only in models whose constants are folded (Expand; reference, section 9)."""
     PER_TENSOR_BLOBS: ClassVar[bool] = False
     """The blobs this layer touches have one scale each, never one a channel (inner product; reference, 7.4)."""
     JOINS_CHANNELS: ClassVar[bool] = False
@@ -260,6 +263,10 @@ class Layer:
 
         Idempotent: resolving a resolved layer gives the same layer.
         """
+        return self
+
+    def with_outputs(self, count: int) -> Layer:
+        """The layer told how many outputs its node has; most types do not care."""
         return self
 
     def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
@@ -336,7 +343,9 @@ def layer(type_id: int, *names: str):
     """Register a layer type: TNN's number of it and every type string that means it, the canonical one first."""
 
     def register(cls: type[Layer]) -> type[Layer]:
-        cls = dataclass(frozen=True)(cls)
+        # Making a dataclass costs 0.5 ms; types without parameters of their own inherit all they need.
+        if inspect.get_annotations(cls):
+            cls = dataclass(frozen=True)(cls)
         cls.TYPE_ID, cls.TYPE_NAMES = type_id, names
         for name in names:
             if name in _TYPES:
