@@ -17,15 +17,15 @@ from tnnquant.kernels.loops import first_row, loop_nest, loop_op
 from tnnquant.kernels.simd import f32_view, words
 
 __all__ = [
-    "ADD", "BOUND", "CLIP", "DIV", "ELU", "ERF", "EXP", "GELU", "HARD_SIGMOID", "HARD_SWISH", "LOG", "LOG_SIGMOID",
-    "MUL", "SELU", "SIGMOID", "SOFTPLUS", "SUB", "SWISH", "binary_f32_naive", "binary_f32_op", "map_f32_naive",
+    "ADD", "BOUND", "CLIP", "DIV", "ELU", "ERF", "EXP", "GATE", "GELU", "HARD_SIGMOID", "HARD_SWISH", "LOG",
+    "LOG_SIGMOID", "MUL", "SELU", "SIGMOID", "SOFTPLUS", "SUB", "SWISH", "binary_f32_naive", "binary_f32_op", "map_f32_naive",
     "map_f32_op",
 ]  # fmt: skip
 
 #: Functions of :func:`map_f32_op`: made of comparisons, of exponentials, of calls of the C library.
-BOUND, CLIP, HARD_SWISH, HARD_SIGMOID = range(4)
-SIGMOID, SWISH, ELU, SELU = range(4, 8)
-EXP, LOG, LOG_SIGMOID, SOFTPLUS, ERF, GELU = range(8, 14)
+BOUND, CLIP, GATE, HARD_SWISH, HARD_SIGMOID = range(5)
+SIGMOID, SWISH, ELU, SELU = range(5, 9)
+EXP, LOG, LOG_SIGMOID, SOFTPLUS, ERF, GELU = range(9, 15)
 #: Operations of :func:`binary_f32_op`.
 ADD, SUB, MUL, DIV = range(4)
 
@@ -48,10 +48,11 @@ def map_f32_naive(code, x, a, b, out):
         elif code == CLIP:  # of NaN: b
             v = v if v < b else b
             v = a if v < a else v
-        elif code == HARD_SWISH:
+        elif code in (GATE, HARD_SWISH):
             gate = v * a + b
             gate = _ONE if gate > _ONE else gate
-            v = v * (_ZERO if gate < _ZERO else gate)
+            gate = _ZERO if gate < _ZERO else gate
+            v = gate if code == GATE else v * gate
         elif code == HARD_SIGMOID:
             v = _ZERO if v <= -b / a else (v * a + b if v < (_ONE - b) / a else _ONE)
         elif code == SIGMOID:
@@ -93,6 +94,11 @@ def _comparison_row(code, x, a, b, out):
         for i in range(n):
             v = x[i] if x[i] < b else b
             out[i] = a if v < a else v
+    elif code == GATE:
+        for i in range(n):
+            gate = x[i] * a + b
+            gate = _ONE if gate > _ONE else gate
+            out[i] = _ZERO if gate < _ZERO else gate
     elif code == HARD_SWISH:
         for i in range(n):
             gate = x[i] * a + b
@@ -197,8 +203,8 @@ def map_f32_op(code: int, x: np.ndarray, a: float, b: float, out: np.ndarray) ->
     ----------
     code : int
         Comparisons: :data:`BOUND` min(b, max(a, x)), a where x is NaN; :data:`CLIP` max(a, min(b, x)), max(a, b) where
-        x is NaN; :data:`HARD_SWISH` x * max(min(x * a + b, 1), 0); :data:`HARD_SIGMOID` 0 up to -b / a, 1 from
-        (1 - b) / a on, x * a + b between. Exponentials: :data:`SIGMOID` 1 / (1 + exp(-x)); :data:`SWISH`
+        x is NaN; :data:`GATE` max(min(x * a + b, 1), 0); :data:`HARD_SWISH` x times that; :data:`HARD_SIGMOID` 0 up to
+        -b / a, 1 from (1 - b) / a on, x * a + b between. Exponentials: :data:`SIGMOID` 1 / (1 + exp(-x)); :data:`SWISH`
         x / (1 + exp(-x)); :data:`ELU` x, below 0 a * (exp(x) - 1); :data:`SELU` b * x, up to 0 b * (a * exp(x) - a).
         The C library: :data:`EXP`, :data:`LOG`, :data:`LOG_SIGMOID` log(1 / (1 + exp(-x))), :data:`SOFTPLUS`
         log(exp(x) + 1), :data:`ERF`; :data:`GELU` x / 2 * (erf(x / sqrt(2)) + 1), from erf on in double, as in TNN.

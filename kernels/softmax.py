@@ -1,7 +1,8 @@
 """fp32 softmax along one axis of an array seen as (outer, n, inner).
 
 Versions, slowest first: :func:`softmax_f32_naive`, TNN's loops; :func:`softmax_f32`, on all threads, with exponentials
-of whole vectors. The sum runs along the axis in order, as in TNN, so the bits do not depend on blocks or threads.
+of whole vectors, four rows or many columns at a time. The sum runs along the axis in order, as in TNN, so the bits
+depend neither on blocks nor on threads.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ __all__ = ["softmax_f32", "softmax_f32_naive", "softmax_f32_op"]
 _ONE = np.float32(1)
 _COLUMNS = 512
 _ELEMENTS = 16384
+_TOGETHER = 1024
 
 
 @kernel
@@ -38,27 +40,77 @@ def softmax_f32_naive(x, out):
 
 
 @kernel
+def _subtract_maxima(x, n, out):
+    # x, out: float32 (4 * n,): four rows at once, which hides the latency of a comparison
+    m0, m1, m2, m3 = x[0], x[n], x[2 * n], x[3 * n]
+    for j in range(n):
+        m0 = x[j] if x[j] > m0 else m0
+        m1 = x[n + j] if x[n + j] > m1 else m1
+        m2 = x[2 * n + j] if x[2 * n + j] > m2 else m2
+        m3 = x[3 * n + j] if x[3 * n + j] > m3 else m3
+    for j in range(n):
+        out[j] = x[j] - m0
+        out[n + j] = x[n + j] - m1
+        out[2 * n + j] = x[2 * n + j] - m2
+        out[3 * n + j] = x[3 * n + j] - m3
+
+
+@kernel
+def _exponentials_in_place(out):
+    # out: float32 (n,)
+    for i in range(out.size):
+        out[i] = exp_f32(out[i])
+
+
+@kernel
+def _divide_by_sums(out, n):
+    # out: float32 (4 * n,): four rows at once
+    t0 = t1 = t2 = t3 = np.float32(0)
+    for j in range(n):
+        t0 += out[j]
+        t1 += out[n + j]
+        t2 += out[2 * n + j]
+        t3 += out[3 * n + j]
+    t0, t1, t2, t3 = _ONE / t0, _ONE / t1, _ONE / t2, _ONE / t3
+    for j in range(n):
+        out[j] *= t0
+        out[n + j] *= t1
+        out[2 * n + j] *= t2
+        out[3 * n + j] *= t3
+
+
+@kernel
 def _softmax_row(x, out):
     # x, out: float32 (n,)
-    n = x.size
-    m0 = m1 = m2 = m3 = x[0]
-    for j in range(0, n - 3, 4):  # four maxima at a time: their order does not matter
-        m0 = x[j] if x[j] > m0 else m0
-        m1 = x[j + 1] if x[j + 1] > m1 else m1
-        m2 = x[j + 2] if x[j + 2] > m2 else m2
-        m3 = x[j + 3] if x[j + 3] > m3 else m3
-    for j in range(n - n % 4, n):
-        m0 = x[j] if x[j] > m0 else m0
-    m0, m2 = m0 if m0 > m1 else m1, m2 if m2 > m3 else m3
-    m0 = m0 if m0 > m2 else m2
-    for j in range(n):
-        out[j] = exp_f32(x[j] - m0)
+    largest = x[0]
+    for v in x:
+        largest = v if v > largest else largest
+    for j in range(x.size):
+        out[j] = x[j] - largest
+    _exponentials_in_place(out)
     total = np.float32(0)
-    for j in range(n):
-        total += out[j]
-    factor = _ONE / total
-    for j in range(n):
-        out[j] *= factor
+    for v in out:
+        total += v
+    total = _ONE / total
+    for j in range(out.size):
+        out[j] *= total
+
+
+@kernel
+def _softmax_rows(x, out, rows, n):
+    # x, out: float32 (rows * n,). Short rows are raised together: a loop of a few elements would not be vectorized
+    together = max(np.int64(4), _TOGETHER // n // 4 * 4)
+    row = np.int64(0)
+    while row + 4 <= rows:
+        count = min(together, (rows - row) // 4 * 4)
+        for r in range(row, row + count, 4):
+            _subtract_maxima(x[r * n : (r + 4) * n], n, out[r * n : (r + 4) * n])
+        _exponentials_in_place(out[row * n : (row + count) * n])
+        for r in range(row, row + count, 4):
+            _divide_by_sums(out[r * n : (r + 4) * n], n)
+        row += count
+    for r in range(row, rows):
+        _softmax_row(x[r * n : (r + 1) * n], out[r * n : (r + 1) * n])
 
 
 @kernel
@@ -101,9 +153,9 @@ def _softmax_task(op, index, scratch):
     outer, n, inner, rows = args[2], args[3], args[4], args[5]
     if inner == 1:
         first = index * rows
-        for row in range(first, min(first + rows, outer)):
-            at = 4 * row * n
-            _softmax_row(f32_view(args[0] + at, n), f32_view(args[1] + at, n))
+        count = min(rows, outer - first)
+        at = 4 * first * n
+        _softmax_rows(f32_view(args[0] + at, count * n), f32_view(args[1] + at, count * n), count, n)
         return
     blocks = (inner + _COLUMNS - 1) // _COLUMNS
     c = index % blocks * _COLUMNS
@@ -116,7 +168,7 @@ def _softmax_task(op, index, scratch):
 def softmax_f32_op(x: np.ndarray, out: np.ndarray) -> np.ndarray:
     """The op of a softmax; see :func:`softmax_f32`. The arrays must stay alive."""
     outer, n, inner = x.shape
-    rows = max(1, _ELEMENTS // n)
+    rows = max(4, _ELEMENTS // n // 4 * 4)
     tasks = -(-outer // rows) if inner == 1 else outer * -(-inner // _COLUMNS)
     args = [program.data_address(x), program.data_address(out), outer, n, inner, rows]
     return program.new_op(_softmax_task, tasks, 8 * _COLUMNS, args)

@@ -37,8 +37,8 @@ def _mapped(code, x, a=0.0, b=0.0, out=None):
 
 
 FUNCTIONS = (
-    "BOUND", "CLIP", "HARD_SWISH", "HARD_SIGMOID", "SIGMOID", "SWISH", "ELU", "SELU", "EXP", "LOG", "LOG_SIGMOID",
-    "SOFTPLUS", "ERF", "GELU",
+    "BOUND", "CLIP", "GATE", "HARD_SWISH", "HARD_SIGMOID", "SIGMOID", "SWISH", "ELU", "SELU", "EXP", "LOG",
+    "LOG_SIGMOID", "SOFTPLUS", "ERF", "GELU",
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobSpec, Layer, layer, param
 from tnnquant.layers.checks import check_inputs, check_rank, check_types
 from tnnquant.layers.elementwise import Unary, arithmetic, check_broadcast, mapped, right_maximum, spread, stretched
+from tnnquant.layers.memory import like
 from tnnquant.layers.movement import axis_of, text
 from tnnquant.tensor import DataType, Tensor
 
@@ -39,23 +40,39 @@ class HardSwish(Layer):
         check_broadcast(inputs[0].dims, inputs[-1].dims)
         return [BlobSpec(right_maximum([spec.dims for spec in inputs]), inputs[0].dtype)]
 
+    def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]) -> list[np.ndarray]:
+        return []  # keeps the gate of a program alive
+
     def forward(self, inputs, state):
         if len(inputs) == 1:
             return [mapped(inputs[0], "HARD_SWISH", self.alpha, self.beta)]
         dims = right_maximum([x.shape for x in inputs])
-        x0, x1 = (stretched(x.reshape(x.shape + (1,) * (len(dims) - x.ndim)), dims) for x in inputs)
-        with np.errstate(all="ignore"):
-            gate = x1 * np.float32(self.alpha) + np.float32(self.beta)
-            gate = np.where(gate > _ONE, _ONE, gate)
-            result = x0 * np.where(gate < 0, np.float32(0), gate)
-        return [spread(result, dims)]
+        x0, x1 = (stretched(x, dims) for x in _left_aligned(inputs))
+        return [spread(arithmetic("MUL", x0, mapped(x1, "GATE", self.alpha, self.beta)), dims)]
 
     def emit(self, inputs, outputs, state):
         from tnnquant.kernels import eltwise
 
-        if len(inputs) != 1:
+        if len(inputs) == 1:
+            return eltwise.map_f32_op(eltwise.HARD_SWISH, inputs[0], self.alpha, self.beta, outputs[0])
+        operands = _left_aligned(inputs)
+        if any(stretched(x, outputs[0].shape) is not x for x in operands):
             return None
-        return eltwise.map_f32_op(eltwise.HARD_SWISH, inputs[0], self.alpha, self.beta, outputs[0])
+        gate = like(operands[1])
+        ops = [
+            eltwise.map_f32_op(eltwise.GATE, operands[1], self.alpha, self.beta, gate),
+            eltwise.binary_f32_op(eltwise.MUL, operands[0], gate, outputs[0]),
+        ]
+        if any(op is None for op in ops):
+            return None
+        state.append(gate)
+        return np.concatenate(ops)
+
+
+def _left_aligned(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    # Padded with trailing ones to one rank.
+    rank = max(x.ndim for x in inputs)
+    return [x[(..., *[None] * (rank - x.ndim))] for x in inputs]
 
 
 @layer(402, "GLU")
