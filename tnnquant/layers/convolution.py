@@ -22,6 +22,7 @@ from tnnquant.layers.base import (
     layer,
     param,
 )
+from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.tensor import DataType, Tensor
 
 __all__ = [
@@ -180,6 +181,7 @@ class Convolution(Layer):
         return replace(self, pad_h=height.begin, pad_w=width.begin)
 
     def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
+        check_types(inputs[:1], DataType.FLOAT, DataType.INT8)
         height, width = self.axes(inputs[0].dims)
         check_groups(self.group, inputs[0].dims[1], self.output_channel)
         return [BlobSpec((inputs[0].dims[0], self.output_channel, height.size, width.size), inputs[0].dtype)]
@@ -209,16 +211,12 @@ class Convolution(Layer):
         from tnnquant.kernels.geometry import ConvGeometry
         from tnnquant.kernels.pack_f32 import pack_conv_f32, pack_depthwise_f32
 
+        check_inputs(inputs, 1)
+        check_types(inputs, DataType.FLOAT)
         if tensors.get("filter") is not None and tensors["filter"].dtype == DataType.INT8:
             tensors = self.widened(tensors)
-        channels = inputs[0].dims[1]
-        weight, bias = self.weight_array(tensors), self.bias_array(tensors)
-        expected = self.weight_shape(channels)
-        if weight.shape != expected:
-            raise GraphError(
-                f"filter has {weight.size} values, expected OC*C/G*KH*KW = "
-                f"{'*'.join(map(str, expected))} = {int(np.prod(expected))}"
-            )
+        weight = filter_array(tensors, self.weight_shape(inputs[0].dims[1]), "OC*C/G*KH*KW")
+        bias = self.bias_array(tensors)
         height, width = self.axes(inputs[0].dims)
         geometry = ConvGeometry(
             self.kernel_h, self.kernel_w, self.stride_h, self.stride_w, height.begin, width.begin,

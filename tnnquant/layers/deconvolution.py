@@ -189,7 +189,7 @@ class Deconvolution(Layer):
         columns = taps_of_tnn(x.shape[3], self.kernel_w, self.stride_w, self.dilation_w, width)
         images, groups = x.shape[0], self.group
         out = np.zeros((images, groups, self.output_channel // groups, height.size, width.size), np.float32)
-        source = x.reshape(images, groups, -1, *x.shape[2:])
+        source = np.ascontiguousarray(x).reshape(images, groups, -1, *x.shape[2:])
         for kh in range(self.kernel_h):
             for kw in range(self.kernel_w):
                 # The input that each output position meets at this tap, 0 where it meets none.

@@ -140,7 +140,7 @@ class Einsum(Layer):
         for i in range(1, len(inputs)):
             needed = set(output).union(*operands[i + 1 :])
             x, labels = _product(x, labels, inputs[i], operands[i], needed)
-        out = np.ascontiguousarray(_reduced(x, labels, output), np.float32)
+        out = np.array(_reduced(x, labels, output), np.float32, order="C")
         return [out if out.ndim else out.reshape(1)]
 
     def macs(self, inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec]) -> int:

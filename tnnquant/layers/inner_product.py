@@ -9,6 +9,7 @@ import numpy as np
 
 from tnnquant.errors import GraphError, UnsupportedLayerError
 from tnnquant.layers.base import BlobSpec, Layer, QuantRole, ScaleField, TensorField, TextField, layer, param
+from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["InnerProduct"]
@@ -30,6 +31,9 @@ class InnerProduct(Layer):
     axis: int = param()
 
     def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
+        check_types(inputs[:1], DataType.FLOAT, DataType.INT8)
+        if len(inputs[0].dims) < 2:
+            raise GraphError(f"the input has the dims {inputs[0].dims}, expected at least 2 (N, ...)")
         if self.axis != 1:
             raise UnsupportedLayerError(
                 f"axis is {self.axis}; TNN's kernel ignores any but 1 and leaves part of the output unwritten"
@@ -57,6 +61,8 @@ class InnerProduct(Layer):
     def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]):
         from tnnquant.kernels.pack_f32 import pack_inner_product_f32
 
+        check_inputs(inputs, 1)
+        check_types(inputs, DataType.FLOAT)
         if tensors.get("weight") is not None and tensors["weight"].dtype == DataType.INT8:
             tensors = self.widened(tensors)
         weight = self.weight_array(tensors)

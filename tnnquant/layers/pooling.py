@@ -10,8 +10,9 @@ import numpy as np
 
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobSpec, Layer, QuantRole, channels_last, from_channels_last, layer, param
+from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.convolution import EXPLICIT, SAME, VALID, Axis
-from tnnquant.tensor import Tensor
+from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Pooling", "pooling_axis", "pooling_kernel"]
 
@@ -112,6 +113,7 @@ class Pooling(Layer):
         )
 
     def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
+        check_types(inputs[:1], DataType.FLOAT, DataType.INT8)
         if len(inputs[0].dims) != 4:
             raise GraphError(f"the input has rank {len(inputs[0].dims)}, expected 4 (N, C, H, W)")
         batch, channels, *_ = inputs[0].dims
@@ -125,6 +127,8 @@ class Pooling(Layer):
     def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]):
         from tnnquant.kernels.geometry import PoolGeometry
 
+        check_inputs(inputs, 1)
+        check_types(inputs, DataType.FLOAT)
         size = self.output_specs(inputs, tensors)[0].dims[2:]
         if self.is_adaptive:
             return PoolGeometry(1, 1, 1, 1, 0, 0), size

@@ -54,7 +54,7 @@ class PriorBox(Layer):
             raise GraphError(f"there are {len(self.variances)} variances, expected 1 or 4")
         if not self.min_sizes or min(self.aspect_ratios, default=1) <= 0:
             raise GraphError(
-                f"min_sizes are {self.min_sizes}, aspect_ratios {self.aspect_ratios}; expected a size, and ratios above 0"
+                f"min_sizes are {self.min_sizes}, aspect_ratios {self.aspect_ratios}; expected a size, ratios above 0"
             )
         self._image_size(inputs)
         return [BlobSpec((1, 2, dims[2] * dims[3] * self._count() * 4, 1))]
