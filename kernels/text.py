@@ -97,7 +97,7 @@ def parse_f32(text, powers, out, unsure, info):
             break
         if count < out.size:
             value, certain = _scaled(mantissa, exponent, powers)
-            out[count] = np.float32(-value if negative else value)
+            out[count] = np.float32(-value if negative else value) if certain else np.float32(0)
             if not certain:
                 unsure[left, 0] = count
                 unsure[left, 1] = start

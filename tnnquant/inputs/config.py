@@ -13,7 +13,7 @@ __all__ = ["FIT_MODES", "PIXEL_LIMIT", "InputConfig"]
 #: ``stretch``: to the input's height and width, as TNN does; ``crop``: the shorter side to fit, then the centre;
 #: ``letterbox``: the longer side to fit, then padded.
 FIT_MODES = ("stretch", "crop", "letterbox")
-#: Pixels that a picture may have by default; decoding one of that size takes about 700 MB.
+#: Pixels that a picture may have by default; decoding one of that size takes about 1 GB for a moment.
 PIXEL_LIMIT = 100_000_000
 
 

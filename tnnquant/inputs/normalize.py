@@ -52,7 +52,7 @@ class PictureInput:
     mean, scale : float32 (C,)
         Per channel of the model.
     is_reversed : bool
-        The model's channels are ``order`` of the picture's: B, G, R(, A). Of one or two channels nothing is reversed.
+        The first and third channel change places: B, G, R(, A). Of one or two channels nothing is reversed.
     padding : float32 (C,)
         What surrounds letterboxed pictures: 0, which is the mean colour; without a mean, grey 114 times scale.
 
@@ -69,7 +69,6 @@ class PictureInput:
         self.scale = np.array(fit_vector(config.scale, self.channels, "scale"), np.float32)
         level = 0 if self.mean.any() else LETTERBOX_LEVEL
         self.is_reversed = config.reverse_channel and self.channels >= 3
-        self.order = [2, 1, 0, 3][: self.channels]
         self.padding = np.float32(level) * self.scale
 
     @cached_property
@@ -83,7 +82,9 @@ class PictureInput:
         fit = plan_fit(picture.pixels.shape[:2], (self.height, self.width), self.config.resize)
         pixels = fit_picture(picture.pixels, fit)
         if self.is_reversed:
-            pixels = np.ascontiguousarray(pixels[..., self.order])
+            # Three strided copies take a fifth of the time of one indexed by a list.
+            picture_order, pixels = pixels, pixels.copy()
+            pixels[..., 0], pixels[..., 2] = picture_order[..., 2], picture_order[..., 0]
         return FittedPicture(pixels, fit.offset, picture.notes)
 
     def feed(self, picture: FittedPicture) -> np.ndarray:

@@ -61,7 +61,7 @@ def _pixels(array: np.ndarray, picture_input: PictureInput) -> np.ndarray:
     levels = array.transpose(0, 2, 3, 1) / picture_input.scale + picture_input.mean
     pixels = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
     if picture_input.is_reversed:
-        pixels = pixels[..., picture_input.order]
+        pixels = pixels[..., [2, 1, 0, 3][: picture_input.channels]]
     return np.ascontiguousarray(pixels[..., 0] if picture_input.channels <= 2 else pixels)
 
 
