@@ -86,7 +86,8 @@ class _State:
 class Deconvolution(Layer):
     """Transposed convolution with bias and a fused activation; filter (groups, C/G, OC/G, KH, KW).
 
-    Where both stride and dilation exceed 1 along an axis, TNN skips taps (reference, 9); so do we.
+    Where both stride and dilation exceed 1 along an axis, TNN's search for the taps of an output goes astray; ours
+    follows it (reference, 9).
     """
 
     RESOURCE = (
@@ -165,7 +166,7 @@ class Deconvolution(Layer):
         from tnnquant.kernels.deconv_f32 import deconv2d_f32
 
         if state.plan is None:
-            return [self._skipping_taps(inputs[0], state)]
+            return [self._searching_taps(inputs[0], state)]
         x = channels_last(inputs[0])
         size = [axis.size for axis in self.axes(inputs[0].shape)]
         out = deconv2d_f32(x, state.plan, self._fused, np.empty((len(x), *size, self.output_channel), np.float32))
@@ -182,7 +183,7 @@ class Deconvolution(Layer):
         rows, state.memory = deconv2d_f32_rows(x, state.plan, self._fused, out)
         return rows
 
-    def _skipping_taps(self, x: np.ndarray, state: _State) -> np.ndarray:
+    def _searching_taps(self, x: np.ndarray, state: _State) -> np.ndarray:
         """TNN's arithmetic where stride and dilation both exceed 1 along an axis."""
         height, width = self.axes(x.shape)
         rows = taps_of_tnn(x.shape[2], self.kernel_h, self.stride_h, self.dilation_h, height)
