@@ -177,11 +177,11 @@ def _conv_task(op, index, scratch):
     source = x + image * height * width * pixel_bytes
     all_channels = channels * groups
     # Bytes if no value is negative, which is as likely for the whole input as for its first rows.
-    is_bytes = byte_weights != 0
+    is_bytes = np.int64(byte_weights != 0)
     found = _fill_band(is_bytes, source, pixel_bytes, height, width, all_channels, zeros, run, top, left, step_h,
                        step_w, rows, columns, band)  # fmt: skip
     if found < 0:
-        is_bytes = False
+        is_bytes = np.int64(0)
         _fill_band(is_bytes, source, pixel_bytes, height, width, all_channels, zeros, run, top, left, step_h, step_w,
                    rows, columns, band)  # fmt: skip
     element = np.int64(_ELEMENT)

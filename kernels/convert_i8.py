@@ -10,6 +10,7 @@ from __future__ import annotations
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.simd import I8, I16, I32, I64, Emitter, sweep
 from tnnquant.kernels.tile_i8 import GROUP, SHIFT
 
@@ -28,7 +29,7 @@ def _convert(emit, value, zero):
 
 
 @intrinsic
-def convert_pixels(typingctx, to, to_step, source, source_step, pixels, channels, zero):
+def _convert_pixels(typingctx, to, to_step, source, source_step, pixels, channels, zero):
     """Converts ``channels`` int8 of each of ``pixels`` pixels; all int64, addresses and byte steps.
 
     zero is the address of int8 (channels,). Whole vectors, the last one overlapping the one before it; fewer channels
@@ -53,7 +54,7 @@ def convert_pixels(typingctx, to, to_step, source, source_step, pixels, channels
 
 
 @intrinsic
-def copy_if_positive(typingctx, to, to_step, source, source_step, pixels, count):
+def _copy_if_positive(typingctx, to, to_step, source, source_step, pixels, count):
     """Copies ``count`` int8 of each of ``pixels`` pixels; a negative result says that one of them is.
 
     All int64, addresses and byte steps; the result is int64.
@@ -101,8 +102,8 @@ def _interleave(emit, rows):
 
 
 @intrinsic
-def interleave_pixels(typingctx, to, to_step, sources, pixels, channels, zero):
-    """Interleaves the rows of a depthwise kernel: 4 bytes a channel, converted as by :func:`convert_pixels`.
+def _interleave_pixels(typingctx, to, to_step, sources, pixels, channels, zero):
+    """Interleaves the rows of a depthwise kernel: 4 bytes a channel, converted as by :func:`_convert_pixels`.
 
     sources is the address of int64 (GROUP, 2): where each image row begins and how far apart its pixels are, bytes (0
     repeats one pixel); zero the address of int8 (channels,). ``to_step`` bytes lie between pixels of the result.
@@ -131,3 +132,24 @@ def interleave_pixels(typingctx, to, to_step, sources, pixels, channels, zero):
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 6), codegen
+
+
+# Called from several places each: as functions they are compiled once, not once a place.
+
+
+@kernel
+def convert_pixels(to, to_step, source, source_step, pixels, channels, zero):
+    """Converts int8 pixels to the form of the dot product; see :func:`_convert_pixels`."""
+    _convert_pixels(to, to_step, source, source_step, pixels, channels, zero)
+
+
+@kernel
+def copy_if_positive(to, to_step, source, source_step, pixels, count):
+    """Copies int8 pixels; negative if one of the values is; see :func:`_copy_if_positive`."""
+    return _copy_if_positive(to, to_step, source, source_step, pixels, count)
+
+
+@kernel
+def interleave_pixels(to, to_step, sources, pixels, channels, zero):
+    """Interleaves the rows of a depthwise kernel; see :func:`_interleave_pixels`."""
+    _interleave_pixels(to, to_step, sources, pixels, channels, zero)

@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 from tnnquant.kernels.simd import F32, I64, Emitter
 from tnnquant.kernels.target import isa
 
-__all__ = ["PANEL", "ROWS", "activate", "tile_f32"]
+__all__ = ["PANEL", "ROWS", "activate", "emit_tile", "tile_f32"]
 
 _PATH = isa()
 #: Output channels of a weight panel: two vectors.
@@ -66,6 +66,20 @@ def activate(emit, sums, bias, activation):
     return [[builder.load(slot) for slot in line] for line in slots]
 
 
+def emit_tile(builder, rows, vectors, args):
+    """The body of :func:`tile_f32`: LLVM IR only, so that it can be compiled for other machines than this one too."""
+    emit = Emitter(builder, _PATH.lanes)
+    sums = _accumulate(emit, rows, vectors, args[:6])
+    bias, out, stride, m, n, activation = args[6:]
+    values = activate(emit, sums, emit.pointer(bias, F32), activation)
+    last = builder.sub(m, I64(1))
+    targets = []
+    for r in range(rows):
+        row = builder.select(builder.icmp_signed("<", last, I64(r)), last, I64(r))
+        targets.append(emit.pointer(builder.add(out, builder.mul(row, stride)), F32))
+    emit.store_tile(values, targets, n)
+
+
 def tile_f32(rows: int, vectors: int):
     """An intrinsic that computes a tile of ``rows`` x ``vectors`` vectors.
 
@@ -84,16 +98,7 @@ def tile_f32(rows: int, vectors: int):
         typingctx, row_table, taps, tap_count, channels, weights, panel_stride, bias, out, out_stride, m, n, activation
     ):
         def codegen(context, builder, sig, args):
-            emit = Emitter(builder, _PATH.lanes)
-            sums = _accumulate(emit, rows, vectors, args[:6])
-            bias_pointer, out_address, stride, m_valid, n_valid, code = args[6], args[7], *args[8:]
-            values = activate(emit, sums, emit.pointer(bias_pointer, F32), code)
-            last = builder.sub(m_valid, I64(1))
-            targets = []
-            for r in range(rows):
-                row = builder.select(builder.icmp_signed("<", last, I64(r)), last, I64(r))
-                targets.append(emit.pointer(builder.add(out_address, builder.mul(row, stride)), F32))
-            emit.store_tile(values, targets, n_valid)
+            emit_tile(builder, rows, vectors, args)
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 12), codegen

@@ -62,6 +62,14 @@ def test_convolution_equals_the_naive_loops(rng, window):
 
 
 @pytest.mark.parametrize("window", WINDOWS.values(), ids=WINDOWS.keys())
+def test_small_table(rng, window):
+    """What the other instruction paths are run with (tests/kernels/test_target.py)."""
+    for channels, out_channels in ((3, 5), (16, 40), (21, 70)):
+        _check(rng, window, channels, out_channels, slices=(1, 2), activation=channels % 3)
+    _check(rng, window, 35, 35, groups=35)
+
+
+@pytest.mark.parametrize("window", WINDOWS.values(), ids=WINDOWS.keys())
 def test_grouped_convolution_equals_the_naive_loops(rng, window):
     for groups, channels, out_channels in ((2, 2, 2), (2, 6, 34), (3, 15, 48), (4, 64, 68)):
         _check(rng, window, channels, out_channels, groups=groups, slices=(groups % 2, 1), activation=groups % 3)
