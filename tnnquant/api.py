@@ -11,6 +11,7 @@ from pathlib import Path
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import OutputError
 from tnnquant.format import read_model, write_model
+from tnnquant.graph import InputSpec
 from tnnquant.inputs import InputConfig, Samples, scan
 from tnnquant.quantize import plan_graph, quantize_graph
 from tnnquant.report import ENOUGH_SAMPLES, Report, blob_reports, layer_reports
@@ -75,15 +76,17 @@ def quantize_model(
     graph = read_model(proto, model)
     files = scan(inputs)
     read_seconds = time.perf_counter() - started
-    samples = Samples(files, graph_inputs(graph, config), input_config(config))
+    samples = Samples(files, graph_inputs(graph, config), input_config(config), workers=threads)
     report = Report(
         str(target_proto), str(target_model), _size(proto) + _size(model), settings=settings(config), dry_run=dry_run
     )
     report.warnings += files.notes
     if dry_run:
         executor, plan = plan_graph(graph, config)
+        samples.check()
         report.layers = layer_reports(executor.graph, plan)
-        report.samples = len(samples)
+        report.samples = samples.fed
+        report.skipped = list(samples.skipped)
         _warn_of_few(report)
         return report
 
@@ -95,10 +98,10 @@ def quantize_model(
     report.bytes_after = _size(target_proto) + _size(target_model)
     report.layers = layer_reports(result.graph, result.plan, result.notes)
     report.blobs = blob_reports(result)
-    report.samples = len(samples) - len(samples.skipped)
+    report.samples = samples.fed
     report.skipped = list(samples.skipped)
     report.inputs = samples.statistics()
-    report.warnings += samples.warnings()
+    report.warnings += samples.warnings(is_normalized_inside=_normalizes_inside(graph))
     _warn_of_few(report)
     return report
 
@@ -122,8 +125,6 @@ def output_paths(output: PathLike) -> tuple[Path, Path]:
 
 def graph_inputs(graph, config: QuantizeConfig) -> dict:
     """The model's inputs with the overridden dims."""
-    from tnnquant.graph import InputSpec
-
     return {
         name: InputSpec(tuple(config.input_dims.get(name, spec.dims)), spec.dtype) for name, spec in graph.inputs.items()
     }
@@ -145,6 +146,13 @@ def settings(config: QuantizeConfig) -> dict:
     values = asdict(config)
     values["merge_type"] = str(values["merge_type"])
     return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+def _normalizes_inside(graph) -> bool:
+    """Whether the model itself shifts or scales its input before the first convolution."""
+    return any(
+        node.layer.NORMALIZES and any(blob in graph.inputs for blob in node.inputs) for node in graph.nodes
+    )
 
 
 def _warn_of_few(report: Report) -> None:

@@ -16,10 +16,10 @@ Progress = Callable[[str, int, int], None]
 
 
 def make_observers(blobs: Mapping[str, BlobPlan]) -> dict:
-    """One observer a blob, of the method and with the number of slots that the plan says."""
+    """One observer a blob, of the method and with the number of slots that the plan says; none for sums of parts."""
     from tnnquant.observers import create_observer
 
-    return {name: create_observer(blob.method, blob.slots) for name, blob in blobs.items()}
+    return {name: create_observer(blob.method, blob.slots) for name, blob in blobs.items() if not blob.parts}
 
 
 def calibrate(executor: Executor, samples: Iterable, observers: Mapping, progress: Progress | None = None) -> None:

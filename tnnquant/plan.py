@@ -7,7 +7,7 @@ tool would flag although the int8 model then crashes or gives garbage stays fp32
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tnnquant.config import MergeType, QuantizeConfig
 from tnnquant.graph import Graph, Node
@@ -31,11 +31,15 @@ class BlobPlan:
     slots : int
         Scales of the blob: 1 or its channels.
     dims : tuple of int
+    parts : tuple of str
+        A concat of blobs that are observed themselves, channel by channel in the same way, has their scales side by
+        side: it need not be observed. Empty for any other blob.
     """
 
     method: str
     slots: int
     dims: tuple[int, ...]
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,10 +90,22 @@ def make_plan(inference: Inference, config: QuantizeConfig) -> QuantPlan:
             int8.add(position)
     takes = _merge_pass_through(inference, int8, reasons, config)
     touched = dict.fromkeys(b for p in sorted(int8) for b in (*graph.nodes[p].inputs, *graph.nodes[p].outputs))
-    blobs = {
-        blob: BlobPlan(_method(blob, inference, config), slots(blob), specs[blob].dims) for blob in touched
-    }
+    blobs = {blob: BlobPlan(_method(blob, inference, config), slots(blob), specs[blob].dims) for blob in touched}
+    for position in sorted(int8):
+        node = graph.nodes[position]
+        if _is_sum_of_parts(node, blobs):
+            blobs[node.outputs[0]] = replace(blobs[node.outputs[0]], parts=node.inputs)
     return QuantPlan(frozenset(int8), reasons, blobs, takes)
+
+
+def _is_sum_of_parts(node: Node, blobs: Mapping[str, BlobPlan]) -> bool:
+    """Whether the output's scales are the inputs' side by side: a concat of channels, one scale each, one method."""
+    if not node.layer.JOINS_CHANNELS or node.layer.axis != 1:
+        return False
+    whole, parts = blobs[node.outputs[0]], [blobs[blob] for blob in node.inputs]
+    return whole.slots == whole.dims[1] and all(
+        part.slots == part.dims[1] and part.method == whole.method for part in parts
+    )
 
 
 def _per_tensor_blobs(graph: Graph, config: QuantizeConfig) -> frozenset[str]:

@@ -32,6 +32,8 @@ class Quantization:
     ----------
     graph : Graph
         The int8 model.
+    fp32 : Graph
+        The same layers before: fused, parameters resolved, fp32.
     plan : QuantPlan
     observers : dict of str to Observer
         With the ranges and thresholds they settled on, by blob name.
@@ -42,6 +44,7 @@ class Quantization:
     """
 
     graph: Graph
+    fp32: Graph
     plan: QuantPlan
     observers: Mapping
     notes: dict[str, str] = field(default_factory=dict)
@@ -72,12 +75,12 @@ def quantize_graph(
     observers = make_observers(plan.blobs)
     calibrate(executor, samples, observers, progress)
     clock.lap("calibration")
-    scales = blob_scales(plan, observers, executor.graph, progress)
+    scales = blob_scales(plan, observers)
     clock.lap("blob scales")
     nodes, notes = quantize_weights(executor.graph, plan, scales, config, progress)
     clock.lap("weights")
     quantized = executor.graph.with_nodes(nodes).replace(scales=scales)
-    return Quantization(quantized, plan, observers, notes, clock.laps)
+    return Quantization(quantized, executor.graph, plan, observers, notes, clock.laps)
 
 
 def plan_graph(graph: Graph, config: QuantizeConfig) -> tuple[Executor, QuantPlan]:
@@ -89,12 +92,22 @@ def plan_graph(graph: Graph, config: QuantizeConfig) -> tuple[Executor, QuantPla
     return executor, plan
 
 
-def blob_scales(plan: QuantPlan, observers: Mapping, graph: Graph, progress=None) -> dict[str, QuantParams]:
+def blob_scales(plan: QuantPlan, observers: Mapping) -> dict[str, QuantParams]:
     """Finish the observers and let blobs before a ReLU or max pooling take the scales of the blob after it."""
     from tnnquant.observers import finish
 
     finish(observers.values())
     scales = {name: QuantParams(*observer.params()) for name, observer in observers.items()}
+
+    def side_by_side(name: str) -> QuantParams:
+        if name not in scales:
+            parts = [side_by_side(part) for part in plan.blobs[name].parts]
+            scales[name] = QuantParams(
+                np.concatenate([part.scale for part in parts]), np.concatenate([part.zero_point for part in parts])
+            )
+        return scales[name]
+
+    scales.update({name: side_by_side(name) for name in plan.blobs})
     return {name: scales[plan.takes_scale_of.get(name, name)] for name in scales}
 
 

@@ -215,6 +215,8 @@ class Layer:
     """Role JOIN: puts its inputs side by side (concat) instead of combining them element by element (add)."""
     KEEPS_ZERO_POINT: ClassVar[bool] = True
     """Role PASS: the int8 form is right for blobs with a zero point too (max pooling; not ReLU)."""
+    NORMALIZES: ClassVar[bool] = False
+    """Shifts or scales its input by stored values: a model that begins with one may be fed raw pixels."""
     WHY_NOT: ClassVar[str] = ""
     """Why the type cannot be run, where TNN itself cannot; shown to the user."""
 

@@ -28,6 +28,8 @@ class Binary(Layer):
     if it is 1.
     """
 
+    NORMALIZES = True
+
     weight_input_index: int = param("int", 1)
 
     RESOURCE = (TensorField("element"),)
