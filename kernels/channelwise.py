@@ -115,7 +115,7 @@ def channel_f32_op(code: int, x: np.ndarray, table: ChannelTable, out: np.ndarra
     int64 (1 or 2, WORDS), or None
         None: the strides of the arrays do not allow it. The arrays must stay alive.
     """
-    first = table.k[: table.channels].reshape(-1, *(1,) * max(0, x.ndim - 2))
+    first = table.k[: table.channels].reshape((-1, *(1,) * max(0, x.ndim - 2)) if x.ndim else ())
     k = np.broadcast_to(first, x.shape)
     nest = loop_nest(out, x, k)
     if nest is None:

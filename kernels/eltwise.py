@@ -18,8 +18,8 @@ from tnnquant.kernels.simd import f32_view, words
 
 __all__ = [
     "ADD", "BOUND", "CLIP", "DIV", "ELU", "ERF", "EXP", "GATE", "GELU", "HARD_SIGMOID", "HARD_SWISH", "LOG",
-    "LOG_SIGMOID", "MUL", "SELU", "SIGMOID", "SOFTPLUS", "SUB", "SWISH", "binary_f32_naive", "binary_f32_op", "map_f32_naive",
-    "map_f32_op",
+    "LOG_SIGMOID", "MUL", "SELU", "SIGMOID", "SOFTPLUS", "SUB", "SWISH", "binary_f32_naive", "binary_f32_op",
+    "map_f32_naive", "map_f32_op",
 ]  # fmt: skip
 
 #: Functions of :func:`map_f32_op`: made of comparisons, of exponentials, of calls of the C library.

@@ -27,7 +27,7 @@ def test_per_channel(rng, run_layer, kind, line, shape):
 
 
 @pytest.mark.parametrize(("kind", "line"), KINDS)
-@pytest.mark.parametrize("shape", [(7,), *SHAPES], ids=str)
+@pytest.mark.parametrize("shape", [(), (7,), *SHAPES], ids=str)
 def test_one_value_serves_all_channels(rng, run_layer, kind, line, shape):
     x = _random(rng, *shape)
     tensors = {"scale": np.array([1.5], np.float32), "bias": Tensor.from_array(np.array([0.25], np.float16))}

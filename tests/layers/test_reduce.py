@@ -97,3 +97,9 @@ def test_axes_are_stored_positive_and_complete():
         assert layer.resolved(specs, {}) == layer
     with pytest.raises(GraphError, match="axis is 4, the blob has 4 dims"):
         find_layer("ReduceMean").parse(["1", "4"]).resolved(specs, {})
+
+
+@pytest.mark.parametrize(("kind", "want"), [("ReduceSum", 0), ("ReduceMax", -(2**31)), ("ReduceProd", 1)])
+def test_nothing_to_reduce(run_layer, kind, want):
+    assert run_layer(kind, "0 0", np.zeros((0, 2), np.int32))[0].tolist() == [want, want]
+    assert run_layer("ReduceLogSumExp", "0 0", np.zeros((0, 2), np.float32))[0].tolist() == [-np.inf, -np.inf]

@@ -49,6 +49,8 @@ class Normalize(Layer):
     def forward(self, inputs, state):
         x = inputs[0]
         out = like(x)
+        if not x.size:
+            return [out]
         norm = np.zeros(x.shape[2:], np.float32)
         with np.errstate(all="ignore"):
             for image, result in zip(x, out, strict=True):

@@ -5,6 +5,7 @@ The axes are reduced one after another in ascending order, each in the order of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -15,7 +16,7 @@ from tnnquant.layers.base import BlobSpec, Layer, layer, param
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.elementwise import in_double
 from tnnquant.layers.memory import dense, memory_axes, restored, split_at
-from tnnquant.layers.movement import axis_of
+from tnnquant.layers.movement import INT_MAX, INT_MIN, axis_of
 from tnnquant.tensor import DataType, Tensor
 
 __all__ = [
@@ -40,7 +41,7 @@ def folded(fold: str, x: np.ndarray, axes: Sequence[int], factor: Callable[[int]
     ----------
     fold : str
         Name of the code in :mod:`tnnquant.kernels.reduce`.
-    x : float32
+    x : float32, not empty
         In any memory layout, which does not change the result.
     axes : sequence of int
     factor : callable
@@ -52,9 +53,8 @@ def folded(fold: str, x: np.ndarray, axes: Sequence[int], factor: Callable[[int]
     for axis in axes:
         position = order.index(axis)
         outer, n, inner = split_at(x, position)
-        out = np.zeros((outer, inner), np.float32)
-        if x.size:
-            reduce.reduce_f32(getattr(reduce, fold), x.reshape(outer, n, inner), factor(n), out)
+        out = np.empty((outer, inner), np.float32)
+        reduce.reduce_f32(getattr(reduce, fold), x.reshape(outer, n, inner), factor(n), out)
         x = out.reshape(*x.shape[:position], 1, *x.shape[position + 1 :])
     return restored(x, order)
 
@@ -66,6 +66,8 @@ class _Reduction(Layer):
 
     FOLD: ClassVar[str] = "SUM"
     """Name of the code in :mod:`tnnquant.kernels.reduce`."""
+    EMPTY: ClassVar[float] = 0.0
+    """What no elements reduce to."""
     TYPES: ClassVar[tuple[DataType, ...]] = (DataType.FLOAT, DataType.INT32)
 
     def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
@@ -91,6 +93,10 @@ class _Reduction(Layer):
 
     def reduced(self, x: np.ndarray, axes: Sequence[int]) -> np.ndarray:
         """The reduction, with the reduced axes kept as 1."""
+        if not x.size:
+            dims = [1 if i in axes else d for i, d in enumerate(x.shape)]
+            empty = self.EMPTY if x.dtype == np.float32 else np.clip(self.EMPTY, INT_MIN, INT_MAX)
+            return np.full(dims, empty, x.dtype)
         if x.dtype == np.float32:
             return self.finish(self.folded(self.start(x), axes))
         return self.integers(x, tuple(axes))
@@ -179,6 +185,7 @@ class ReduceMax(_Emitted):
     """Maximum, not below the lowest finite number; NaN is passed over."""
 
     FOLD = "MAX"
+    EMPTY = -float(np.finfo(np.float32).max)
 
     def integers(self, x, axes):
         return x.max(axes, keepdims=True)
@@ -189,6 +196,7 @@ class ReduceMin(_Emitted):
     """Minimum, not above the highest finite number; NaN is passed over."""
 
     FOLD = "MIN"
+    EMPTY = float(np.finfo(np.float32).max)
 
     def integers(self, x, axes):
         return x.min(axes, keepdims=True)
@@ -197,6 +205,8 @@ class ReduceMin(_Emitted):
 @layer(193, "ReduceProd")
 class ReduceProd(_Reduction):
     """Product."""
+
+    EMPTY = 1.0
 
     def folded(self, x, axes):
         for axis in axes:
@@ -236,6 +246,7 @@ class ReduceL2(_Reduction):
 class ReduceLogSum(_Reduction):
     """Logarithm of the sum."""
 
+    EMPTY = -math.inf
     TYPES = (DataType.FLOAT,)
 
     def finish(self, x):
@@ -246,6 +257,7 @@ class ReduceLogSum(_Reduction):
 class ReduceLogSumExp(_Reduction):
     """log(sum(exp(x - max))) + max, for every axis again."""
 
+    EMPTY = -math.inf
     TYPES = (DataType.FLOAT,)
 
     def folded(self, x, axes):
