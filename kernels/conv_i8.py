@@ -14,6 +14,7 @@ Depthwise convolutions have their own kernel, :mod:`~tnnquant.kernels.depthwise_
 from __future__ import annotations
 
 import numpy as np
+
 from tnnquant.kernels import program
 from tnnquant.kernels.conv_rows import block_size, fill_rows, fill_taps, panel_blocks_of
 from tnnquant.kernels.convert_i8 import convert_pixels, copy_if_positive

@@ -10,6 +10,7 @@ from __future__ import annotations
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.simd import I8, I16, I32, I64, Emitter, sweep
 from tnnquant.kernels.tile_i8 import GROUP, SHIFT

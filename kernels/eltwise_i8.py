@@ -13,6 +13,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+
 from tnnquant.kernels import program
 from tnnquant.kernels.conv_i8 import round_to_i8
 from tnnquant.kernels.geometry import pixel_stride

@@ -8,6 +8,7 @@ of memory).
 from __future__ import annotations
 
 import numpy as np
+
 from tnnquant.kernels import program
 from tnnquant.kernels.conv_f32 import conv2d_f32_op
 from tnnquant.kernels.geometry import ConvGeometry

@@ -7,6 +7,7 @@ Versions, slowest first: :func:`gemm_i8_naive`; :func:`gemm_i8`, the tiles of :m
 from __future__ import annotations
 
 import numpy as np
+
 from tnnquant.kernels import program
 from tnnquant.kernels.conv_i8 import conv2d_i8_op, round_to_i8
 from tnnquant.kernels.geometry import ConvGeometry

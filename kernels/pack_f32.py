@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.tile_f32 import PANEL
 

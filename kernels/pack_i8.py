@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+
 from tnnquant.kernels.geometry import ConvGeometry
 from tnnquant.kernels.tile_i8 import BYTE_DOT, GROUP, PANEL, PARAMETERS, SHIFT
 

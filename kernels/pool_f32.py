@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 from numba.extending import intrinsic
+
 from tnnquant.kernels import program
 from tnnquant.kernels.geometry import PoolGeometry, pixel_stride
 from tnnquant.kernels.jit import inline, kernel

@@ -22,9 +22,10 @@ from llvmlite import ir
 from numba import prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
 from tnnquant.kernels.jit import kernel
 
-__all__ = ["ARGS", "WORDS", "address_of", "data_address", "new_op", "run"]
+__all__ = ["ARGS", "WORDS", "Program", "address_of", "data_address", "new_op", "run"]
 
 #: int64 words of an op, and the first that belongs to the task function.
 WORDS = 64
@@ -203,20 +204,57 @@ def _take_scratch(threads: int, size: int) -> np.ndarray:
     return buffer
 
 
+def _run(table: np.ndarray, scratch_bytes: int, most_tasks: int) -> None:
+    threads = numba.get_num_threads() if most_tasks > 1 else 1
+    scratch = _take_scratch(threads, scratch_bytes)
+    if threads == 1:
+        _run_serial(table, scratch[0])
+    else:
+        _run_parallel(table, scratch)
+    _free_scratch.append(scratch)
+
+
 def run(program: np.ndarray) -> None:
-    """Run a program on ``numba.get_num_threads()`` threads.
+    """Run ops on ``numba.get_num_threads()`` threads.
 
     Parameters
     ----------
     program : int64 (count, WORDS)
-        Ops in order; all memory they point to must be alive. Its counters are written.
+        Ops in order; all memory they point to must be alive. Its counters are written, so it must not run twice at the
+        same time.
     """
-    threads = numba.get_num_threads()
-    if threads > 1 and int(program[:, _TASKS].max()) == 1:
-        threads = 1
-    scratch = _take_scratch(threads, int(program[:, _SCRATCH].max()))
-    if threads == 1:
-        _run_serial(program, scratch[0])
+    if program.shape[0] == 1:
+        _run(program, program.item(_SCRATCH), program.item(_TASKS))
     else:
-        _run_parallel(program, scratch)
-    _free_scratch.append(scratch)
+        _run(program, int(program[:, _SCRATCH].max()), int(program[:, _TASKS].max()))
+
+
+class Program:
+    """A fixed sequence of ops, and what keeps their memory alive: a plan for a model, run as often as wanted.
+
+    Parameters
+    ----------
+    ops : list of int64 (1, WORDS)
+        In execution order.
+    keep : iterable
+        Arrays and packed weights that the ops point to.
+    """
+
+    def __init__(self, ops: list[np.ndarray], keep=()):
+        self.table = np.ascontiguousarray(np.concatenate(ops)) if ops else np.empty((0, WORDS), np.int64)
+        self.keep = tuple(keep)
+        self._scratch = int(self.table[:, _SCRATCH].max(initial=0))
+        self._tasks = int(self.table[:, _TASKS].max(initial=0))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Scratch memory that each thread needs."""
+        return self._scratch
+
+    def run(self) -> None:
+        """Run all ops on ``numba.get_num_threads()`` threads, with one fork and join."""
+        if len(self.table):
+            _run(self.table, self._scratch, self._tasks)

@@ -15,6 +15,7 @@ from llvmlite import ir
 from numba import carray, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
 from tnnquant.kernels.jit import inline
 from tnnquant.kernels.target import features
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from numba import types
 from numba.extending import intrinsic
+
 from tnnquant.kernels.simd import F32, I64, Emitter
 from tnnquant.kernels.target import isa
 

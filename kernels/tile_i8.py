@@ -15,6 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
 from tnnquant.kernels.simd import F32, I8, I16, I32, I64, Emitter
 from tnnquant.kernels.target import features, isa
 

@@ -3,6 +3,7 @@
 import numba
 import numpy as np
 import pytest
+
 from tnnquant.kernels import program
 from tnnquant.kernels.conv_f32 import conv2d_f32, conv2d_f32_naive, conv2d_f32_op
 from tnnquant.kernels.depthwise_f32 import depthwise_f32
@@ -128,6 +129,10 @@ def test_activation_of_nan_is_zero_as_in_tnn(rng):
     assert (conv2d_f32(x, packed, ConvGeometry(1, 1), 1, out) == 0).all()
 
 
+def test_an_empty_program_does_nothing():
+    program.Program([]).run()
+
+
 def test_a_program_runs_its_ops_in_order(rng):
     """Two convolutions chained through one buffer, written into two halves of a third: a concat without a copy."""
     x, weight = _random(rng, 1, 20, 20, 8), _random(rng, 8, 8, 3, 3)
@@ -138,7 +143,11 @@ def test_a_program_runs_its_ops_in_order(rng):
         conv2d_f32_op(middle, packed, same, 0, joined[..., :8]),
         conv2d_f32_op(joined[..., :8], packed, same, 0, joined[..., 8:]),
     ]
-    program.run(np.concatenate(ops))
+    plan = program.Program(ops, keep=(x, packed, middle, joined))
+    assert len(plan) == 3
+    for _ in range(2):
+        joined[...] = 0
+        plan.run()
     wanted = x
     for _ in range(3):
         wanted, previous = conv2d_f32(wanted, packed, same, 0, np.empty((1, 20, 20, 8), np.float32)), wanted

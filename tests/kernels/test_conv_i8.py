@@ -3,6 +3,7 @@
 import numba
 import numpy as np
 import pytest
+
 from tnnquant.kernels.conv_i8 import conv2d_i8, conv2d_i8_naive
 from tnnquant.kernels.depthwise_i8 import depthwise_i8
 from tnnquant.kernels.gemm_i8 import gemm_i8, gemm_i8_naive

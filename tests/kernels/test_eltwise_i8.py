@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from tnnquant.kernels.eltwise_i8 import (
     Scales,
     add_i8,

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from tnnquant.kernels.geometry import PoolGeometry
 from tnnquant.kernels.pool_f32 import ADAPTIVE_AVERAGE, AVERAGE, MAX, pool2d_f32, pool2d_f32_naive
 

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tnnquant.kernels import target
 
 from tnnquant.errors import ConfigError
+from tnnquant.kernels import target
 
 HERE = Path(__file__).parent
 
