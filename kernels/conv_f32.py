@@ -28,10 +28,10 @@ __all__ = ["conv2d_f32", "conv2d_f32_naive", "conv2d_f32_op"]
 _HALF = PANEL // 2
 _MIDDLE = ROWS * 2 // 3
 _tile_full, _tile_middle, _tile_half, _tile_wide = (
-    tile_f32(ROWS, 2),
-    tile_f32(_MIDDLE, 2),
-    tile_f32(ROWS, 1),
-    tile_f32(1, 8),
+    tile_f32(ROWS, 2, exact=True),
+    tile_f32(_MIDDLE, 2, exact=True),
+    tile_f32(ROWS, 1, exact=True),
+    tile_f32(1, 8, exact=True),
 )
 
 

@@ -29,7 +29,7 @@ from tnnquant.kernels.simd import (
     load_words,
     store_word,
 )
-from tnnquant.kernels.tile_f32 import PANEL, activate
+from tnnquant.kernels.tile_f32 import PANEL, activate, reduce_either_way, split_activation
 
 __all__ = ["depthwise_f32", "depthwise_f32_op"]
 
@@ -57,15 +57,20 @@ def _depthwise_tile(pixels: int):
             which = [builder.select(builder.icmp_signed("<", last, I64(p)), last, I64(p)) for p in range(pixels)]
             bases = [emit.pointer(builder.add(x, builder.mul(pixel_step, p))) for p in which]
             sums = [[emit.variable(emit.constant(0.0)) for _ in range(2)] for _ in range(pixels)]
-            with emit.loop(tap_count) as t:
-                offset = builder.load(emit.at(table, t))
-                w_at = emit.at(weights, builder.mul(t, I64(PANEL)))
-                columns = [emit.load(emit.at(w_at, v * lanes)) for v in range(2)]
-                for p in range(pixels):
-                    pixel = emit.at(bases[p], offset)
-                    for v in range(2):
-                        value = emit.load(emit.at(pixel, 4 * v * lanes))
-                        builder.store(emit.multiply_add(value, columns[v], builder.load(sums[p][v])), sums[p][v])
+            activation, is_exact = split_activation(builder, activation)
+
+            def reduce(add_product):
+                with emit.loop(tap_count) as t:
+                    offset = builder.load(emit.at(table, t))
+                    w_at = emit.at(weights, builder.mul(t, I64(PANEL)))
+                    columns = [emit.load(emit.at(w_at, v * lanes)) for v in range(2)]
+                    for p in range(pixels):
+                        pixel = emit.at(bases[p], offset)
+                        for v in range(2):
+                            value = emit.load(emit.at(pixel, 4 * v * lanes))
+                            builder.store(add_product(value, columns[v], builder.load(sums[p][v])), sums[p][v])
+
+            reduce_either_way(emit, is_exact, reduce)
             values = [[builder.load(slot) for slot in line] for line in sums]
             values = activate(emit, values, emit.pointer(bias, F32), activation)
             targets = [emit.pointer(builder.add(out, builder.mul(out_step, p)), F32) for p in which]

@@ -14,6 +14,7 @@ from math import prod
 
 import numpy as np
 
+from tnnquant.arithmetic import exact_sums
 from tnnquant.arena import Lifetime, allocate, blob_array, place
 from tnnquant.errors import GraphError, InputError, UnsupportedLayerError
 from tnnquant.graph import Graph, Node
@@ -49,6 +50,8 @@ class Executor:
     graph : Graph
     input_dims : mapping of str to sequence of int, optional
         Dims that replace those of the proto.
+    exact : bool
+        Sum as TNN's CPU device does, bit for bit, instead of as fast as possible (:mod:`tnnquant.arithmetic`).
 
     Attributes
     ----------
@@ -63,8 +66,11 @@ class Executor:
         The model does not fit together, or a layer cannot be run; all layers that cannot are named.
     """
 
-    def __init__(self, graph: Graph, input_dims: Mapping[str, Sequence[int]] | None = None):
+    def __init__(
+        self, graph: Graph, input_dims: Mapping[str, Sequence[int]] | None = None, *, exact: bool = False
+    ):
         refuse_unrunnable(graph)
+        self._exact = exact
         self.inference = infer(graph, input_dims)
         self.graph = self.inference.graph
         self.specs = self.inference.specs
@@ -75,7 +81,8 @@ class Executor:
             if i not in self.inference.folded
         ]
         self._places = self._place_blobs()
-        self._emit()
+        with exact_sums(exact):
+            self._emit()
         self._forget()
         self._programs = self._join_programs()
 
@@ -239,7 +246,8 @@ class Executor:
 
                 run(rows)
             else:
-                results = first.node.layer.forward([blobs[blob] for blob in first.node.inputs], first.state)
+                with exact_sums(self._exact):
+                    results = first.node.layer.forward([blobs[blob] for blob in first.node.inputs], first.state)
                 blobs.update(zip(first.node.outputs, results, strict=False))
                 return
         for step in steps:

@@ -8,6 +8,7 @@ from math import prod
 
 import numpy as np
 
+from tnnquant.arithmetic import with_sum_mode
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import (
     BlobSpec,
@@ -233,7 +234,7 @@ class Convolution(Layer):
         geometry, packed, depthwise, size = state
         x = channels_last(inputs[0])
         out = np.empty((x.shape[0], *size, self.output_channel), np.float32)
-        fused = self.activation_type if self.activation_type in (1, 2) else 0
+        fused = with_sum_mode(self.activation_type if self.activation_type in (1, 2) else 0)
         (depthwise_f32 if depthwise else conv2d_f32)(x, packed, geometry, fused, out)
         if self.activation_type == SWISH:
             swish_inplace(out)
@@ -247,7 +248,7 @@ class Convolution(Layer):
             return None
         geometry, packed, depthwise, _ = state
         make = depthwise_f32_op if depthwise else conv2d_f32_op
-        fused = self.activation_type if self.activation_type in (1, 2) else 0
+        fused = with_sum_mode(self.activation_type if self.activation_type in (1, 2) else 0)
         return make(inputs[0].transpose(0, 2, 3, 1), packed, geometry, fused, outputs[0].transpose(0, 2, 3, 1))
 
     def widened(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 
+from tnnquant.arithmetic import with_sum_mode
 from tnnquant.errors import GraphError, UnsupportedLayerError
 from tnnquant.layers.base import BlobSpec, Layer, QuantRole, ScaleField, TensorField, TextField, layer, param
 from tnnquant.layers.checks import check_inputs, check_types
@@ -78,7 +79,7 @@ class InnerProduct(Layer):
         from tnnquant.kernels.gemm_f32 import gemm_f32
 
         x = np.ascontiguousarray(inputs[0]).reshape(inputs[0].shape[0], -1)
-        return [gemm_f32(x, state, 0, np.empty((x.shape[0], self.num_output), np.float32))]
+        return [gemm_f32(x, state, with_sum_mode(0), np.empty((x.shape[0], self.num_output), np.float32))]
 
     def emit(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state) -> np.ndarray | None:
         from tnnquant.kernels.gemm_f32 import gemm_f32_op
@@ -89,7 +90,7 @@ class InnerProduct(Layer):
         rows = x.reshape(x.shape[0], -1)
         if not np.shares_memory(rows, x):
             return None
-        return gemm_f32_op(rows, state, 0, outputs[0])
+        return gemm_f32_op(rows, state, with_sum_mode(0), outputs[0])
 
     def widened(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         scale = tensors["scale"].float32()
