@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 
@@ -37,7 +38,7 @@ class RoiAlign(Layer):
         check_types(inputs[:2], DataType.FLOAT)
         check_types(inputs[2:], DataType.INT32)
         image, regions, numbers = (spec.dims for spec in inputs)
-        if len(image) != 4 or len(regions) != 2 or regions[1] < 4 or numbers != regions[:1]:
+        if len(image) != 4 or len(regions) != 2 or regions[1] < 4 or prod(numbers) < regions[0]:
             raise GraphError(
                 f"the inputs have the dims {image}, {regions} and {numbers}, expected (N, C, H, W), (R, 4) and (R,)"
             )
@@ -50,7 +51,8 @@ class RoiAlign(Layer):
     def forward(self, inputs: Sequence[np.ndarray], state) -> list[np.ndarray]:
         from tnnquant.kernels.sample_f32 import AVERAGE, MAX, roi_align_f32
 
-        x, regions, images = channels_last(inputs[0]), np.ascontiguousarray(inputs[1][:, :4]), inputs[2]
+        x, regions = channels_last(inputs[0]), np.ascontiguousarray(inputs[1][:, :4])
+        images = inputs[2].reshape(-1)[: len(regions)]
         if ((images < 0) | (images >= len(x))).any():
             raise GraphError(f"a region lies in image {images.min()} or {images.max()}, the input has {len(x)} images")
         with np.errstate(over="ignore", invalid="ignore"):
