@@ -35,12 +35,12 @@ def kept_boxes(
     most : int
         How many to keep at most; -1: all.
     """
-    from tnnquant.kernels.nms import greedy_nms
+    from tnnquant.kernels.nms import TABLE_ROWS, greedy_nms
 
-    kept = np.empty(len(order), np.int64)
+    kept, table = np.empty(len(order), np.int64), np.empty((TABLE_ROWS, len(order)), np.float32)
     most = len(order) if most < 0 else min(most, len(order))
     boxes, order = np.ascontiguousarray(boxes, np.float32), np.ascontiguousarray(order, np.int64)
-    return kept[: greedy_nms(boxes, order, np.float32(threshold), np.float32(eta), is_lenient, most, kept)]
+    return kept[: greedy_nms(boxes, order, np.float32(threshold), np.float32(eta), is_lenient, most, table, kept)]
 
 
 @layer(335, "NonMaxSuppression")
