@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+
 from tnnquant.kernels import program
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.loops import first_row, loop_nest, loop_op

@@ -10,6 +10,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+
 from tnnquant.kernels.jit import inline
 
 __all__ = ["bits_float", "exp_f32", "float_bits", "float_word"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+
 from tnnquant.kernels import program
 from tnnquant.kernels.elementary import bits_float, exp_f32, float_word
 from tnnquant.kernels.jit import kernel
@@ -292,8 +293,22 @@ def _scalar_and_row(code, u, b, out):
 
 
 @kernel
-def _binary_task(op, index, scratch):
-    # op words: see loop_op; arrays out, a, b; parameter code
+def _rows_task(op, index, scratch):
+    # op words: see loop_op; arrays out, a, b, contiguous along the columns; parameter code
+    args = words(op, program.WORDS)[program.ARGS :]
+    o, r, count, c, n = first_row(args, index)
+    for _ in range(count):
+        a = f32_view(args[9] + o * args[10] + r * args[11] + 4 * c, n)
+        b = f32_view(args[13] + o * args[14] + r * args[15] + 4 * c, n)
+        _two_rows(args[17], a, b, f32_view(args[5] + o * args[6] + r * args[7] + 4 * c, n))
+        r += 1
+        if r == args[1]:
+            o, r = o + 1, np.int64(0)
+
+
+@kernel
+def _scalars_task(op, index, scratch):
+    # op words: see loop_op; arrays out, a, b, of which a or b is one value along the columns; parameter code
     args = words(op, program.WORDS)[program.ARGS :]
     o, r, count, c, n = first_row(args, index)
     code = args[17]
@@ -303,8 +318,6 @@ def _binary_task(op, index, scratch):
         b = args[13] + o * args[14] + r * args[15] + c * args[16]
         if args[16] == 0:
             _row_and_scalar(code, f32_view(a, n), f32_view(b, 1)[0], out)
-        elif args[12] != 0:
-            _two_rows(code, f32_view(a, n), f32_view(b, n), out)
         elif code in (ADD, MUL):
             _row_and_scalar(code, f32_view(b, n), f32_view(a, 1)[0], out)
         else:
@@ -332,6 +345,10 @@ def binary_f32_op(code: int, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> n
     """
     a, b = np.broadcast_to(a, out.shape), np.broadcast_to(b, out.shape)
     nest = loop_nest(out, a, b)
-    if nest is None or (nest[1][1][2] == nest[1][2][2] == 0 and nest[0][2] > 1):
+    if nest is None:
         return None
-    return loop_op(_binary_task, [_address(out), _address(a), _address(b)], nest, code)
+    repeated = [steps[2] == 0 for steps in nest[1][1:]]
+    if all(repeated):
+        return None
+    task = _scalars_task if any(repeated) else _rows_task
+    return loop_op(task, [_address(out), _address(a), _address(b)], nest, code)

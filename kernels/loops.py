@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+
 from tnnquant.kernels import program
 from tnnquant.kernels.jit import inline
 

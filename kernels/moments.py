@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 from numba import carray
+
 from tnnquant.kernels import program
 from tnnquant.kernels.elementary import bits_float, float_word
 from tnnquant.kernels.jit import inline, kernel
@@ -102,40 +103,45 @@ def _moments_columns(x, totals, squares):
 
 
 @kernel
-def _moments_task(op, index, scratch):
-    # op words from ARGS on: addresses of x, of parts, float64 (chunks, 2, outer, inner); outer, n, inner; rows a task
-    # (inner 1)
+def _rows_task(op, index, scratch):
+    # op words from ARGS on: addresses of x, of parts, float64 (chunks, 2, outer); outer, n; rows a task
     args = words(op, program.WORDS)[program.ARGS :]
-    outer, n, inner, rows = args[2], args[3], args[4], args[5]
+    outer, n, rows = args[2], args[3], args[4]
+    chunks = (n + CHUNK - 1) // CHUNK
+    part = index % chunks
+    count = min(np.int64(CHUNK), n - part * CHUNK)
+    row = index // chunks * rows
+    last = min(row + rows, outer)
+    while row < last:
+        # The last rows alone: with a stride of 0 the four are one.
+        together = row + 4 <= last
+        at, to = args[0] + 4 * (row * n + part * CHUNK), args[1] + 8 * (2 * part * outer + row)
+        if together:
+            _moments_four_rows(at, count, 4 * n, _f64_view(to, 4), _f64_view(to + 8 * outer, 4))
+            row += 4
+        else:
+            _moments_four_rows(at, count, np.int64(0), _f64_view(scratch, 4), _f64_view(scratch + 32, 4))
+            _f64_view(to, 1)[0] = _f64_view(scratch, 1)[0]
+            _f64_view(to + 8 * outer, 1)[0] = _f64_view(scratch + 32, 1)[0]
+            row += 1
+
+
+@kernel
+def _columns_task(op, index, scratch):
+    # op words from ARGS on: addresses of x, of parts, float64 (chunks, 2, outer, inner); outer, n, inner
+    args = words(op, program.WORDS)[program.ARGS :]
+    outer, n, inner = args[2], args[3], args[4]
     chunks = (n + CHUNK - 1) // CHUNK
     part, index = index % chunks, index // chunks
     first = part * CHUNK
-    count = min(np.int64(CHUNK), n - first)
-    if inner == 1:
-        row = index * rows
-        last = min(row + rows, outer)
-        sums = args[1] + 16 * part * outer
-        while row < last:
-            at, to = args[0] + 4 * (row * n + first), sums + 8 * row
-            if row + 4 <= last:
-                _moments_four_rows(at, count, 4 * n, _f64_view(to, 4), _f64_view(to + 8 * outer, 4))
-                row += 4
-            else:
-                totals, squares = _f64_view(to, 1), _f64_view(to + 8 * outer, 1)
-                totals[0] = squares[0] = _NO
-                for v in f32_view(at, count):
-                    totals[0] += np.float64(v)
-                    squares[0] += np.float64(v * v)
-                row += 1
-        return
     blocks = (inner + _COLUMNS - 1) // _COLUMNS
     o, c = index // blocks, index % blocks * _COLUMNS
     columns = min(np.int64(_COLUMNS), inner - c)
     totals = _f64_view(args[1] + 8 * ((2 * part * outer + o) * inner + c), columns)
     squares = _f64_view(args[1] + 8 * (((2 * part + 1) * outer + o) * inner + c), columns)
-    totals[:] = _NO
-    squares[:] = _NO
-    for j in range(first, first + count):
+    for i in range(columns):
+        totals[i] = squares[i] = _NO
+    for j in range(first, min(first + CHUNK, n)):
         _moments_columns(f32_view(args[0] + 4 * ((o * n + j) * inner + c), columns), totals, squares)
 
 
@@ -153,11 +159,14 @@ def moments_f32(x: np.ndarray) -> np.ndarray:
     """
     outer, n, inner = x.shape
     chunks = -(-n // CHUNK)
-    rows = 4 * max(1, _ELEMENTS // 4 // min(n, CHUNK))
     parts = np.empty((chunks, 2, outer, inner), np.float64)
-    tasks = chunks * (-(-outer // rows) if inner == 1 else outer * -(-inner // _COLUMNS))
-    args = [program.data_address(x), program.data_address(parts), outer, n, inner, rows]
-    program.run(program.new_op(_moments_task, tasks, 0, args))
+    args = [program.data_address(x), program.data_address(parts), outer, n]
+    if inner > 1:
+        op = program.new_op(_columns_task, chunks * outer * -(-inner // _COLUMNS), 0, [*args, inner])
+    else:
+        rows = 4 * max(1, _ELEMENTS // 4 // min(n, CHUNK))
+        op = program.new_op(_rows_task, chunks * -(-outer // rows), 64, [*args, rows])
+    program.run(op)
     return parts.sum(axis=0)
 
 

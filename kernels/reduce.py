@@ -8,6 +8,7 @@ threads.
 from __future__ import annotations
 
 import numpy as np
+
 from tnnquant.kernels import program
 from tnnquant.kernels.elementary import bits_float, float_word
 from tnnquant.kernels.jit import inline, kernel
@@ -100,26 +101,32 @@ def _fold_columns(code, x, factor, out):
 
 
 @kernel
-def _reduce_task(op, index, scratch):
-    # op words from ARGS on: addresses of x and out; outer, n, inner; rows a task (inner 1); code; factor (float32 bits)
+def _rows_task(op, index, scratch):
+    # op words from ARGS on: addresses of x and out; outer, n; rows a task; code; factor (float32 bits)
     args = words(op, program.WORDS)[program.ARGS :]
-    outer, n, inner, rows, code = args[2], args[3], args[4], args[5], args[6]
-    factor = bits_float(np.int32(args[7]))
-    if inner == 1:
-        row = index * rows
-        last = min(row + rows, outer)
-        while row + 4 <= last:
-            _reduce_four_rows(code, f32_view(args[0] + 4 * row * n, 4 * n), n, factor, f32_view(args[1] + 4 * row, 4))
-            row += 4
-        while row < last:
-            f32_view(args[1] + 4 * row, 1)[0] = _reduce_row(code, f32_view(args[0] + 4 * row * n, n), factor)
-            row += 1
-        return
+    n, code, factor = args[3], args[5], bits_float(np.int32(args[6]))
+    row = index * args[4]
+    last = min(row + args[4], args[2])
+    while row + 4 <= last:
+        _reduce_four_rows(code, f32_view(args[0] + 4 * row * n, 4 * n), n, factor, f32_view(args[1] + 4 * row, 4))
+        row += 4
+    while row < last:
+        f32_view(args[1] + 4 * row, 1)[0] = _reduce_row(code, f32_view(args[0] + 4 * row * n, n), factor)
+        row += 1
+
+
+@kernel
+def _columns_task(op, index, scratch):
+    # op words from ARGS on: addresses of x and out; n, inner; code; factor (float32 bits)
+    args = words(op, program.WORDS)[program.ARGS :]
+    n, inner, code, factor = args[2], args[3], args[4], bits_float(np.int32(args[5]))
     blocks = (inner + _COLUMNS - 1) // _COLUMNS
     o, c = index // blocks, index % blocks * _COLUMNS
     columns = min(np.int64(_COLUMNS), inner - c)
     out = f32_view(args[1] + 4 * (o * inner + c), columns)
-    out[:] = _start(code)
+    start = _start(code)
+    for i in range(columns):
+        out[i] = start
     for j in range(n):
         _fold_columns(code, f32_view(args[0] + 4 * ((o * n + j) * inner + c), columns), factor, out)
 
@@ -127,10 +134,12 @@ def _reduce_task(op, index, scratch):
 def reduce_f32_op(code: int, x: np.ndarray, factor: float, out: np.ndarray) -> np.ndarray:
     """The op of a reduction; see :func:`reduce_f32`. The arrays must stay alive."""
     outer, n, inner = x.shape
+    addresses = [program.data_address(x), program.data_address(out)]
+    word = float_word(factor)
+    if inner > 1:
+        return program.new_op(_columns_task, outer * -(-inner // _COLUMNS), 0, [*addresses, n, inner, code, word])
     rows = max(4, _ELEMENTS // n // 4 * 4)
-    tasks = -(-outer // rows) if inner == 1 else outer * -(-inner // _COLUMNS)
-    args = [program.data_address(x), program.data_address(out), outer, n, inner, rows, code, float_word(factor)]
-    return program.new_op(_reduce_task, tasks, 0, args)
+    return program.new_op(_rows_task, -(-outer // rows), 0, [*addresses, outer, n, rows, code, word])
 
 
 def reduce_f32(code: int, x: np.ndarray, factor: float, out: np.ndarray) -> np.ndarray:

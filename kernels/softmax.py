@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+
 from tnnquant.kernels import program
 from tnnquant.kernels.elementary import exp_f32
 from tnnquant.kernels.jit import kernel
@@ -40,77 +41,58 @@ def softmax_f32_naive(x, out):
 
 
 @kernel
-def _subtract_maxima(x, n, out):
-    # x, out: float32 (4 * n,): four rows at once, which hides the latency of a comparison
-    m0, m1, m2, m3 = x[0], x[n], x[2 * n], x[3 * n]
-    for j in range(n):
-        m0 = x[j] if x[j] > m0 else m0
-        m1 = x[n + j] if x[n + j] > m1 else m1
-        m2 = x[2 * n + j] if x[2 * n + j] > m2 else m2
-        m3 = x[3 * n + j] if x[3 * n + j] > m3 else m3
-    for j in range(n):
-        out[j] = x[j] - m0
-        out[n + j] = x[n + j] - m1
-        out[2 * n + j] = x[2 * n + j] - m2
-        out[3 * n + j] = x[3 * n + j] - m3
+def _exponentials_in_place(x):
+    # x: float32 (n,)
+    for i in range(x.size):
+        x[i] = exp_f32(x[i])
 
 
 @kernel
-def _exponentials_in_place(out):
-    # out: float32 (n,)
-    for i in range(out.size):
-        out[i] = exp_f32(out[i])
-
-
-@kernel
-def _divide_by_sums(out, n):
-    # out: float32 (4 * n,): four rows at once
-    t0 = t1 = t2 = t3 = np.float32(0)
-    for j in range(n):
-        t0 += out[j]
-        t1 += out[n + j]
-        t2 += out[2 * n + j]
-        t3 += out[3 * n + j]
-    t0, t1, t2, t3 = _ONE / t0, _ONE / t1, _ONE / t2, _ONE / t3
-    for j in range(n):
-        out[j] *= t0
-        out[n + j] *= t1
-        out[2 * n + j] *= t2
-        out[3 * n + j] *= t3
-
-
-@kernel
-def _softmax_row(x, out):
-    # x, out: float32 (n,)
-    largest = x[0]
-    for v in x:
-        largest = v if v > largest else largest
-    for j in range(x.size):
-        out[j] = x[j] - largest
-    _exponentials_in_place(out)
-    total = np.float32(0)
-    for v in out:
-        total += v
-    total = _ONE / total
-    for j in range(out.size):
-        out[j] *= total
+def _scale_in_place(x, factor):
+    # x: float32 (n,)
+    for i in range(x.size):
+        x[i] *= factor
 
 
 @kernel
 def _softmax_rows(x, out, rows, n):
-    # x, out: float32 (rows * n,). Short rows are raised together: a loop of a few elements would not be vectorized
+    # x, out: addresses of float32 (rows, n). Four rows at once hide the latency of a comparison and of an addition; the
+    # exponentials of short rows are taken together, because a loop of a few elements would not be vectorized
     together = max(np.int64(4), _TOGETHER // n // 4 * 4)
-    row = np.int64(0)
-    while row + 4 <= rows:
-        count = min(together, (rows - row) // 4 * 4)
-        for r in range(row, row + count, 4):
-            _subtract_maxima(x[r * n : (r + 4) * n], n, out[r * n : (r + 4) * n])
-        _exponentials_in_place(out[row * n : (row + count) * n])
-        for r in range(row, row + count, 4):
-            _divide_by_sums(out[r * n : (r + 4) * n], n)
-        row += count
-    for r in range(row, rows):
-        _softmax_row(x[r * n : (r + 1) * n], out[r * n : (r + 1) * n])
+    size = 4 * n
+    for first in range(0, rows, together):
+        last = min(first + together, rows)
+        for row in range(first, last, 4):
+            # The last row may be taken several times.
+            a, b = row * size, min(row + 1, last - 1) * size
+            c, d = min(row + 2, last - 1) * size, min(row + 3, last - 1) * size
+            x0, x1, x2, x3 = f32_view(x + a, n), f32_view(x + b, n), f32_view(x + c, n), f32_view(x + d, n)
+            m0, m1, m2, m3 = x0[0], x1[0], x2[0], x3[0]
+            for j in range(n):
+                m0 = x0[j] if x0[j] > m0 else m0
+                m1 = x1[j] if x1[j] > m1 else m1
+                m2 = x2[j] if x2[j] > m2 else m2
+                m3 = x3[j] if x3[j] > m3 else m3
+            o0, o1, o2, o3 = f32_view(out + a, n), f32_view(out + b, n), f32_view(out + c, n), f32_view(out + d, n)
+            for j in range(n):
+                o0[j] = x0[j] - m0
+                o1[j] = x1[j] - m1
+                o2[j] = x2[j] - m2
+                o3[j] = x3[j] - m3
+        _exponentials_in_place(f32_view(out + first * size, (last - first) * n))
+        for row in range(first, last, 4):
+            a, b = row * size, min(row + 1, last - 1) * size
+            c, d = min(row + 2, last - 1) * size, min(row + 3, last - 1) * size
+            o0, o1, o2, o3 = f32_view(out + a, n), f32_view(out + b, n), f32_view(out + c, n), f32_view(out + d, n)
+            t0 = t1 = t2 = t3 = np.float32(0)
+            for j in range(n):
+                t0 += o0[j]
+                t1 += o1[j]
+                t2 += o2[j]
+                t3 += o3[j]
+            for k in range(row, min(row + 4, last)):
+                total = t0 if k == row else t1 if k == row + 1 else t2 if k == row + 2 else t3
+                _scale_in_place(f32_view(out + k * size, n), _ONE / total)
 
 
 @kernel
@@ -132,10 +114,12 @@ def _exponentials(x, largest, out, total):
 @kernel
 def _softmax_columns(x, out, n, stride, columns, largest, total):
     # x, out: addresses of float32 (n, columns), rows stride bytes apart; largest, total: float32 (columns,)
-    largest[:] = f32_view(x, columns)
+    first = f32_view(x, columns)
+    for i in range(columns):
+        largest[i] = first[i]
+        total[i] = np.float32(0)
     for j in range(1, n):
         _largest(f32_view(x + j * stride, columns), largest)
-    total[:] = np.float32(0)
     for j in range(n):
         _exponentials(f32_view(x + j * stride, columns), largest, f32_view(out + j * stride, columns), total)
     for i in range(columns):
@@ -147,16 +131,21 @@ def _softmax_columns(x, out, n, stride, columns, largest, total):
 
 
 @kernel
-def _softmax_task(op, index, scratch):
-    # op words from ARGS on: addresses of x and out; outer, n, inner; rows a task (inner 1). scratch: 8 * _COLUMNS bytes
+def _rows_task(op, index, scratch):
+    # op words from ARGS on: addresses of x and out; outer, n; rows a task
     args = words(op, program.WORDS)[program.ARGS :]
-    outer, n, inner, rows = args[2], args[3], args[4], args[5]
-    if inner == 1:
-        first = index * rows
-        count = min(rows, outer - first)
-        at = 4 * first * n
-        _softmax_rows(f32_view(args[0] + at, count * n), f32_view(args[1] + at, count * n), count, n)
-        return
+    n = args[3]
+    first = index * args[4]
+    count = min(args[4], args[2] - first)
+    at = 4 * first * n
+    _softmax_rows(args[0] + at, args[1] + at, count, n)
+
+
+@kernel
+def _columns_task(op, index, scratch):
+    # op words from ARGS on: addresses of x and out; n, inner. scratch: 8 * _COLUMNS bytes
+    args = words(op, program.WORDS)[program.ARGS :]
+    n, inner = args[2], args[3]
     blocks = (inner + _COLUMNS - 1) // _COLUMNS
     c = index % blocks * _COLUMNS
     columns = min(np.int64(_COLUMNS), inner - c)
@@ -168,10 +157,11 @@ def _softmax_task(op, index, scratch):
 def softmax_f32_op(x: np.ndarray, out: np.ndarray) -> np.ndarray:
     """The op of a softmax; see :func:`softmax_f32`. The arrays must stay alive."""
     outer, n, inner = x.shape
+    addresses = [program.data_address(x), program.data_address(out)]
+    if inner > 1:
+        return program.new_op(_columns_task, outer * -(-inner // _COLUMNS), 8 * _COLUMNS, [*addresses, n, inner])
     rows = max(4, _ELEMENTS // n // 4 * 4)
-    tasks = -(-outer // rows) if inner == 1 else outer * -(-inner // _COLUMNS)
-    args = [program.data_address(x), program.data_address(out), outer, n, inner, rows]
-    return program.new_op(_softmax_task, tasks, 8 * _COLUMNS, args)
+    return program.new_op(_rows_task, -(-outer // rows), 0, [*addresses, outer, n, rows])
 
 
 def softmax_f32(x: np.ndarray, out: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from tnnquant.kernels import program
 from tnnquant.kernels.channelwise import AFFINE, PRELU, channel_f32_naive, channel_f32_op, channel_table
 

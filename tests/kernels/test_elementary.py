@@ -1,6 +1,7 @@
 """The vectorizable exponential against the C library's."""
 
 import numpy as np
+
 from tnnquant.kernels.elementary import bits_float, exp_f32, float_bits, float_word
 from tnnquant.kernels.jit import kernel
 

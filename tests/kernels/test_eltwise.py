@@ -3,6 +3,7 @@
 import numba
 import numpy as np
 import pytest
+
 from tnnquant.kernels import eltwise, program
 from tnnquant.kernels.eltwise import (
     ADD,

@@ -1,6 +1,7 @@
 """Merging the axes of strided arrays."""
 
 import numpy as np
+
 from tnnquant.kernels.loops import loop_nest
 
 

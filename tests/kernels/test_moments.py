@@ -3,6 +3,7 @@
 import numba
 import numpy as np
 import pytest
+
 from tnnquant.kernels.moments import (
     affine_f64,
     affine_f64_naive,

@@ -3,6 +3,7 @@
 import numba
 import numpy as np
 import pytest
+
 from tnnquant.kernels.reduce import MAX, MIN, SUM, reduce_f32, reduce_f32_naive
 
 SHAPES = [

@@ -3,6 +3,7 @@
 import numba
 import numpy as np
 import pytest
+
 from tnnquant.kernels.softmax import softmax_f32, softmax_f32_naive
 
 SHAPES = [
