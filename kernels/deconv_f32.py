@@ -20,6 +20,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+
 from tnnquant.kernels import program
 from tnnquant.kernels.conv_f32 import conv2d_f32_op
 from tnnquant.kernels.depthwise_f32 import depthwise_f32_op

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+
 from tnnquant.kernels import program
 from tnnquant.kernels.elementary import exp_f32
 from tnnquant.kernels.gemm_f32 import gemm_f32_op

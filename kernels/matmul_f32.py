@@ -8,6 +8,7 @@ constant right side are :func:`~tnnquant.kernels.gemm_f32.gemm_f32`, which packs
 from __future__ import annotations
 
 import numpy as np
+
 from tnnquant.kernels import program
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.simd import copy_pixels, fill_zero, words

@@ -7,6 +7,7 @@ Versions, slowest first: the naive twins, one value at a time; :func:`grid_sampl
 from __future__ import annotations
 
 import numpy as np
+
 from tnnquant.kernels import program
 from tnnquant.kernels.elementary import bits_float, float_word
 from tnnquant.kernels.jit import inline, kernel

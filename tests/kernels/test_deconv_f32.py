@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from tnnquant.kernels.deconv_f32 import deconv2d_f32, deconv2d_f32_naive, plan_deconv_f32
 from tnnquant.kernels.geometry import ConvGeometry
 

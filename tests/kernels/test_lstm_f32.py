@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from tnnquant.kernels.lstm_f32 import lstm_f32, lstm_f32_naive, pack_lstm_f32
 
 # steps, batch, inputs, hidden, directions, reverse

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from tnnquant.kernels.matmul_f32 import matmul_f32, matmul_f32_naive
 
 # batches of a, b and the result; M, K, N

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from tnnquant.kernels import sample_f32
 from tnnquant.kernels.sample_f32 import grid_sample_f32, grid_sample_f32_naive, roi_align_f32, roi_align_f32_naive
 
