@@ -21,7 +21,7 @@ FUNCTIONS = {
     "ReduceLogSumExp": lambda x, axes: np.log(np.exp(x).sum(axes, keepdims=True)),
     "ReduceSumSquare": lambda x, axes: (x * x).sum(axes, keepdims=True),
 }
-SHAPES = [(7,), (2, 17), (3, 4, 5), (2, 5, 3, 4), (2, 2, 3, 2, 2), (1, 2, 1, 3, 2, 2)]
+SHAPES = [(), (7,), (2, 17), (3, 4, 5), (2, 5, 3, 4), (2, 2, 3, 2, 2), (1, 2, 1, 3, 2, 2)]
 
 
 @pytest.mark.parametrize("kind", FUNCTIONS)

@@ -64,4 +64,4 @@ class BitShift(Layer):
 
     def forward(self, inputs, state):
         bits, x = np.uint32(self.bits), inputs[0].view(np.uint32)
-        return [(x >> bits if self.direction == 0 else x << bits).view(np.int32)]
+        return [np.asarray(x >> bits if self.direction == 0 else x << bits).view(np.int32)]

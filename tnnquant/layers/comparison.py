@@ -63,7 +63,7 @@ class _WithScalar(_Comparison):
         if state is None:
             return super().forward(inputs, state)
         pair = (state, inputs[0]) if self.weight_input_index == 0 else (inputs[0], state)
-        return [self.COMPARE(*pair).astype(np.int8)]
+        return [np.asarray(self.COMPARE(*pair), np.int8)]
 
 
 @layer(333, "Greater")

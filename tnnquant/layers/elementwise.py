@@ -44,9 +44,9 @@ class Unary(Layer):
     def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         x = inputs[0]
         if x.dtype != np.float32:
-            return [self.integers(x)]
+            return [np.asarray(self.integers(x))]
         with np.errstate(all="ignore"):
-            return [self.compute(x)]
+            return [np.asarray(self.compute(x))]
 
     def compute(self, x: np.ndarray) -> np.ndarray:
         """The function of a float32 array, of the same shape."""
@@ -157,5 +157,5 @@ def stretched(x: np.ndarray, dims: Sequence[int]) -> np.ndarray:
 
 
 def spread(x: np.ndarray, dims: tuple[int, ...]) -> np.ndarray:
-    """``x`` itself, or a copy broadcast to ``dims``."""
-    return x if x.shape == dims else np.broadcast_to(x, dims).copy()
+    """``x`` itself, or a copy broadcast to ``dims``; an array also where NumPy made a number of a blob without dims."""
+    return np.asarray(x) if x.shape == dims else np.broadcast_to(x, dims).copy()

@@ -89,7 +89,7 @@ class _Reduction(Layer):
         axes = sorted(set(self.axes))
         with np.errstate(all="ignore"):
             x = self.reduced(inputs[0], axes)
-        return [x if self.keep_dims else x.squeeze(tuple(axes))]
+        return [np.asarray(x if self.keep_dims else x.squeeze(tuple(axes)))]
 
     def reduced(self, x: np.ndarray, axes: Sequence[int]) -> np.ndarray:
         """The reduction, with the reduced axes kept as 1."""
@@ -139,7 +139,7 @@ class _Emitted(_Reduction):
         if not np.shares_memory(out, outputs[0]):
             return None
         out = out.transpose([sorted(kept).index(axis) for axis in kept])
-        if not (x.size and x.flags.c_contiguous and out.flags.c_contiguous):
+        if not (axes and x.size and x.flags.c_contiguous and out.flags.c_contiguous):
             return None
         ops = []
         for axis in axes:

@@ -115,4 +115,4 @@ class Not(Layer):
         return self
 
     def forward(self, inputs, state):
-        return [(inputs[0] == 0).astype(np.int8)]
+        return [np.asarray(inputs[0] == 0, np.int8)]
