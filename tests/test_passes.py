@@ -1,6 +1,8 @@
 """Graph passes: the layers TNN calibrates, and the three departures from its own passes."""
 
-from tnnquant.passes import prepare_for_quantization
+import numpy as np
+
+from tnnquant.passes import prepare_for_quantization, widen_dynamic_range
 
 
 def kinds(graph):
@@ -82,3 +84,16 @@ def test_a_swish_fused_in_the_file_is_taken_out_again(build):
     assert kinds(graph) == ["Convolution", "Swish"]
     assert graph.nodes[1].outputs == (c,)
     assert graph.nodes[0].outputs == graph.nodes[1].inputs
+
+
+def test_dynamic_range_weights_in_constants_are_widened(build, rng):
+    net = build((1, 3, 4, 5))
+    codes = rng.integers(-127, 128, (5, 6)).astype(np.int8)
+    net.constants = {"w": codes, "w_dynamic_range_quant_scale": np.array([0.02], np.float32)}
+    out = net.add("DynamicRangeQuantizedMatMul", ["input", "w"], -1)
+    node = net.nodes[-1].replace(dynamic_range=True)
+    graph = widen_dynamic_range(net.graph(out).replace(nodes=(node,)))
+    assert not graph.nodes[0].dynamic_range
+    assert graph.nodes[0].type_string == "MatMul"
+    assert list(graph.constants) == ["w"]
+    np.testing.assert_array_equal(graph.constants["w"].array(), codes * np.float32(0.02))

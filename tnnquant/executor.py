@@ -51,7 +51,7 @@ class Executor:
     input_dims : mapping of str to sequence of int, optional
         Dims that replace those of the proto.
     exact : bool
-        Sum as TNN's CPU device does, bit for bit, instead of as fast as possible (:mod:`tnnquant.arithmetic`).
+        Sum as TNN's CPU device does, bit for bit; False: as fast as possible (:mod:`tnnquant.arithmetic`).
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class Executor:
     """
 
     def __init__(
-        self, graph: Graph, input_dims: Mapping[str, Sequence[int]] | None = None, *, exact: bool = False
+        self, graph: Graph, input_dims: Mapping[str, Sequence[int]] | None = None, *, exact: bool = True
     ):
         refuse_unrunnable(graph)
         self._exact = exact

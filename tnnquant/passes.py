@@ -13,13 +13,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from tnnquant.graph import Graph, Node
 from tnnquant.infer import located
 from tnnquant.layers.base import QuantRole, find_layer
+from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["fuse_activations", "prepare_for_quantization", "widen_dynamic_range"]
 
 SWISH = 256
+#: Appended to the name of an int8 constant of a dynamic-range layer: the name of its scale.
+CONSTANT_SCALE = "_dynamic_range_quant_scale"
 _FUSED_CODES = {"ReLU": 1, "ReLU6": 2}
 
 
@@ -29,7 +34,7 @@ def prepare_for_quantization(graph: Graph) -> Graph:
 
 
 def widen_dynamic_range(graph: Graph) -> Graph:
-    """Layers with int8 weights and fp32 arithmetic get fp32 weights (reference, 6.6, order 1)."""
+    """Layers with int8 weights and fp32 arithmetic get fp32 weights (reference, 2.5 and 6.6, order 1)."""
 
     def widened(node: Node) -> Node:
         if not node.dynamic_range:
@@ -40,7 +45,13 @@ def widen_dynamic_range(graph: Graph) -> Graph:
 
     if not any(node.dynamic_range for node in graph.nodes):
         return graph
-    return graph.with_nodes(widened(node) for node in graph.nodes)
+    constants = dict(graph.constants)
+    for blob in {blob for node in graph.nodes if node.dynamic_range for blob in node.inputs}:
+        scale = constants.pop(blob + CONSTANT_SCALE, None)
+        if scale is not None and scale.size and constants[blob].dtype == DataType.INT8:
+            stored = constants[blob]
+            constants[blob] = Tensor(stored.data.astype(np.float32) * scale.float32()[0], stored.dims)
+    return graph.with_nodes(widened(node) for node in graph.nodes).replace(constants=constants)
 
 
 def fuse_activations(graph: Graph) -> Graph:

@@ -85,7 +85,7 @@ def quantize_graph(
 
 def plan_graph(graph: Graph, config: QuantizeConfig) -> tuple[Executor, QuantPlan]:
     """The graph made ready to run, and what will be quantized in it; nothing has run yet."""
-    executor = Executor(prepare_for_quantization(graph), config.input_dims, exact=True)
+    executor = Executor(prepare_for_quantization(graph), config.input_dims)
     plan = make_plan(executor.inference, config)
     if not plan.int8:
         raise ConfigError("no layer of the model can be int8: " + "; ".join(sorted(set(plan.reasons.values()))))

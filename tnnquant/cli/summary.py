@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -11,10 +13,13 @@ from tnnquant.report import Report
 
 __all__ = ["print_summary"]
 
+UNLIMITED = 10_000
+
 
 def print_summary(report: Report, seconds: float) -> None:
     """Print size, layers, samples, times and files of a run, and its warnings (on stderr)."""
-    console = Console(highlight=False, soft_wrap=True)
+    # Only a terminal has an edge to wrap at; a path in a file must stay in one piece.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else UNLIMITED)
     table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

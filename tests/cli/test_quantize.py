@@ -1,0 +1,150 @@
+"""The command line: flags of the original tool, errors in one line, exit codes, nothing half-written."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tnnquant.cli import main
+from tnnquant.format import read_model, write_model
+
+
+@pytest.fixture
+def model(build, tmp_path):
+    """A small model on disk with a folder of 50 pictures: (proto, model, pictures)."""
+    net = build((1, 3, 16, 12))
+    a = net.add("ReLU", net.conv("input", 3, 8))
+    out = net.inner_product(net.pool(net.conv(a, 8, 8, groups=8)), 8 * 8 * 6, 5)
+    paths = tmp_path / "net.tnnproto", tmp_path / "net.tnnmodel"
+    write_model(net.graph(out), *paths)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    rng = np.random.default_rng(3)
+    for i in range(50):
+        Image.fromarray(rng.integers(0, 256, (16, 12, 3), np.uint8)).save(pictures / f"{i:02}.png")
+    return *map(str, paths), str(pictures)
+
+
+def run(*args):
+    """Exit code of the command."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(arg) for arg in args])
+    return stop.value.code
+
+
+def flags(model, *more):
+    proto, weights, pictures = model
+    return ["quantize", "-p", proto, "-m", weights, "-i", pictures, "-n", "127.5", "-s", "1/127.5", *more]
+
+
+def test_the_flags_of_the_original(model, tmp_path, capsys):
+    target = tmp_path / "out"
+    code = run(*flags(model, "-b", 2, "-w", 1, "-r", 1, "-t", 1, "-o", target))
+    assert code == 0
+    graph = read_model(f"{target}_quantized.tnnproto", f"{target}_quantized.tnnmodel")
+    assert sum(node.quantized for node in graph.nodes) == 4
+    printed = capsys.readouterr().out
+    assert "4 int8, 0 fp32" in printed
+    assert "blobs kl, weights admm, scales per mix" in printed
+    assert "out_quantized.tnnmodel" in printed
+
+
+def test_names_and_long_flags_give_the_same_bytes_as_numbers(model, tmp_path):
+    proto, weights, pictures = model
+    a, b = tmp_path / "a", tmp_path / "b"
+    assert run(*flags(model, "-b", 3, "-w", 3, "-t", 2, "-o", a)) == 0
+    long = ["--proto", proto, "--model", weights, "--input_path", pictures, "--bias", "127.5", "127.5", "127.5"]
+    long += ["--scale", "7.843137254901961e-3", "--blob_method", "asymmetric", "--weight_method", "asymmetric"]
+    assert run("quantize", *long, "--merge_type", "tensor", "--reverse_channel", 0, "--output", b) == 0
+    for suffix in ("tnnproto", "tnnmodel"):
+        assert (tmp_path / f"a_quantized.{suffix}").read_bytes() == (tmp_path / f"b_quantized.{suffix}").read_bytes()
+
+
+def test_the_default_output_is_in_the_current_folder(model, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert run(*flags(model)) == 0
+    assert sorted(os.listdir()) == ["model_quantized.tnnmodel", "model_quantized.tnnproto"]
+
+
+def test_dry_run_writes_nothing_and_prints_the_plan(model, tmp_path, capsys):
+    assert run(*flags(model, "-o", tmp_path / "out", "--dry-run")) == 0
+    assert not list(tmp_path.glob("out*"))
+    assert "nothing was run or written" in capsys.readouterr().out
+
+
+def test_json(model, tmp_path, capsys):
+    assert run(*flags(model, "-o", tmp_path / "out", "--json")) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["samples"] == 50
+    assert [layer["precision"] for layer in report["layers"]] == ["int8"] * 4
+    assert report["settings"]["merge_type"] == "channel"
+    assert report["bytes_after"] == sum(path.stat().st_size for path in tmp_path.glob("out_quantized.*"))
+    assert set(report["seconds"]) == {"reading", "calibration", "blob scales", "weights", "writing", "total"}
+
+
+def test_few_pictures_are_warned_of(model, tmp_path, capsys):
+    for i in range(40):
+        os.remove(os.path.join(model[2], f"{i:02}.png"))
+    assert run(*flags(model, "-o", tmp_path / "out")) == 0
+    assert "only 10 samples: fewer than 50" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["-b", "1"], 2, r"-b/--blob_method is '1', expected one of 0 \(minmax\), 2 \(kl\)"),
+        (["-w", "kl"], 2, "-w/--weight_method is 'kl'"),
+        (["-t", "3"], 2, "-t/--merge_type is '3'"),
+        (["-r", "2"], 2, "-r/--reverse_channel is '2', expected 0 or 1"),
+        (["-n", "1,x,3"], 2, "'x'"),
+        (["-n", "1,2"], 2, "2 values"),
+        (["--threads", "0"], 2, "--threads is 0"),
+        (["--frobnicate"], 2, "No such option"),
+        (["-o", "nowhere/out"], 7, "'nowhere' does not exist"),
+        (["-p", "missing.tnnproto"], 3, "missing.tnnproto"),
+        (["-i", "missing"], 5, "missing"),
+        (["--input-shape", "input:0,1"], 2, "--input-shape"),
+        (["--input-shape", "other:1,3,4,4"], 4, "'other'"),
+    ],
+)
+def test_errors_are_one_line_with_an_exit_code(model, tmp_path, monkeypatch, capsys, more, code, message):
+    monkeypatch.chdir(tmp_path)
+    assert run(*flags(model, *more)) == code
+    error = capsys.readouterr().err
+    lines = [line for line in error.splitlines() if line and not line.startswith("compiling")]
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert __import__("re").search(message, lines[0])
+    assert not list(tmp_path.glob("*_quantized*"))
+
+
+def test_a_failure_leaves_earlier_output_as_it_was(model, tmp_path):
+    target = tmp_path / "out"
+    assert run(*flags(model, "-o", target)) == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("out_*")}
+    (tmp_path / "pictures" / "25.png").write_bytes(b"not a picture")
+    assert run(*flags(model, "-o", target)) == 5
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("out_*")} == before
+    assert run(*flags(model, "-o", target, "--skip-bad")) == 0
+
+
+def test_an_unknown_command_lists_the_known_ones(capsys):
+    assert run("quantise") == 2
+    assert "Commands: quantize" in capsys.readouterr().err
+
+
+def test_help_and_wrong_options_do_not_import_numba():
+    code = (
+        "import sys; sys.argv = ['tnnquant', *{!r}]\n"
+        "from tnnquant.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "assert 'numba' not in sys.modules and 'PIL' not in sys.modules"
+    )
+    for args in (["--help"], ["quantize", "--help"], ["quantize", "-b", "9"], ["--version"]):
+        subprocess.run([sys.executable, "-c", code.format(args)], check=True, capture_output=True)

@@ -1,0 +1,119 @@
+"""Which layers become int8, and why the others do not."""
+
+import numpy as np
+import pytest
+
+from tnnquant.config import QuantizeConfig
+from tnnquant.infer import infer
+from tnnquant.passes import prepare_for_quantization
+from tnnquant.plan import make_plan
+
+
+def plan(graph, **config):
+    inference = infer(prepare_for_quantization(graph))
+    made = make_plan(inference, QuantizeConfig(**config))
+    nodes = inference.graph.nodes
+    return made, [nodes[p].name for p in sorted(made.int8)], {nodes[p].name: why for p, why in made.reasons.items()}
+
+
+def test_convolutions_adds_concats_and_inner_products_become_int8(build):
+    net = build()
+    a = net.conv("input", 3, 4, name="a")
+    b = net.conv("input", 3, 4, name="b")
+    s = net.add("Add", [a, b], name="sum")
+    c = net.add("Concat", [s, a], 1, name="cat")
+    out = net.inner_product(net.pool(c, kind=1, kernel=0, stride=1, name="mean"), 8, 5, name="fc")
+    made, int8, reasons = plan(net.graph(out))
+    assert int8 == ["a", "b", "sum", "cat", "fc"]
+    assert set(reasons) == {"mean"}
+    # Blobs that an inner product touches have one scale, all others one a channel.
+    slots = {name: blob.slots for name, blob in made.blobs.items()}
+    assert slots == {"input": 3, a: 4, b: 4, s: 4, c: 8, "mean_out": 1, out: 1}
+
+
+@pytest.mark.parametrize(("merge_type", "slots"), [("channel", 4), ("mix", 1), ("tensor", 1)])
+def test_merge_types(build, merge_type, slots):
+    net = build()
+    out = net.conv("input", 3, 4)
+    made, _, _ = plan(net.graph(out), merge_type=merge_type)
+    assert made.blobs[out].slots == slots
+
+
+def test_max_pooling_and_relu_are_int8_only_behind_int8_and_hand_their_scales_up(build):
+    net = build()
+    a = net.conv("input", 3, 4, name="a")
+    r = net.add("ReLU", a, name="r")
+    b = net.conv(a, 4, 4, name="b")  # reads a too: the ReLU is not fused
+    p = net.pool(r, name="p")
+    first = net.pool("input", name="first")
+    tail = net.add("Sigmoid", p, name="s")
+    last = net.pool(tail, name="last")
+    made, int8, reasons = plan(net.graph(b, first, last))
+    assert int8 == ["a", "r", "b", "p"]
+    assert reasons["first"] == reasons["last"] == "not behind an int8 layer"
+    assert made.takes_scale_of == {r: p, a: p}
+
+
+def test_a_concat_of_channels_is_not_observed(build):
+    net = build()
+    a, b = net.conv("input", 3, 4), net.conv("input", 3, 6)
+    c = net.add("Concat", [a, b], 1)
+    out = net.conv(c, 10, 4)
+    assert plan(net.graph(out))[0].blobs[c].parts == (a, b)
+    assert plan(net.graph(out), merge_type="mix")[0].blobs[c].parts == ()
+    # Under KL the network input stays min-max: its scales are not those the concat would find.
+    d = net.add("Concat", ["input", a], 1)
+    assert plan(net.graph(out, d), blob_method="kl")[0].blobs[d].parts == ()
+
+
+def test_kl_falls_back_to_min_max_for_the_input_and_for_small_maps(build):
+    net = build((1, 3, 24, 24))
+    big = net.conv("input", 3, 4)
+    small = net.conv(big, 4, 4, stride=3)
+    methods = {name: blob.method for name, blob in plan(net.graph(small), blob_method="kl")[0].blobs.items()}
+    assert methods == {"input": "minmax", big: "kl", small: "minmax"}
+
+
+def test_asymmetric_spares_relu6_and_what_ignores_zero_points(build):
+    net = build()
+    a = net.add("ReLU6", net.conv("input", 3, 4, name="a"))
+    b = net.conv(a, 4, 4, name="b")
+    r = net.add("ReLU", b, name="r")
+    out = net.add("Add", [r, b], name="sum")
+    made, int8, reasons = plan(net.graph(out), blob_method="asymmetric")
+    assert made.blobs[a].method == "minmax"
+    assert made.blobs[b].method == "asymmetric"
+    assert int8 == ["a", "b", "sum"]
+    assert "zero point" in reasons["r"]
+
+
+def test_adds_that_tnn_computes_wrongly_stay_fp32(build):
+    net = build((1, 4, 6, 6))
+    a, b = net.conv("input", 4, 4), net.conv("input", 4, 4)
+    net.add("Add", [a, net.pool(b, kind=1, kernel=0, stride=1)], name="broadcast")
+    net.constants["k"] = np.ones((1, 4, 1, 1), np.float32)
+    net.add("Add", [a, "k"], name="constant")
+    net.add("Add", [b], tensors={"element": np.ones(4, np.float32)}, name="stored")
+    point = net.add("ReLU6", net.conv(b, 4, 4, kernel=1))
+    last = net.add("Add", [a, point], name="behind_relu6")
+    reasons = plan(net.graph(last, "broadcast_out", "constant_out", "stored_out"))[2]
+    assert {"broadcast", "constant", "stored", "behind_relu6"} <= set(reasons)
+
+
+def test_concats_that_tnn_computes_wrongly_stay_fp32(build):
+    net = build((1, 4, 6, 6))
+    a, b = net.conv("input", 4, 4), net.conv("input", 4, 4)
+    height = net.add("Concat", [a, b], 2, name="height")
+    assert "axis 2" in plan(net.graph(height))[2]["height"]
+    flat = net.inner_product(a, 144, 8, name="fc")  # now a has one scale, b one a channel
+    mixed = net.add("Concat", [a, b], 1, name="mixed")
+    assert "cannot mix" in plan(net.graph(mixed, flat))[2]["mixed"]
+    assert not {"height", "mixed"} & set(plan(net.graph(height, mixed, flat), merge_type="mix")[2])
+
+
+def test_a_fused_swish_is_split_off_and_stays_fp32(build):
+    net = build()
+    out = net.conv("input", 3, 4, activation_type=256, name="c")
+    _, int8, reasons = plan(net.graph(out))
+    assert int8 == ["c"]
+    assert set(reasons) == {"c_swish"}
