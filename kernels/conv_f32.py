@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from tnnquant.kernels import program
-from tnnquant.kernels.conv_rows import block_size, fill_rows, fill_taps, panel_blocks_of
+from tnnquant.kernels.conv_rows import Work, cut_into_tasks, fill_rows, fill_taps
 from tnnquant.kernels.geometry import ConvGeometry, pixel_stride
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.pack_f32 import PackedConv
@@ -171,9 +171,8 @@ def conv2d_f32_op(
     fused = geometry.dilation_w == 1 and groups == 1 and (channels == stride or not in_place)
     tap_count = geometry.kernel_h * (1 if fused else geometry.kernel_w)
     read = channels * 4 * geometry.stride_w * (1 if in_place else geometry.stride_h)
-    block = block_size(pixels, out_width, read, not in_place, ROWS, images)
-    blocks = -(-pixels // block)
-    panel_blocks = panel_blocks_of(images * blocks, groups * panels, pixels)
+    work = Work(images, pixels, out_width, read, packed.weights.nbytes, groups * panels, not in_place, not in_place)
+    block, blocks, panel_blocks = cut_into_tasks(work, ROWS)
     scratch = 8 * (tap_count + block + ROWS) + 64
     if not in_place:
         rows = (block // out_width - 1) * geometry.stride_h + (geometry.kernel_h - 1) * geometry.dilation_h + 1

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from tnnquant.kernels import program
-from tnnquant.kernels.conv_rows import block_size, fill_rows, fill_taps, panel_blocks_of
+from tnnquant.kernels.conv_rows import Work, cut_into_tasks, fill_rows, fill_taps
 from tnnquant.kernels.convert_i8 import convert_pixels, copy_if_positive
 from tnnquant.kernels.geometry import ConvGeometry, pixel_stride
 from tnnquant.kernels.jit import inline, kernel
@@ -95,12 +95,12 @@ def conv2d_i8_naive(x, weight, quant, geometry, activation, fusion, added, out):
 
 
 @kernel
-def _fill_band(is_bytes, x, pixel_bytes, height, width, channels, zero, run, top, left, step_h, step_w, rows, columns,
-               band):  # fmt: skip
+def _fill_band(is_bytes, x, pixel_bytes, height, width, channels, zero, run, subtract, top, left, step_h, step_w, rows,
+               columns, band):  # fmt: skip
     # x: address of an image's (0, 0), int8; zero: int8 (run * channels,). band: (rows, columns, channels) in the form
     # of the dot product; (r, i) is the image's (top + r * step_h, left + i * step_w), or the zero point outside the
-    # image. With is_bytes the values stay bytes; the result is then negative if one of them is, and the band is
-    # unfinished.
+    # image; subtract: whether some zero point is not 0. With is_bytes the values stay bytes; the result is then
+    # negative if one of them is, and the band is unfinished.
     cell = channels if is_bytes else channels * _ELEMENT
     row_bytes = columns * cell
     begin = min(-(left // step_w), columns) if left < 0 else np.int64(0)
@@ -131,16 +131,15 @@ def _fill_band(is_bytes, x, pixel_bytes, height, width, channels, zero, run, top
                 if found < 0:
                     return found
             continue
-        convert_pixels(to, cell, zero, none, first, channels, zero)
-        convert_pixels(to + last * cell, cell, zero, none, columns - last, channels, zero)
+        convert_pixels(to, cell, zero, none, first, channels, zero, subtract)
+        convert_pixels(to + last * cell, cell, zero, none, columns - last, channels, zero, subtract)
         if first < last:
             at = to + begin * cell
-            convert_pixels(at, together * cell, source, together * step, groups, together * channels, zero)
+            convert_pixels(at, together * cell, source, together * step, groups, together * channels, zero, subtract)
             at += groups * together * cell
             source += groups * together * step
-            convert_pixels(
-                at, cell, source, step, np.int64(1) if together > 1 and rest else none, rest * channels, zero
-            )
+            rest_pixels = np.int64(1) if together > 1 and rest else none
+            convert_pixels(at, cell, source, step, rest_pixels, rest * channels, zero, subtract)
     return none
 
 
@@ -150,7 +149,7 @@ def _conv_task(op, index, scratch):
     (x, height, width, pixel_bytes, channels, out, out_width, out_pixels, out_stride, out_channels, weights, params,
      panels, groups, activation, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w,
      fused, block, blocks, panel_blocks, steps, repeat, zeros, run, fusion, added, added_stride, byte_weights,
-     byte_steps) = load_words(op + 8 * program.ARGS, 36)  # fmt: skip
+     byte_steps, subtract) = load_words(op + 8 * program.ARGS, 37)  # fmt: skip
 
     # Which image, which range of its output positions, which panels.
     split = index % panel_blocks
@@ -179,12 +178,12 @@ def _conv_task(op, index, scratch):
     all_channels = channels * groups
     # Bytes if no value is negative, which is as likely for the whole input as for its first rows.
     is_bytes = np.int64(byte_weights != 0)
-    found = _fill_band(is_bytes, source, pixel_bytes, height, width, all_channels, zeros, run, top, left, step_h,
-                       step_w, rows, columns, band)  # fmt: skip
+    found = _fill_band(is_bytes, source, pixel_bytes, height, width, all_channels, zeros, run, subtract, top, left,
+                       step_h, step_w, rows, columns, band)  # fmt: skip
     if found < 0:
         is_bytes = np.int64(0)
-        _fill_band(is_bytes, source, pixel_bytes, height, width, all_channels, zeros, run, top, left, step_h, step_w,
-                   rows, columns, band)  # fmt: skip
+        _fill_band(is_bytes, source, pixel_bytes, height, width, all_channels, zeros, run, subtract, top, left, step_h,
+                   step_w, rows, columns, band)  # fmt: skip
     element = np.int64(_ELEMENT)
     if is_bytes:
         element, weights, steps, repeat = np.int64(1), byte_weights, byte_steps, np.int64(1)
@@ -260,16 +259,17 @@ def conv2d_i8_op(
         # A matrix product: the images are one long row of pixels.
         pixels *= images
         images, x_height, x_width, out_width = 1, 1, pixels, pixels
+    taps = geometry.kernel_h * geometry.kernel_w
     read = channels * _ELEMENT * (geometry.stride_h * geometry.stride_w if geometry.kernel_h > 1 else 1)
-    block = block_size(pixels, out_width, read, not flat, ROWS, images)
-    blocks = -(-pixels // block)
-    panel_blocks = panel_blocks_of(images * blocks, groups * panels, pixels)
+    work = Work(
+        images, pixels, out_width, read, packed.weights.nbytes, groups * panels, copies=True, whole_rows=not flat
+    )
+    block, blocks, panel_blocks = cut_into_tasks(work, ROWS)
     rows = -(-block // out_width) * geometry.stride_h + (geometry.kernel_h - 1) * geometry.dilation_h + 1
     columns = (out_width - 1) * geometry.stride_w + (geometry.kernel_w - 1) * geometry.dilation_w + 1
     cells = block if flat else rows * columns
     # The last step of a tap reads up to GROUP - 1 elements further than the tap.
-    taps = geometry.kernel_h * geometry.kernel_w * packed.repeat
-    scratch = 8 * (taps + block + ROWS) + cells * channels * _ELEMENT + 64
+    scratch = 8 * (taps * packed.repeat + block + ROWS) + cells * channels * _ELEMENT + 64
     address = program.data_address
     args = [
         address(x), x_height, x_width, pixel_stride(x), channels // groups,
@@ -280,6 +280,7 @@ def conv2d_i8_op(
         address(packed.input_zero), len(packed.input_zero) // channels,
         fusion, address(added), 0 if added is None else pixel_stride(added),
         address(packed.byte_weights) if packed.byte_steps else 0, packed.byte_steps,
+        packed.has_zero,
     ]  # fmt: skip
     return program.new_op(_conv_task, images * blocks * panel_blocks, scratch, args)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numba
+
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.simd import load_word, store_word
 
-__all__ = ["block_size", "fill_rows", "fill_taps", "panel_blocks_of"]
+__all__ = ["Work", "cut_into_tasks", "fill_rows", "fill_taps"]
 
 # Bytes of input that a task works on at a time: they stay in a second-level cache beside the weights of a panel.
-_BAND_BYTES = 192 * 1024
-# Tasks that a layer is cut into at least, so that two to four threads have something to share.
-_MIN_TASKS = 4
+_BAND_BYTES = 256 * 1024
 
 
 @kernel
@@ -52,30 +54,63 @@ def fill_rows(table, origin, column, out_width, count, row_step, column_step, ex
         at += 8
 
 
-def block_size(pixels: int, out_width: int, row_bytes: int, whole_rows: bool, tile_rows: int, images: int) -> int:
-    """Output positions a task computes: what fits the cache, enough tasks for the threads, whole tiles.
+class Work(NamedTuple):
+    """What there is to cut: images x pixels output positions, times panels of weights.
 
-    ``row_bytes`` of input are new with every position; ``whole_rows`` where a task copies the rows it needs.
+    ``pixel_bytes`` of input are new with every position, ``weight_bytes`` are all weights; ``copies``: a task first
+    copies or converts the input it reads; ``whole_rows``: it takes whole rows of ``out_width`` positions.
     """
-    limit = max(_BAND_BYTES // max(row_bytes, 1), tile_rows)
-    limit = min(limit, max(-(-pixels * images // _MIN_TASKS), tile_rows))
-    if not whole_rows:
-        blocks = max(1, round(pixels / limit))
-        return min(-(-pixels // (blocks * tile_rows)) * tile_rows, pixels)
-    rows = max(1, limit // out_width)
+
+    images: int
+    pixels: int
+    out_width: int
+    pixel_bytes: int
+    weight_bytes: int
+    panels: int
+    copies: bool
+    whole_rows: bool
+
+
+def _block_size(work: Work, blocks: int, tile_rows: int) -> int:
+    """Positions of one of about ``blocks`` blocks: whole tiles, whole rows where needed."""
+    if not work.whole_rows:
+        return min(-(-work.pixels // (blocks * tile_rows)) * tile_rows, work.pixels)
+    height = -(-work.pixels // work.out_width)
+    rows = -(-height // blocks)
     # Whole tiles where that costs few rows.
-    for more in range(rows, min(rows + 3, -(-pixels // out_width) + 1)):
-        if more * out_width % tile_rows == 0:
-            rows = more
-            break
-    return min(rows * out_width, pixels)
+    more = next((r for r in range(rows, min(rows + 3, height + 1)) if r * work.out_width % tile_rows == 0), rows)
+    return min(more * work.out_width, work.pixels)
 
 
-def panel_blocks_of(tasks: int, panels: int, pixels: int) -> int:
-    """Into how many blocks the panels of weights are cut, where there are too few blocks of positions."""
-    if tasks >= _MIN_TASKS:
-        return 1
-    if pixels > 1:
-        return min(panels, _MIN_TASKS)
-    # A single row takes four panels at a time.
-    return max(1, min(panels // 4, 2 * _MIN_TASKS))
+def cut_into_tasks(work: Work, tile_rows: int) -> tuple[int, int, int]:
+    """Cut a convolution into blocks of positions x blocks of panels.
+
+    A block of positions reads all its weights, a block of panels all its input; with few positions and many weights it
+    is cheaper to share out the panels. Results do not depend on any of this.
+
+    Returns
+    -------
+    block, blocks, panel_blocks : int
+        Positions of a block, blocks an image, blocks of panels.
+    """
+    threads = numba.get_num_threads()
+    wanted = 1 if threads == 1 else 2 * threads
+    input_bytes = work.pixels * work.pixel_bytes
+    fewest = max(1, round(input_bytes / _BAND_BYTES))
+    if work.pixels == 1:
+        # A single row takes four panels at a time.
+        return 1, 1, max(1, min(work.panels // 4, wanted))
+    block = _block_size(work, fewest, tile_rows)
+    blocks = -(-work.pixels // block)
+    missing = -(-wanted // (work.images * blocks))
+    if missing == 1:
+        return block, blocks, 1
+    panel_blocks = min(missing, work.panels)
+    more = _block_size(work, blocks * missing, tile_rows)
+    more_blocks = -(-work.pixels // more)
+    # Copying costs about as much as reading twice.
+    by_panels = panel_blocks * input_bytes * (3 if work.copies else 1) + blocks * work.weight_bytes
+    by_positions = input_bytes * (3 if work.copies else 1) + more_blocks * work.weight_bytes
+    if panel_blocks == missing and by_panels < by_positions:
+        return block, blocks, panel_blocks
+    return more, more_blocks, 1

@@ -20,38 +20,56 @@ __all__ = ["convert_pixels", "copy_if_positive", "interleave_pixels"]
 _WIDTH = 16  # elements converted at a time
 
 
-def _convert(emit, value, zero):
-    """A vector of int8 and its zero points to what the scratch memory holds."""
+def _convert(emit, value, zero=None):
+    """A vector of int8 to what the scratch memory holds; ``zero``: its zero points, None if they are 0."""
     builder = emit.builder
     if GROUP == 2:
         wide = ir.VectorType(I16, emit.lanes)
-        return builder.sub(builder.sext(value, wide), builder.sext(zero, wide))
+        value = builder.sext(value, wide)
+        return value if zero is None else builder.sub(value, builder.sext(zero, wide))
     return builder.xor(value, emit.constant(-128, I8)) if SHIFT else value
 
 
+def _emit_both(builder, subtract, emit_loop):
+    """Emits ``emit_loop(has_zero)``, for data with zero points and, the common case, without, where that differs."""
+    if GROUP != 2:
+        emit_loop(False)
+        return
+    with builder.if_else(builder.icmp_signed("!=", subtract, subtract.type(0)), likely=False) as (some, none):
+        with some:
+            emit_loop(True)
+        with none:
+            emit_loop(False)
+
+
 @intrinsic
-def _convert_pixels(typingctx, to, to_step, source, source_step, pixels, channels, zero):
+def _convert_pixels(typingctx, to, to_step, source, source_step, pixels, channels, zero, subtract):
     """Converts ``channels`` int8 of each of ``pixels`` pixels; all int64, addresses and byte steps.
 
-    zero is the address of int8 (channels,). Whole vectors, the last one overlapping the one before it; fewer channels
-    than a vector one by one.
+    zero is the address of int8 (channels,), which is read only if ``subtract`` is not 0. Whole vectors, the last one
+    overlapping the one before it; fewer channels than a vector one by one.
     """
 
     def codegen(context, builder, sig, args):
-        to, to_step, source, source_step, pixels, channels, zero = args
+        to, to_step, source, source_step, pixels, channels, zero, subtract = args
         zero = builder.inttoptr(zero, I8.as_pointer())
-        with Emitter(builder, 1).loop(pixels) as i:
-            read = builder.inttoptr(builder.add(source, builder.mul(i, source_step)), I8.as_pointer())
-            write = builder.inttoptr(builder.add(to, builder.mul(i, to_step)), I8.as_pointer())
 
-            def body(emit, at):
-                converted = _convert(emit, emit.load(emit.at(read, at)), emit.load(emit.at(zero, at)))
-                emit.store(converted, emit.at(write, builder.mul(at, I64(4 // GROUP))))
+        def emit_loop(has_zero):
+            with Emitter(builder, 1).loop(pixels) as i:
+                read = builder.inttoptr(builder.add(source, builder.mul(i, source_step)), I8.as_pointer())
+                write = builder.inttoptr(builder.add(to, builder.mul(i, to_step)), I8.as_pointer())
 
-            sweep(builder, channels, (_WIDTH,), I8, body)
+                def body(emit, at):
+                    points = emit.load(emit.at(zero, at)) if has_zero else None
+                    converted = _convert(emit, emit.load(emit.at(read, at)), points)
+                    emit.store(converted, emit.at(write, builder.mul(at, I64(4 // GROUP))))
+
+                sweep(builder, channels, (_WIDTH,), I8, body)
+
+        _emit_both(builder, subtract, emit_loop)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 7), codegen
+    return types.void(*[types.int64] * 8), codegen
 
 
 @intrinsic
@@ -103,45 +121,54 @@ def _interleave(emit, rows):
 
 
 @intrinsic
-def _interleave_pixels(typingctx, to, to_step, sources, pixels, channels, zero):
+def _interleave_pixels(typingctx, to, to_step, sources, pixels, channels, zero, subtract):
     """Interleaves the rows of a depthwise kernel: 4 bytes a channel, converted as by :func:`_convert_pixels`.
 
     sources is the address of int64 (GROUP, 2): where each image row begins and how far apart its pixels are, bytes (0
-    repeats one pixel); zero the address of int8 (channels,). ``to_step`` bytes lie between pixels of the result.
+    repeats one pixel); zero the address of int8 (channels,), read only if ``subtract`` is not 0. ``to_step`` bytes
+    lie between pixels of the result.
     """
 
     def codegen(context, builder, sig, args):
-        to, to_step, sources, pixels, channels, zero = args
+        to, to_step, sources, pixels, channels, zero, subtract = args
         zero = builder.inttoptr(zero, I8.as_pointer())
         table = builder.inttoptr(sources, I64.as_pointer())
         rows = [[builder.load(builder.gep(table, [I64(2 * g + i)])) for i in (0, 1)] for g in range(GROUP)]
 
-        def body(emit, at):
-            target = emit.at(write, builder.mul(at, I64(4)))
-            zeros, values = [emit.load(emit.at(zero, at))] * GROUP, [emit.load(emit.at(read, at)) for read in reads]
-            if emit.lanes > 1:
-                zeros, values = _interleave(emit, zeros), _interleave(emit, values)
-            for index, (value, zero_value) in enumerate(zip(values, zeros, strict=True)):
-                emit.store(_convert(emit, value, zero_value), emit.at(target, index * emit.lanes * 4 // GROUP))
+        def emit_loop(has_zero):
+            def interleaved(emit, vectors):
+                return _interleave(emit, vectors) if emit.lanes > 1 else vectors
 
-        with Emitter(builder, 1).loop(pixels) as i:
-            reads = [
-                builder.inttoptr(builder.add(start, builder.mul(i, step)), I8.as_pointer()) for start, step in rows
-            ]
-            write = builder.inttoptr(builder.add(to, builder.mul(i, to_step)), I8.as_pointer())
-            sweep(builder, channels, (_WIDTH,), I8, body)
+            with Emitter(builder, 1).loop(pixels) as i:
+                reads = [
+                    builder.inttoptr(builder.add(start, builder.mul(i, step)), I8.as_pointer()) for start, step in rows
+                ]
+                write = builder.inttoptr(builder.add(to, builder.mul(i, to_step)), I8.as_pointer())
+
+                def body(emit, at):
+                    target = emit.at(write, builder.mul(at, I64(4)))
+                    values = interleaved(emit, [emit.load(emit.at(read, at)) for read in reads])
+                    zeros = [None] * GROUP
+                    if has_zero:
+                        zeros = interleaved(emit, [emit.load(emit.at(zero, at))] * GROUP)
+                    for index, (value, points) in enumerate(zip(values, zeros, strict=True)):
+                        emit.store(_convert(emit, value, points), emit.at(target, index * emit.lanes * 4 // GROUP))
+
+                sweep(builder, channels, (_WIDTH,), I8, body)
+
+        _emit_both(builder, subtract, emit_loop)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 6), codegen
+    return types.void(*[types.int64] * 7), codegen
 
 
 # Called from several places each: as functions they are compiled once, not once a place.
 
 
 @kernel
-def convert_pixels(to, to_step, source, source_step, pixels, channels, zero):
+def convert_pixels(to, to_step, source, source_step, pixels, channels, zero, subtract):
     """Converts int8 pixels to the form of the dot product; see :func:`_convert_pixels`."""
-    _convert_pixels(to, to_step, source, source_step, pixels, channels, zero)
+    _convert_pixels(to, to_step, source, source_step, pixels, channels, zero, subtract)
 
 
 @kernel
@@ -151,6 +178,6 @@ def copy_if_positive(to, to_step, source, source_step, pixels, count):
 
 
 @kernel
-def interleave_pixels(to, to_step, sources, pixels, channels, zero):
+def interleave_pixels(to, to_step, sources, pixels, channels, zero, subtract):
     """Interleaves the rows of a depthwise kernel; see :func:`_interleave_pixels`."""
-    _interleave_pixels(to, to_step, sources, pixels, channels, zero)
+    _interleave_pixels(to, to_step, sources, pixels, channels, zero, subtract)

@@ -29,60 +29,68 @@ from tnnquant.kernels.simd import (
     load_words,
     store_word,
 )
-from tnnquant.kernels.tile_f32 import PANEL, activate, reduce_either_way, split_activation
+from tnnquant.kernels.tile_f32 import PANEL, activate
 
-__all__ = ["depthwise_f32", "depthwise_f32_op"]
+__all__ = ["depthwise_f32", "depthwise_f32_op", "emit_blocks"]
 
 _PIXELS = 7
 _RING_BYTES = 64 * 1024
 
 
-def _depthwise_tile(pixels: int):
-    """An intrinsic for up to ``pixels`` neighbouring outputs x one panel (two vectors) of channels.
+def emit_blocks(builder, pixels, width, x, pixel_step, out, out_step, body):
+    """Emits a loop over blocks of ``pixels`` outputs of a row of ``width``; the last block overlaps the one before it
+    (the same values, written twice). ``body(bases, targets)`` gets the addresses of the block's pixels in x and in out;
+    in a row shorter than a block the last one is repeated.
+    """
+    size = I64(pixels)
+    last = builder.sub(width, I64(1))
+    which = [builder.select(builder.icmp_signed("<", last, I64(p)), last, I64(p)) for p in range(pixels)]
+    steps = [(builder.mul(pixel_step, p), builder.mul(out_step, p)) for p in which]
+    limit = builder.sub(width, size)
+    limit = builder.select(builder.icmp_signed(">", limit, I64(0)), limit, I64(0))
+    with Emitter(builder, 1).loop(builder.sdiv(builder.add(width, I64(pixels - 1)), size)) as block:
+        column = builder.mul(block, size)
+        column = builder.select(builder.icmp_signed("<", column, limit), column, limit)
+        base = builder.add(x, builder.mul(column, pixel_step))
+        target = builder.add(out, builder.mul(column, out_step))
+        body([builder.add(base, step) for step, _ in steps], [builder.add(target, step) for _, step in steps])
 
-    ``tile(x, pixel_step, taps, tap_count, weights, bias, out, out_step, m, n, activation)``, all int64, addresses and
-    steps in bytes: outputs lie ``pixel_step`` apart in x and ``out_step`` apart in out; taps is int64 (tap_count,), the
-    offsets of the taps in x; weights is float32 (tap_count, PANEL); m outputs and n channels exist, and nothing is
-    written outside them. One table of offsets keeps the loop free of address arithmetic.
+
+@intrinsic
+def _depthwise_row(typingctx, x, pixel_step, taps, tap_count, weights, bias, out, out_step, width, n, activation):
+    """One row of outputs of one panel (two vectors) of channels; all int64, addresses and steps in bytes.
+
+    Outputs lie ``pixel_step`` apart in x and ``out_step`` apart in out; taps is int64 (tap_count,), the offsets of the
+    taps in x; weights is float32 (tap_count, PANEL); ``width`` outputs and ``n`` channels exist, and nothing is written
+    outside them. One table of offsets keeps the loop free of address arithmetic.
     """
 
-    @intrinsic
-    def tile(typingctx, x, pixel_step, taps, tap_count, weights, bias, out, out_step, m, n, activation):
-        def codegen(context, builder, sig, args):
-            x, pixel_step, taps, tap_count, weights, bias, out, out_step, m, n, activation = args
-            lanes = PANEL // 2
-            emit = Emitter(builder, lanes)
-            table, weights = emit.pointer(taps, I64), emit.pointer(weights, F32)
-            last = builder.sub(m, I64(1))
-            which = [builder.select(builder.icmp_signed("<", last, I64(p)), last, I64(p)) for p in range(pixels)]
-            bases = [emit.pointer(builder.add(x, builder.mul(pixel_step, p))) for p in which]
-            sums = [[emit.variable(emit.constant(0.0)) for _ in range(2)] for _ in range(pixels)]
-            activation, is_exact = split_activation(builder, activation)
+    def codegen(context, builder, sig, args):
+        x, pixel_step, taps, tap_count, weights, bias, out, out_step, width, n, activation = args
+        lanes = PANEL // 2
+        emit = Emitter(builder, lanes)
+        table, weights = emit.pointer(taps, I64), emit.pointer(weights, F32)
 
-            def reduce(add_product):
-                with emit.loop(tap_count) as t:
-                    offset = builder.load(emit.at(table, t))
-                    w_at = emit.at(weights, builder.mul(t, I64(PANEL)))
-                    columns = [emit.load(emit.at(w_at, v * lanes)) for v in range(2)]
-                    for p in range(pixels):
-                        pixel = emit.at(bases[p], offset)
-                        for v in range(2):
-                            value = emit.load(emit.at(pixel, 4 * v * lanes))
-                            builder.store(add_product(value, columns[v], builder.load(sums[p][v])), sums[p][v])
-
-            reduce_either_way(emit, is_exact, reduce)
+        def block(bases, targets):
+            bases = [emit.pointer(address) for address in bases]
+            sums = [[emit.variable(emit.constant(0.0)) for _ in range(2)] for _ in bases]
+            with emit.loop(tap_count) as t:
+                offset = builder.load(emit.at(table, t))
+                w_at = emit.at(weights, builder.mul(t, I64(PANEL)))
+                columns = [emit.load(emit.at(w_at, v * lanes)) for v in range(2)]
+                for base, line in zip(bases, sums, strict=True):
+                    pixel = emit.at(base, offset)
+                    for v, slot in enumerate(line):
+                        value = emit.load(emit.at(pixel, 4 * v * lanes))
+                        builder.store(emit.multiply_add(value, columns[v], builder.load(slot)), slot)
             values = [[builder.load(slot) for slot in line] for line in sums]
             values = activate(emit, values, emit.pointer(bias, F32), activation)
-            targets = [emit.pointer(builder.add(out, builder.mul(out_step, p)), F32) for p in which]
-            emit.store_tile(values, targets, n)
-            return context.get_dummy_value()
+            emit.store_tile(values, [emit.pointer(address, F32) for address in targets], n)
 
-        return types.void(*[types.int64] * 11), codegen
+        emit_blocks(builder, _PIXELS, width, x, pixel_step, out, out_step, block)
+        return context.get_dummy_value()
 
-    return tile
-
-
-_tile = _depthwise_tile(_PIXELS)
+    return types.void(*[types.int64] * 11), codegen
 
 
 @inline
@@ -146,16 +154,9 @@ def _depthwise_task(op, index, scratch):
                 at += 8
         to = out + (image * out_height + y) * out_width * out_stride
         for c in range(0, count, PANEL):
-            n = min(count - c, PANEL)
-            panel = weights + (first + c) * tap_count * 4
-            column = np.int64(0)
-            while column < out_width:
-                # The last block overlaps the one before it: the same values, written twice.
-                column = max(min(column, out_width - _PIXELS), np.int64(0))
-                _tile(ring + 4 * c + column * stride_w * cell, stride_w * cell, scratch, tap_count, panel,
-                      bias + 4 * (first + c), to + column * out_stride + 4 * (first + c), out_stride,
-                      min(out_width, _PIXELS), n, activation)  # fmt: skip
-                column += _PIXELS
+            _depthwise_row(ring + 4 * c, stride_w * cell, scratch, tap_count, weights + (first + c) * tap_count * 4,
+                           bias + 4 * (first + c), to + 4 * (first + c), out_stride, out_width, min(count - c, PANEL),
+                           activation)  # fmt: skip
 
 
 def depthwise_f32_op(

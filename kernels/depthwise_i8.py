@@ -16,6 +16,7 @@ from numba.extending import intrinsic
 
 from tnnquant.kernels import program
 from tnnquant.kernels.convert_i8 import interleave_pixels
+from tnnquant.kernels.depthwise_f32 import emit_blocks
 from tnnquant.kernels.geometry import ConvGeometry, pixel_stride
 from tnnquant.kernels.jit import inline, kernel
 from tnnquant.kernels.pack_i8 import PackedDepthwiseI8
@@ -29,45 +30,41 @@ _RING_BYTES = 64 * 1024
 _EMPTY = -(1 << 62)  # no row of any image
 
 
-def _depthwise_tile(pixels: int):
-    """An intrinsic for up to ``pixels`` neighbouring outputs x one panel (two vectors) of channels.
+@intrinsic
+def _depthwise_row(typingctx, x, pixel_step, taps, tap_count, weights, params, out, out_step, width, n, activation):
+    """One row of outputs of one panel (two vectors) of channels; all int64, addresses and steps in bytes.
 
-    ``tile(x, pixel_step, taps, tap_count, weights, params, out, out_step, m, n, activation)``, all int64, addresses and
-    steps in bytes; as in :mod:`~tnnquant.kernels.depthwise_f32`, but a tap is a group of GROUP kernel rows.
+    As in :mod:`~tnnquant.kernels.depthwise_f32`, but a tap is a group of GROUP kernel rows: 4 bytes a channel.
     """
 
-    @intrinsic
-    def tile(typingctx, x, pixel_step, taps, tap_count, weights, params, out, out_step, m, n, activation):
-        def codegen(context, builder, sig, args):
-            x, pixel_step, taps, tap_count, weights, params, out, out_step, m, n, activation = args
-            lanes = PANEL // 2
-            emit = Emitter(builder, lanes, I32)
-            none = I64(0)
-            table, weights = emit.pointer(taps, I64), emit.pointer(weights, I32)
-            last = builder.sub(m, I64(1))
-            which = [builder.select(builder.icmp_signed("<", last, I64(p)), last, I64(p)) for p in range(pixels)]
-            bases = [emit.pointer(builder.add(x, builder.mul(pixel_step, p))) for p in which]
-            start = start_of_sums(emit, params, none, 2)
-            sums = [[emit.variable(start[v]) for v in range(2)] for _ in range(pixels)]
+    def codegen(context, builder, sig, args):
+        x, pixel_step, taps, tap_count, weights, params, out, out_step, width, n, activation = args
+        lanes = PANEL // 2
+        emit = Emitter(builder, lanes, I32)
+        none = I64(0)
+        table, weights = emit.pointer(taps, I64), emit.pointer(weights, I32)
+        start = start_of_sums(emit, params, none, 2)
+        present = builder.select(builder.icmp_signed("<", width, I64(_PIXELS)), width, I64(_PIXELS))
+
+        def block(bases, targets):
+            bases = [emit.pointer(address) for address in bases]
+            sums = [[emit.variable(start[v]) for v in range(2)] for _ in bases]
             with emit.loop(tap_count) as t:
                 offset = builder.load(emit.at(table, t))
                 w_at = emit.at(weights, builder.mul(t, I64(PANEL)))
                 columns = [emit.load(emit.at(w_at, v * lanes)) for v in range(2)]
-                for p in range(pixels):
-                    pixel = emit.at(bases[p], offset)
-                    for v in range(2):
+                for base, line in zip(bases, sums, strict=True):
+                    pixel = emit.at(base, offset)
+                    for v, slot in enumerate(line):
                         value = emit.load(emit.at(pixel, 4 * v * lanes))
-                        builder.store(emit_dot(emit, builder.load(sums[p][v]), value, columns[v]), sums[p][v])
+                        builder.store(emit_dot(emit, builder.load(slot), value, columns[v]), slot)
             totals = [[builder.load(slot) for slot in line] for line in sums]
-            requantize(emit, totals, (m, out_step, none, none, none), params, out, n, activation)
-            return context.get_dummy_value()
+            requantize(emit, totals, (present, out_step, none, none, none), params, targets[0], n, activation)
 
-        return types.void(*[types.int64] * 11), codegen
+        emit_blocks(builder, _PIXELS, width, x, pixel_step, out, out_step, block)
+        return context.get_dummy_value()
 
-    return tile
-
-
-_tile = _depthwise_tile(_PIXELS)
+    return types.void(*[types.int64] * 11), codegen
 
 
 @inline
@@ -81,8 +78,8 @@ def _spread(source, pixel_bytes, pixels, first, count, multiplier, to):
 
 
 @kernel
-def _fill_ring_row(x, pixel_bytes, height, width, y, dilation, left, columns, cell, first, count, multiplier, zero, to,
-                   spread, sources):  # fmt: skip
+def _fill_ring_row(x, pixel_bytes, height, width, y, dilation, left, columns, cell, first, count, multiplier, zero,
+                   subtract, to, spread, sources):  # fmt: skip
     # to: (columns, cell bytes): image rows y, y + dilation, ... (GROUP of them) interleaved, from column left on; the
     # zero point outside the image. spread: memory for GROUP rows of repeated channels; sources: int64 (GROUP, 2),
     # addresses and pixel steps, 0 where the same pixel serves all.
@@ -102,14 +99,14 @@ def _fill_ring_row(x, pixel_bytes, height, width, y, dilation, left, columns, ce
         store_word(sources + 16 * g, at)
         store_word(sources + 16 * g + 8, step)
     if any_inside:
-        interleave_pixels(to + begin * cell, cell, sources, end - begin, count, zero)
+        interleave_pixels(to + begin * cell, cell, sources, end - begin, count, zero, subtract)
     else:
         begin, end = columns, columns
     for g in range(GROUP):
         store_word(sources + 16 * g, zero)
         store_word(sources + 16 * g + 8, np.int64(0))
-    interleave_pixels(to, cell, sources, begin, count, zero)
-    interleave_pixels(to + end * cell, cell, sources, columns - end, count, zero)
+    interleave_pixels(to, cell, sources, begin, count, zero, subtract)
+    interleave_pixels(to + end * cell, cell, sources, columns - end, count, zero, subtract)
 
 
 @kernel
@@ -117,7 +114,7 @@ def _depthwise_task(op, index, scratch):
     # op words from ARGS on: see depthwise_i8_op
     (x, height, width, pixel_bytes, multiplier, out, out_height, out_width, out_stride, channels, weights, params,
      activation, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, band_rows, bands,
-     blocks, block, zero, repeat) = load_words(op + 8 * program.ARGS, 27)  # fmt: skip
+     blocks, block, zero, repeat, subtract) = load_words(op + 8 * program.ARGS, 28)  # fmt: skip
 
     first = index % blocks * block
     count = min(block, channels - first)
@@ -147,24 +144,17 @@ def _depthwise_task(op, index, scratch):
             if load_word(held + 8 * slot) != row:
                 store_word(held + 8 * slot, row)
                 _fill_ring_row(source, pixel_bytes, height, width, row, dilation_h, -pad_left, columns, cell, first,
-                               count, multiplier, zero + first, ring + slot * row_bytes, spread, sources)  # fmt: skip
+                               count, multiplier, zero + first, subtract, ring + slot * row_bytes, spread,
+                               sources)  # fmt: skip
             for kw in range(kernel_w):
                 for part in range(repeat):
                     at = scratch + 8 * (part * tap_count + group * kernel_w + kw)
                     store_word(at, slot * row_bytes + kw * dilation_w * cell)
         to = out + (image * out_height + y) * out_width * out_stride
         for c in range(0, count, PANEL):
-            n = min(count - c, PANEL)
-            panel = weights + (first + c) * tap_count * repeat * 4
-            panel_params = params + (first + c) // PANEL * params_bytes
-            column = np.int64(0)
-            while column < out_width:
-                # The last block overlaps the one before it: the same values, written twice.
-                column = max(min(column, out_width - _PIXELS), np.int64(0))
-                _tile(ring + 4 * c + column * stride_w * cell, stride_w * cell, scratch, tap_count * repeat, panel,
-                      panel_params, to + column * out_stride + first + c, out_stride, min(out_width, _PIXELS), n,
-                      activation)  # fmt: skip
-                column += _PIXELS
+            _depthwise_row(ring + 4 * c, stride_w * cell, scratch, tap_count * repeat,
+                           weights + (first + c) * tap_count * repeat * 4, params + (first + c) // PANEL * params_bytes,
+                           to + first + c, out_stride, out_width, min(count - c, PANEL), activation)  # fmt: skip
 
 
 def depthwise_i8_op(
@@ -195,7 +185,7 @@ def depthwise_i8_op(
         address(out), out_height, out_width, pixel_stride(out), out_channels,
         address(packed.weights), address(packed.params), activation,
         *geometry[:8],
-        band_rows, bands, blocks, block, address(packed.input_zero), packed.repeat,
+        band_rows, bands, blocks, block, address(packed.input_zero), packed.repeat, packed.has_zero,
     ]  # fmt: skip
     return program.new_op(_depthwise_task, images * bands * blocks, scratch, args)
 

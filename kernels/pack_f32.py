@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tnnquant.kernels.jit import kernel
+from tnnquant.kernels.program import aligned_empty
 from tnnquant.kernels.tile_f32 import PANEL
 
 __all__ = ["PackedConv", "PackedDepthwise", "pack_conv_f32", "pack_depthwise_f32", "pack_inner_product_f32"]
@@ -49,7 +50,8 @@ def _pack_panels(weight, packed):
 
 
 def _padded_bias(bias, groups: int, count: int, panels: int) -> np.ndarray:
-    padded = np.zeros((groups, panels * PANEL), np.float32)
+    padded = aligned_empty((groups, panels * PANEL), np.float32)
+    padded[...] = 0
     if bias is not None:
         padded[:, :count] = np.asarray(bias, np.float32).reshape(groups, count)
     return padded.reshape(groups, panels, PANEL)
@@ -69,7 +71,8 @@ def pack_conv_f32(weight: np.ndarray, bias: np.ndarray | None = None, groups: in
     count = out_channels // groups
     panels = -(-count // PANEL)
     taps = kernel_h * kernel_w
-    packed = np.zeros((groups, panels, taps * channels, PANEL), np.float32)
+    packed = aligned_empty((groups, panels, taps * channels, PANEL), np.float32)
+    packed[...] = 0
     _pack_panels(np.ascontiguousarray(weight, np.float32).reshape(groups, count, channels, taps), packed)
     return PackedConv(packed, _padded_bias(bias, groups, count, panels), out_channels)
 
@@ -85,5 +88,6 @@ def pack_depthwise_f32(weight: np.ndarray, bias: np.ndarray | None = None) -> Pa
     panels = -(-count // PANEL)
     padded = np.zeros((panels * PANEL, weight.size // count), np.float32)
     padded[:count] = weight.reshape(count, -1)
-    packed = np.ascontiguousarray(padded.reshape(panels, PANEL, -1).transpose(0, 2, 1))
+    packed = aligned_empty((panels, weight.size // count, PANEL), np.float32)
+    packed[...] = padded.reshape(panels, PANEL, -1).transpose(0, 2, 1)
     return PackedDepthwise(packed, _padded_bias(bias, 1, count, panels)[0])

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tnnquant.kernels.geometry import ConvGeometry
+from tnnquant.kernels.program import aligned_empty
 from tnnquant.kernels.tile_i8 import BYTE_DOT, GROUP, PANEL, PARAMETERS, SHIFT
 
 __all__ = [
@@ -66,6 +67,7 @@ class PackedConvI8(NamedTuple):
     input_zero : int8 (r * C,), what padding is made of, r pixels of it.
     byte_weights : int8 (groups, panels, taps * byte_steps, PANEL, 4) for inputs without a negative value, or empty
     where that brings nothing (:data:`~tnnquant.kernels.tile_i8.BYTE_DOT`) or some zero point is not 0.
+    has_zero : whether a zero point of the input is not 0.
     """
 
     weights: np.ndarray
@@ -76,6 +78,7 @@ class PackedConvI8(NamedTuple):
     repeat: int
     steps: int
     byte_steps: int
+    has_zero: bool
 
 
 class PackedDepthwiseI8(NamedTuple):
@@ -89,15 +92,7 @@ class PackedDepthwiseI8(NamedTuple):
     params: np.ndarray
     input_zero: np.ndarray
     repeat: int
-
-
-def aligned_empty(shape: tuple[int, ...], dtype) -> np.ndarray:
-    """An uninitialised array that begins at a multiple of 64 bytes, so that vectors never straddle cache lines."""
-    dtype = np.dtype(dtype)
-    size = int(np.prod(shape)) * dtype.itemsize
-    raw = np.empty(size + 64, np.uint8)
-    start = -raw.__array_interface__["data"][0] % 64
-    return raw[start : start + size].view(dtype).reshape(shape)
+    has_zero: bool
 
 
 def _spread(values, count: int, dtype) -> np.ndarray:
@@ -191,7 +186,9 @@ def pack_conv_i8(weight: np.ndarray, geometry: ConvGeometry, quant: ConvQuant) -
         byte_weights, byte_steps = _gemm_panels([in_order.astype(np.int8)], panels, 4)
     params = _in_panels(_parameters(quant, start), groups, panels)
     zeros = np.tile(input_zero, -(-_ZERO_RUN // len(input_zero)))
-    return PackedConvI8(packed, params, zeros, byte_weights, fused, len(parts), steps, byte_steps)
+    return PackedConvI8(
+        packed, params, zeros, byte_weights, fused, len(parts), steps, byte_steps, bool(input_zero.any())
+    )
 
 
 def _gemm_panels(parts: list[np.ndarray], panels: int, group: int) -> tuple[np.ndarray, int]:
@@ -227,4 +224,4 @@ def pack_depthwise_i8(weight: np.ndarray, geometry: ConvGeometry, quant: ConvQua
     packed = aligned_empty((panels, len(parts) * row_groups * kernel_w, PANEL, GROUP), padded.dtype)
     packed[...] = padded.reshape(shape).transpose(0, 2, 3, 5, 1, 4).reshape(packed.shape)
     params = _in_panels(_parameters(quant, start), 1, panels)[0]
-    return PackedDepthwiseI8(packed, params, np.ascontiguousarray(zero), len(parts))
+    return PackedDepthwiseI8(packed, params, np.ascontiguousarray(zero), len(parts), bool(zero.any()))

@@ -25,7 +25,7 @@ from numba.extending import intrinsic
 
 from tnnquant.kernels.jit import kernel
 
-__all__ = ["ARGS", "WORDS", "Program", "address_of", "data_address", "new_op", "run"]
+__all__ = ["ARGS", "WORDS", "Program", "address_of", "aligned_empty", "data_address", "new_op", "run"]
 
 #: int64 words of an op, and the first that belongs to the task function.
 WORDS = 64
@@ -185,6 +185,15 @@ def new_op(task, tasks: int, scratch_bytes: int, args: list[int]) -> np.ndarray:
     return op
 
 
+def aligned_empty(shape: tuple[int, ...], dtype) -> np.ndarray:
+    """An uninitialised array that begins at a multiple of 64 bytes, so that vectors never straddle cache lines."""
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape)) * dtype.itemsize
+    raw = np.empty(size + 64, np.uint8)
+    start = -raw.__array_interface__["data"][0] % 64
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
 # Scratch memory is kept between calls: fresh pages from the system cost more than most layers. A call takes a buffer
 # off the list and puts it back, so calls from several Python threads never share one.
 _free_scratch: list[np.ndarray] = []
@@ -197,10 +206,7 @@ def _take_scratch(threads: int, size: int) -> np.ndarray:
     except IndexError:
         buffer = None
     if buffer is None or buffer.shape[0] != threads or buffer.shape[1] < size:
-        size = -(-size // _PAGE) * _PAGE
-        flat = np.empty(threads * size + 64, np.uint8)
-        start = -flat.__array_interface__["data"][0] % 64
-        buffer = flat[start : start + threads * size].reshape(threads, size)
+        buffer = aligned_empty((threads, -(-size // _PAGE) * _PAGE), np.uint8)
     return buffer
 
 

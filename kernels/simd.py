@@ -286,35 +286,6 @@ class Emitter:
         with cgutils.for_range(self.builder, count, intp=I64) as index:
             yield index.index
 
-    def store_part(self, value, pointer, count):
-        """The first ``count`` (int64 value, any) lanes of a vector: all of them in one store, else one by one."""
-        builder = self.builder
-        with builder.if_else(builder.icmp_signed(">=", count, I64(self.lanes))) as (whole, part):
-            with whole:
-                self.store(value, pointer)
-            with part:
-                slot = cgutils.alloca_once(builder, value.type)
-                builder.store(value, slot)
-                lanes = builder.bitcast(slot, value.type.element.as_pointer())
-                positive = builder.icmp_signed(">", count, I64(0))
-                with self.loop(builder.select(positive, count, I64(0))) as i:
-                    builder.store(builder.load(builder.gep(lanes, [i])), builder.gep(pointer, [i]), align=1)
-
-    def load_part(self, pointer, count, element):
-        """The first ``count`` (int64 value, any) elements as a vector, 0 in the other lanes; reads nothing beyond."""
-        builder = self.builder
-        vector = ir.VectorType(element, self.lanes)
-        slot = self.variable(ir.Constant(vector, [element(0)] * self.lanes))
-        with builder.if_else(builder.icmp_signed(">=", count, I64(self.lanes))) as (whole, part):
-            with whole:
-                builder.store(self.load(pointer, vector), slot)
-            with part:
-                lanes = builder.bitcast(slot, element.as_pointer())
-                positive = builder.icmp_signed(">", count, I64(0))
-                with self.loop(builder.select(positive, count, I64(0))) as i:
-                    builder.store(builder.load(builder.gep(pointer, [i]), align=1), builder.gep(lanes, [i]))
-        return builder.load(slot)
-
     def store_tile(self, values, pointers, count):
         """Rows of vectors, each row to its pointer: the first ``count`` (int64 value) elements of every row."""
         builder = self.builder
@@ -324,7 +295,21 @@ class Emitter:
                     for v, value in enumerate(row):
                         self.store(value, self.at(pointer, v * self.lanes))
             with part:
-                for row, pointer in zip(values, pointers, strict=True):
+                # Through memory: one loop of code for all rows.
+                lanes = len(values[0]) * self.lanes
+                element = values[0][0].type.element
+                buffer = cgutils.alloca_once(builder, ir.ArrayType(element, lanes * len(values)))
+                targets = cgutils.alloca_once(builder, ir.ArrayType(I64, len(values)))
+                flat, table = (
+                    builder.bitcast(buffer, element.as_pointer()),
+                    builder.bitcast(targets, I64.as_pointer()),
+                )
+                for r, (row, pointer) in enumerate(zip(values, pointers, strict=True)):
+                    builder.store(builder.ptrtoint(pointer, I64), self.at(table, r))
                     for v, value in enumerate(row):
-                        left = builder.sub(count, I64(v * self.lanes))
-                        self.store_part(value, self.at(pointer, v * self.lanes), left)
+                        self.store(value, self.at(flat, r * lanes + v * self.lanes))
+                with self.loop(I64(len(values))) as r:
+                    read = self.at(flat, builder.mul(r, I64(lanes)))
+                    write = self.pointer(builder.load(self.at(table, r)), element)
+                    with self.loop(count) as i:
+                        builder.store(builder.load(self.at(read, i)), self.at(write, i), align=1)
