@@ -1,12 +1,12 @@
 """TNN's ADMM weight quantization (reference, 7.7.1): alternate between codes and scale, a thread a group of weights.
 
-``q = clamp(round(w / (s + 1e-9)))`` and ``s = sum(w*q) / (sum(q*q) + 1e-9)``, from ``s = max|w| / (127*1.25)``. TNN always
-does 1000 rounds. Its sums are sequential float32 sums, and large groups show their rounding in the scale, so they are
-repeated here term by term; the two chains of additions and the division overlap in the processor.
+``q = clamp(round(w / (s + 1e-9)))`` and ``s = sum(w*q) / (sum(q*q) + 1e-9)``, from ``s = max|w| / (127*1.25)``. TNN
+always does 1000 rounds. Its sums are sequential float32 sums, and large groups show their rounding in the scale, so
+they are repeated here term by term; the two chains of additions and the division overlap in the processor.
 
 * :func:`admm_naive`: 1000 rounds.
-* :func:`admm`: stops as soon as the scale is one seen in the last rounds, which repeats for ever: the same codes and scale as
-  after 1000 rounds. Usually after 10-60.
+* :func:`admm`: stops as soon as the scale is one seen in the last rounds, which repeats for ever: the same codes and
+  scale as after 1000 rounds. Usually after 10-60.
 """
 
 from __future__ import annotations
@@ -73,6 +73,8 @@ def admm(weights, codes, scales):
                     period = back + 1
                     break
             if period:
-                # Round r and round r + period give the same: skip all whole periods that are left.
+                # Round r and round r + period give the same: skip all whole periods that are left. What was seen before
+                # would then be at wrong places.
                 rounds = ROUNDS - (ROUNDS - rounds) % period
+                seen[:] = np.float32(-1)
         scales[g] = scale

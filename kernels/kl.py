@@ -2,9 +2,9 @@
 
 With thresholds i = 128..2047 and groups of width B = i/128, the candidate distribution is constant within a group
 (``v = mass / B``) and a mixture of two neighbours in a bin that a group border cuts. So with prefix sums C of the
-counts, ``kl = sum ref ln ref - sum ref ln e`` needs, per group, the mass of its whole bins and one logarithm, and per cut
-bin one more: at most 255 logarithms a threshold instead of 2048. All in units of counts; TNN's starting value of 1e-7 a bin
-is kept. Thresholds that tie within TNN's own float32 noise are compared in TNN's own steps.
+counts, ``kl = sum ref ln ref - sum ref ln e`` needs, per group, the mass of its whole bins and one logarithm, and per
+cut bin one more: at most 255 logarithms a threshold instead of 2048. All in units of counts; TNN's starting value of
+1e-7 a bin is kept. Thresholds that tie within TNN's own float32 noise are compared in TNN's own steps.
 
 * :func:`kl_thresholds_naive`: the algorithm of TNN, literally, in float32.
 * :func:`kl_thresholds`: the above, eight slots side by side in vector registers.
@@ -51,14 +51,14 @@ def _distribution(counts, d, tails):
 
 @kernel
 def _divergence(d, tail, i, candidate):
-    # d: float32 (BINS,); tail: mass from bin i on; candidate: float32 (BINS,), scratch. Divergence of threshold i, in TNN's
-    # own steps.
+    # d: float32 (BINS,); tail: mass from bin i on; candidate: float32 (BINS,), scratch. Divergence of threshold i, in
+    # TNN's own steps; NaN where the rounding of `tail`, a running difference, takes more than the last bin has.
     candidate[:] = 0
     width = np.float32(i) / np.float32(GROUPS)
     for j in range(GROUPS):
         start = np.float32(j) * width
         end = start + width
-        up, down = int(math.ceil(start)), int(math.floor(end))
+        up, down = math.ceil(start), math.floor(end)
         head, rest = np.float32(up) - start, end - np.float32(down)
         mass = np.float32(0)
         if up > start:
@@ -77,6 +77,8 @@ def _divergence(d, tail, i, candidate):
     divergence = np.float32(0)
     for k in range(i):
         ref = d[k] if k < i - 1 else np.float32(d[k] + tail)
+        if ref == 0:
+            continue
         if candidate[k] == 0:
             divergence += np.float32(1)
         else:
@@ -102,7 +104,10 @@ def kl_thresholds_naive(counts, thresholds):
     curve = np.empty(BINS, np.float32)
     for s in range(counts.shape[0]):
         kl_curve(counts[s], curve)
-        thresholds[s] = np.argmin(curve)
+        best, thresholds[s] = np.float32(np.inf), GROUPS
+        for i in range(GROUPS, BINS):
+            if curve[i] < best:  # never for NaN
+                best, thresholds[s] = curve[i], i
 
 
 _SQRT_HALF_BITS, _SIGNIFICAND = 0x3F3504F3, 0x007FFFFF
@@ -208,8 +213,8 @@ def _curves_of_lanes(bins, sums, entropy, curves):
 
 @kernel
 def _settle(counts, curve, d, tails, candidate):
-    # counts: int (BINS + 1,); curve: float64 (BINS,); the rest scratch, float32 (BINS,). The best threshold; among those
-    # that tie, the one TNN's float32 steps prefer.
+    # counts: int (BINS + 1,); curve: float64 (BINS,); the rest scratch, float32 (BINS,). The best threshold; among
+    # those that tie, the one TNN's float32 steps prefer.
     limit = np.inf
     for i in range(GROUPS, BINS):
         limit = min(limit, curve[i])

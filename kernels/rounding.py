@@ -8,12 +8,14 @@ from tnnquant.kernels.jit import inline
 
 __all__ = ["clamp_i8", "round_half_away"]
 
-_HALF, _LOW, _HIGH = np.float32(0.5), np.float32(-127), np.float32(127)
+#: The float32 below a half: 0.49999997 + 0.5 would be rounded up to 1, and a half plus this still is.
+_HALF = np.nextafter(np.float32(0.5), np.float32(0))
+_LOW, _HIGH = np.float32(-127), np.float32(127)
 
 
 @inline
 def round_half_away(x):
-    """The nearest integer of a float32, halves away from zero, as float32 (exact for |x| < 2**22)."""
+    """The nearest integer of a float32, halves away from zero, as float32; exact for every x."""
     return np.float32(np.trunc(x + (_HALF if x >= np.float32(0) else -_HALF)))
 
 

@@ -1,8 +1,8 @@
 """Statistics of one batch of one blob: range and histogram of every slot (a channel, or the whole blob).
 
 A blob arrives in the form its memory has: ``rows`` (R, C), channels last, where a slot is a column; ``planes``
-(N, C, I), where a slot is all ``[:, c, :]``; or ``flat`` (n,), one slot. All kernels work in chunks whose number does not
-depend on the number of threads. Minimum, maximum and integer counts do not depend on the order either.
+(N, C, I), where a slot is all ``[:, c, :]``; or ``flat`` (n,), one slot. All kernels work in chunks whose number does
+not depend on the number of threads. Minimum, maximum and integer counts do not depend on the order either.
 
 * ``*_naive``: element by element.
 * the others: 16 accumulators side by side (ranges), a thread a block of slots or a part of a flat blob (histograms).
@@ -110,8 +110,8 @@ def range_planes(planes, low, high):
 
 @kernel
 def _range_of_rows(rows, first, last, low, high, bad):
-    # rows: float32 (R, C); low, high: float32 (C,), bad: int32 (C,), updated with rows first..last-1. Two rows at a time: half
-    # the traffic to the accumulators.
+    # rows: float32 (R, C); low, high: float32 (C,), bad: int32 (C,), updated with rows first..last-1. Two rows at a
+    # time: half the traffic to the accumulators.
     channels = rows.shape[1]
     for r in range(first, last - 1, 2):
         for c in range(channels):
@@ -150,8 +150,10 @@ def range_rows(rows, low, high):
 
 @inline
 def _bin(v, interval):
-    # int(|v| * interval), at most the last; zeros go to a bin of their own
-    index = np.int32(min(np.float32(abs(v)) * interval, np.float32(BINS - 1)))
+    # int(|v| * interval), at most the last; zeros go to a bin of their own. The comparison is false for NaN, which thus
+    # cannot become an index outside the histogram.
+    place = np.float32(abs(v)) * interval
+    index = np.int32(place if place < np.float32(BINS - 1) else np.float32(BINS - 1))
     return _ZERO if v == np.float32(0) else index
 
 
@@ -168,8 +170,8 @@ def histogram_naive(planes, interval, counts):
 
 @kernel
 def _histogram_line(flat, first, last, scale, parts):
-    # flat: float32 (n,); parts: int32 (4, BINS + 1), updated: neighbours often fall into one bin, and an addition must not
-    # wait for the one before it.
+    # flat: float32 (n,); parts: int32 (4, BINS + 1), updated: neighbours often fall into one bin, and an addition must
+    # not wait for the one before it.
     whole = first + (last - first) // 4 * 4
     for i in range(first, whole, 4):
         a, b = _bin(flat[i], scale), _bin(flat[i + 1], scale)
@@ -216,7 +218,7 @@ def _bins_of_rows(rows, interval, first, count, start, stop, bins):
 
 @kernel
 def _histogram_block(rows, interval, counts, first, count, bins):
-    # The bins of a few rows are found in vectors, then counted slot by slot: one slot's counts fit the first-level cache.
+    # The bins of a few rows are found in vectors, then counted slot by slot: one slot's counts fit the L1 cache.
     for start in range(0, rows.shape[0], _ROWS):
         stop = min(start + _ROWS, rows.shape[0])
         _bins_of_rows(rows, interval, first, count, start, stop, bins)

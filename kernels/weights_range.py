@@ -11,6 +11,8 @@ from tnnquant.kernels.rounding import clamp_i8, round_half_away
 __all__ = ["asymmetric", "minmax"]
 
 _ONE, _ZERO = np.float32(1), np.float32(0)
+#: Smaller scales (subnormal numbers) have no inverse; a group of so small weights counts as zeros.
+_TINY = np.finfo(np.float32).tiny
 
 
 @kernel(parallel=True)
@@ -21,7 +23,8 @@ def minmax(weights, codes, scales):
         for j in range(weights.shape[1]):
             peak = max(peak, np.float32(abs(weights[g, j])))
         scale = peak / np.float32(127)
-        inverse = _ONE / scale if peak > _ZERO else _ONE
+        scale = scale if scale >= _TINY else _ZERO
+        inverse = _ONE / scale if scale > _ZERO else _ZERO
         for j in range(weights.shape[1]):
             codes[g, j] = np.int8(clamp_i8(round_half_away(weights[g, j] * inverse)))
         scales[g] = scale
@@ -36,6 +39,7 @@ def asymmetric(weights, codes, scales, zero_points):
             low = min(low, weights[g, j])
             high = max(high, weights[g, j])
         scale = (high - low) / np.float32(254)
+        scale = scale if scale >= _TINY else _ZERO
         # A group of zeros, on which TNN's whole run fails, has scale 0 and codes 0, as under min-max.
         inverse = _ONE / scale if scale > _ZERO else _ZERO
         zero = np.float32(127) - round_half_away(high * inverse) if scale > _ZERO else _ZERO

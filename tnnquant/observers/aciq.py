@@ -27,7 +27,7 @@ class AciqGauss(Observer):
         self.count = 0
 
     def update(self, x: np.ndarray, number: int) -> None:
-        self.count = x.size // max(x.shape[0], 1) // self.slots
+        self.count = max(self.count, x.size // max(x.shape[0], 1) // self.slots)
         super().update(x, number)
 
     def _params(self) -> tuple[np.ndarray, np.ndarray]:
@@ -126,5 +126,5 @@ class ExactSum:
     def value(self) -> np.ndarray:
         """The sums, float64 (slots,), each rounded once."""
         totals = [sum(int(part) << (32 * k) for k, part in enumerate(row)) for row in self.limbs]
-        return np.array([math.ldexp(total >> max(total.bit_length() - 64, 0), max(total.bit_length() - 64, 0) - 149)
-                         for total in totals])  # fmt: skip
+        # Python divides integers with one correct rounding.
+        return np.array([total / 2**149 for total in totals], np.float64)

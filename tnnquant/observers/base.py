@@ -64,8 +64,6 @@ class Observer:
         How often the samples must be shown.
     low, high : float32 (slots,)
         Lowest and highest value seen; inf and -inf before any.
-    threshold : float32 (slots,)
-        The magnitude that becomes the code 127, once :meth:`params` was called.
     """
 
     passes: ClassVar[int] = 1
@@ -74,7 +72,6 @@ class Observer:
         self.slots = slots
         self.low = np.full(slots, np.inf, np.float32)
         self.high = np.full(slots, -np.inf, np.float32)
-        self.threshold = np.zeros(slots, np.float32)
 
     def update(self, x: np.ndarray, number: int) -> None:
         """Take in one batch.
@@ -134,7 +131,6 @@ class Observer:
         scale, zero_point = self._params()
         alive = self.alive
         scale = np.where(alive, scale, np.float32(0) if self.slots > 1 else FLOOR_SCALE).astype(np.float32)
-        self.threshold = (scale * np.float32(127)).astype(np.float32)
         return scale, np.where(alive, zero_point, 0).astype(np.int8)
 
     def _params(self) -> tuple[np.ndarray, np.ndarray]:

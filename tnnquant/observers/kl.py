@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from tnnquant.errors import CalibrationError
 from tnnquant.observers.base import Observer, observer
 from tnnquant.observers.minmax import BINS, scale_of_threshold
 
@@ -43,6 +44,7 @@ class KL(Observer):
         if number == 0:
             return
         interval = self.interval()
+        self.bins = None
         if self.counts is None:
             self.counts = np.zeros((self.slots, BINS + 1), np.int64 if self.slots == 1 else np.int32)
         if self.counts.dtype == np.int32:
@@ -77,6 +79,8 @@ class KL(Observer):
                 at += member.slots
 
     def _params(self) -> tuple[np.ndarray, np.ndarray]:
+        if self.counts is None:
+            raise CalibrationError("no sample has been shown a second time, for the histogram")
         if self.bins is None:
             type(self).finish([self])
         return scale_of_threshold(self.peak, self.bins), np.zeros(self.slots, np.int8)

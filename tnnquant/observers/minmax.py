@@ -36,11 +36,11 @@ class MinMax(Observer):
 
 @observer(3, "asymmetric")
 class Asymmetric(Observer):
-    """From the lowest to the highest value, 0 included, in 254 steps; the zero point is 127 minus the highest's code."""
+    """From the lowest to the highest value, 0 included, in 254 steps; the highest value has the code 127."""
 
     def _params(self) -> tuple[np.ndarray, np.ndarray]:
         low, high = np.minimum(self.low, np.float32(0)), np.maximum(self.high, np.float32(0))
         scale = ((high - low) / np.float32(254)).astype(np.float32)
         with np.errstate(divide="ignore", invalid="ignore"):
             steps = np.where(self.alive, high * (np.float32(1) / scale), np.float32(0)).astype(np.float32)
-        return scale, (127 - np.trunc(steps + np.float32(0.5))).astype(np.int8)
+        return scale, (127 - np.floor(steps.astype(np.float64) + 0.5)).astype(np.int8)

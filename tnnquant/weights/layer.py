@@ -1,12 +1,12 @@
 """int8 weights and int32 bias of one layer, given the scales of its input (reference, 7.7).
 
-TNN's runtime does not use the scale of the input; the weights absorb it: ``ws`` is the scale of the products, and the bias
-is stored in units of ``ws``. What is done differently from TNN's tool:
+TNN's runtime does not use the scale of the input; the weights absorb it: ``ws`` is the scale of the products, and the
+bias is stored in units of ``ws``. What is done differently from TNN's tool:
 
 - biases are rounded, half away from zero, instead of cut off toward zero;
-- with one scale a layer (``-t 2``) every bias is divided by it; TNN reads beyond the single scale and zeroes most biases;
-- a bias beyond 2**30 steps (tiny weights, large bias) raises the scale of its channel until it fits, instead of wrapping;
-- a channel whose products are all zero (dead weights or dead inputs) gets a scale that holds its bias, instead of losing it.
+- with one scale a layer (``-t 2``) every bias is divided by it; TNN reads beyond it and zeroes most biases;
+- a bias beyond 2**30 steps (tiny weights, large bias) raises the scale of its channel until it fits, and does not wrap;
+- a channel whose products are all zero (dead weights or dead inputs) gets a scale that holds its bias.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def quantize_layer(
     Raises
     ------
     GraphError
-        Weights that are NaN or infinite, or a number of input scales that does not fit.
+        Weights or biases that are NaN or infinite, or a number of input scales that does not fit.
     """
     if not np.isfinite(weight).all():
         raise GraphError(f"{int((~np.isfinite(weight)).sum())} weights are NaN or infinite")
@@ -83,9 +83,14 @@ def quantize_layer(
         raise GraphError(f"{int((~np.isfinite(bias)).sum())} biases are NaN or infinite")
     count = weight.shape[0]
     depthwise = weight.ndim == 4 and weight.shape[1] == 1 and groups == count
+    if input_scale.size not in (1, groups * weight.shape[1] if weight.ndim == 4 else 1):
+        channels = f" or C = {groups * weight.shape[1]}" if weight.ndim == 4 else ""
+        raise GraphError(f"the input has {input_scale.size} scales, expected 1{channels}")
     products = weight if depthwise else fold_input_scale(weight, input_scale, groups)
     rows = products.reshape(1 if merge_type == "tensor" else count, -1)
     codes, scale, zero_point = REGISTRY.find(method)(np.ascontiguousarray(rows, np.float32))
+    if not np.isfinite(scale).all():
+        raise GraphError("the weights times the scales of the input are beyond the range of float32")
     codes = codes.reshape(count, -1)
     if depthwise:
         scale = (scale * input_scale.reshape(-1)).astype(np.float32)
@@ -112,13 +117,7 @@ def fold_input_scale(weight: np.ndarray, input_scale: np.ndarray, groups: int) -
     """
     if input_scale.size == 1:
         return weight * input_scale.reshape(-1)[0]
-    per_group = weight.shape[1]
-    if weight.ndim != 4 or input_scale.size != per_group * groups:
-        raise GraphError(
-            f"the input has {input_scale.size} scales, expected 1"
-            + (f" or C = {per_group * groups}" if weight.ndim == 4 else "")
-        )
-    of_group = input_scale.reshape(groups, 1, per_group, 1, 1)
+    of_group = input_scale.reshape(groups, 1, weight.shape[1], 1, 1)
     return (weight.reshape(groups, -1, *weight.shape[1:]) * of_group).reshape(weight.shape)
 
 
@@ -136,8 +135,8 @@ def fit_scale_to_bias(scale: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, 
     dead = (scale == 0) & (peak > 0)
     short = ~dead & (peak > scale.astype(np.float64) * BIAS_LIMIT)
     fitted = np.where(dead, peak / DEAD_BIAS_STEPS, np.where(short, peak / BIAS_LIMIT, scale)).astype(np.float32)
-    # A scale may have been rounded down to 0, or below what the limit needs: the step to its neighbour is harmless.
-    fitted = np.where((dead | short) & (fitted == 0), np.finfo(np.float32).tiny, fitted).astype(np.float32)
+    # Powers of two divide without rounding, except among the subnormal numbers.
+    fitted = np.where(dead | short, np.maximum(fitted, np.finfo(np.float32).tiny), fitted)
     notes = []
     if dead.any():
         notes.append(f"{int(dead.sum())} dead channels keep their bias")
