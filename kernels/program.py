@@ -32,6 +32,8 @@ WORDS = 64
 ARGS = 8
 #: Waits of about 20 us before a thread offers its core to others.
 _SPINS = 500
+#: How often it then offers a turn before it sleeps: burning time while others compute only delays the thread waited for.
+_TURNS = 100
 _FUNCTION, _TASKS, _SCRATCH = 0, 1, 2
 _NEXT, _DONE = 4, 5
 _TASK_SIGNATURE = types.void(types.int64, types.int64, types.int64)
@@ -78,19 +80,28 @@ def _relax(typingctx):
     return types.void(), codegen
 
 
-_YIELD = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
-
-
 @intrinsic
-def _yield_cpu(typingctx):
-    """Gives the core to another thread, if one waits for it."""
+def _give_way(typingctx, patience):
+    """Lets other threads have the core: ``patience`` (int32) > 0 for one turn, else for 50 microseconds."""
+    if patience != types.int32:
+        return None
 
     def codegen(context, builder, sig, args):
-        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), _YIELD)
-        builder.call(function, [])
+        def call(name, *values):
+            kind = ir.FunctionType(ir.IntType(32), [value.type for value in values])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, name), values)
+
+        if sys.platform == "win32":
+            call("SwitchToThread")
+            return context.get_dummy_value()
+        with builder.if_else(builder.icmp_signed(">", args[0], ir.Constant(ir.IntType(32), 0))) as (turn, sleep):
+            with turn:
+                call("sched_yield")
+            with sleep:
+                call("usleep", ir.Constant(ir.IntType(32), 50))
         return context.get_dummy_value()
 
-    return types.void(), codegen
+    return types.void(patience), codegen
 
 
 @intrinsic
@@ -125,7 +136,7 @@ def _work(table, count, scratch):
             if spins < _SPINS:
                 _relax()
             else:
-                _yield_cpu()
+                _give_way(np.int32(_SPINS + _TURNS - spins))
 
 
 @kernel
