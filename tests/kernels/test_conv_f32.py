@@ -129,10 +129,6 @@ def test_activation_of_nan_is_zero_as_in_tnn(rng):
     assert (conv2d_f32(x, packed, ConvGeometry(1, 1), 1, out) == 0).all()
 
 
-def test_an_empty_program_does_nothing():
-    program.Program([]).run()
-
-
 def test_a_program_runs_its_ops_in_order(rng):
     """Two convolutions chained through one buffer, written into two halves of a third: a concat without a copy."""
     x, weight = _random(rng, 1, 20, 20, 8), _random(rng, 8, 8, 3, 3)
