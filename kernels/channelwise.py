@@ -13,7 +13,7 @@ import numpy as np
 from tnnquant.kernels import program
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.loops import first_row, loop_nest, loop_op
-from tnnquant.kernels.simd import f32_view, words
+from tnnquant.kernels.simd import f32_view, load_words
 
 __all__ = ["AFFINE", "PRELU", "ChannelTable", "channel_f32_naive", "channel_f32_op", "channel_table"]
 
@@ -82,8 +82,8 @@ def _channel_constant(code, x, k, b, out):
 @kernel
 def _channel_task(op, index, scratch):
     # op words: see loop_op; arrays out, x, k; parameters code, address of b, whose strides are those of k
-    args = words(op, program.WORDS)[program.ARGS :]
-    o, r, count, c, n = first_row(args, index)
+    args = load_words(op + 8 * program.ARGS, 19)
+    o, r, count, c, n = first_row(args[:5], index)
     code = args[17]
     for _ in range(count):
         out = f32_view(args[5] + o * args[6] + r * args[7] + 4 * c, n)

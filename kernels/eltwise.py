@@ -15,7 +15,7 @@ from tnnquant.kernels import program
 from tnnquant.kernels.elementary import bits_float, exp_f32, float_word
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.loops import first_row, loop_nest, loop_op
-from tnnquant.kernels.simd import f32_view, words
+from tnnquant.kernels.simd import f32_view, load_words
 
 __all__ = [
     "ADD", "BOUND", "CLIP", "DIV", "ELU", "ERF", "EXP", "GATE", "GELU", "HARD_SIGMOID", "HARD_SWISH", "LOG",
@@ -159,8 +159,8 @@ def _library_row(code, x, out):
 @kernel
 def _comparison_task(op, index, scratch):
     # op words: see loop_op; arrays out, x; parameters code, a, b (float32 bits)
-    args = words(op, program.WORDS)[program.ARGS :]
-    o, r, count, c, n = first_row(args, index)
+    args = load_words(op + 8 * program.ARGS, 16)
+    o, r, count, c, n = first_row(args[:5], index)
     a, b = bits_float(np.int32(args[14])), bits_float(np.int32(args[15]))
     for _ in range(count):
         out = f32_view(args[5] + o * args[6] + r * args[7] + 4 * c, n)
@@ -173,8 +173,8 @@ def _comparison_task(op, index, scratch):
 @kernel
 def _exponential_task(op, index, scratch):
     # as _comparison_task
-    args = words(op, program.WORDS)[program.ARGS :]
-    o, r, count, c, n = first_row(args, index)
+    args = load_words(op + 8 * program.ARGS, 16)
+    o, r, count, c, n = first_row(args[:5], index)
     a, b = bits_float(np.int32(args[14])), bits_float(np.int32(args[15]))
     for _ in range(count):
         out = f32_view(args[5] + o * args[6] + r * args[7] + 4 * c, n)
@@ -187,8 +187,8 @@ def _exponential_task(op, index, scratch):
 @kernel
 def _library_task(op, index, scratch):
     # as _comparison_task
-    args = words(op, program.WORDS)[program.ARGS :]
-    o, r, count, c, n = first_row(args, index)
+    args = load_words(op + 8 * program.ARGS, 14)
+    o, r, count, c, n = first_row(args[:5], index)
     for _ in range(count):
         out = f32_view(args[5] + o * args[6] + r * args[7] + 4 * c, n)
         _library_row(args[13], f32_view(args[9] + o * args[10] + r * args[11] + 4 * c, n), out)
@@ -295,8 +295,8 @@ def _scalar_and_row(code, u, b, out):
 @kernel
 def _rows_task(op, index, scratch):
     # op words: see loop_op; arrays out, a, b, contiguous along the columns; parameter code
-    args = words(op, program.WORDS)[program.ARGS :]
-    o, r, count, c, n = first_row(args, index)
+    args = load_words(op + 8 * program.ARGS, 18)
+    o, r, count, c, n = first_row(args[:5], index)
     for _ in range(count):
         a = f32_view(args[9] + o * args[10] + r * args[11] + 4 * c, n)
         b = f32_view(args[13] + o * args[14] + r * args[15] + 4 * c, n)
@@ -309,8 +309,8 @@ def _rows_task(op, index, scratch):
 @kernel
 def _scalars_task(op, index, scratch):
     # op words: see loop_op; arrays out, a, b, of which a or b is one value along the columns; parameter code
-    args = words(op, program.WORDS)[program.ARGS :]
-    o, r, count, c, n = first_row(args, index)
+    args = load_words(op + 8 * program.ARGS, 18)
+    o, r, count, c, n = first_row(args[:5], index)
     code = args[17]
     for _ in range(count):
         out = f32_view(args[5] + o * args[6] + r * args[7] + 4 * c, n)

@@ -69,7 +69,7 @@ def loop_op(task, addresses: list[int], nest: tuple, *parameters: int) -> np.nda
 def first_row(args, index):
     """What a task covers: outer and row index of its first row, number of rows, first column, columns.
 
-    ``args``: the words of the op from ARGS on.
+    ``args``: the first five words of the op from ARGS on.
     """
     rows, columns, rows_task, columns_task = args[1], args[2], args[3], args[4]
     column_tasks = (columns + columns_task - 1) // columns_task

@@ -15,7 +15,7 @@ from numba import carray
 from tnnquant.kernels import program
 from tnnquant.kernels.elementary import bits_float, float_word
 from tnnquant.kernels.jit import inline, kernel
-from tnnquant.kernels.simd import _pointer, f32_view, words
+from tnnquant.kernels.simd import _pointer, f32_view, load_words
 
 __all__ = [
     "CHUNK",
@@ -105,7 +105,7 @@ def _moments_columns(x, totals, squares):
 @kernel
 def _rows_task(op, index, scratch):
     # op words from ARGS on: addresses of x, of parts, float64 (chunks, 2, outer); outer, n; rows a task
-    args = words(op, program.WORDS)[program.ARGS :]
+    args = load_words(op + 8 * program.ARGS, 5)
     outer, n, rows = args[2], args[3], args[4]
     chunks = (n + CHUNK - 1) // CHUNK
     part = index % chunks
@@ -129,7 +129,7 @@ def _rows_task(op, index, scratch):
 @kernel
 def _columns_task(op, index, scratch):
     # op words from ARGS on: addresses of x, of parts, float64 (chunks, 2, outer, inner); outer, n, inner
-    args = words(op, program.WORDS)[program.ARGS :]
+    args = load_words(op + 8 * program.ARGS, 5)
     outer, n, inner = args[2], args[3], args[4]
     chunks = (n + CHUNK - 1) // CHUNK
     part, index = index % chunks, index // chunks
@@ -194,7 +194,7 @@ def _affine_row(x, k, b, out):
 @kernel
 def _affine_task(op, index, scratch):
     # op words from ARGS on: addresses of x, k, b, out; outer, n, inner; chunk of n
-    args = words(op, program.WORDS)[program.ARGS :]
+    args = load_words(op + 8 * program.ARGS, 8)
     n, inner, chunk = args[5], args[6], args[7]
     chunks = (n + chunk - 1) // chunk
     o, first = index // chunks, index % chunks * chunk
@@ -260,7 +260,7 @@ def _layer_norm_row(x, k, b, eps, out):
 @kernel
 def _layer_norm_task(op, index, scratch):
     # op words from ARGS on: addresses of x, k, b, out; rows, n; rows a task; eps (float32 bits)
-    args = words(op, program.WORDS)[program.ARGS :]
+    args = load_words(op + 8 * program.ARGS, 8)
     n = args[5]
     k, b = f32_view(args[1], n), f32_view(args[2], n)
     eps = np.float64(bits_float(np.int32(args[7])))

@@ -12,7 +12,7 @@ import numpy as np
 from tnnquant.kernels import program
 from tnnquant.kernels.elementary import bits_float, float_word
 from tnnquant.kernels.jit import inline, kernel
-from tnnquant.kernels.simd import f32_view, words
+from tnnquant.kernels.simd import f32_view, load_words
 
 __all__ = ["MAX", "MIN", "SUM", "reduce_f32", "reduce_f32_naive", "reduce_f32_op"]
 
@@ -103,7 +103,7 @@ def _fold_columns(code, x, factor, out):
 @kernel
 def _rows_task(op, index, scratch):
     # op words from ARGS on: addresses of x and out; outer, n; rows a task; code; factor (float32 bits)
-    args = words(op, program.WORDS)[program.ARGS :]
+    args = load_words(op + 8 * program.ARGS, 7)
     n, code, factor = args[3], args[5], bits_float(np.int32(args[6]))
     row = index * args[4]
     last = min(row + args[4], args[2])
@@ -118,7 +118,7 @@ def _rows_task(op, index, scratch):
 @kernel
 def _columns_task(op, index, scratch):
     # op words from ARGS on: addresses of x and out; n, inner; code; factor (float32 bits)
-    args = words(op, program.WORDS)[program.ARGS :]
+    args = load_words(op + 8 * program.ARGS, 6)
     n, inner, code, factor = args[2], args[3], args[4], bits_float(np.int32(args[5]))
     blocks = (inner + _COLUMNS - 1) // _COLUMNS
     o, c = index // blocks, index % blocks * _COLUMNS

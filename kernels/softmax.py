@@ -14,7 +14,7 @@ import numpy as np
 from tnnquant.kernels import program
 from tnnquant.kernels.elementary import exp_f32
 from tnnquant.kernels.jit import kernel
-from tnnquant.kernels.simd import f32_view, words
+from tnnquant.kernels.simd import f32_view, load_words
 
 __all__ = ["softmax_f32", "softmax_f32_naive", "softmax_f32_op"]
 
@@ -48,6 +48,13 @@ def _exponentials_in_place(x):
 
 
 @kernel
+def _subtract(x, largest, out):
+    # x, out: float32 (n,)
+    for i in range(x.size):
+        out[i] = x[i] - largest
+
+
+@kernel
 def _scale_in_place(x, factor):
     # x: float32 (n,)
     for i in range(x.size):
@@ -73,12 +80,9 @@ def _softmax_rows(x, out, rows, n):
                 m1 = x1[j] if x1[j] > m1 else m1
                 m2 = x2[j] if x2[j] > m2 else m2
                 m3 = x3[j] if x3[j] > m3 else m3
-            o0, o1, o2, o3 = f32_view(out + a, n), f32_view(out + b, n), f32_view(out + c, n), f32_view(out + d, n)
-            for j in range(n):
-                o0[j] = x0[j] - m0
-                o1[j] = x1[j] - m1
-                o2[j] = x2[j] - m2
-                o3[j] = x3[j] - m3
+            for k in range(row, min(row + 4, last)):
+                largest = m0 if k == row else m1 if k == row + 1 else m2 if k == row + 2 else m3
+                _subtract(f32_view(x + k * size, n), largest, f32_view(out + k * size, n))
         _exponentials_in_place(f32_view(out + first * size, (last - first) * n))
         for row in range(first, last, 4):
             a, b = row * size, min(row + 1, last - 1) * size
@@ -133,7 +137,7 @@ def _softmax_columns(x, out, n, stride, columns, largest, total):
 @kernel
 def _rows_task(op, index, scratch):
     # op words from ARGS on: addresses of x and out; outer, n; rows a task
-    args = words(op, program.WORDS)[program.ARGS :]
+    args = load_words(op + 8 * program.ARGS, 5)
     n = args[3]
     first = index * args[4]
     count = min(args[4], args[2] - first)
@@ -144,7 +148,7 @@ def _rows_task(op, index, scratch):
 @kernel
 def _columns_task(op, index, scratch):
     # op words from ARGS on: addresses of x and out; n, inner. scratch: 8 * _COLUMNS bytes
-    args = words(op, program.WORDS)[program.ARGS :]
+    args = load_words(op + 8 * program.ARGS, 4)
     n, inner = args[2], args[3]
     blocks = (inner + _COLUMNS - 1) // _COLUMNS
     c = index % blocks * _COLUMNS
