@@ -1,5 +1,7 @@
 """Programs of ops: every task runs once, ops run in order, whatever the number of threads."""
 
+import itertools
+
 import numba
 import numpy as np
 import pytest
@@ -45,7 +47,7 @@ def test_ops_run_in_order(threads):
     chain = np.zeros((50, 64), np.int64)
     chain[0] = np.arange(64)
     addresses = [program.data_address(row) for row in chain]
-    ops = [program.new_op(_double_task, 64, 8, list(pair)) for pair in zip(addresses, addresses[1:], strict=False)]
+    ops = [program.new_op(_double_task, 64, 8, list(pair)) for pair in itertools.pairwise(addresses)]
     plan = program.Program(ops, keep=[chain])
     assert len(plan) == 49
     assert plan.scratch_bytes == 8
