@@ -54,6 +54,19 @@ def test_equal_to_all_rounds_where_no_scale_is_stable(rng):
     _assert_equal(rng.standard_normal((6, 3000)))
 
 
+@pytest.mark.parametrize("weight", [2.9e36, 3e38])
+def test_cycles(weight):
+    """A sum that overflows makes the scale alternate between infinity and 0."""
+    weights = np.array([[weight, -weight, weight / 3], [1, 2, 3]], np.float32)
+    states, scale = [], np.float32(float(weights.max()) / (127 * 1.25))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(6):
+            states.append(scale)
+            scale = _round(weights[0], scale)[1]
+    assert states[-1] == states[-3] != states[-2]
+    _assert_equal(weights)
+
+
 def test_zeros_give_codes_and_scale_zero():
     codes, scales = _assert_equal(np.zeros((3, 20)))
     assert not codes.any()

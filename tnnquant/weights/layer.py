@@ -24,6 +24,7 @@ __all__ = ["LayerWeights", "quantize_layer"]
 BIAS_LIMIT = 2**30
 #: Steps that the bias of a channel without products is stored in: more than float32 resolves.
 DEAD_BIAS_STEPS = 2**24
+TOO_LARGE = "the weights times the scales of the input are beyond the range of float32; check the model"
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,26 +76,32 @@ def quantize_layer(
     Raises
     ------
     GraphError
-        Weights or biases that are NaN or infinite, or a number of input scales that does not fit.
+        Weights or biases that are NaN or infinite, a number of input scales that does not fit, or
+        products of weights and input scales beyond float32.
     """
     if not np.isfinite(weight).all():
         raise GraphError(f"{int((~np.isfinite(weight)).sum())} weights are NaN or infinite")
     if bias is not None and not np.isfinite(bias).all():
         raise GraphError(f"{int((~np.isfinite(bias)).sum())} biases are NaN or infinite")
     count = weight.shape[0]
+    input_scale = input_scale.reshape(-1)
     depthwise = weight.ndim == 4 and weight.shape[1] == 1 and groups == count
     if input_scale.size not in (1, groups * weight.shape[1] if weight.ndim == 4 else 1):
         channels = f" or C = {groups * weight.shape[1]}" if weight.ndim == 4 else ""
         raise GraphError(f"the input has {input_scale.size} scales, expected 1{channels}")
     products = weight if depthwise else fold_input_scale(weight, input_scale, groups)
     rows = products.reshape(1 if merge_type == "tensor" else count, -1)
+    # The methods sum up to n products of a weight and a code.
+    if not float(np.abs(rows).max(initial=0)) * 127 * rows.shape[1] < float(np.finfo(np.float32).max):
+        raise GraphError(TOO_LARGE)
     codes, scale, zero_point = REGISTRY.find(method)(np.ascontiguousarray(rows, np.float32))
-    if not np.isfinite(scale).all():
-        raise GraphError("the weights times the scales of the input are beyond the range of float32")
     codes = codes.reshape(count, -1)
     if depthwise:
-        scale = (scale * input_scale.reshape(-1)).astype(np.float32)
-        products = weight.reshape(count, -1) * input_scale.reshape(-1, 1)
+        with np.errstate(over="ignore"):
+            scale = (scale * input_scale).astype(np.float32)
+            products = weight.reshape(count, -1) * input_scale.reshape(-1, 1)
+    if not np.isfinite(scale).all():
+        raise GraphError(TOO_LARGE)
     if bias is None:
         return LayerWeights(codes.reshape(weight.shape), scale, zero_point, None)
     fitted, note = fit_scale_to_bias(scale, bias)
@@ -107,7 +114,7 @@ def quantize_layer(
 
 
 def fold_input_scale(weight: np.ndarray, input_scale: np.ndarray, groups: int) -> np.ndarray:
-    """``w * scale of the input channel it reads``, float32, of the shape of ``weight``.
+    """``w * scale of the input channel it reads``, float32, of the shape of ``weight``; inf where that is too large.
 
     Parameters
     ----------
@@ -115,10 +122,11 @@ def fold_input_scale(weight: np.ndarray, input_scale: np.ndarray, groups: int) -
     input_scale : float32 (1,) or (C,)
     groups : int
     """
-    if input_scale.size == 1:
-        return weight * input_scale.reshape(-1)[0]
-    of_group = input_scale.reshape(groups, 1, weight.shape[1], 1, 1)
-    return (weight.reshape(groups, -1, *weight.shape[1:]) * of_group).reshape(weight.shape)
+    with np.errstate(over="ignore"):
+        if input_scale.size == 1:
+            return weight * input_scale.reshape(-1)[0]
+        of_group = input_scale.reshape(groups, 1, weight.shape[1], 1, 1)
+        return (weight.reshape(groups, -1, *weight.shape[1:]) * of_group).reshape(weight.shape)
 
 
 def fit_scale_to_bias(scale: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, str]:
