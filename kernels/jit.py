@@ -15,6 +15,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+# The OpenMP runtime of GCC lets waiting threads spin for milliseconds, which on a busy machine holds up the threads
+# waited for. It reads this when Numba starts its threads.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
 import llvmlite
 import numba
 import numpy as np

@@ -8,18 +8,18 @@ import numpy as np
 
 from tnnquant.errors import CalibrationError
 from tnnquant.executor import Executor
-from tnnquant.plan import BlobPlan
+from tnnquant.plan import QuantPlan
 
 __all__ = ["calibrate", "make_observers"]
 
 Progress = Callable[[str, int, int], None]
 
 
-def make_observers(blobs: Mapping[str, BlobPlan]) -> dict:
-    """One observer a blob, of the method and with the number of slots that the plan says; none for sums of parts."""
+def make_observers(plan: QuantPlan) -> dict:
+    """One observer for each blob whose statistics are needed, of the method and with the slots that the plan says."""
     from tnnquant.observers import create_observer
 
-    return {name: create_observer(blob.method, blob.slots) for name, blob in blobs.items() if not blob.parts}
+    return {name: create_observer(plan.blobs[name].method, plan.blobs[name].slots) for name in plan.observed()}
 
 
 def calibrate(executor: Executor, samples: Iterable, observers: Mapping, progress: Progress | None = None) -> None:

@@ -63,6 +63,21 @@ class QuantPlan:
     blobs: Mapping[str, BlobPlan]
     takes_scale_of: Mapping[str, str]
 
+    def observed(self) -> list[str]:
+        """The blobs whose statistics are needed: not those that take the scales of others, nor sums of parts."""
+        needed: dict[str, None] = {}
+
+        def need(blob: str) -> None:
+            if self.blobs[blob].parts:
+                for part in self.blobs[blob].parts:
+                    need(part)
+            else:
+                needed[blob] = None
+
+        for blob in self.blobs:
+            need(self.takes_scale_of.get(blob, blob))
+        return list(needed)
+
 
 def make_plan(inference: Inference, config: QuantizeConfig) -> QuantPlan:
     """Choose the int8 layers and the observer of every int8 blob.

@@ -72,7 +72,7 @@ def quantize_graph(
     config = config or QuantizeConfig()
     executor, plan = plan_graph(graph, config)
     clock = _Stopwatch()
-    observers = make_observers(plan.blobs)
+    observers = make_observers(plan)
     calibrate(executor, samples, observers, progress)
     clock.lap("calibration")
     scales = blob_scales(plan, observers)
@@ -107,8 +107,7 @@ def blob_scales(plan: QuantPlan, observers: Mapping) -> dict[str, QuantParams]:
             )
         return scales[name]
 
-    scales.update({name: side_by_side(name) for name in plan.blobs})
-    return {name: scales[plan.takes_scale_of.get(name, name)] for name in scales}
+    return {name: side_by_side(plan.takes_scale_of.get(name, name)) for name in plan.blobs}
 
 
 def quantize_weights(
