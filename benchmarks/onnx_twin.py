@@ -33,8 +33,10 @@ def write_onnx(graph: Graph, path: Path) -> Path:
     for node in inference.graph.nodes:
         nodes += _CONVERTERS[_type(node)](node, inference.specs, constant, helper)
     specs = inference.specs
-    inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, list(specs[n].dims)) for n in inference.graph.inputs]
-    outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, list(specs[n].dims)) for n in inference.graph.outputs]
+    inputs, outputs = (
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, list(specs[n].dims)) for n in names]
+        for names in (inference.graph.inputs, inference.graph.outputs)
+    )
     model = helper.make_model(
         helper.make_graph(nodes, "twin", inputs, outputs, initializers),
         opset_imports=[helper.make_opsetid("", OPSET)],

@@ -171,7 +171,10 @@ def conv2d_f32_op(
     fused = geometry.dilation_w == 1 and groups == 1 and (channels == stride or not in_place)
     tap_count = geometry.kernel_h * (1 if fused else geometry.kernel_w)
     read = channels * 4 * geometry.stride_w * (1 if in_place else geometry.stride_h)
-    work = Work(images, pixels, out_width, read, packed.weights.nbytes, groups * panels, not in_place, not in_place)
+    macs = images * pixels * out_channels * (channels // groups) * geometry.kernel_h * geometry.kernel_w
+    work = Work(
+        images, pixels, out_width, macs, read, packed.weights.nbytes, groups * panels, not in_place, not in_place
+    )
     block, blocks, panel_blocks = cut_into_tasks(work, ROWS)
     scratch = 8 * (tap_count + block + ROWS) + 64
     if not in_place:

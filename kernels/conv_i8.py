@@ -261,8 +261,9 @@ def conv2d_i8_op(
         images, x_height, x_width, out_width = 1, 1, pixels, pixels
     taps = geometry.kernel_h * geometry.kernel_w
     read = channels * _ELEMENT * (geometry.stride_h * geometry.stride_w if geometry.kernel_h > 1 else 1)
+    macs = images * pixels * out_channels * (channels // groups) * taps
     work = Work(
-        images, pixels, out_width, read, packed.weights.nbytes, groups * panels, copies=True, whole_rows=not flat
+        images, pixels, out_width, macs, read, packed.weights.nbytes, groups * panels, copies=True, whole_rows=not flat
     )
     block, blocks, panel_blocks = cut_into_tasks(work, ROWS)
     rows = -(-block // out_width) * geometry.stride_h + (geometry.kernel_h - 1) * geometry.dilation_h + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numba
@@ -13,6 +14,8 @@ __all__ = ["Work", "cut_into_tasks", "fill_rows", "fill_taps"]
 
 # Bytes of input that a task works on at a time: they stay in a second-level cache beside the weights of a panel.
 _BAND_BYTES = 256 * 1024
+# Multiply-adds in the time of reading a byte that is not in the first-level cache (some 16 a cycle, some 8 bytes).
+_MACS_A_BYTE = 2
 
 
 @kernel
@@ -57,13 +60,15 @@ def fill_rows(table, origin, column, out_width, count, row_step, column_step, ex
 class Work(NamedTuple):
     """What there is to cut: images x pixels output positions, times panels of weights.
 
-    ``pixel_bytes`` of input are new with every position, ``weight_bytes`` are all weights; ``copies``: a task first
-    copies or converts the input it reads; ``whole_rows``: it takes whole rows of ``out_width`` positions.
+    ``macs`` is the work in multiply-adds; ``pixel_bytes`` of input are new with every position, ``weight_bytes`` are
+    all weights; ``copies``: a task first copies or converts the input it reads; ``whole_rows``: it takes whole rows of
+    ``out_width`` positions.
     """
 
     images: int
     pixels: int
     out_width: int
+    macs: int
     pixel_bytes: int
     weight_bytes: int
     panels: int
@@ -73,20 +78,48 @@ class Work(NamedTuple):
 
 def _block_size(work: Work, blocks: int, tile_rows: int) -> int:
     """Positions of one of about ``blocks`` blocks: whole tiles, whole rows where needed."""
-    if not work.whole_rows:
-        return min(-(-work.pixels // (blocks * tile_rows)) * tile_rows, work.pixels)
-    height = -(-work.pixels // work.out_width)
-    rows = -(-height // blocks)
-    # Whole tiles where that costs few rows.
-    more = next((r for r in range(rows, min(rows + 3, height + 1)) if r * work.out_width % tile_rows == 0), rows)
-    return min(more * work.out_width, work.pixels)
+    unit = work.out_width if work.whole_rows else tile_rows
+    units = -(-work.pixels // unit)
+    return min(-(-units // blocks) * unit, work.pixels)
+
+
+def _makespan(work: Work, block: int, panel_blocks: int, threads: int) -> float:
+    """When the last thread is done, as a share of all the work, if threads take tasks in order as they get free."""
+    blocks = -(-work.pixels // block)
+    busy = [0] * threads
+    for index in range(work.images * blocks):
+        positions = min(block, work.pixels - index % blocks * block)
+        for split in range(panel_blocks):
+            panels = work.panels * (split + 1) // panel_blocks - work.panels * split // panel_blocks
+            busy[busy.index(min(busy))] += positions * panels
+    return max(busy) / (work.images * work.pixels * work.panels)
+
+
+@functools.lru_cache(4096)
+def _cut(work: Work, tile_rows: int, threads: int) -> tuple[int, int, int]:
+    # Input that a task works on stays in a second-level cache beside the weights of a panel.
+    fewest = max(1, round(work.pixels * work.pixel_bytes / _BAND_BYTES))
+    wanted = 1 if threads == 1 else 3 * threads
+    input_bytes = work.images * work.pixels * work.pixel_bytes * (3 if work.copies else 1)
+    best, chosen = None, None
+    for panel_blocks in range(1, min(work.panels, wanted) + 1):
+        for blocks in range(fewest, fewest + max(1, wanted // work.images)):
+            block = _block_size(work, blocks, tile_rows)
+            blocks = -(-work.pixels // block)
+            if blocks * work.images * panel_blocks > 2 * max(wanted, fewest * work.images):
+                break
+            traffic = panel_blocks * input_bytes + blocks * work.images * work.weight_bytes
+            time = _makespan(work, block, panel_blocks, threads) * work.macs / _MACS_A_BYTE + traffic / threads
+            if best is None or time < best:
+                best, chosen = time, (block, blocks, panel_blocks)
+    return chosen
 
 
 def cut_into_tasks(work: Work, tile_rows: int) -> tuple[int, int, int]:
     """Cut a convolution into blocks of positions x blocks of panels.
 
-    A block of positions reads all its weights, a block of panels all its input; with few positions and many weights it
-    is cheaper to share out the panels. Results do not depend on any of this.
+    A block of positions reads all its weights, a block of panels all its input; of a few ways to cut, the one is taken
+    whose slowest thread should be done first. Results do not depend on any of this.
 
     Returns
     -------
@@ -94,23 +127,7 @@ def cut_into_tasks(work: Work, tile_rows: int) -> tuple[int, int, int]:
         Positions of a block, blocks an image, blocks of panels.
     """
     threads = numba.get_num_threads()
-    wanted = 1 if threads == 1 else 2 * threads
-    input_bytes = work.pixels * work.pixel_bytes
-    fewest = max(1, round(input_bytes / _BAND_BYTES))
-    if work.pixels == 1:
+    if work.images * work.pixels == 1:
         # A single row takes four panels at a time.
-        return 1, 1, max(1, min(work.panels // 4, wanted))
-    block = _block_size(work, fewest, tile_rows)
-    blocks = -(-work.pixels // block)
-    missing = -(-wanted // (work.images * blocks))
-    if missing == 1:
-        return block, blocks, 1
-    panel_blocks = min(missing, work.panels)
-    more = _block_size(work, blocks * missing, tile_rows)
-    more_blocks = -(-work.pixels // more)
-    # Copying costs about as much as reading twice.
-    by_panels = panel_blocks * input_bytes * (3 if work.copies else 1) + blocks * work.weight_bytes
-    by_positions = input_bytes * (3 if work.copies else 1) + more_blocks * work.weight_bytes
-    if panel_blocks == missing and by_panels < by_positions:
-        return block, blocks, panel_blocks
-    return more, more_blocks, 1
+        return 1, 1, max(1, min(work.panels // 4, 1 if threads == 1 else 2 * threads))
+    return _cut(work, tile_rows, threads)

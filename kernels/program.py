@@ -32,7 +32,7 @@ WORDS = 64
 ARGS = 8
 #: Waits of about 20 us before a thread offers its core to others.
 _SPINS = 500
-#: How often it then offers a turn before it sleeps: burning time while others compute only delays the thread waited for.
+#: How often it then offers a turn before it sleeps: to burn time while others compute delays the thread waited for.
 _TURNS = 100
 _FUNCTION, _TASKS, _SCRATCH = 0, 1, 2
 _NEXT, _DONE = 4, 5

@@ -17,6 +17,7 @@ from functools import lru_cache
 import numpy as np
 from numba import config, types
 from numba.extending import intrinsic
+
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.simd import F32, I64, Emitter
 

@@ -16,6 +16,7 @@ import functools
 from collections.abc import Iterable
 
 import numpy as np
+
 from tnnquant.kernels import program
 from tnnquant.kernels.jit import inline, kernel
 from tnnquant.kernels.simd import copy_bytes, i8_view, i32_view, words

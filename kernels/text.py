@@ -10,6 +10,7 @@ thread of an AMD EPYC, against 47 ms for ``split`` and ``float``, which are its 
 from __future__ import annotations
 
 import numpy as np
+
 from tnnquant.kernels.jit import inline, kernel
 
 __all__ = ["POWERS_OF_TEN", "parse_f32"]

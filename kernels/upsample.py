@@ -7,6 +7,7 @@ operations in the same order, vectorized over channels, output rows on all threa
 from __future__ import annotations
 
 import numpy as np
+
 from tnnquant.kernels import program
 from tnnquant.kernels.geometry import pixel_stride
 from tnnquant.kernels.jit import kernel

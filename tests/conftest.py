@@ -54,7 +54,9 @@ class NetBuilder:
         self.nodes.append(Node(name, type_string, kind(*values, **params), inputs, made, resource))
         return made[0] if outputs == 1 else made
 
-    def conv(self, source, channels, out_channels, kernel=3, *, groups=1, stride=1, pad=None, bias=True, name=None, **params):
+    def conv(
+        self, source, channels, out_channels, kernel=3, *, groups=1, stride=1, pad=None, bias=True, name=None, **params
+    ):
         """A convolution with random weights that keep the variance, and a random bias."""
         pad = kernel // 2 if pad is None else pad
         fan_in = channels // groups * kernel * kernel

@@ -125,9 +125,8 @@ def output_paths(output: PathLike) -> tuple[Path, Path]:
 
 def graph_inputs(graph, config: QuantizeConfig) -> dict:
     """The model's inputs with the overridden dims."""
-    return {
-        name: InputSpec(tuple(config.input_dims.get(name, spec.dims)), spec.dtype) for name, spec in graph.inputs.items()
-    }
+    dims = config.input_dims
+    return {name: InputSpec(tuple(dims.get(name, spec.dims)), spec.dtype) for name, spec in graph.inputs.items()}
 
 
 def input_config(config: QuantizeConfig) -> InputConfig:

@@ -1,7 +1,7 @@
 """Where blobs live: fixed places in one block of memory, shared by blobs that are never alive together.
 
-A blob of rank 4 is channels-last in memory. The inputs of a concat along the channels may live inside its output, so that
-nothing is copied.
+A blob of rank 4 is channels-last in memory. The inputs of a concat along the channels may live inside its output, so
+that nothing is copied.
 """
 
 from __future__ import annotations

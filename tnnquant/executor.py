@@ -1,9 +1,9 @@
 """Run a graph in fp32. No layer is known here by name.
 
 Making an :class:`Executor` infers shapes, packs weights, and gives every blob a fixed place in memory
-(:mod:`tnnquant.arena`). Layers whose kernels can be put in a program (:meth:`Layer.emit`) become rows of one; neighbours
-are run by a single call without returning to Python. All others run through :meth:`Layer.forward`, and their results
-are copied to where a program wants them.
+(:mod:`tnnquant.arena`). Layers whose kernels can be put in a program (:meth:`Layer.emit`) become rows of one;
+neighbours are run by a single call without returning to Python. All others run through :meth:`Layer.forward`, and
+their results are copied to where a program wants them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from math import prod
 
 import numpy as np
 
-from tnnquant.arithmetic import exact_sums
 from tnnquant.arena import Lifetime, allocate, blob_array, place
+from tnnquant.arithmetic import exact_sums
 from tnnquant.errors import GraphError, InputError, UnsupportedLayerError
 from tnnquant.graph import Graph, Node
 from tnnquant.infer import infer, located
@@ -150,7 +150,7 @@ class Executor:
             for blob in node.inputs:
                 ends[blob] = max(ends.get(blob, reach), reach)
         last = len(self._steps)
-        starts = {blob: -1 for blob in self.graph.inputs}
+        starts = dict.fromkeys(self.graph.inputs, -1)
         for number, step in enumerate(self._steps):
             starts.update({blob: number for blob in step.node.outputs if blob not in starts})
         for step in self._steps:
@@ -258,7 +258,7 @@ class Executor:
         if target is source:
             return
         if source.shape != target.shape:
-            raise GraphError(f"blob {blob!r} has dims {source.shape} at run time, its shape was inferred as {target.shape}")
+            raise GraphError(f"blob {blob!r} has dims {source.shape} at run time, inferred were {target.shape}")
         np.copyto(target, source)
 
     def _checked(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

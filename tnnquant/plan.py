@@ -97,7 +97,7 @@ def make_plan(inference: Inference, config: QuantizeConfig) -> QuantPlan:
 
     reasons: dict[int, str] = {}
     int8: set[int] = set()
-    for position, node in enumerate(graph.nodes):
+    for position in range(len(graph.nodes)):
         reason = _why_fp32(position, inference, slots)
         if reason:
             reasons[position] = reason
@@ -177,11 +177,11 @@ def _why_join_fp32(position: int, inference: Inference, slots) -> str | None:
     if node.layer.JOINS_CHANNELS:
         per_tensor = all(count == 1 for count in counts)
         if per_tensor and output_count != 1:
-            return "its inputs have one scale each, its output one a channel; TNN rescales with the first only (7.11, 31)"
+            return "its inputs have one scale each, its output one a channel; TNN would use the first only (7.11, 31)"
         if not per_tensor and (output_count == 1 or counts != channels):
             return "some blobs have one scale, some one a channel; TNN's int8 form cannot mix them (7.11, 30)"
         if not per_tensor and node.layer.axis != 1:
-            return f"joins axis {node.layer.axis}: TNN's int8 form copies bytes, right only along the channels (7.11, 30)"
+            return f"joins axis {node.layer.axis}: TNN's int8 form copies bytes, right for channels only (7.11, 30)"
         return None
     if len({*counts, output_count}) > 1:
         return "some blobs have one scale, some one a channel; TNN's int8 form cannot mix them (7.11, 28)"

@@ -158,11 +158,12 @@ def main(shared: str, *wanted: str) -> None:
     for configuration in wanted or configurations(folder):
         with tempfile.TemporaryDirectory() as target:
             p = measure(folder, configuration, Path(target))
-        print(
-            f"| {configuration} | {'same' if p.same_proto else 'DIFFERS'} | {100 * p.blob_scales:.2f} % | "
-            f"{100 * p.divergence:.3f} % | {100 * p.weight_scales:.2f} % | {100 * p.weights:.4f} % | {p.weights_off} | {p.bias_off:.3f} |",
-            flush=True,
-        )
+        cells = (
+            configuration, "same" if p.same_proto else "DIFFERS", f"{100 * p.blob_scales:.2f} %",
+            f"{100 * p.divergence:.3f} %", f"{100 * p.weight_scales:.2f} %", f"{100 * p.weights:.4f} %",
+            p.weights_off, f"{p.bias_off:.3f}",
+        )  # fmt: skip
+        print("|", " | ".join(map(str, cells)), "|", flush=True)
 
 
 if __name__ == "__main__":

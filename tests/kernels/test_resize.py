@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from tnnquant.kernels import resize
 from tnnquant.kernels.resize import axis_taps, resize_u8, resize_u8_naive
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from tnnquant.kernels.strided_copy import can_copy, strided_copy, strided_copy_naive, strided_copy_ops
 
 SIZES = (1, 2, 7, 8, 15, 16, 17, 33)

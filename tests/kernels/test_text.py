@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from tnnquant.kernels.text import POWERS_OF_TEN, parse_f32
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from tnnquant.kernels.upsample import bilinear_f32, bilinear_f32_naive
 
 

@@ -3,14 +3,15 @@
 A layer type is one frozen dataclass under ``@layer(id, "TypeString", "Alias", ...)``; its fields, in the order of the
 file, are declared with :func:`param`. Nothing else has to be edited: :func:`load_layers` imports every module of this
 package. A type with a line in the file that departs from that scheme overrides :meth:`Layer.parse` and
-:meth:`Layer.tokens`. A type that cannot be run keeps the default :meth:`Layer.forward`; it still loads, inspects, saves.
+:meth:`Layer.tokens`. A type that cannot be run keeps the default :meth:`Layer.forward`; it still loads and saves.
 
 Arrays and layouts
 ------------------
 Blobs are NumPy arrays of *logical* shape NCHW (or any rank). The memory of a rank-4 float blob may be channels-last (an
-NHWC array seen through ``transpose(0, 3, 1, 2)``), as the convolution, pooling and depthwise kernels produce and want it;
-:func:`channels_last` and :func:`from_channels_last` convert without a copy when they can. A layer written in plain NumPy
-needs to know nothing of this, except that ``reshape`` copies and that a flat kernel must ask for ``np.ascontiguousarray``.
+NHWC array seen through ``transpose(0, 3, 1, 2)``), as the convolution, pooling and depthwise kernels produce and want
+it; :func:`channels_last` and :func:`from_channels_last` convert without a copy when they can. A layer written in plain
+NumPy needs to know nothing of this, except that ``reshape`` copies and that a flat kernel must ask for
+``np.ascontiguousarray``.
 """
 
 from __future__ import annotations
@@ -306,8 +307,8 @@ class Layer:
     ) -> np.ndarray | None:
         """The rows of a kernel program (:mod:`tnnquant.kernels.program`) that compute outputs from inputs.
 
-        Asked once a model. The arrays are of logical shape at fixed places in memory; rank 4 is channels-last, possibly a
-        slice of the channels of a wider blob. None: these arrays need :meth:`forward`.
+        Asked once a model. The arrays are of logical shape at fixed places in memory; rank 4 is channels-last, possibly
+        a slice of the channels of a wider blob. None: these arrays need :meth:`forward`.
         """
         return None
 
