@@ -109,7 +109,11 @@ def _cut(work: Work, tile_rows: int, threads: int) -> tuple[int, int, int]:
             if blocks * work.images * panel_blocks > 2 * max(wanted, fewest * work.images):
                 break
             traffic = panel_blocks * input_bytes + blocks * work.images * work.weight_bytes
-            time = _makespan(work, block, panel_blocks, threads) * work.macs / _MACS_A_BYTE + traffic / threads
+            share = _makespan(work, block, panel_blocks, threads)
+            if threads > 1:
+                # A thread that is held up delays the others by part of a task.
+                share += 0.2 * block * -(-work.panels // panel_blocks) / (work.images * work.pixels * work.panels)
+            time = share * work.macs / _MACS_A_BYTE + traffic / threads
             if best is None or time < best:
                 best, chosen = time, (block, blocks, panel_blocks)
     return chosen
