@@ -3,7 +3,8 @@
 With thresholds i = 128..2047 and groups of width B = i/128, the candidate distribution is constant within a group
 (``v = mass / B``) and a mixture of two neighbours in a bin that a group border cuts. So with prefix sums C of the
 counts, ``kl = sum ref ln ref - sum ref ln e`` needs, per group, the mass of its whole bins and one logarithm, and per
-cut bin one more: at most 255 logarithms a threshold instead of 2048. All in units of counts; TNN's starting value of
+cut bin one more: at most 255 logarithms a threshold instead of 2048, and fewer where the groups visited so far show that the
+threshold cannot win. All in units of counts; TNN's starting value of
 1e-7 a bin is kept. Thresholds that tie within TNN's own float32 noise are compared in TNN's own steps.
 
 * :func:`kl_thresholds_naive`: the algorithm of TNN, literally, in float32.
@@ -30,6 +31,10 @@ LANES = 8
 _FILL = 1e-7
 #: Relative difference of two divergences that float32 sums of 2048 terms may turn around.
 _TIE = 1e-4
+#: Rounding of the partial sums, in units of the slot's count.
+_SLACK = 1e-6
+#: Groups visited between two looks at whether a threshold can still win; distance of the thresholds tried first.
+_STRETCH, _COARSE = 8, 48
 
 
 @kernel
@@ -137,18 +142,19 @@ def _emit_log(emit, x):
 
 
 @intrinsic
-def _cross_terms(typingctx, bins, sums, i, cross, last_log):
-    """For threshold i and LANES slots: ``sum of d_k ln e_k`` over k < i, and ``ln e`` in the last bin.
+def _add_groups(typingctx, bins, sums, i, first, count, cross, before):
+    """For threshold i and LANES slots: adds ``d_k ln e_k`` of the bins of groups first..first+count-1 to ``cross``.
 
     bins: address of float32 (BINS + 1, LANES), counts + fill; sums: address of float64 (BINS + 1, LANES), counts before
-    each bin; cross: address of float64 (LANES,); last_log: address of float32 (LANES,). With borders at ``j * i / 128``
-    everything about a group but its masses is integer arithmetic.
+    each bin; cross: address of float64 (LANES,); before: address of float32 (LANES,), the value of the group before (any
+    positive number for group 0), replaced by that of the last. With borders at ``j * i / 128`` everything about a group
+    but its masses is integer arithmetic.
     """
-    if (bins, sums, i, cross, last_log) != (types.int64,) * 5:
+    if (bins, sums, i, first, count, cross, before) != (types.int64,) * 7:
         return None
 
     def codegen(context, builder, sig, args):
-        bins, sums, i, cross, last_log = args
+        bins, sums, i, first, count, cross_at, before_at = args
         emit = Emitter(builder, LANES)
         double = ir.VectorType(ir.DoubleType(), LANES)
         share = ir.Constant(F32, 1 / GROUPS)
@@ -157,11 +163,10 @@ def _cross_terms(typingctx, bins, sums, i, cross, last_log):
         def row(address, index, vector, size):
             return emit.load(emit.pointer(builder.add(address, builder.mul(index, I64(LANES * size)))), vector)
 
-        total = emit.variable(ir.Constant(double, [0.0] * LANES))
-        before = emit.variable(emit.constant(1.0))
-        log_before = emit.variable(emit.constant(0.0))
-        with emit.loop(I64(GROUPS)) as j:
-            start = builder.mul(j, i)
+        total = emit.variable(emit.load(emit.pointer(cross_at), double))
+        before = emit.variable(emit.load(emit.pointer(before_at)))
+        with emit.loop(count) as j:
+            start = builder.mul(builder.add(j, first), i)
             end = builder.add(start, i)
             up, down = (
                 builder.ashr(value, I64(7)) for value in (builder.add(start, I64(GROUPS - 1)), end)
@@ -186,29 +191,66 @@ def _cross_terms(typingctx, bins, sums, i, cross, last_log):
                 term = builder.fmul(cut, _emit_log(emit, mixed))
                 builder.store(builder.fadd(builder.load(total), builder.fpext(term, double)), total)
             builder.store(value, before)
-            builder.store(log, log_before)
-        emit.store(builder.load(total), emit.pointer(cross))
-        emit.store(builder.load(log_before), emit.pointer(last_log))
+        emit.store(builder.load(total), emit.pointer(cross_at))
+        emit.store(builder.load(before), emit.pointer(before_at))
         return context.get_dummy_value()
 
-    return types.void(bins, sums, i, cross, last_log), codegen
+    return types.void(bins, sums, i, first, count, cross, before), codegen
+
+
+@kernel
+def _divergence_of_lanes(i, bins, sums, entropy, best, scratch, curves):
+    # Divergence of threshold i for LANES slots, into curves[:, i]; inf if it is certain, before all groups have been
+    # visited, that every slot has a better one (best: float64 (LANES,), updated). See _curves_of_lanes.
+    # scratch: float64 (3, LANES), of which the third is used as float32.
+    cross, own, before = scratch[0], scratch[1], scratch[2].view(np.float32)
+    bins_at, sums_at = np.int64(bins.ctypes.data), np.int64(sums.ctypes.data)
+    cross_at, before_at = np.int64(cross.ctypes.data), np.int64(before.ctypes.data)
+    start = (GROUPS - 1) * i
+    up = (start + GROUPS - 1) // GROUPS
+    head = (up * GROUPS - start) / GROUPS
+    cross[:] = 0
+    for lane in range(LANES):
+        # The last bin, which holds all that is clipped: its value is that of the last group.
+        mass = sums[i, lane] - sums[up, lane] + (i - up) * _FILL + head * bins[start // GROUPS, lane]
+        value = mass * GROUPS / i
+        last = bins[i - 1, lane] + (sums[BINS, lane] - sums[i, lane] + _FILL * (BINS - i))
+        own[lane] = last * math.log(last) - (last - bins[i - 1, lane]) * math.log(value)
+        before[LANES + lane] = np.float32(value - bins[i - 1, lane] - bins[i - 1, lane] * math.log(value))
+        before[lane] = 1
+    for first in range(0, GROUPS, _STRETCH):
+        _add_groups(bins_at, sums_at, np.int64(i), np.int64(first), np.int64(_STRETCH), cross_at, before_at)
+        seen = (first + _STRETCH) * i
+        if first + _STRETCH < GROUPS:
+            # Of the bins not seen yet, sum d ln(d/e) is at least sum d - sum e.
+            hopeless = True
+            share = (seen - seen // GROUPS * GROUPS) / GROUPS
+            for lane in range(LANES):
+                rest = before[LANES + lane] - share * before[lane]
+                lowest = entropy[seen // GROUPS, lane] - cross[lane] + own[lane] + rest
+                hopeless = hopeless and lowest > best[lane] + abs(best[lane]) * _TIE + _SLACK * sums[BINS, lane]
+            if hopeless:
+                for lane in range(LANES):
+                    curves[lane, i] = np.inf
+                return
+    for lane in range(LANES):
+        divergence = entropy[i - 1, lane] - cross[lane] + own[lane]
+        curves[lane, i] = divergence
+        best[lane] = min(best[lane], divergence)
 
 
 @kernel
 def _curves_of_lanes(bins, sums, entropy, curves):
     # bins: float32 (BINS + 1, LANES), counts + fill; sums: float64 (BINS + 1, LANES), counts before each bin; entropy:
     # float64 (BINS + 1, LANES), sum of d ln d before each bin; curves: float64 (LANES, BINS), from GROUPS on
-    cross = np.empty(LANES, np.float64)
-    last_log = np.empty(LANES, np.float32)
-    bins_at, sums_at = np.int64(bins.ctypes.data), np.int64(sums.ctypes.data)
-    cross_at, log_at = np.int64(cross.ctypes.data), np.int64(last_log.ctypes.data)
+    best = np.full(LANES, np.inf)
+    scratch = np.empty((3, LANES), np.float64)
+    # A few thresholds first: what they find lets most others be given up early.
+    for i in range(GROUPS, BINS, _COARSE):
+        _divergence_of_lanes(i, bins, sums, entropy, best, scratch, curves)
     for i in range(GROUPS, BINS):
-        _cross_terms(bins_at, sums_at, np.int64(i), cross_at, log_at)
-        for lane in range(LANES):
-            clipped = sums[BINS, lane] - sums[i, lane] + _FILL * (BINS - i)
-            last = bins[i - 1, lane] + clipped
-            entropy_of_ref = entropy[i - 1, lane] + last * math.log(last)
-            curves[lane, i] = entropy_of_ref - cross[lane] - clipped * last_log[lane]
+        if (i - GROUPS) % _COARSE:
+            _divergence_of_lanes(i, bins, sums, entropy, best, scratch, curves)
 
 
 @kernel
