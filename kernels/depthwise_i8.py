@@ -30,6 +30,19 @@ _RING_BYTES = 64 * 1024
 _EMPTY = -(1 << 62)  # no row of any image
 
 
+def _sum_column(emit, bases, v, start, table, tap_count, weights):
+    """The sums over all taps of vector v of the panel, for each of the pixels at ``bases``."""
+    builder, lanes = emit.builder, emit.lanes
+    slots = [emit.variable(start) for _ in bases]
+    with emit.loop(tap_count) as t:
+        offset = builder.load(emit.at(table, t))
+        weight = emit.load(emit.at(weights, builder.add(builder.mul(t, I64(PANEL)), I64(v * lanes))))
+        for base, slot in zip(bases, slots, strict=True):
+            value = emit.load(emit.at(emit.at(base, offset), 4 * v * lanes))
+            builder.store(emit_dot(emit, builder.load(slot), value, weight), slot)
+    return [builder.load(slot) for slot in slots]
+
+
 @intrinsic
 def _depthwise_row(typingctx, x, pixel_step, taps, tap_count, weights, params, out, out_step, width, n, activation):
     """One row of outputs of one panel (two vectors) of channels; all int64, addresses and steps in bytes.
@@ -48,17 +61,9 @@ def _depthwise_row(typingctx, x, pixel_step, taps, tap_count, weights, params, o
 
         def block(bases, targets):
             bases = [emit.pointer(address) for address in bases]
-            sums = [[emit.variable(start[v]) for v in range(2)] for _ in bases]
-            with emit.loop(tap_count) as t:
-                offset = builder.load(emit.at(table, t))
-                w_at = emit.at(weights, builder.mul(t, I64(PANEL)))
-                columns = [emit.load(emit.at(w_at, v * lanes)) for v in range(2)]
-                for base, line in zip(bases, sums, strict=True):
-                    pixel = emit.at(base, offset)
-                    for v, slot in enumerate(line):
-                        value = emit.load(emit.at(pixel, 4 * v * lanes))
-                        builder.store(emit_dot(emit, builder.load(slot), value, columns[v]), slot)
-            totals = [[builder.load(slot) for slot in line] for line in sums]
+            # One vector of channels at a time: with both, sums and products would not fit 16 registers.
+            columns = [_sum_column(emit, bases, v, start[v], table, tap_count, weights) for v in range(2)]
+            totals = [list(pair) for pair in zip(*columns, strict=True)]
             requantize(emit, totals, (present, out_step, none, none, none), params, targets[0], n, activation)
 
         emit_blocks(builder, _PIXELS, width, x, pixel_step, out, out_step, block)
@@ -85,12 +90,12 @@ def _fill_ring_row(x, pixel_bytes, height, width, y, dilation, left, columns, ce
     # addresses and pixel steps, 0 where the same pixel serves all.
     begin = min(max(-left, 0), columns)
     end = max(min(width - left, columns), begin)
-    any_inside = False
+    inside = 0
     for g in range(GROUP):
         row = y + g * dilation
         at, step = zero, np.int64(0)
         if 0 <= row < height and begin < end:
-            any_inside = True
+            inside += 1
             at, step = x + (row * width + left + begin) * pixel_bytes + first, pixel_bytes
             if multiplier > 1:
                 at, step = spread + g * (end - begin) * count, count
@@ -98,8 +103,12 @@ def _fill_ring_row(x, pixel_bytes, height, width, y, dilation, left, columns, ce
                         multiplier, at)  # fmt: skip
         store_word(sources + 16 * g, at)
         store_word(sources + 16 * g + 8, step)
-    if any_inside:
-        interleave_pixels(to + begin * cell, cell, sources, end - begin, count, zero, subtract)
+    if inside > 0:
+        pixels, length = end - begin, count
+        if inside == GROUP and cell == 4 * count and pixel_bytes == count and not subtract:
+            # Neighbouring pixels are one long run: no zero point tells channels apart.
+            pixels, length = np.int64(1), pixels * count
+        interleave_pixels(to + begin * cell, cell, sources, pixels, length, zero, subtract)
     else:
         begin, end = columns, columns
     for g in range(GROUP):

@@ -67,7 +67,7 @@ def _maximum(typingctx, x, rows, columns, row_bytes, pixel_bytes, out, channels)
                     builder.store(builder.select(builder.icmp_signed(">", value, old), value, old), best)
             emit.store(builder.load(best), emit.at(emit.pointer(out), at))
 
-        sweep(builder, channels, (128, 16), I8, body)
+        sweep(builder, channels, (64, 16), I8, body)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 7), codegen

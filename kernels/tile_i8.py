@@ -127,56 +127,56 @@ def emit_round(floats, value, saturate=True):
     return builder.fptosi(floats.larger(clamped, floats.constant(-128.0)), integers)
 
 
-def _requantize_pair(emit, sums, params, activation, fusion, added):
-    """Two vectors of int32 sums to one of int8, TNN's float steps in TNN's order (reference, 6.3).
-
-    ``v = f32(acc) * S``; the added blob if fusion is 1; ReLU if activation is 1; ReLU6 (activation 2) ends here with
-    ``max(0, min(f2i8(v), R6))``; the added blob if fusion is 2; ``f2i8(v + zero_out)``.
-    """
-    builder, lanes = emit.builder, emit.lanes
-    floats = Emitter(builder, lanes, F32)
-    scaled = [
-        builder.fmul(builder.sitofp(value, floats.vector), _parameter(floats, params, j, _SCALE, F32))
+def _scaled(emit, sums, params):
+    """``f32(acc) * S`` of a pair of vectors."""
+    floats = Emitter(emit.builder, emit.lanes, F32)
+    return [
+        emit.builder.fmul(emit.builder.sitofp(value, floats.vector), _parameter(floats, params, j, _SCALE, F32))
         for j, value in enumerate(sums)
     ]
-    values = [floats.variable(value) for value in scaled]
 
-    def update(change):
-        for j, slot in enumerate(values):
-            builder.store(change(j, builder.load(slot)), slot)
 
-    def add_other(j, value):
-        integers = floats.load(floats.at(added, j * lanes), ir.VectorType(I8, lanes))
-        other = builder.sitofp(builder.sext(integers, ir.VectorType(I32, lanes)), floats.vector)
-        term = builder.fmul(other, _parameter(floats, params, j, _ADDED_SCALE, F32))
-        return builder.fadd(value, builder.fsub(term, _parameter(floats, params, j, _ADDED_ZERO, F32)))
-
-    def fuse(code):
-        if added is not None:
-            with builder.if_then(builder.icmp_signed("==", fusion, I64(code)), likely=False):
-                update(add_other)
-
-    def six(j, value):
+def _relu6_pair(emit, sums, params, fusion, added):
+    """``max(0, min(f2i8(v), R6))`` of ``v = f32(acc) * S``, plus the added blob if fusion is 1; no zero point."""
+    builder, zero = emit.builder, emit.constant(0)
+    floats = Emitter(builder, emit.lanes, F32)
+    results = []
+    for j, value in enumerate(_with_added(emit, _scaled(emit, sums, params), 1, params, fusion, added)):
         limit = _parameter(floats, params, j, _SIX, I32)
         rounded = emit_round(floats, value)
         below = builder.select(builder.icmp_signed("<", rounded, limit), rounded, limit)
-        return builder.select(builder.icmp_signed(">", below, emit.constant(0)), below, emit.constant(0))
+        results.append(builder.select(builder.icmp_signed(">", below, zero), below, zero))
+    return _narrow(emit, *results)
 
-    fuse(1)
-    is_relu = builder.icmp_signed("==", activation, I64(1))
-    floor = floats.splat(builder.select(is_relu, F32(0.0), F32(float("-inf"))))
-    update(lambda j, value: floats.larger(floor, value))
-    result = emit.variable(ir.Constant(ir.VectorType(I8, 2 * lanes), [I8(0)] * (2 * lanes)))
-    with builder.if_else(builder.icmp_signed("==", activation, I64(2)), likely=False) as (relu6, other):
-        with relu6:
-            integers = [six(j, builder.load(slot)) for j, slot in enumerate(values)]
-            builder.store(_narrow(emit, *integers), result)
-        with other:
-            fuse(2)
-            update(lambda j, value: builder.fadd(value, _parameter(floats, params, j, _ZERO, F32)))
-            integers = [emit_round(floats, builder.load(slot), saturate=not _PACKS) for slot in values]
-            builder.store(_narrow(emit, *integers), result)
-    return builder.load(result)
+
+def _plain_pair(emit, sums, params, floor, fusion, added):
+    """``f2i8(v + zero_out)`` of ``v = f32(acc) * S``; the added blob if fusion is 1; not below ``floor`` (0 for ReLU,
+    else -inf); the added blob if fusion is 2.
+    """
+    builder = emit.builder
+    floats = Emitter(builder, emit.lanes, F32)
+    values = _with_added(emit, _scaled(emit, sums, params), 1, params, fusion, added)
+    values = [floats.larger(floor, value) for value in values]
+    values = _with_added(emit, values, 2, params, fusion, added)
+    shifted = [builder.fadd(value, _parameter(floats, params, j, _ZERO, F32)) for j, value in enumerate(values)]
+    return _narrow(emit, *[emit_round(floats, value, saturate=not _PACKS) for value in shifted])
+
+
+def _with_added(emit, values, code, params, fusion, added):
+    """``v + (f32(a * SA) - f32(za * SA))`` if ``fusion`` is ``code``, a being the added blob."""
+    if added is None:
+        return values
+    builder, lanes = emit.builder, emit.lanes
+    floats = Emitter(builder, lanes, F32)
+    slots = [floats.variable(value) for value in values]
+    with builder.if_then(builder.icmp_signed("==", fusion, I64(code)), likely=False):
+        for j, value in enumerate(values):
+            integers = floats.load(floats.at(added, j * lanes), ir.VectorType(I8, lanes))
+            other = builder.sitofp(builder.sext(integers, ir.VectorType(I32, lanes)), floats.vector)
+            term = builder.fmul(other, _parameter(floats, params, j, _ADDED_SCALE, F32))
+            term = builder.fsub(term, _parameter(floats, params, j, _ADDED_ZERO, F32))
+            builder.store(builder.fadd(value, term), slots[j])
+    return [builder.load(slot) for slot in slots]
 
 
 def _narrow(emit, low, high):
@@ -200,7 +200,8 @@ def _narrow(emit, low, high):
 def requantize(emit, sums, steps, params, out, n, activation, fusion=None, added=None):
     """Rescales and stores the sums of a tile: a loop over rows of one panel each, from a buffer on the stack.
 
-    (In registers, the branches of the epilogue would keep a whole tile alive through them.)
+    TNN's float steps in TNN's order (reference, 6.3). In registers, the cases of the epilogue would keep a whole tile
+    alive through them.
 
     Parameters
     ----------
@@ -235,13 +236,24 @@ def requantize(emit, sums, steps, params, out, n, activation, fusion=None, added
         is_partly_added = builder.and_(builder.not_(is_whole), builder.icmp_signed("!=", fusion, I64(0)))
         with builder.if_then(is_partly_added, likely=False):
             _copy_rows(emit, others, I64(PANEL), emit.pointer(added), added_step, count, n, n_step)
-    with emit.loop(count) as r:
-        row = emit.at(flat, builder.mul(r, I64(PANEL)))
-        table = builder.add(params, builder.mul(r, params_step))
-        other = None if added is None else emit.at(other_start, builder.mul(r, other_step))
-        pair = [emit.load(emit.at(row, j * lanes)) for j in (0, 1)]
-        value = _requantize_pair(emit, pair, table, activation, fusion, other)
-        emit.store(value, emit.at(target, builder.mul(r, target_step)))
+
+    def each_row(compute):
+        with emit.loop(count) as r:
+            row = emit.at(flat, builder.mul(r, I64(PANEL)))
+            table = builder.add(params, builder.mul(r, params_step))
+            other = None if added is None else emit.at(other_start, builder.mul(r, other_step))
+            pair = [emit.load(emit.at(row, j * lanes)) for j in (0, 1)]
+            emit.store(compute(pair, table, other), emit.at(target, builder.mul(r, target_step)))
+
+    # Two loops, so that neither has the constants of the other to load.
+    with builder.if_else(builder.icmp_signed("==", activation, I64(2)), likely=False) as (relu6, other):
+        with relu6:
+            each_row(lambda pair, table, row: _relu6_pair(emit, pair, table, fusion, row))
+        with other:
+            is_relu = builder.icmp_signed("==", activation, I64(1))
+            lowest = builder.select(is_relu, F32(0.0), F32(float("-inf")))
+            floor = Emitter(builder, lanes, F32).splat(lowest)
+            each_row(lambda pair, table, row: _plain_pair(emit, pair, table, floor, fusion, row))
     with builder.if_then(builder.not_(is_whole), likely=False):
         _copy_rows(emit, emit.pointer(out), out_step, stage, I64(PANEL), count, n, n_step)
 
