@@ -78,41 +78,64 @@ def _range_line(line, low, high):
     return bad
 
 
-@kernel(parallel=True)
-def range_flat(flat, low, high):
-    # flat: float32 (n,); low, high: float32 (1,), updated. Returns how many values are NaN or infinite.
+@kernel
+def _range_of_part(flat, chunk, lows, highs, bad):
+    # flat: float32 (n,), of which one of _CHUNKS parts; lows, highs: float32 (_CHUNKS, 16); bad: int32 (_CHUNKS, 1)
     n = flat.shape[0]
-    lows = np.full((_CHUNKS, _LANES), low[0], np.float32)
-    highs = np.full((_CHUNKS, _LANES), high[0], np.float32)
-    bad = np.zeros(_CHUNKS, np.int64)
-    for chunk in prange(_CHUNKS):
-        part = flat[chunk * n // _CHUNKS : (chunk + 1) * n // _CHUNKS]
-        bad[chunk] = _range_line(part, lows[chunk], highs[chunk])
-    low[0] = lows.min()
-    high[0] = highs.max()
-    return bad.sum()
+    part = flat[chunk * n // _CHUNKS : (chunk + 1) * n // _CHUNKS]
+    bad[chunk, 0] = _range_line(part, lows[chunk], highs[chunk])
 
 
 @kernel(parallel=True)
-def range_planes(planes, low, high):
-    # planes: float32 (N, C, I); low, high: float32 (C,), updated. Returns how many values are NaN or infinite.
-    channels = planes.shape[1]
-    bad = np.zeros(channels, np.int64)
-    for c in prange(channels):
-        lows = np.full(_LANES, low[c], np.float32)
-        highs = np.full(_LANES, high[c], np.float32)
-        for n in range(planes.shape[0]):
-            bad[c] += _range_line(planes[n, c], lows, highs)
-        low[c] = lows.min()
-        high[c] = highs.max()
-    return bad.sum()
+def _range_of_parts(flat, lows, highs, bad):
+    for chunk in prange(_CHUNKS):
+        _range_of_part(flat, chunk, lows, highs, bad)
+
+
+def range_flat(flat: np.ndarray, low: np.ndarray, high: np.ndarray) -> int:
+    """Update the range of a blob with one slot: flat float32 (n,); low, high float32 (1,).
+
+    Returns how many values are NaN or infinite.
+    """
+    lows, highs = np.full((_CHUNKS, _LANES), low[0]), np.full((_CHUNKS, _LANES), high[0])
+    bad = np.zeros((_CHUNKS, 1), np.int32)
+    _range_of_parts(flat, lows, highs, bad)
+    low[0], high[0] = lows.min(), highs.max()
+    return int(bad.sum(dtype=np.int64))
 
 
 @kernel
-def _range_of_rows(rows, first, last, low, high, bad):
-    # rows: float32 (R, C); low, high: float32 (C,), bad: int32 (C,), updated with rows first..last-1. Two rows at a
-    # time: half the traffic to the accumulators.
-    channels = rows.shape[1]
+def _range_of_plane(planes, c, lows, highs, bad):
+    # planes: float32 (N, C, I), of which channel c; lows, highs: float32 (C, 16); bad: int32 (C, 1)
+    for n in range(planes.shape[0]):
+        bad[c, 0] += _range_line(planes[n, c], lows[c], highs[c])
+
+
+@kernel(parallel=True)
+def _range_of_planes(planes, lows, highs, bad):
+    for c in prange(planes.shape[1]):
+        _range_of_plane(planes, c, lows, highs, bad)
+
+
+def range_planes(planes: np.ndarray, low: np.ndarray, high: np.ndarray) -> int:
+    """Update the ranges of channels: planes float32 (N, C, I); low, high float32 (C,).
+
+    Returns how many values are NaN or infinite.
+    """
+    lows, highs = (np.ascontiguousarray(np.repeat(x[:, None], _LANES, axis=1)) for x in (low, high))
+    bad = np.zeros((planes.shape[1], 1), np.int32)
+    _range_of_planes(planes, lows, highs, bad)
+    low[:], high[:] = lows.min(axis=1), highs.max(axis=1)
+    return int(bad.sum(dtype=np.int64))
+
+
+@kernel
+def _range_of_rows(rows, chunk, lows, highs, bad):
+    # rows: float32 (R, C), of which one of _CHUNKS parts; lows, highs: float32, bad: int32, (_CHUNKS, C), row `chunk`
+    # updated. Two rows of the blob at a time: half the traffic to the accumulators.
+    count, channels = rows.shape
+    first, last = chunk * count // _CHUNKS, (chunk + 1) * count // _CHUNKS
+    low, high, wrong = lows[chunk], highs[chunk], bad[chunk]
     for r in range(first, last - 1, 2):
         for c in range(channels):
             v, w = rows[r, c], rows[r + 1, c]
@@ -120,32 +143,31 @@ def _range_of_rows(rows, first, last, low, high, bad):
             low[c] = least if least < low[c] else low[c]
             high[c] = most if most > high[c] else high[c]
             # A NaN beside a number is lost in the comparisons above, but not here.
-            bad[c] += _not_finite(v) + _not_finite(w)
+            wrong[c] += _not_finite(v) + _not_finite(w)
     if (last - first) % 2:
         for c in range(channels):
             v = rows[last - 1, c]
             low[c] = v if v < low[c] else low[c]
             high[c] = v if v > high[c] else high[c]
-            bad[c] += _not_finite(v)
+            wrong[c] += _not_finite(v)
 
 
 @kernel(parallel=True)
-def range_rows(rows, low, high):
-    # rows: float32 (R, C); low, high: float32 (C,), updated. Returns how many values are NaN or infinite.
-    count, channels = rows.shape
-    lows = np.empty((_CHUNKS, channels), np.float32)
-    highs = np.empty((_CHUNKS, channels), np.float32)
-    bad = np.zeros((_CHUNKS, channels), np.int32)
+def _range_of_all_rows(rows, lows, highs, bad):
     for chunk in prange(_CHUNKS):
-        lows[chunk] = low
-        highs[chunk] = high
-        first, last = chunk * count // _CHUNKS, (chunk + 1) * count // _CHUNKS
-        _range_of_rows(rows, first, last, lows[chunk], highs[chunk], bad[chunk])
-    for chunk in range(_CHUNKS):
-        for c in range(channels):
-            low[c] = min(low[c], lows[chunk, c])
-            high[c] = max(high[c], highs[chunk, c])
-    return bad.sum()
+        _range_of_rows(rows, chunk, lows, highs, bad)
+
+
+def range_rows(rows: np.ndarray, low: np.ndarray, high: np.ndarray) -> int:
+    """Update the ranges of channels: rows float32 (R, C), channels last; low, high float32 (C,).
+
+    Returns how many values are NaN or infinite.
+    """
+    lows, highs = np.tile(low, (_CHUNKS, 1)), np.tile(high, (_CHUNKS, 1))
+    bad = np.zeros(lows.shape, np.int32)
+    _range_of_all_rows(rows, lows, highs, bad)
+    low[:], high[:] = lows.min(axis=0), highs.max(axis=0)
+    return int(bad.sum(dtype=np.int64))
 
 
 @inline
