@@ -89,7 +89,7 @@ def _range_of_part(flat, chunk, lows, highs, bad):
 @kernel(parallel=True)
 def _range_of_parts(flat, lows, highs, bad):
     for chunk in prange(_CHUNKS):
-        _range_of_part(flat, chunk, lows, highs, bad)
+        _range_of_part(flat, np.int64(chunk), lows, highs, bad)
 
 
 def range_flat(flat: np.ndarray, low: np.ndarray, high: np.ndarray) -> int:
@@ -114,7 +114,7 @@ def _range_of_plane(planes, c, lows, highs, bad):
 @kernel(parallel=True)
 def _range_of_planes(planes, lows, highs, bad):
     for c in prange(planes.shape[1]):
-        _range_of_plane(planes, c, lows, highs, bad)
+        _range_of_plane(planes, np.int64(c), lows, highs, bad)
 
 
 def range_planes(planes: np.ndarray, low: np.ndarray, high: np.ndarray) -> int:
@@ -155,7 +155,7 @@ def _range_of_rows(rows, chunk, lows, highs, bad):
 @kernel(parallel=True)
 def _range_of_all_rows(rows, lows, highs, bad):
     for chunk in prange(_CHUNKS):
-        _range_of_rows(rows, chunk, lows, highs, bad)
+        _range_of_rows(rows, np.int64(chunk), lows, highs, bad)
 
 
 def range_rows(rows: np.ndarray, low: np.ndarray, high: np.ndarray) -> int:

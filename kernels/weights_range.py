@@ -33,7 +33,7 @@ def _minmax_group(weights, g, codes, scales):
 def minmax(weights, codes, scales):
     # weights: float32 (groups, n); codes: int8 (groups, n); scales: float32 (groups,), 0 for a group of zeros
     for g in prange(weights.shape[0]):
-        _minmax_group(weights, g, codes, scales)
+        _minmax_group(weights, np.int64(g), codes, scales)
 
 
 @kernel
@@ -58,4 +58,4 @@ def _asymmetric_group(weights, g, codes, scales, zero_points):
 def asymmetric(weights, codes, scales, zero_points):
     # weights: float32 (groups, n); codes: int8 (groups, n); scales: float32 (groups,); zero_points: int8 (groups,)
     for g in prange(weights.shape[0]):
-        _asymmetric_group(weights, g, codes, scales, zero_points)
+        _asymmetric_group(weights, np.int64(g), codes, scales, zero_points)
