@@ -3,9 +3,9 @@
 With thresholds i = 128..2047 and groups of width B = i/128, the candidate distribution is constant within a group
 (``v = mass / B``) and a mixture of two neighbours in a bin that a group border cuts. So with prefix sums C of the
 counts, ``kl = sum ref ln ref - sum ref ln e`` needs, per group, the mass of its whole bins and one logarithm, and per
-cut bin one more: at most 255 logarithms a threshold instead of 2048, and fewer where the groups visited so far show that
-it cannot win. All in units of counts; TNN's starting value of 1e-7 a bin is kept. Thresholds that tie within TNN's own
-float32 noise are compared in TNN's own steps.
+cut bin one more: at most 255 logarithms a threshold instead of 2048, and fewer where the groups visited so far show
+that it cannot win. All in units of counts; TNN's starting value of 1e-7 a bin is kept. Thresholds that tie within
+TNN's own float32 noise are compared in TNN's own steps.
 
 * :func:`kl_thresholds_naive`: the algorithm of TNN, literally, in float32.
 * :func:`kl_thresholds`: the above, eight slots side by side in vector registers.
