@@ -3,14 +3,19 @@
 import numpy as np
 import pytest
 
+from tnnquant.arithmetic import exact_sums
 from tnnquant.errors import GraphError, InputError, UnsupportedLayerError
 from tnnquant.executor import Executor
 from tnnquant.layers.base import channels_last
 
 
-def run_plainly(graph, inputs):
+def run_plainly(graph, inputs, exact=True):
     """Layer by layer through ``forward``: no places, no programs."""
-    executor = Executor(graph)
+    with exact_sums(exact):
+        return run_layers(Executor(graph), inputs)
+
+
+def run_layers(executor, inputs):
     blobs = {**{name: t.array() for name, t in executor.graph.constants.items()}, **inputs}
     for node in executor.graph.nodes:
         state = node.layer.prepare(node.tensors, [executor.specs[b] for b in node.inputs])
@@ -32,11 +37,12 @@ def fire_net(build):
     return net.graph(flat, joined)
 
 
-def test_results_equal_those_of_running_layer_by_layer(build, rng):
+@pytest.mark.parametrize("exact", [True, False])
+def test_results_equal_those_of_running_layer_by_layer(build, rng, exact):
     graph = fire_net(build)
     x = rng.standard_normal((1, 3, 15, 13)).astype(np.float32)
-    expected = run_plainly(graph, {"input": x})
-    executor = Executor(graph)
+    expected = run_plainly(graph, {"input": x}, exact)
+    executor = Executor(graph, exact=exact)
     for _ in range(2):
         for name, value in executor.run({"input": x}).items():
             np.testing.assert_array_equal(value, expected[name])
@@ -132,3 +138,20 @@ def test_the_blobs_share_memory(build):
     for _ in range(20):
         blob = net.conv(blob, 8, 8)
     assert Executor(net.graph(blob)).blob_bytes <= 3 * 4 * 8 * 32 * 32
+
+
+def test_exact_sums_are_those_of_the_plain_loop(build, rng):
+    net = build((1, 5, 9, 7))
+    net.add("ReLU", net.conv("input", 5, 19, stride=2))
+    graph = net.graph("convolution0_out")
+    x = rng.standard_normal((1, 5, 9, 7)).astype(np.float32)
+    weight, bias = (net.nodes[0].resource.tensors[name].data for name in ("filter", "bias"))
+    padded = np.pad(x[0], ((0, 0), (1, 1), (1, 1)))
+    total = np.zeros((19, 5, 4), np.float32)
+    for kh in range(3):
+        for kw in range(3):
+            for c in range(5):
+                patch = padded[c, kh : kh + 9 : 2, kw : kw + 7 : 2]
+                total += patch * weight.reshape(19, 5, 3, 3)[:, c, kh, kw][:, None, None]
+    result = Executor(graph).run({"input": x})["convolution0_out"]
+    np.testing.assert_array_equal(result[0], total + bias[:, None, None])
