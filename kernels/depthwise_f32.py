@@ -29,7 +29,7 @@ from tnnquant.kernels.simd import (
     load_words,
     store_word,
 )
-from tnnquant.kernels.tile_f32 import PANEL, activate
+from tnnquant.kernels.tile_f32 import PANEL, activate, reduce_either_way, split_activation
 
 __all__ = ["depthwise_f32", "depthwise_f32_op", "emit_blocks"]
 
@@ -70,21 +70,26 @@ def _depthwise_row(typingctx, x, pixel_step, taps, tap_count, weights, bias, out
         lanes = PANEL // 2
         emit = Emitter(builder, lanes)
         table, weights = emit.pointer(taps, I64), emit.pointer(weights, F32)
+        code, is_exact = split_activation(builder, activation)
 
         def block(bases, targets):
             bases = [emit.pointer(address) for address in bases]
             sums = [[emit.variable(emit.constant(0.0)) for _ in range(2)] for _ in bases]
-            with emit.loop(tap_count) as t:
-                offset = builder.load(emit.at(table, t))
-                w_at = emit.at(weights, builder.mul(t, I64(PANEL)))
-                columns = [emit.load(emit.at(w_at, v * lanes)) for v in range(2)]
-                for base, line in zip(bases, sums, strict=True):
-                    pixel = emit.at(base, offset)
-                    for v, slot in enumerate(line):
-                        value = emit.load(emit.at(pixel, 4 * v * lanes))
-                        builder.store(emit.multiply_add(value, columns[v], builder.load(slot)), slot)
+
+            def reduce(add_product):
+                with emit.loop(tap_count) as t:
+                    offset = builder.load(emit.at(table, t))
+                    w_at = emit.at(weights, builder.mul(t, I64(PANEL)))
+                    columns = [emit.load(emit.at(w_at, v * lanes)) for v in range(2)]
+                    for base, line in zip(bases, sums, strict=True):
+                        pixel = emit.at(base, offset)
+                        for v, slot in enumerate(line):
+                            value = emit.load(emit.at(pixel, 4 * v * lanes))
+                            builder.store(add_product(value, columns[v], builder.load(slot)), slot)
+
+            reduce_either_way(emit, is_exact, reduce)
             values = [[builder.load(slot) for slot in line] for line in sums]
-            values = activate(emit, values, emit.pointer(bias, F32), activation)
+            values = activate(emit, values, emit.pointer(bias, F32), code)
             emit.store_tile(values, [emit.pointer(address, F32) for address in targets], n)
 
         emit_blocks(builder, _PIXELS, width, x, pixel_step, out, out_step, block)

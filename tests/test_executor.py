@@ -155,3 +155,19 @@ def test_exact_sums_are_those_of_the_plain_loop(build, rng):
                 total += patch * weight.reshape(19, 5, 3, 3)[:, c, kh, kw][:, None, None]
     result = Executor(graph).run({"input": x})["convolution0_out"]
     np.testing.assert_array_equal(result[0], total + bias[:, None, None])
+
+
+@pytest.mark.parametrize(("activation_type", "low"), [(0, -np.inf), (1, 0)])
+def test_exact_sums_of_a_depthwise_convolution(build, rng, activation_type, low):
+    net = build((1, 19, 9, 7))
+    net.conv("input", 19, 19, groups=19, activation_type=activation_type)
+    x = rng.standard_normal((1, 19, 9, 7)).astype(np.float32)
+    weight, bias = (net.nodes[0].resource.tensors[name].data for name in ("filter", "bias"))
+    padded = np.pad(x[0], ((0, 0), (1, 1), (1, 1)))
+    total = np.zeros((19, 9, 7), np.float32)
+    for kh in range(3):
+        for kw in range(3):
+            total += padded[:, kh : kh + 9, kw : kw + 7] * weight.reshape(19, 3, 3)[:, kh, kw][:, None, None]
+    expected = np.maximum(total + bias[:, None, None], np.float32(low))
+    result = Executor(net.graph("convolution0_out")).run({"input": x})["convolution0_out"]
+    np.testing.assert_array_equal(result[0], expected)
