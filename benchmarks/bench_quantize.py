@@ -86,6 +86,7 @@ quantize_static(sys.argv[1], sys.argv[3], Reader(), quant_format=QuantFormat.QDQ
 def test_onnxruntime_64_pictures(benchmark, tmp_path, method):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
+    sys.path.insert(0, str(Path(__file__).parent))
     from onnx_twin import write_onnx
 
     from tnnquant import read_model
