@@ -1,259 +1,306 @@
-"""Statistics of one batch of one blob: range and histogram of every slot (a channel, or the whole blob).
+"""Statistics of one blob, gathered batch by batch: range, histogram of magnitudes, sum of magnitudes of every slot.
 
-A blob arrives in the form its memory has: ``rows`` (R, C), channels last, where a slot is a column; ``planes``
-(N, C, I), where a slot is all ``[:, c, :]``; or ``flat`` (n,), one slot. All kernels work in chunks whose number does
-not depend on the number of threads. Minimum, maximum and integer counts do not depend on the order either.
+A slot is a channel, or the whole blob. Whatever the memory layout, a blob is walked as *rows* of adjacent values
+(:class:`~tnnquant.kernels.walk.Walk`): the channels of a pixel, a piece of a channel's plane, a piece of a blob that is
+one slot. The column of a value tells its slot, so that the inner loops are vector code over columns.
 
-* ``*_naive``: element by element.
-* the others: 16 accumulators side by side (ranges), a thread a block of slots or a part of a flat blob (histograms).
+Versions, slowest first, of each statistic: the naive twin, value by value; the op, on all threads. Each task of an op
+has accumulators of its own, which it keeps from batch to batch; they are folded into slots once, at the end. Minima,
+maxima and counts do not depend on the order; sums are made in a fixed order over parts that depend on the shape only.
+
+With a core of a Zen 4, a value costs 0.12 ns for the range (what the memory gives) and 0.75 ns for the histogram.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
+from llvmlite import ir
+from numba import carray, types
+from numba.extending import intrinsic
 
+from tnnquant.kernels import program
 from tnnquant.kernels.jit import inline, kernel
+from tnnquant.kernels.simd import F32, I32, I64, Emitter, _pointer, f32_view, sweep, words
+from tnnquant.kernels.target import isa
+from tnnquant.kernels.walk import BIN_STRIDE, BINS, WALK_WORDS, Walk
 
 __all__ = [
     "BINS",
-    "histogram_flat",
+    "BIN_STRIDE",
+    "abs_sum_naive",
+    "abs_sum_op",
     "histogram_naive",
-    "histogram_planes",
-    "histogram_rows",
-    "range_flat",
+    "histogram_op",
     "range_naive",
-    "range_planes",
-    "range_rows",
+    "range_op",
 ]
 
-#: Bins between 0 and the largest magnitude. Each row of counts has one more, for zeros, which are not counted.
-BINS = 2048
-_LAST, _ZERO = np.int32(BINS - 1), np.int32(BINS)
-_CHUNKS = 16
-_LANES = 16
-_SLOTS = 16
-_ROWS = 512
+_LANES = isa().lanes
+#: Columns counted at a time. With more than ten increments in the loop, Zen 4 falls from 0.7 to 5.5 ns a value.
+_BLOCK = 8
+_MAGNITUDE, _INFINITY = 0x7FFFFFFF, 0x7F800000
+
+
+@inline
+def _f64_view(address, count):
+    return carray(_pointer(address, np.float64), (count,))
+
+
+@inline
+def _part(args, index):
+    """What a task walks: address, repeats and bytes between them, rows, bytes between them, columns, values behind the
+    last row; and its group.
+
+    ``args``: the words of a :class:`Walk`, behind the address of the blob.
+    """
+    chunks = args[11]
+    group, chunk = index // chunks, index % chunks
+    first = chunk * args[10]
+    rows = min(args[10], args[5] - first)
+    width = args[8] if group == args[1] - 1 else args[7]
+    tail = args[9] if chunk == chunks - 1 else np.int64(0)
+    address = args[0] + group * args[2] + first * args[6]
+    return address, args[3], args[4], rows, args[6], width, tail, group
+
+
+# --- range ---
 
 
 @kernel
-def range_naive(planes, low, high):
-    # planes: float32 (N, C, I); low, high: float32 (C,), updated. Returns how many values are NaN or infinite.
-    bad = 0
-    for n in range(planes.shape[0]):
-        for c in range(planes.shape[1]):
-            for i in range(planes.shape[2]):
-                v = planes[n, c, i]
-                bad += not np.isfinite(v)
-                if v < low[c]:
-                    low[c] = v
-                if v > high[c]:
-                    high[c] = v
+def range_naive(x, low, high):
+    # x: float32 (N, C, I); low, high: float32 (C,), updated. Returns whether a value is NaN or infinite
+    bad = False
+    for n in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            for v in x[n, c]:
+                low[c] = v if v < low[c] else low[c]
+                high[c] = v if v > high[c] else high[c]
+                bad |= not np.isfinite(v)
     return bad
 
 
-@inline
-def _not_finite(v):
-    # x - x is 0 for finite x and NaN for all others
-    d = v - v
-    return np.int32(d != d)
+@intrinsic
+def _range_rows(typingctx, x, step, rows, width, low, high):
+    """Updates float32 (width,) at addresses low and high; gives the largest magnitude as bits of a float32.
 
-
-@inline
-def _range_line(line, low, high):
-    # line: float32 (n,); low, high: float32 (16,), updated. The 16 lanes become vector registers.
-    bad = np.int32(0)
-    whole = line.shape[0] // _LANES * _LANES
-    for i in range(0, whole, _LANES):
-        for lane in range(_LANES):
-            v = line[i + lane]
-            low[lane] = v if v < low[lane] else low[lane]
-            high[lane] = v if v > high[lane] else high[lane]
-            bad += _not_finite(v)
-    for i in range(whole, line.shape[0]):
-        v = line[i]
-        low[0] = v if v < low[0] else low[0]
-        high[0] = v if v > high[0] else high[0]
-        bad += _not_finite(v)
-    return bad
-
-
-@kernel
-def _range_of_part(flat, chunk, lows, highs, bad):
-    # flat: float32 (n,), of which one of _CHUNKS parts; lows, highs: float32 (_CHUNKS, 16); bad: int32 (_CHUNKS, 1)
-    n = flat.shape[0]
-    part = flat[chunk * n // _CHUNKS : (chunk + 1) * n // _CHUNKS]
-    bad[chunk, 0] = _range_line(part, lows[chunk], highs[chunk])
-
-
-@kernel(parallel=True)
-def _range_of_parts(flat, lows, highs, bad):
-    for chunk in prange(_CHUNKS):
-        _range_of_part(flat, np.int64(chunk), lows, highs, bad)
-
-
-def range_flat(flat: np.ndarray, low: np.ndarray, high: np.ndarray) -> int:
-    """Update the range of a blob with one slot: flat float32 (n,); low, high float32 (1,).
-
-    Returns how many values are NaN or infinite.
+    NaN changes neither; the bits of NaN and infinity, seen as an integer, are larger than those of any finite number.
     """
-    lows, highs = np.full((_CHUNKS, _LANES), low[0]), np.full((_CHUNKS, _LANES), high[0])
-    bad = np.zeros((_CHUNKS, 1), np.int32)
-    _range_of_parts(flat, lows, highs, bad)
-    low[0], high[0] = lows.min(), highs.max()
-    return int(bad.sum(dtype=np.int64))
+    if (x, step, rows, width, low, high) != (types.int64,) * 6:
+        return None
+
+    def codegen(context, builder, sig, args):
+        x, step, rows, width, low, high = args
+        worst = Emitter(builder, 1, I32).variable(I32(0))
+
+        def body(emit, at):
+            integers = ir.VectorType(I32, emit.lanes)
+            low_at, high_at = (emit.at(emit.pointer(address, F32), at) for address in (low, high))
+            smallest, largest = emit.variable(emit.load(low_at)), emit.variable(emit.load(high_at))
+            bits = emit.variable(emit.constant(0, I32))
+            with emit.loop(rows) as r:
+                value = emit.load(emit.at(emit.pointer(builder.add(x, builder.mul(r, step)), F32), at))
+                builder.store(emit.smaller(value, builder.load(smallest)), smallest)
+                builder.store(emit.larger(value, builder.load(largest)), largest)
+                magnitude = builder.and_(builder.bitcast(value, integers), emit.constant(_MAGNITUDE, I32))
+                before = builder.load(bits)
+                builder.store(builder.select(builder.icmp_signed(">", magnitude, before), magnitude, before), bits)
+            emit.store(builder.load(smallest), low_at)
+            emit.store(builder.load(largest), high_at)
+            most = emit.call(f"llvm.vector.reduce.smax.v{emit.lanes}i32", I32, builder.load(bits))
+            before = builder.load(worst)
+            builder.store(builder.select(builder.icmp_signed(">", most, before), most, before), worst)
+
+        sweep(builder, width, (4 * _LANES, _LANES), F32, body)
+        return builder.load(worst)
+
+    return types.int32(x, step, rows, width, low, high), codegen
 
 
 @kernel
-def _range_of_plane(planes, c, lows, highs, bad):
-    # planes: float32 (N, C, I), of which channel c; lows, highs: float32 (C, 16); bad: int32 (C, 1)
-    for n in range(planes.shape[0]):
-        bad[c, 0] += _range_line(planes[n, c], lows[c], highs[c])
+def _range_task(op, index, scratch):
+    # op words from ARGS on: address of x, a Walk; addresses of low, high, float32 (tasks, columns), of flags, int64
+    # (tasks,); columns
+    args = words(op, program.WORDS)[program.ARGS :]
+    address, repeats, repeat_step, rows, row_step, width, tail, _ = _part(args, index)
+    own = 4 * index * args[WALK_WORDS + 4]
+    low, high = args[WALK_WORDS + 1] + own, args[WALK_WORDS + 2] + own
+    worst = np.int32(0)
+    for _ in range(repeats):
+        worst = max(worst, _range_rows(address, row_step, rows, width, low, high))
+        if tail:
+            worst = max(worst, _range_rows(address + rows * row_step, row_step, np.int64(1), tail, low, high))
+        address += repeat_step
+    if worst >= np.int32(_INFINITY):
+        words(args[WALK_WORDS + 3], index + 1)[index] = 1
 
 
-@kernel(parallel=True)
-def _range_of_planes(planes, lows, highs, bad):
-    for c in prange(planes.shape[1]):
-        _range_of_plane(planes, np.int64(c), lows, highs, bad)
+def range_op(walk: Walk, address: int, low: np.ndarray, high: np.ndarray, flags: np.ndarray) -> np.ndarray:
+    """The op that takes a blob into ranges.
 
-
-def range_planes(planes: np.ndarray, low: np.ndarray, high: np.ndarray) -> int:
-    """Update the ranges of channels: planes float32 (N, C, I); low, high float32 (C,).
-
-    Returns how many values are NaN or infinite.
+    Parameters
+    ----------
+    walk : Walk
+    address : int
+        Of the blob's first value.
+    low, high : float32 (walk.tasks, walk.columns)
+        Updated; start with inf and -inf. NaN is passed over.
+    flags : int64 (walk.tasks,)
+        Set to 1 by a task that meets NaN or infinity; never reset.
     """
-    lows, highs = (np.ascontiguousarray(np.repeat(x[:, None], _LANES, axis=1)) for x in (low, high))
-    bad = np.zeros((planes.shape[1], 1), np.int32)
-    _range_of_planes(planes, lows, highs, bad)
-    low[:], high[:] = lows.min(axis=1), highs.max(axis=1)
-    return int(bad.sum(dtype=np.int64))
+    data = program.data_address
+    args = [address, *walk.words, data(low), data(high), data(flags), walk.columns]
+    return program.new_op(_range_task, walk.tasks, 0, args)
+
+
+# --- histogram ---
 
 
 @kernel
-def _range_of_rows(rows, chunk, lows, highs, bad):
-    # rows: float32 (R, C), of which one of _CHUNKS parts; lows, highs: float32, bad: int32, (_CHUNKS, C), row `chunk`
-    # updated. Two rows of the blob at a time: half the traffic to the accumulators.
-    count, channels = rows.shape
-    first, last = chunk * count // _CHUNKS, (chunk + 1) * count // _CHUNKS
-    low, high, wrong = lows[chunk], highs[chunk], bad[chunk]
-    for r in range(first, last - 1, 2):
-        for c in range(channels):
-            v, w = rows[r, c], rows[r + 1, c]
-            least, most = (v if v < w else w), (v if v > w else w)
-            low[c] = least if least < low[c] else low[c]
-            high[c] = most if most > high[c] else high[c]
-            # A NaN beside a number is lost in the comparisons above, but not here.
-            wrong[c] += _not_finite(v) + _not_finite(w)
-    if (last - first) % 2:
-        for c in range(channels):
-            v = rows[last - 1, c]
-            low[c] = v if v < low[c] else low[c]
-            high[c] = v if v > high[c] else high[c]
-            wrong[c] += _not_finite(v)
+def histogram_naive(x, interval, counts):
+    # x: float32 (N, C, I); interval: float32 (C,), bins per unit, 0 where nothing is counted; counts: int64 (C, BINS)
+    for n in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            for v in x[n, c]:
+                if v != 0 and interval[c] > 0:
+                    counts[c, min(int(np.float32(abs(v) * interval[c])), BINS - 1)] += 1
 
 
-@kernel(parallel=True)
-def _range_of_all_rows(rows, lows, highs, bad):
-    for chunk in prange(_CHUNKS):
-        _range_of_rows(rows, np.int64(chunk), lows, highs, bad)
+@intrinsic
+def _count_rows(typingctx, x, step, rows, width, interval, floor, base, counts):
+    """Adds 1 to int32 ``counts[base[column] + bin]`` for every value.
 
-
-def range_rows(rows: np.ndarray, low: np.ndarray, high: np.ndarray) -> int:
-    """Update the ranges of channels: rows float32 (R, C), channels last; low, high float32 (C,).
-
-    Returns how many values are NaN or infinite.
+    bin = min(int(|x| * interval[column]), BINS - 1), or BINS where |x| is not above floor[column]. Addresses all:
+    interval, floor float32, base int32 (width,), counts int32.
     """
-    lows, highs = np.tile(low, (_CHUNKS, 1)), np.tile(high, (_CHUNKS, 1))
-    bad = np.zeros(lows.shape, np.int32)
-    _range_of_all_rows(rows, lows, highs, bad)
-    low[:], high[:] = lows.min(axis=0), highs.max(axis=0)
-    return int(bad.sum(dtype=np.int64))
+    if (x, step, rows, width, interval, floor, base, counts) != (types.int64,) * 8:
+        return None
 
+    def codegen(context, builder, sig, args):
+        x, step, rows, width, interval, floor, base, counts = args
 
-@inline
-def _bin(v, interval):
-    # int(|v| * interval), at most the last; zeros go to a bin of their own. The comparison is false for NaN, which thus
-    # cannot become an index outside the histogram.
-    place = np.float32(abs(v)) * interval
-    index = np.int32(place if place < np.float32(BINS - 1) else np.float32(BINS - 1))
-    return _ZERO if v == np.float32(0) else index
+        def body(emit, at, skip):
+            integers = ir.VectorType(I32, emit.lanes)
+            factor, least = (emit.load(emit.at(emit.pointer(a, F32), at)) for a in (interval, floor))
+            first = emit.load(emit.at(emit.pointer(base, I32), at), integers)
+            if skip is not None:  # columns that the block before has counted
+                lane = ir.Constant(integers, list(range(emit.lanes)))
+                counted = builder.icmp_signed("<", lane, emit.splat(builder.trunc(skip, I32)))
+                least = builder.select(counted, emit.constant(float("inf")), least)
+            offsets = emit.variable(emit.constant(0, I32))
+            with emit.loop(rows) as r:
+                value = emit.load(emit.at(emit.pointer(builder.add(x, builder.mul(r, step)), F32), at))
+                magnitude = emit.call(f"llvm.fabs.v{emit.lanes}f32", emit.vector, value)
+                place = emit.smaller(builder.fmul(magnitude, factor), emit.constant(float(BINS - 1)))
+                counts_it = builder.fcmp_ordered(">", magnitude, least)
+                index = builder.select(counts_it, builder.fptosi(place, integers), emit.constant(BINS, I32))
+                builder.store(builder.add(index, first), offsets)
+                lanes = builder.bitcast(offsets, I32.as_pointer())
+                for i in range(emit.lanes):
+                    offset = builder.zext(builder.load(builder.gep(lanes, [I64(i)])), I64)
+                    cell = emit.at(emit.pointer(counts, I32), offset)
+                    builder.store(builder.add(builder.load(cell), I32(1)), cell)
 
+        wide, single = Emitter(builder, _BLOCK, F32), Emitter(builder, 1, F32)
+        with builder.if_else(builder.icmp_signed(">=", width, I64(_BLOCK))) as (vectors, narrow):
+            with vectors, wide.loop(builder.sdiv(builder.add(width, I64(_BLOCK - 1)), I64(_BLOCK))) as v:
+                at, last = builder.mul(v, I64(_BLOCK)), builder.sub(width, I64(_BLOCK))
+                start = builder.select(builder.icmp_signed("<", at, last), at, last)
+                body(wide, start, builder.sub(at, start))
+            with narrow, single.loop(width) as at:
+                body(single, at, None)
+        return context.get_dummy_value()
 
-@kernel
-def histogram_naive(planes, interval, counts):
-    # planes: float32 (N, C, I); interval: float32 (C,), bins per unit; counts: int32 or int64 (C, BINS + 1), updated
-    for n in range(planes.shape[0]):
-        for c in range(planes.shape[1]):
-            for i in range(planes.shape[2]):
-                v = planes[n, c, i]
-                if v != 0:
-                    counts[c, min(int(np.float32(abs(v)) * interval[c]), BINS - 1)] += 1
-
-
-@kernel
-def _histogram_line(flat, first, last, scale, parts):
-    # flat: float32 (n,); parts: int32 (4, BINS + 1), updated: neighbours often fall into one bin, and an addition must
-    # not wait for the one before it.
-    whole = first + (last - first) // 4 * 4
-    for i in range(first, whole, 4):
-        a, b = _bin(flat[i], scale), _bin(flat[i + 1], scale)
-        c, d = _bin(flat[i + 2], scale), _bin(flat[i + 3], scale)
-        parts[0, a] += np.int32(1)
-        parts[1, b] += np.int32(1)
-        parts[2, c] += np.int32(1)
-        parts[3, d] += np.int32(1)
-    for i in range(whole, last):
-        parts[0, _bin(flat[i], scale)] += np.int32(1)
-
-
-@kernel(parallel=True)
-def histogram_flat(flat, interval, counts):
-    # flat: float32 (n,); interval: float32 (1,); counts: int64 (1, BINS + 1), updated
-    n = flat.shape[0]
-    chunks = min(_CHUNKS, n // 8192 + 1)
-    parts = np.zeros((chunks, 4, BINS + 1), np.int32)
-    for chunk in prange(chunks):
-        _histogram_line(flat, chunk * n // chunks, (chunk + 1) * n // chunks, interval[0], parts[chunk])
-    for chunk in range(chunks):
-        for k in range(4):
-            for b in range(BINS + 1):
-                counts[0, b] += parts[chunk, k, b]
-
-
-@kernel(parallel=True)
-def histogram_planes(planes, interval, counts):
-    # planes: float32 (N, C, I); interval: float32 (C,); counts: int32 or int64 (C, BINS + 1), updated
-    for c in prange(planes.shape[1]):
-        scale = interval[c]
-        for n in range(planes.shape[0]):
-            for i in range(planes.shape[2]):
-                counts[c, _bin(planes[n, c, i], scale)] += 1
+    return types.void(*[types.int64] * 8), codegen
 
 
 @kernel
-def _bins_of_rows(rows, interval, first, count, start, stop, bins):
-    # rows: float32 (R, C), of which rows start..stop-1 and slots first..first+count-1; bins: int16 (_ROWS, _SLOTS)
-    for r in range(start, stop):
-        for c in range(count):
-            bins[r - start, c] = np.int16(_bin(rows[r, first + c], interval[first + c]))
+def _histogram_task(op, index, scratch):
+    # op words from ARGS on: address of x, a Walk; addresses of interval, floor float32, base int32 (groups, columns),
+    # of counts int32; columns; int32 elements from one chunk's counts to the next
+    args = words(op, program.WORDS)[program.ARGS :]
+    address, repeats, repeat_step, rows, row_step, width, tail, group = _part(args, index)
+    own = 4 * group * args[WALK_WORDS + 5]
+    interval, floor, base = args[WALK_WORDS + 1] + own, args[WALK_WORDS + 2] + own, args[WALK_WORDS + 3] + own
+    counts = args[WALK_WORDS + 4] + 4 * (index % args[11]) * args[WALK_WORDS + 6]
+    for _ in range(repeats):
+        _count_rows(address, row_step, rows, width, interval, floor, base, counts)
+        if tail:
+            _count_rows(address + rows * row_step, row_step, np.int64(1), tail, interval, floor, base, counts)
+        address += repeat_step
+
+
+def histogram_op(
+    walk: Walk, address: int, interval: np.ndarray, floor: np.ndarray, base: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
+    """The op that counts a blob's magnitudes: ``bin = min(int(float32(|x| * interval)), BINS - 1)`` for x != 0.
+
+    Parameters
+    ----------
+    walk : Walk
+    address : int
+        Of the blob's first value.
+    interval : float32 (walk.groups, walk.columns)
+        Bins per unit.
+    floor : float32 (walk.groups, walk.columns)
+        Only larger magnitudes are counted: 0, or inf to count nothing.
+    base : int32 (walk.groups, walk.columns)
+        Where the bins of a column begin in the counts of a chunk.
+    counts : int32 (walk.chunks, copies, BIN_STRIDE)
+        Updated. A bin overflows when 2**31 values are in it: the caller counts the values. Bin BINS collects what is
+        not counted.
+    """
+    data = program.data_address
+    args = [
+        address, *walk.words, data(interval), data(floor), data(base), data(counts), walk.columns,
+        counts.shape[1] * BIN_STRIDE,
+    ]  # fmt: skip
+    return program.new_op(_histogram_task, walk.tasks, 0, args)
+
+
+# --- sum of magnitudes ---
 
 
 @kernel
-def _histogram_block(rows, interval, counts, first, count, bins):
-    # The bins of a few rows are found in vectors, then counted slot by slot: one slot's counts fit the L1 cache.
-    for start in range(0, rows.shape[0], _ROWS):
-        stop = min(start + _ROWS, rows.shape[0])
-        _bins_of_rows(rows, interval, first, count, start, stop, bins)
-        for c in range(count):
-            for r in range(stop - start):
-                counts[first + c, bins[r, c]] += 1
+def abs_sum_naive(x, sums):
+    # x: float32 (N, C, I); sums: float64 (C,), updated
+    for n in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            for v in x[n, c]:
+                sums[c] += np.float64(abs(v))
 
 
-@kernel(parallel=True)
-def histogram_rows(rows, interval, counts):
-    # rows: float32 (R, C); interval: float32 (C,); counts: int32 or int64 (C, BINS + 1), updated
-    channels = rows.shape[1]
-    for block in prange((channels + _SLOTS - 1) // _SLOTS):
-        bins = np.empty((_ROWS, _SLOTS), np.int16)
-        first = block * _SLOTS
-        _histogram_block(rows, interval, counts, first, min(_SLOTS, channels - first), bins)
+@kernel
+def _add_magnitudes(x, sums):
+    # x: float32 (columns,); sums: float64 (columns,)
+    for c in range(x.size):
+        sums[c] += np.float64(abs(x[c]))
+
+
+@kernel
+def _abs_sum_task(op, index, scratch):
+    # op words from ARGS on: address of x, a Walk; address of sums, float64 (tasks, columns); columns
+    args = words(op, program.WORDS)[program.ARGS :]
+    address, repeats, repeat_step, rows, row_step, width, tail, _ = _part(args, index)
+    columns = args[WALK_WORDS + 2]
+    sums = _f64_view(args[WALK_WORDS + 1] + 8 * index * columns, columns)
+    sums[:] = np.float64(0)
+    for _ in range(repeats):
+        for r in range(rows):
+            _add_magnitudes(f32_view(address + r * row_step, width), sums)
+        _add_magnitudes(f32_view(address + rows * row_step, tail), sums)
+        address += repeat_step
+
+
+def abs_sum_op(walk: Walk, address: int, sums: np.ndarray) -> np.ndarray:
+    """The op that sums a blob's magnitudes, in double.
+
+    Parameters
+    ----------
+    walk : Walk
+    address : int
+        Of the blob's first value.
+    sums : float64 (walk.tasks, walk.columns)
+        Overwritten.
+    """
+    data = program.data_address
+    return program.new_op(_abs_sum_task, walk.tasks, 0, [address, *walk.words, data(sums), walk.columns])

@@ -11,7 +11,7 @@ from math import prod
 
 import numpy as np
 
-__all__ = ["BINS", "BIN_STRIDE", "WALK_WORDS", "Walk", "histogram_walk", "range_walk"]
+__all__ = ["BINS", "BIN_STRIDE", "WALK_WORDS", "Walk", "histogram_walk", "range_walk", "walkable"]
 
 #: Bins between 0 and the largest magnitude (reference, 7.6).
 BINS = 2048

@@ -5,7 +5,7 @@ import pytest
 
 from tnnquant.errors import CalibrationError, ConfigError
 from tnnquant.observers import choose_method, create_observer, finish, method_codes
-from tnnquant.observers.base import DEAD, FLOOR_SCALE, memory_form
+from tnnquant.observers.base import DEAD, FLOOR_SCALE
 
 METHODS = ("minmax", "kl", "asymmetric", "aciq-gauss", "aciq-laplace")
 BROKEN = (np.nan, np.inf, -np.inf)
@@ -18,6 +18,12 @@ def _samples(rng, count=4, dims=(2, 5, 12, 11)):
 
 def _channels_last(x):
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+
+
+def _slice_of_channels(x):
+    wide = np.full((x.shape[0], *x.shape[2:], x.shape[1] + 7), np.nan, np.float32)
+    wide[..., 3:-4] = np.moveaxis(x, 1, -1)
+    return np.moveaxis(wide[..., 3:-4], -1, 1)
 
 
 def _observe(method, slots, samples):
@@ -35,30 +41,65 @@ def _bits(observer):
 # --- memory forms ---
 
 
-def test_forms_of_memory():
-    x = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
-    last = _channels_last(x)
-    form, array = memory_form(x, 3)
-    assert (form, array.shape) == ("planes", (2, 3, 20))
-    np.testing.assert_array_equal(array, x.reshape(2, 3, 20))
-    form, array = memory_form(last, 3)
-    assert (form, array.shape) == ("rows", (40, 3))
-    np.testing.assert_array_equal(array, x.transpose(0, 2, 3, 1).reshape(40, 3))
-    for blob in (x, last):
-        form, array = memory_form(blob, 1)
-        assert (form, array.shape) == ("flat", (120,))
-        assert np.shares_memory(array, blob)
-    assert memory_form(x.reshape(6, 20), 20)[0] == "rows"
-    assert memory_form(x.reshape(2, 3, 20), 3)[1].shape == (2, 3, 20)
-
-
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("slots", [1, 5])
 def test_the_layout_in_memory_does_not_matter(rng, method, slots):
     samples = _samples(rng)
     want = _bits(_observe(method, slots, samples))
     assert _bits(_observe(method, slots, [_channels_last(x) for x in samples])) == want
-    assert _bits(_observe(method, slots, [x[:, :, ::-1][:, :, ::-1] for x in samples])) == want
+    assert _bits(_observe(method, slots, [_slice_of_channels(x) for x in samples])) == want
+    turned = [x.transpose(0, 1, 3, 2).copy().transpose(0, 1, 3, 2) for x in samples]
+    assert _bits(_observe(method, slots, turned)) == want
+    assert _bits(_observe(method, slots, [np.repeat(x, 2, axis=2)[:, :, ::2] for x in samples])) == want
+
+
+def test_a_blob_is_read_in_place(rng, monkeypatch):
+    """Channels-last memory, also a slice of a wider array (an input of a concat), is not copied."""
+    x = _samples(rng, 1)[0]
+    observer = create_observer("kl", 5)
+    for layout in (np.ascontiguousarray, _channels_last, _slice_of_channels):
+        blob = layout(x)
+        with monkeypatch.context() as patched:
+            patched.setattr(np, "ascontiguousarray", None)
+            observer.update(blob, 0)
+
+
+def test_ops_can_be_run_again_and_again(rng):
+    """A program holds the ops of one array whose values change."""
+    from tnnquant.kernels.program import run
+
+    samples = [_channels_last(x) for x in _samples(rng, 3)]
+    for method in METHODS:
+        observer, place = create_observer(method, 5), samples[0].copy(order="K")
+        for number in range(observer.passes):
+            rows = np.concatenate(observer.ops(place, number))
+            for x in samples:
+                place[:] = x
+                run(rows)
+                observer.seen(place, number)
+        assert _bits(observer) == _bits(_observe(method, 5, samples)), method
+
+
+def test_a_wrong_number_of_slots(rng):
+    with pytest.raises(ValueError, match=r"\(2, 5, 12, 11\) has no 3 slots"):
+        create_observer("minmax", 3).update(_samples(rng, 1)[0], 0)
+
+
+def test_rank_1_and_empty_blobs():
+    observer = create_observer("minmax", 1)
+    observer.update(np.array([3, -4], np.float32), 0)
+    observer.update(np.zeros((0, 7), np.float32), 0)
+    assert (observer.low[0], observer.high[0]) == (-4, 3)
+
+
+def test_the_sign_of_zero_does_not_depend_on_the_order():
+    states = []
+    for values in ((0.0, -0.0), (-0.0, 0.0)):
+        observer = create_observer("minmax", 1)
+        for value in values:
+            observer.update(np.full((1, 1), value, np.float32), 0)
+        states.append([array.tobytes() for array in observer.state().values()])
+    assert states[0] == states[1]
 
 
 @pytest.mark.parametrize("dims", [(3, 6), (3, 6, 50), (2, 6, 3, 4, 5)])

@@ -74,12 +74,12 @@ def test_counts_widen_before_they_could_overflow(rng):
     samples = _samples(rng, 4)
     narrow = _observe(3, samples)
     assert narrow.counts.dtype == np.int32
-    for room in (0, 399, 400, 1000, 1599):
+    for room in (0, 399, 400, 1000, 1999):
         wide = _observe(3, samples, room)
         assert wide.counts.dtype == np.int64, room
         np.testing.assert_array_equal(wide.state()["counts"], narrow.state()["counts"])
         assert wide.params()[0].tobytes() == narrow.params()[0].tobytes()
-    assert _observe(3, samples, 1600).counts.dtype == np.int32
+    assert _observe(3, samples, 2000).counts.dtype == np.int32
 
 
 def test_more_samples_after_the_parameters(rng):

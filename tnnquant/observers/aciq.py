@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tnnquant.observers.base import Observer, observer
+from tnnquant.observers.gather import Magnitudes
 
 __all__ = ["AciqGauss", "AciqLaplace", "ExactSum"]
 
@@ -26,9 +27,9 @@ class AciqGauss(Observer):
         super().__init__(slots)
         self.count = 0
 
-    def update(self, x: np.ndarray, number: int) -> None:
-        self.count = max(self.count, x.size // max(x.shape[0], 1) // self.slots)
-        super().update(x, number)
+    def seen(self, x: np.ndarray, number: int) -> None:
+        super().seen(x, number)
+        self.count = max(self.count, x.size // x.shape[0] // self.slots)
 
     def _params(self) -> tuple[np.ndarray, np.ndarray]:
         # A slot of one value has ln 1 = 0: as in TNN the division gives infinity there; the peak is used instead.
@@ -69,11 +70,14 @@ class AciqLaplace(Observer):
         super().__init__(slots)
         self.total = ExactSum(slots)
         self.samples = 0
+        self._magnitudes = Magnitudes(slots)
 
-    def _update(self, form: str, array: np.ndarray, number: int) -> None:
-        axes = {"flat": 0, "rows": 0, "planes": (0, 2)}[form]
-        mean = np.abs(array).mean(axis=axes, dtype=np.float64)
-        self.total.add(np.atleast_1d(mean).astype(np.float32))
+    def ops(self, x: np.ndarray, number: int) -> list[np.ndarray]:
+        return [*super().ops(x, number), self._magnitudes.ops(x)]
+
+    def seen(self, x: np.ndarray, number: int) -> None:
+        super().seen(x, number)
+        self.total.add(self._magnitudes.mean(x).astype(np.float32))
         self.samples += 1
 
     def _params(self) -> tuple[np.ndarray, np.ndarray]:

@@ -8,9 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from tnnquant.errors import CalibrationError
+from tnnquant.kernels.walk import walkable
+from tnnquant.observers.gather import Ranges
 from tnnquant.registry import Registry
 
-__all__ = ["DEAD", "FLOOR_SCALE", "REGISTRY", "Observer", "memory_form", "observer"]
+__all__ = ["DEAD", "FLOOR_SCALE", "REGISTRY", "Observer", "observer"]
 
 REGISTRY = Registry("blob method", "tnnquant.observers")
 
@@ -26,30 +28,6 @@ def observer(code: int, name: str):
     return REGISTRY.register(name, code)
 
 
-def memory_form(x: np.ndarray, slots: int) -> tuple[str, np.ndarray]:
-    """A blob as the array that its memory holds, without a copy where that is possible.
-
-    Parameters
-    ----------
-    x : float32 (N, C, ...)
-        Logical shape; channels-last or C-contiguous in memory.
-    slots : int
-        1, or C.
-
-    Returns
-    -------
-    form : {"flat", "rows", "planes"}
-    array : float32 (n,), (R, C) or (N, C, I)
-    """
-    last = x.ndim == 4 and not x.flags.c_contiguous
-    plain = x.transpose(0, 2, 3, 1) if last else x
-    if slots == 1:
-        return "flat", np.ascontiguousarray(plain).reshape(-1)
-    if last or x.ndim == 2:
-        return "rows", np.ascontiguousarray(plain).reshape(-1, x.shape[1])
-    return "planes", np.ascontiguousarray(x).reshape(x.shape[0], x.shape[1], -1)
-
-
 class Observer:
     """Watches one blob; this base class keeps its range.
 
@@ -62,16 +40,14 @@ class Observer:
     ----------
     passes : int
         How often the samples must be shown.
-    low, high : float32 (slots,)
-        Lowest and highest value seen; inf and -inf before any.
     """
 
     passes: ClassVar[int] = 1
 
     def __init__(self, slots: int):
         self.slots = slots
-        self.low = np.full(slots, np.inf, np.float32)
-        self.high = np.full(slots, -np.inf, np.float32)
+        self._range = np.full((2, slots), [[np.inf], [-np.inf]], np.float32)
+        self._ranges = Ranges(slots)
 
     def update(self, x: np.ndarray, number: int) -> None:
         """Take in one batch.
@@ -79,37 +55,63 @@ class Observer:
         Parameters
         ----------
         x : float32 (N, C, ...)
-            Logical shape; channels-last or C-contiguous in memory.
+            Logical shape. Memory that is C-contiguous or channels-last, also a slice of channels of a wider
+            channels-last array, is read in place; any other is copied.
         number : int
             Which pass over the samples this is, from 0.
 
         Raises
         ------
         CalibrationError
-            ``x`` holds NaN or infinity.
+            ``x`` holds NaN or infinity (pass 0); the observer is of no use from then on.
         """
-        form, array = memory_form(np.asarray(x, np.float32), self.slots)
-        if number == 0:
-            self._update_range(form, array)
-        self._update(form, array, number)
+        from tnnquant.kernels.program import run
 
-    def _update_range(self, form: str, array: np.ndarray) -> None:
-        from tnnquant.kernels import stats
+        x = np.asarray(x, np.float32)
+        if x.ndim < 2:
+            x = x.reshape(1, -1)
+        if self.slots not in (1, x.shape[1]):
+            raise ValueError(f"a blob of dims {x.shape} has no {self.slots} slots")
+        if not x.size:
+            return
+        if not walkable(x, self.slots):
+            x = np.ascontiguousarray(x)
+        run(np.concatenate(self.ops(x, number)))
+        self.seen(x, number)
 
-        kernel = {"flat": stats.range_flat, "rows": stats.range_rows, "planes": stats.range_planes}[form]
-        bad = int(kernel(array, self.low, self.high))
-        if bad:
+    def ops(self, x: np.ndarray, number: int) -> list[np.ndarray]:
+        """The ops that take in ``x``, which must be alive, and walkable in place, when they run.
+
+        A program may hold them behind the op that computes ``x``; :meth:`seen` must be called after each run.
+        """
+        return [self._ranges.ops(x)] if number == 0 else []
+
+    def seen(self, x: np.ndarray, number: int) -> None:
+        """Finish taking in ``x`` after its ops have run; raises CalibrationError as :meth:`update` does."""
+        if number == 0 and self._ranges.met_nonfinite(x):
+            bad = x.size - int(np.isfinite(x).sum())
             raise CalibrationError(
-                f"{bad} of {array.size} values are NaN or infinite; check the model and the preprocessing of its input"
+                f"{bad} of {x.size} values are NaN or infinite; check the model and the preprocessing of its input"
             )
 
-    def _update(self, form: str, array: np.ndarray, number: int) -> None:
-        """What a method needs beyond the range."""
+    @property
+    def low(self) -> np.ndarray:
+        """Lowest value seen of each slot, float32 (slots,); inf before any."""
+        return self._folded()[0]
+
+    @property
+    def high(self) -> np.ndarray:
+        """Highest value seen of each slot, float32 (slots,); -inf before any."""
+        return self._folded()[1]
+
+    def _folded(self) -> np.ndarray:
+        self._ranges.fold(*self._range)
+        return self._range.copy()
 
     @property
     def peak(self) -> np.ndarray:
         """Largest magnitude of each slot, float32 (slots,)."""
-        return np.maximum(np.abs(self.low), np.abs(self.high))
+        return np.abs(self._folded()).max(axis=0)
 
     @property
     def alive(self) -> np.ndarray:
@@ -144,8 +146,10 @@ class Observer:
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Take over statistics that :meth:`state` gave."""
-        self.low, self.high = (np.array(state[name], np.float32) for name in ("low", "high"))
+        self._range = np.array([state["low"], state["high"]], np.float32)
+        self._ranges = Ranges(self.slots)
 
     def merge(self, other: Observer) -> None:
         """Add what another observer of the same blob has seen; the order of merging does not matter."""
-        self.low, self.high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+        low, high = other._folded()
+        self._range = np.stack([np.minimum(self.low, low), np.maximum(self.high, high)])

@@ -8,8 +8,10 @@ from typing import ClassVar
 import numpy as np
 
 from tnnquant.errors import CalibrationError
+from tnnquant.kernels.walk import BINS
 from tnnquant.observers.base import Observer, observer
-from tnnquant.observers.minmax import BINS, scale_of_threshold
+from tnnquant.observers.gather import Histograms
+from tnnquant.observers.minmax import scale_of_threshold
 
 __all__ = ["KL"]
 
@@ -24,8 +26,6 @@ class KL(Observer):
 
     Attributes
     ----------
-    counts : int32 or int64 (slots, 2049) or None
-        The histogram; the last column is scratch for zeros.
     bins : int32 (slots,) or None
         The bin of the threshold, 128..2047.
     """
@@ -34,25 +34,46 @@ class KL(Observer):
 
     def __init__(self, slots: int):
         super().__init__(slots)
-        self.counts: np.ndarray | None = None
         self.bins: np.ndarray | None = None
-        self._room = _MOST
+        self._forget()
 
-    def _update(self, form: str, array: np.ndarray, number: int) -> None:
-        from tnnquant.kernels import stats
+    def _forget(self, wide: np.ndarray | None = None) -> None:
+        self._wide = wide  # int64 (slots, BINS): counts that are no longer in the histograms
+        self._histograms: Histograms | None = None
+        self._room = _MOST  # values that a slot may still be shown before an int32 could overflow
 
+    def ops(self, x: np.ndarray, number: int) -> list[np.ndarray]:
         if number == 0:
-            return
-        interval = self.interval()
+            return super().ops(x, number)
+        if self._histograms is None:
+            self._histograms = Histograms(self.interval())
+        self._make_room(x)
+        return [self._histograms.ops(x)]
+
+    def seen(self, x: np.ndarray, number: int) -> None:
+        super().seen(x, number)
         self.bins = None
-        if self.counts is None:
-            self.counts = np.zeros((self.slots, BINS + 1), np.int64 if self.slots == 1 else np.int32)
-        if self.counts.dtype == np.int32:
-            self._room -= array.size // self.slots
-            if self._room < 0:
-                self.counts = self.counts.astype(np.int64)
-        names = {"flat": stats.histogram_flat, "rows": stats.histogram_rows, "planes": stats.histogram_planes}
-        names[form](array, interval, self.counts)
+        if number == 1:
+            self._room -= x.size // self.slots
+            self._make_room(x)  # for the next run of the same ops
+        elif self._histograms is not None:
+            # The range may have changed, and the interval with it.
+            self._forget(self.counts.astype(np.int64))
+
+    def _make_room(self, x: np.ndarray) -> None:
+        if self._room < x.size // self.slots:
+            self._wide = self.counts.astype(np.int64)
+            self._histograms.clear()
+            self._room = _MOST
+
+    @property
+    def counts(self) -> np.ndarray | None:
+        """The histogram, int32 or int64 (slots, 2048), None before any; it may be a view of what is being counted."""
+        if self._histograms is None:
+            return self._wide
+        if self._wide is None:
+            return self._histograms.rows()[:, :BINS]
+        return self._wide + self._histograms.rows(np.int64)
 
     def interval(self) -> np.ndarray:
         """Bins per unit, float32 (slots,); 0 for a dead slot."""
@@ -63,46 +84,40 @@ class KL(Observer):
     @classmethod
     def finish(cls, members: Sequence[Observer]) -> None:
         """Search all thresholds in one go: blobs with few slots would leave threads and vector lanes idle."""
-        from tnnquant.kernels.kl import kl_thresholds
+        from tnnquant.kernels.kl import search
+        from tnnquant.kernels.program import data_address
 
-        ready = [member for member in members if member.counts is not None]
+        ready = [(member, member.counts) for member in members]
         for dtype in (np.int32, np.int64):
-            group = [member for member in ready if member.counts.dtype == dtype]
-            if not group:
-                continue
-            counts = np.concatenate([member.counts for member in group]) if len(group) > 1 else group[0].counts
-            bins = np.empty(len(counts), np.int32)
-            kl_thresholds(counts, bins)
-            at = 0
-            for member in group:
-                member.bins = bins[at : at + member.slots]
-                at += member.slots
+            group = [(member, counts) for member, counts in ready if counts is not None and counts.dtype == dtype]
+            rows = [data_address(a) + a.strides[0] * np.arange(len(a), dtype=np.int64) for _, a in group]
+            rows = np.concatenate([np.empty(0, np.int64), *rows])
+            found = search(rows, np.dtype(dtype).itemsize, np.empty(rows.size, np.int32))
+            for member, _ in group:
+                member.bins, found = found[: member.slots], found[member.slots :]
 
     def _params(self) -> tuple[np.ndarray, np.ndarray]:
-        if self.counts is None:
+        if self._histograms is None and self._wide is None:
             raise CalibrationError("no sample has been shown a second time, for the histogram")
         if self.bins is None:
             type(self).finish([self])
         return scale_of_threshold(self.peak, self.bins), np.zeros(self.slots, np.int8)
 
     def state(self) -> dict[str, np.ndarray]:
-        return {**super().state(), **({} if self.counts is None else {"counts": self.counts[:, :BINS]})}
+        counts = self.counts
+        return {**super().state(), **({} if counts is None else {"counts": counts.copy()})}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         super().restore(state)
-        self.counts, self.bins, self._room = None, None, _MOST
-        if "counts" in state:
-            self.counts = np.zeros((self.slots, BINS + 1), np.int64)
-            self.counts[:, :BINS] = state["counts"]
+        self.bins = None
+        self._forget(np.array(state["counts"], np.int64) if "counts" in state else None)
 
     def merge(self, other: Observer) -> None:
         """Histograms can be merged only if both were made with the merged range (``ValueError`` otherwise)."""
         if self.counts is not None or other.counts is not None:
             if not (np.array_equal(self.low, other.low) and np.array_equal(self.high, other.high)):
                 raise ValueError("histograms of different ranges cannot be merged: merge the ranges first")
-            if self.counts is None:
-                self.counts = np.zeros((self.slots, BINS + 1), np.int64)
-            if other.counts is not None:
-                self.counts = self.counts.astype(np.int64) + other.counts
+            counts = [member.counts for member in (self, other) if member.counts is not None]
             self.bins = None
+            self._forget(np.sum(counts, axis=0, dtype=np.int64))
         super().merge(other)

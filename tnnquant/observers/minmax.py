@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from tnnquant.kernels.walk import BINS
 from tnnquant.observers.base import Observer, observer
 
 __all__ = ["Asymmetric", "MinMax", "scale_of_threshold"]
-
-BINS = 2048
 
 
 def scale_of_threshold(peak: np.ndarray, threshold: np.ndarray | int) -> np.ndarray:
