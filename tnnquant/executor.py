@@ -1,25 +1,28 @@
-"""Run a graph in fp32. No layer is known here by name.
+"""Run a graph, in fp32 or with TNN's int8 arithmetic. No layer is known here by name.
 
 Making an :class:`Executor` infers shapes, packs weights, and gives every blob a fixed place in memory
-(:mod:`tnnquant.arena`). Layers whose kernels can be put in a program (:meth:`Layer.emit`) become rows of one;
+(:mod:`tnnquant.placement`). Layers whose kernels can be put in a program (:meth:`Layer.emit`) become rows of one;
 neighbours are run by a single call without returning to Python. All others run through :meth:`Layer.forward`, and
-their results are copied to where a program wants them.
+their results are copied to where a program wants them. A quantized graph is first lowered to what TNN's runtime
+executes (:mod:`tnnquant.lower`), and gives the integers of TNN's CPU device.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from math import prod
 
 import numpy as np
 
-from tnnquant.arena import Lifetime, allocate, blob_array, place
 from tnnquant.arithmetic import exact_sums
 from tnnquant.errors import GraphError, InputError, UnsupportedLayerError
-from tnnquant.graph import Graph, Node
+from tnnquant.feed import Int8Feed
+from tnnquant.graph import Graph
 from tnnquant.infer import infer, located
-from tnnquant.layers.base import Layer
+from tnnquant.layers.int8 import dequantized
+from tnnquant.layers.movement import copy_into
+from tnnquant.lower import lower
+from tnnquant.placement import Placement
+from tnnquant.steps import Step, make_step
 from tnnquant.tensor import DataType
 
 __all__ = ["Executor"]
@@ -27,36 +30,24 @@ __all__ = ["Executor"]
 Tap = Callable[[str, np.ndarray], None]
 
 
-@dataclass
-class _Step:
-    """One node made ready.
-
-    ``rows``: its kernel program, or None if it runs through ``forward``. ``staged``: inputs (by blob name) that must be
-    copied to their fixed place first, because a ``forward`` made them elsewhere.
-    """
-
-    node: Node
-    state: object
-    rows: np.ndarray | None = None
-    staged: list[str] = field(default_factory=list)
-    forgotten: tuple[str, ...] = ()
-
-
 class Executor:
-    """A graph made ready to run in fp32. One run at a time: the blobs' memory is shared by all runs.
+    """A graph made ready to run. One run at a time: the blobs' memory is shared by all runs.
 
     Parameters
     ----------
     graph : Graph
+        An fp32 model, or an int8 one, ours or one that TNN's tool wrote.
     input_dims : mapping of str to sequence of int, optional
         Dims that replace those of the proto.
     exact : bool
-        Sum as TNN's CPU device does, bit for bit; False: as fast as possible (:mod:`tnnquant.arithmetic`).
+        fp32 layers sum as TNN's CPU device does, bit for bit; False: as fast as possible (:mod:`tnnquant.arithmetic`).
+        int8 layers always give TNN's integers.
 
     Attributes
     ----------
     graph, specs
-        The graph with resolved parameters; dims and type of every blob.
+        The graph that is executed, with resolved parameters; dims and type of every blob. Of a quantized model:
+        lowered, with Reformat layers where int8 and fp32 meet.
     blob_bytes : int
         Memory of the blobs with fixed places: the largest live set, or a little more.
 
@@ -69,6 +60,8 @@ class Executor:
     def __init__(
         self, graph: Graph, input_dims: Mapping[str, Sequence[int]] | None = None, *, exact: bool = True
     ):
+        if graph.is_quantized:
+            graph = lower(graph)
         refuse_unrunnable(graph)
         self._exact = exact
         self.inference = infer(graph, input_dims)
@@ -76,11 +69,13 @@ class Executor:
         self.specs = self.inference.specs
         self._constants = {name: tensor.array() for name, tensor in self.graph.constants.items()}
         self._steps = [
-            _Step(node, self._prepare(node))
+            make_step(node, self.graph, self.specs)
             for i, node in enumerate(self.graph.nodes)
             if i not in self.inference.folded
         ]
-        self._places = self._place_blobs()
+        placement = Placement(self.graph, self.specs, self._steps, self._constants)
+        self._places, self.blob_bytes = placement.arrays, placement.bytes
+        self._feeds = {name: self._make_feed(name) for name in self.graph.inputs if self._is_scaled(name)}
         with exact_sums(exact):
             self._emit()
         self._forget()
@@ -88,90 +83,20 @@ class Executor:
 
     # --- once a model ---
 
-    def _prepare(self, node: Node):
-        with located(node):
-            return node.layer.prepare(node.tensors, [self.specs[blob] for blob in node.inputs])
+    def _is_scaled(self, blob: str) -> bool:
+        return self.specs[blob].dtype == DataType.INT8 and blob in self.graph.scales
 
-    def _place_blobs(self) -> dict[str, np.ndarray]:
-        """Fixed arrays for the blobs that a program may read or write."""
-        inside = self._concat_inputs()
-        lives: dict[str, Lifetime] = {}
-        for blob, (first, last) in self._lifetimes().items():
-            root = _root(blob, inside)
-            dims = self.specs[root].dims
-            life = lives.get(root, Lifetime(4 * prod(dims), first, last))
-            lives[root] = Lifetime(life.size, min(life.first, first), max(life.last, last))
-        offsets, self.blob_bytes = place(lives)
-        block = allocate(self.blob_bytes)
-        arrays = {
-            root: blob_array(block, offset, self.specs[root].dims, np.dtype(np.float32))
-            for root, offset in offsets.items()
-        }
-        for blob in inside:
-            arrays[blob] = self._slice_of(blob, inside, arrays)
-        return arrays
-
-    def _slice_of(self, blob: str, inside: Mapping[str, tuple[str, int]], arrays: Mapping) -> np.ndarray:
-        parent, first = inside[blob]
-        whole = arrays[parent] if parent not in inside else self._slice_of(parent, inside, arrays)
-        return whole[:, first : first + self.specs[blob].dims[1]]
-
-    def _concat_inputs(self) -> dict[str, tuple[str, int]]:
-        """Blobs that live inside the output of a concat: (that output, first channel)."""
-        inside: dict[str, tuple[str, int]] = {}
-        made = {blob: step for step in self._steps for blob in step.node.outputs if _may_emit(step.node.layer)}
-        joined = {s.node.outputs[0] for s in self._steps if s.node.layer.JOINS_CHANNELS}
-        for step in self._steps:
-            node = step.node
-            if not node.layer.JOINS_CHANNELS or node.layer.axis != 1 or not self._is_float4(node.outputs[0]):
-                continue
-            first = 0
-            for blob in node.inputs:
-                usable = blob in made or blob in joined
-                if usable and blob not in inside and node.inputs.count(blob) == 1 and self._is_float4(blob):
-                    inside[blob] = (node.outputs[0], first)
-                first += self.specs[blob].dims[1]
-        return inside
-
-    def _is_float4(self, blob: str) -> bool:
-        spec = self.specs[blob]
-        return len(spec.dims) == 4 and spec.dtype == DataType.FLOAT
-
-    def _lifetimes(self) -> dict[str, tuple[int, int]]:
-        """First and last step of every float blob that a program may touch."""
-        wanted: dict[str, tuple[int, int]] = {}
-        ends: dict[str, int] = {}
-        for number in reversed(range(len(self._steps))):
-            node = self._steps[number].node
-            reach = number
-            if not _may_emit(node.layer):
-                # A forward may return a view of its input: that must then live as long as the outputs.
-                reach = max([number, *(ends.get(blob, number) for blob in node.outputs)])
-            for blob in node.inputs:
-                ends[blob] = max(ends.get(blob, reach), reach)
-        last = len(self._steps)
-        starts = dict.fromkeys(self.graph.inputs, -1)
-        for number, step in enumerate(self._steps):
-            starts.update({blob: number for blob in step.node.outputs if blob not in starts})
-        for step in self._steps:
-            if _may_emit(step.node.layer) or step.node.layer.JOINS_CHANNELS:
-                for blob in (*step.node.inputs, *step.node.outputs):
-                    spec = self.specs[blob]
-                    if spec.dtype == DataType.FLOAT and blob not in self._constants:
-                        end = last if blob in self.graph.outputs else ends.get(blob, starts[blob])
-                        wanted[blob] = (starts[blob], end)
-        return wanted
+    def _make_feed(self, name: str) -> Int8Feed:
+        """The quantization of a model input that int8 layers read."""
+        return Int8Feed(self.specs[name], self.graph.scales[name], self._places.get(name))
 
     def _emit(self) -> None:
         """Ask every layer for its program; note which inputs a forward will have made elsewhere."""
         fixed = set()
         for step in self._steps:
             node, places = step.node, self._places
-            if _may_emit(node.layer) and all(blob in places for blob in (*node.inputs, *node.outputs)):
-                with located(node):
-                    step.rows = node.layer.emit(
-                        [places[blob] for blob in node.inputs], [places[blob] for blob in node.outputs], step.state
-                    )
+            if step.may_emit and all(blob in places for blob in (*node.inputs, *node.outputs)):
+                step.emit(places)
             if step.rows is None:
                 continue
             step.staged = [blob for blob in dict.fromkeys(node.inputs) if blob not in fixed]
@@ -185,9 +110,9 @@ class Executor:
         for number, step in enumerate(self._steps):
             step.forgotten = tuple(blob for blob, at in last.items() if at == number and blob not in kept)
 
-    def _join_programs(self) -> list[tuple[np.ndarray | None, list[_Step]]]:
+    def _join_programs(self) -> list[tuple[np.ndarray | None, list[Step]]]:
         """Neighbouring steps that can run as one program."""
-        groups: list[tuple[list[np.ndarray], list[_Step]]] = []
+        groups: list[tuple[list[np.ndarray], list[Step]]] = []
         for step in self._steps:
             if step.rows is not None and not step.staged and groups and groups[-1][0]:
                 groups[-1][0].append(step.rows)
@@ -204,15 +129,16 @@ class Executor:
         Parameters
         ----------
         inputs : mapping of str to ndarray
-            One array for each model input, of its dims; float32, or int32 / int8 where the model says so.
+            One array for each model input, of its dims; float32, or int32 / int8 where the model says so. What int8
+            layers read is quantized with the scale of the blob; an int8 array is taken as quantized already.
         tap : callable (name, array), optional
-            Shown every blob once: the inputs, then each blob right after the layer that makes it. Must not keep or
-            change the array.
+            Shown every blob once: the inputs, then each blob right after the layer that makes it; int8 blobs as int8.
+            Must not keep or change the array.
 
         Returns
         -------
         dict of str to ndarray
-            By output name, in C order.
+            By output name, in C order; int8 blobs dequantized to float32.
 
         Raises
         ------
@@ -234,9 +160,14 @@ class Executor:
                 self._run(steps, rows, blobs)
                 for step in steps:
                     _drop(blobs, step.forgotten)
-        return {name: np.array(blobs[name], order="C") for name in self.graph.outputs}
+        return {name: self._result(name, blobs[name]) for name in self.graph.outputs}
 
-    def _run(self, steps: list[_Step], rows: np.ndarray | None, blobs: dict[str, np.ndarray]) -> None:
+    def _result(self, name: str, blob: np.ndarray) -> np.ndarray:
+        if self._is_scaled(name):
+            return np.ascontiguousarray(dequantized(blob, self.graph.scales[name]))
+        return np.array(blob, order="C")
+
+    def _run(self, steps: list[Step], rows: np.ndarray | None, blobs: dict[str, np.ndarray]) -> None:
         first = steps[0]
         with located(first.node):
             for blob in first.staged:
@@ -247,8 +178,7 @@ class Executor:
                 run(rows)
             else:
                 with exact_sums(self._exact):
-                    results = first.node.layer.forward([blobs[blob] for blob in first.node.inputs], first.state)
-                blobs.update(zip(first.node.outputs, results, strict=False))
+                    blobs.update(first.forward(blobs))
                 return
         for step in steps:
             blobs.update({blob: self._places[blob] for blob in step.node.outputs})
@@ -259,7 +189,7 @@ class Executor:
             return
         if source.shape != target.shape:
             raise GraphError(f"blob {blob!r} has dims {source.shape} at run time, inferred were {target.shape}")
-        np.copyto(target, source)
+        copy_into(target, source)
 
     def _checked(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         checked = {}
@@ -271,7 +201,8 @@ class Executor:
             if array.shape != spec.dims:
                 got = "x".join(map(str, array.shape))
                 raise InputError(f"the array for input {name!r} is {got}, expected {'x'.join(map(str, spec.dims))}")
-            checked[name] = array.astype(spec.dtype.numpy, copy=False)
+            feed = self._feeds.get(name)
+            checked[name] = feed(array) if feed else array.astype(spec.dtype.numpy, copy=False)
         unknown = sorted(set(inputs) - set(checked))
         if unknown:
             raise InputError(f"the model has no input {unknown[0]!r}; its inputs are {', '.join(checked)}")
@@ -287,26 +218,14 @@ class Executor:
 
 def refuse_unrunnable(graph: Graph) -> None:
     """Raise UnsupportedLayerError if any layer cannot be run, naming all of them (at most eight)."""
-    if graph.is_quantized:
-        raise UnsupportedLayerError("the model is int8 already; give the fp32 model it was made from")
-    stuck = [node for node in graph.nodes if not node.layer.runnable()]
+    stuck = [n for n in graph.nodes if not (n.layer.runnable_int8() if n.quantized else n.layer.runnable())]
     if stuck:
-        why = stuck[0].layer.WHY_NOT or "tnnquant has no kernel for it"
+        why = stuck[0].layer.WHY_NOT or f"tnnquant has no {'int8 form' if stuck[0].quantized else 'kernel'} of it"
         names = ", ".join(str(node) for node in stuck[:8]) + (", ..." if len(stuck) > 8 else "")
         raise UnsupportedLayerError(
             f"{len(stuck)} of {len(graph.nodes)} layers cannot be run: {names}; {why}; "
             "replace or remove the layer in the model, or report the type"
         )
-
-
-def _may_emit(layer: Layer) -> bool:
-    return type(layer).emit is not Layer.emit
-
-
-def _root(blob: str, inside: Mapping[str, tuple[str, int]]) -> str:
-    while blob in inside:
-        blob = inside[blob][0]
-    return blob
 
 
 def _drop(blobs: dict[str, np.ndarray], names: Sequence[str]) -> None:

@@ -6,11 +6,9 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import Layer, find_layer
-from tnnquant.tensor import DataType, Tensor
+from tnnquant.tensor import DataType, QuantParams, Tensor
 
 __all__ = ["Graph", "InputSpec", "Node", "QuantParams", "Resource"]
 
@@ -21,21 +19,6 @@ class InputSpec:
 
     dims: tuple[int, ...]
     dtype: DataType | None = DataType.FLOAT
-
-
-@dataclass(frozen=True, eq=False)
-class QuantParams:
-    """Quantization of one blob: ``real = (q - zero_point) * scale``.
-
-    Attributes
-    ----------
-    scale : float32 (n,)
-        Real units per int8 step; n is 1 (per tensor) or the number of channels (axis 1).
-    zero_point : int8 (n,)
-    """
-
-    scale: np.ndarray
-    zero_point: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)

@@ -65,12 +65,14 @@ def infer(graph: Graph, input_dims: Mapping[str, Sequence[int]] | None = None) -
             inputs = [_spec(specs, blob) for blob in node.inputs]
             if not fold and node.layer.NEEDS_FOLDING:
                 inputs = [replace(spec, value=None) for spec in inputs]
-            layer = node.layer.with_outputs(len(node.outputs)).resolved(inputs, node.tensors)
+            layer = node.layer.with_outputs(len(node.outputs)).resolved(_as_float(node, inputs), node.tensors)
             known = layer.FOLDS_SHAPE or (bool(inputs) and all(spec.value is not None for spec in inputs))
             if fold and known and layer.runnable():
                 outputs = _run_on_constants(layer, inputs, node)
                 folded.add(position)
                 constants.update({blob: _stored(spec) for blob, spec in zip(node.outputs, outputs, strict=False)})
+            elif node.quantized:
+                outputs = layer.output_specs_int8(inputs, node.tensors)
             else:
                 outputs = layer.output_specs(inputs, node.tensors)
             if len(outputs) < len(node.outputs):
@@ -103,6 +105,8 @@ def _sources(graph: Graph, input_dims: Mapping[str, Sequence[int]]) -> dict[str,
     if unknown:
         raise GraphError(f"the model has no input {unknown[0]!r}; its inputs are {', '.join(graph.inputs)}")
     specs = {}
+    # A Reformat layer that quantizes a model input is made for inputs that fp32 layers read too.
+    int8 = {blob for node in graph.nodes if node.quantized and not node.layer.CONVERTS for blob in node.inputs}
     for name, tensor in graph.constants.items():
         value = tensor.array()
         specs[name] = BlobSpec(value.shape, DataType.of(value), value)
@@ -114,8 +118,17 @@ def _sources(graph: Graph, input_dims: Mapping[str, Sequence[int]]) -> dict[str,
                 f"(give them with --input-shape {name}:N,C,H,W)"
             )
         dtype = spec.dtype if spec.dtype in (DataType.INT32, DataType.INT8) else DataType.FLOAT
+        if name in int8:
+            dtype = DataType.INT8
         specs[name] = BlobSpec(dims, dtype)
     return specs
+
+
+def _as_float(node: Node, inputs: Sequence[BlobSpec]) -> Sequence[BlobSpec]:
+    """What the layer of a quantized node would read in fp32: its parameters do not depend on the data type."""
+    if not node.quantized:
+        return inputs
+    return [replace(spec, dtype=DataType.FLOAT) if spec.dtype == DataType.INT8 else spec for spec in inputs]
 
 
 def _spec(specs: Mapping[str, BlobSpec], blob: str) -> BlobSpec:

@@ -75,7 +75,8 @@ def insert_reformats(graph: Graph) -> Graph:
         copy = blob + REFORMATTED
         source, target = (DataType.FLOAT, DataType.INT8) if to_int8 else (DataType.INT8, DataType.FLOAT)
         kind = find_layer("Reformat")
-        result.append(Node(name, kind.TYPE_NAMES[0], kind(int(source), int(target)), (blob,), (copy,)))
+        layer = kind(int(source), int(target))
+        result.append(Node(name, kind.TYPE_NAMES[0], layer, (blob,), (copy,), quantized=True))
         if to_int8 and blob in scales:
             scales[copy] = scales[blob]
         renamed[blob, to_int8] = copy

@@ -10,7 +10,7 @@ import numpy as np
 
 from tnnquant.calibrate import calibrate, make_observers
 from tnnquant.config import QuantizeConfig
-from tnnquant.errors import ConfigError
+from tnnquant.errors import ConfigError, UnsupportedLayerError
 from tnnquant.executor import Executor
 from tnnquant.graph import Graph, Node, QuantParams, Resource
 from tnnquant.infer import located
@@ -85,6 +85,8 @@ def quantize_graph(
 
 def plan_graph(graph: Graph, config: QuantizeConfig) -> tuple[Executor, QuantPlan]:
     """The graph made ready to run, and what will be quantized in it; nothing has run yet."""
+    if graph.is_quantized:
+        raise UnsupportedLayerError("the model is int8 already; give the fp32 model it was made from")
     executor = Executor(prepare_for_quantization(graph), config.input_dims)
     plan = make_plan(executor.inference, config)
     if not plan.int8:

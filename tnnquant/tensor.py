@@ -1,4 +1,4 @@
-"""Data types and stored tensors, as TNN numbers and stores them."""
+"""Data types, stored tensors and scales, as TNN numbers and stores them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from tnnquant.errors import ModelFormatError
 
-__all__ = ["DataType", "Tensor"]
+__all__ = ["DataType", "QuantParams", "Tensor"]
 
 
 class DataType(IntEnum):
@@ -92,3 +92,18 @@ class Tensor:
         """The elements in the stored dims (flat when there are none); HALF and BFP16 widened to float32."""
         data = self.float32() if self.dtype in (DataType.HALF, DataType.BFP16) else self.data
         return data.reshape(self.dims) if self.dims and prod(self.dims) == data.size else data
+
+
+@dataclass(frozen=True, eq=False)
+class QuantParams:
+    """Quantization of one blob: ``real = (q - zero_point) * scale``.
+
+    Attributes
+    ----------
+    scale : float32 (n,)
+        Real units per int8 step; n is 1 (per tensor) or the number of channels (axis 1).
+    zero_point : int8 (n,)
+    """
+
+    scale: np.ndarray
+    zero_point: np.ndarray

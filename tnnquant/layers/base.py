@@ -24,15 +24,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from tnnquant.errors import ModelFormatError, UnsupportedLayerError
-from tnnquant.tensor import DataType, Tensor
+from tnnquant.tensor import DataType, QuantParams, Tensor
 
 __all__ = [
     "REQUIRED",
+    "BlobScales",
     "BlobSpec",
     "FlagField",
     "Layer",
@@ -82,6 +83,13 @@ class BlobSpec:
     dims: tuple[int, ...]
     dtype: DataType = DataType.FLOAT
     value: np.ndarray | None = None
+
+
+class BlobScales(NamedTuple):
+    """Quantization of a node's blobs; None where a blob is not int8."""
+
+    inputs: tuple[QuantParams | None, ...]
+    outputs: tuple[QuantParams | None, ...]
 
 
 # --- resource fields: what a layer's body in the .tnnmodel holds, in file order (walked by tnnquant.format.model) ---
@@ -216,6 +224,8 @@ class Layer:
     """Role JOIN: puts its inputs side by side (concat) instead of combining them element by element (add)."""
     KEEPS_ZERO_POINT: ClassVar[bool] = True
     """Role PASS: the int8 form is right for blobs with a zero point too (max pooling; not ReLU)."""
+    CONVERTS: ClassVar[bool] = False
+    """Its int8 form has a float blob on one side: the border between int8 and fp32 (Reformat)."""
     NORMALIZES: ClassVar[bool] = False
     """Shifts or scales its input by stored values: a model that begins with one may be fed raw pixels."""
     WHY_NOT: ClassVar[str] = ""
@@ -316,6 +326,41 @@ class Layer:
     def runnable(cls) -> bool:
         """Whether the type has an arithmetic of its own."""
         return cls.forward is not Layer.forward
+
+    # --- the int8 form (reference, section 6), which nodes flagged as quantized run ---
+
+    @classmethod
+    def runnable_int8(cls) -> bool:
+        """Whether the type has an int8 form."""
+        return cls.prepare_int8 is not Layer.prepare_int8
+
+    def output_specs_int8(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
+        """Dims and data types of the int8 form's outputs: those of the fp32 form, as INT8."""
+        as_float = [dataclasses.replace(spec, dtype=DataType.FLOAT) for spec in inputs]
+        return [BlobSpec(spec.dims, DataType.INT8) for spec in self.output_specs(as_float, tensors)]
+
+    def prepare_int8(
+        self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
+    ) -> Any:
+        """What :meth:`forward_int8` and :meth:`emit_int8` want, made once a model; as :meth:`prepare`.
+
+        ``scales`` are checked: finite, not negative, one a blob or one a channel.
+        """
+        raise UnsupportedLayerError(f"{self.TYPE_NAMES[0]} has no int8 form")
+
+    def forward_int8(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
+        """Compute the int8 outputs from int8 inputs, with the integers that TNN's CPU device gives."""
+        raise UnsupportedLayerError(f"{self.TYPE_NAMES[0]} has no int8 form")
+
+    def emit_int8(
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any, keep: list
+    ) -> np.ndarray | None:
+        """As :meth:`emit`, of the int8 form; arrays that the rows read, beside the state, are appended to ``keep``."""
+        return None
+
+    def joins_in_place(self, state: Any, *, quantized: bool) -> bool:
+        """Whether the inputs may be made where they lie in the output: a concat along the channels that moves bytes."""
+        return False
 
     @property
     def role(self) -> QuantRole:

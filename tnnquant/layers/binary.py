@@ -10,10 +10,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from tnnquant.errors import GraphError
-from tnnquant.layers.base import BlobSpec, Layer, QuantRole, TensorField, layer, param
+from tnnquant.errors import GraphError, UnsupportedLayerError
+from tnnquant.layers.base import BlobScales, BlobSpec, Layer, QuantRole, TensorField, layer, param
 from tnnquant.layers.checks import check_inputs, check_same_type, check_types
 from tnnquant.layers.elementwise import arithmetic, check_broadcast, right_maximum, spread, stretched
+from tnnquant.layers.int8 import PixelInt8
 from tnnquant.layers.movement import carried_dtype, text
 from tnnquant.tensor import DataType, Tensor
 
@@ -129,7 +130,7 @@ def element_dims(element: Tensor, dims: Sequence[int]) -> tuple[int, ...]:
 
 
 @layer(38, "Add", "QuantizedAdd")
-class Add(Binary):
+class Add(PixelInt8, Binary):
     """a + b."""
 
     QUANT = QuantRole.JOIN
@@ -137,6 +138,25 @@ class Add(Binary):
 
     def compute(self, a, b):
         return a + b
+
+    def prepare_int8(
+        self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        check_inputs(inputs, 2, 1 << 20)
+        if any(spec.dims != outputs[0].dims for spec in inputs):
+            dims = ", ".join(text(spec.dims) for spec in inputs)
+            raise UnsupportedLayerError(f"TNN's int8 add does not broadcast, its inputs are {dims}")
+        # The first input decides for all blobs whether one scale or one a channel is used (reference, 6.5).
+        count = 1 if scales.inputs[0].scale.size == 1 else None
+        return [(params.scale[:count], params.zero_point[:count]) for params in (*scales.inputs, *scales.outputs)]
+
+    def ops_int8(self, inputs, outputs, state, keep: list) -> np.ndarray | None:
+        from tnnquant.kernels.eltwise_i8 import Scales, add_i8_op
+
+        scales = [Scales(*params) for params in state]
+        op, table = add_i8_op(list(inputs), scales[:-1], scales[-1], outputs[0])
+        keep.append(table)
+        return op
 
     def why_not_int8(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> str | None:
         if len(inputs) < 2:

@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tnnquant.layers.base import BlobSpec, Layer, QuantRole, layer, param
+from tnnquant.layers.base import BlobScales, BlobSpec, Layer, QuantRole, layer, param
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.elementwise import Mapped
+from tnnquant.layers.int8 import PixelInt8
 from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Clip", "Relu", "Relu6"]
 
 
 @layer(5, "ReLU", "Relu", "QuantizedReLU")
-class Relu(Mapped):
+class Relu(PixelInt8, Mapped):
     """max(0, x), of integers too; 0 where x is NaN."""
 
     QUANT = QuantRole.PASS
@@ -27,6 +28,16 @@ class Relu(Mapped):
 
     def integers(self, x):
         return np.maximum(x, 0)
+
+    def prepare_int8(
+        self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
+    ) -> None:
+        check_inputs(inputs, 1)
+
+    def ops_int8(self, inputs, outputs, state, keep: list) -> np.ndarray | None:
+        from tnnquant.kernels.eltwise_i8 import relu_i8_op
+
+        return relu_i8_op(inputs[0], outputs[0])
 
 
 @layer(125, "ReLU6", "Relu6")

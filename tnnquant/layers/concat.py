@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import BlobSpec, QuantRole, layer, param
+from tnnquant.layers.base import BlobScales, BlobSpec, QuantRole, layer, param
+from tnnquant.layers.int8 import as_pixels, from_pixels
 from tnnquant.layers.movement import (
     CopyLayer,
     Pairs,
@@ -21,7 +22,7 @@ from tnnquant.layers.movement import (
     owned,
     text,
 )
-from tnnquant.tensor import DataType, Tensor
+from tnnquant.tensor import DataType, QuantParams, Tensor
 
 __all__ = ["Concat"]
 
@@ -74,8 +75,58 @@ class Concat(CopyLayer):
     def copies(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any) -> Pairs | None:
         return _side_by_side(inputs, outputs[0], axis_of(self.axis, outputs[0].ndim))
 
+    def joins_in_place(self, state: Any, *, quantized: bool) -> bool:
+        return self.axis == 1 and not (quantized and any(params is not None for params in state))
+
+    def prepare_int8(
+        self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
+    ) -> list[tuple[QuantParams, QuantParams] | None]:
+        """The scales each input is taken from and to, or None where bytes are copied (reference, 6.5)."""
+        target = QuantParams(scales.outputs[0].scale[:1], scales.outputs[0].zero_point[:1])
+        if any(params.scale.size != 1 for params in scales.inputs):
+            return [None] * len(inputs)
+        return [None if _is_same(params, target) else (params, target) for params in scales.inputs]
+
+    def forward_int8(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
+        parts = [x if params is None else _rescaled(x, *params) for x, params in zip(inputs, state, strict=True)]
+        return self.forward(parts, np.dtype(np.int8))
+
+    def emit_int8(
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any, keep: list
+    ) -> np.ndarray | None:
+        if all(params is None for params in state):
+            return self.emit(inputs, outputs, state)
+        pairs = self.copies(inputs, outputs, state)
+        if self.axis != 1 or outputs[0].ndim != 4 or len(pairs) != len(inputs):
+            return None
+        from tnnquant.kernels.eltwise_i8 import Scales, copy_i8_op, rescale_i8_op
+
+        rows = []
+        for (x, out), params in zip(pairs, state, strict=True):
+            x, out = x.transpose(0, 2, 3, 1), out.transpose(0, 2, 3, 1)
+            if params is None:
+                rows.append(copy_i8_op(x, out))
+                continue
+            op, table = rescale_i8_op(x, *(Scales(p.scale, p.zero_point) for p in params), out)
+            keep.append(table)
+            rows.append(op)
+        return np.concatenate(rows)
+
     def why_not_int8(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> str | None:
         return "has one input; TNN joins two or more" if len(inputs) < 2 else None
+
+
+def _is_same(a: QuantParams, b: QuantParams) -> bool:
+    """Whether rescaling from a to b changes no integer: (x * s) / s is x again, unless x * s is subnormal."""
+    return a.scale[0] == b.scale[0] >= 1e-30 and a.zero_point[0] == b.zero_point[0]
+
+
+def _rescaled(x: np.ndarray, source: QuantParams, target: QuantParams) -> np.ndarray:
+    from tnnquant.kernels.eltwise_i8 import Scales, rescale_i8
+
+    pixels = as_pixels(x)
+    out = rescale_i8(pixels, *(Scales(p.scale, p.zero_point) for p in (source, target)), np.empty_like(pixels))
+    return from_pixels(out, x.shape)
 
 
 def _side_by_side(inputs: Sequence[np.ndarray], out: np.ndarray, axis: int) -> Pairs:

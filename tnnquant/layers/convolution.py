@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from math import prod
 
 import numpy as np
@@ -11,9 +11,9 @@ import numpy as np
 from tnnquant.arithmetic import with_sum_mode
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import (
+    BlobScales,
     BlobSpec,
     FlagField,
-    Layer,
     QuantRole,
     ScaleField,
     TensorField,
@@ -24,6 +24,8 @@ from tnnquant.layers.base import (
     param,
 )
 from tnnquant.layers.checks import check_inputs, check_types
+from tnnquant.layers.int8 import PixelInt8, int8_quant
+from tnnquant.layers.movement import text
 from tnnquant.tensor import DataType, Tensor
 
 __all__ = [
@@ -94,11 +96,13 @@ def filter_array(tensors: Mapping[str, Tensor], shape: tuple[int, ...], meaning:
     if "filter" not in tensors or not tensors["filter"].size:
         raise GraphError("has no filter in the model file; TNN takes no weights from a blob")
     values = tensors["filter"].float32()
-    if values.size != prod(shape):
-        raise GraphError(
-            f"filter has {values.size} values, expected {meaning} = {'*'.join(map(str, shape))} = {prod(shape)}"
-        )
+    _check_size(values.size, shape, meaning)
     return values.reshape(shape)
+
+
+def _check_size(size: int, shape: tuple[int, ...], meaning: str) -> None:
+    if size != prod(shape):
+        raise GraphError(f"filter has {size} values, expected {meaning} = {'*'.join(map(str, shape))} = {prod(shape)}")
 
 
 def bias_array(tensors: Mapping[str, Tensor], has_bias: int, channels: int) -> np.ndarray | None:
@@ -131,7 +135,7 @@ def check_groups(groups: int, channels: int, out_channels: int) -> None:
     "QuantizedConvolution_nhwc",
     "DynamicRangeQuantizedConvolution",
 )
-class Convolution(Layer):
+class Convolution(PixelInt8):
     """2-D convolution with bias and a fused activation (0 none, 1 ReLU, 2 ReLU6, 256 swish).
 
     TNN uses ``dilation_h`` for both axes in the arithmetic; ``dilation_w`` only shapes the output (reference, 5.1).
@@ -208,8 +212,16 @@ class Convolution(Layer):
         """The bias as float32 (OC,), or None."""
         return bias_array(tensors, self.bias, self.output_channel)
 
-    def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]):
+    def _geometry(self, dims: Sequence[int]):
         from tnnquant.kernels.geometry import ConvGeometry
+
+        height, width = self.axes(dims)
+        return ConvGeometry(
+            self.kernel_h, self.kernel_w, self.stride_h, self.stride_w, height.begin, width.begin,
+            self.dilation_h, self.dilation_h, self.group,
+        )  # fmt: skip
+
+    def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]):
         from tnnquant.kernels.pack_f32 import pack_conv_f32, pack_depthwise_f32
 
         check_inputs(inputs, 1)
@@ -219,13 +231,9 @@ class Convolution(Layer):
         weight = filter_array(tensors, self.weight_shape(inputs[0].dims[1]), "OC*C/G*KH*KW")
         bias = self.bias_array(tensors)
         height, width = self.axes(inputs[0].dims)
-        geometry = ConvGeometry(
-            self.kernel_h, self.kernel_w, self.stride_h, self.stride_w, height.begin, width.begin,
-            self.dilation_h, self.dilation_h, self.group,
-        )
         depthwise = weight.shape[1] == 1 and self.group > 1
         packed = pack_depthwise_f32(weight, bias) if depthwise else pack_conv_f32(weight, bias, self.group)
-        return geometry, packed, depthwise, (height.size, width.size)
+        return self._geometry(inputs[0].dims), packed, depthwise, (height.size, width.size)
 
     def forward(self, inputs: Sequence[np.ndarray], state) -> list[np.ndarray]:
         from tnnquant.kernels.conv_f32 import conv2d_f32
@@ -251,6 +259,44 @@ class Convolution(Layer):
         fused = with_sum_mode(self.activation_type if self.activation_type in (1, 2) else 0)
         return make(inputs[0].transpose(0, 2, 3, 1), packed, geometry, fused, outputs[0].transpose(0, 2, 3, 1))
 
+    def prepare_int8(
+        self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
+    ):
+        from tnnquant.kernels.pack_i8 import pack_conv_i8, pack_depthwise_i8
+
+        check_inputs(inputs, 1 + (self.fusion != 0))
+        for spec in inputs[1:]:
+            if spec.dims != outputs[0].dims:
+                raise GraphError(f"adds a blob of dims {text(spec.dims)} to its output of {text(outputs[0].dims)}")
+        # TNN adds a bias that is in the file, whatever the parameter says (reference, 6.3).
+        quant = int8_quant(tensors, scales, self.output_channel, has_bias=True, what="filter")
+        shape = self.weight_shape(inputs[0].dims[1])
+        _check_size(tensors["filter"].size, shape, "OC*C/G*KH*KW")
+        weight, geometry = tensors["filter"].data.reshape(shape), self._geometry(inputs[0].dims)
+        depthwise = weight.shape[1] == 1 and self.group > 1
+        packed = (pack_depthwise_i8 if depthwise else pack_conv_i8)(weight, geometry, quant)
+        return geometry, packed, depthwise
+
+    def ops_int8(self, inputs, outputs, state, keep: list) -> np.ndarray | None:
+        from tnnquant.kernels.conv_i8 import conv2d_i8_op
+        from tnnquant.kernels.depthwise_i8 import depthwise_i8_op
+
+        geometry, packed, depthwise = state
+        activation = self.activation_type if self.activation_type in (1, 2) else 0  # TNN ignores any other
+        if depthwise:
+            return depthwise_i8_op(inputs[0], packed, geometry, activation, outputs[0])
+        added = inputs[1] if self.fusion else None
+        return conv2d_i8_op(inputs[0], packed, geometry, activation, outputs[0], added, self.fusion)
+
+    def with_add(self) -> ConvolutionAdd:
+        """This layer fused with the Add behind it, whose other operand becomes a second input (reference, 6.6)."""
+        return ConvolutionAdd(*(getattr(self, f.name) for f in fields(self)), fusion=2 if self.activation_type else 1)
+
+    @property
+    def fusion(self) -> int:
+        """Where a fused Add comes: 0 there is none, 1 before the activation, 2 behind it."""
+        return 0
+
     def widened(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         scale = tensors["scale"].float32()
         quantized = tensors["filter"].data.reshape(self.output_channel, -1).astype(np.float32)
@@ -270,6 +316,13 @@ class Convolution(Layer):
     def macs(self, inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec]) -> int:
         per_output = inputs[0].dims[1] // max(self.group, 1) * self.kernel_h * self.kernel_w
         return int(np.prod(outputs[0].dims)) * per_output
+
+
+@dataclass(frozen=True)
+class ConvolutionAdd(Convolution):
+    """An int8 1x1 convolution and the Add behind it, rounded once; made when a model is run, never in a file."""
+
+    fusion: int = param(default=1)
 
 
 def swish_inplace(x: np.ndarray) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 
 from tnnquant.arithmetic import with_sum_mode
 from tnnquant.errors import GraphError, UnsupportedLayerError
-from tnnquant.layers.base import BlobSpec, Layer, QuantRole, ScaleField, TensorField, TextField, layer, param
+from tnnquant.layers.base import BlobScales, BlobSpec, QuantRole, ScaleField, TensorField, TextField, layer, param
 from tnnquant.layers.checks import check_inputs, check_types
+from tnnquant.layers.int8 import PixelInt8, int8_quant
 from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["InnerProduct"]
@@ -19,7 +20,7 @@ __all__ = ["InnerProduct"]
 @layer(
     19, "InnerProduct", "InnerProduct_nhwc", "QuantizedInnerProduct", "DynamicRangeQuantizedInnerProduct"
 )
-class InnerProduct(Layer):
+class InnerProduct(PixelInt8):
     """``y[n, o] = sum_k x[n, k] * w[o, k] + b[o]``, x flattened behind the batch axis in the order c, h, w."""
 
     QUANT = QuantRole.WEIGHTED
@@ -91,6 +92,34 @@ class InnerProduct(Layer):
         if not np.shares_memory(rows, x):
             return None
         return gemm_f32_op(rows, state, with_sum_mode(0), outputs[0])
+
+    def prepare_int8(
+        self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
+    ):
+        from tnnquant.kernels.pack_i8 import pack_inner_product_i8
+
+        check_inputs(inputs, 1)
+        quant = int8_quant(tensors, scales, self.num_output, has_bias=bool(self.has_bias), what="weight")
+        channels, inner = (*inputs[0].dims, 1)[1], prod(inputs[0].dims[2:])
+        stored = tensors["weight"].data
+        if stored.size != self.num_output * channels * inner:
+            raise GraphError(
+                f"weight has {stored.size} values, expected num_output*K = {self.num_output}*{channels * inner} = "
+                f"{self.num_output * channels * inner}"
+            )
+        # Sums of integers do not depend on the order: the weights take that of the blob's pixels.
+        weight = stored.reshape(self.num_output, channels, inner).transpose(0, 2, 1).reshape(self.num_output, -1)
+        zero = np.broadcast_to(quant.input_zero, (inner, channels)).reshape(-1)
+        return pack_inner_product_i8(weight, quant._replace(input_zero=zero))
+
+    def ops_int8(self, inputs, outputs, state, keep: list) -> np.ndarray | None:
+        from tnnquant.kernels.gemm_i8 import gemm_i8_op
+
+        x, out = inputs[0], outputs[0]
+        rows = x.reshape(x.shape[0], -1)
+        if not np.shares_memory(rows, x):
+            return None
+        return gemm_i8_op(rows, state, out.reshape(out.shape[0], -1))
 
     def widened(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         scale = tensors["scale"].float32()

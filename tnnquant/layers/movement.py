@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import BlobSpec, Layer
+from tnnquant.layers.base import BlobScales, BlobSpec, Layer
 from tnnquant.tensor import DataType, Tensor
 
 __all__ = [
@@ -112,6 +112,22 @@ class CopyLayer(Movement):
 
         pairs = [(x, out) for x, out in pairs if not _same_place(x, out)]
         return strided_copy_ops(pairs) if all(can_copy(x, out) for x, out in pairs) else None
+
+
+    # The int8 form moves bytes, whatever the scales of input and output (reference, 6.5).
+
+    def prepare_int8(
+        self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
+    ) -> Any:
+        return self.prepare(tensors, inputs)
+
+    def forward_int8(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
+        return self.forward(inputs, state)
+
+    def emit_int8(
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any, keep: list
+    ) -> np.ndarray | None:
+        return self.emit(inputs, outputs, state)
 
 
 def owned(result: np.ndarray, inputs: Sequence[np.ndarray]) -> np.ndarray:

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from tnnquant.errors import GraphError
-from tnnquant.layers.base import BlobSpec, Layer, QuantRole, channels_last, from_channels_last, layer, param
+from tnnquant.errors import GraphError, UnsupportedLayerError
+from tnnquant.layers.base import BlobScales, BlobSpec, QuantRole, channels_last, from_channels_last, layer, param
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.convolution import EXPLICIT, SAME, VALID, Axis
+from tnnquant.layers.int8 import PixelInt8
 from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Pooling", "pooling_axis", "pooling_kernel"]
@@ -58,7 +59,7 @@ def pooling_kernel(size: int, extent: int, index: int, dims: Sequence[int]) -> i
 
 
 @layer(4, "Pooling", "Pooling_split_CC", "Pooling_nhwc", "QuantizedPooling")
-class Pooling(Layer):
+class Pooling(PixelInt8):
     """Maximum (``pool_type`` 0) or average over windows; padding is never counted."""
 
     QUANT = QuantRole.PASS
@@ -153,6 +154,24 @@ class Pooling(Layer):
             return None
         x, out = inputs[0].transpose(0, 2, 3, 1), outputs[0].transpose(0, 2, 3, 1)
         return pool2d_f32_op(x, state[0], self._kind(), out)
+
+    def prepare_int8(
+        self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
+    ):
+        from tnnquant.kernels.geometry import PoolGeometry
+
+        check_inputs(inputs, 1)
+        if self.is_adaptive:
+            raise UnsupportedLayerError("TNN has no int8 form of adaptive pooling")
+        height, width = self.axes(inputs[0].dims)
+        kernel = self.kernel(inputs[0].dims)
+        return PoolGeometry(*kernel, self.stride_h, self.stride_w, height.begin, width.begin)
+
+    def ops_int8(self, inputs, outputs, state, keep: list) -> np.ndarray | None:
+        from tnnquant.kernels import pool_i8
+
+        kind = pool_i8.MAX if self.pool_type == MAX else pool_i8.AVERAGE
+        return pool_i8.pool2d_i8_op(inputs[0], state, kind, outputs[0])
 
     def _kind(self) -> int:
         from tnnquant.kernels import pool_f32

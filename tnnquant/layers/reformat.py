@@ -8,19 +8,22 @@ from typing import Any
 import numpy as np
 
 from tnnquant.errors import UnsupportedLayerError
-from tnnquant.layers.base import BlobSpec, Layer, TensorField, layer, param
-from tnnquant.tensor import DataType, Tensor
+from tnnquant.layers.base import BlobScales, BlobSpec, Layer, TensorField, layer, param
+from tnnquant.layers.int8 import PixelInt8
+from tnnquant.tensor import DataType, QuantParams, Tensor
 
 __all__ = ["Const", "Reformat"]
 
 
 @layer(170, "Reformat")
-class Reformat(Layer):
+class Reformat(PixelInt8):
     """Quantize (FLOAT to INT8) or dequantize (INT8 to FLOAT) every input to the output at the same position.
 
     TNN puts these layers between int8 and float ones when it loads a model; files do not hold them. Between equal
     types it is the identity.
     """
+
+    CONVERTS = True
 
     src: int = param(default=int(DataType.FLOAT))
     dst: int = param(default=int(DataType.FLOAT))
@@ -35,6 +38,25 @@ class Reformat(Layer):
 
     def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         return list(inputs)
+
+    def output_specs_int8(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
+        return [BlobSpec(spec.dims, DataType(self.dst)) for spec in inputs]
+
+    def prepare_int8(
+        self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
+    ) -> list[QuantParams]:
+        return list(scales.outputs if self.dst == DataType.INT8 else scales.inputs)
+
+    def ops_int8(self, inputs, outputs, state, keep: list) -> np.ndarray | None:
+        from tnnquant.kernels.eltwise_i8 import Scales, dequantize_i8_op, quantize_i8_op
+
+        make = quantize_i8_op if self.dst == DataType.INT8 else dequantize_i8_op
+        rows = []
+        for x, out, params in zip(inputs, outputs, state, strict=True):
+            op, table = make(x, Scales(params.scale, params.zero_point), out)
+            keep.append(table)
+            rows.append(op)
+        return np.concatenate(rows)
 
 
 @layer(100, "Const")

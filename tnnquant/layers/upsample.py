@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from tnnquant.errors import GraphError, UnsupportedLayerError
-from tnnquant.layers.base import BlobSpec, from_channels_last, layer, param
+from tnnquant.layers.base import BlobScales, BlobSpec, from_channels_last, layer, param
+from tnnquant.layers.int8 import through_float
 from tnnquant.layers.movement import (
     CopyLayer,
     Pairs,
@@ -122,6 +123,20 @@ class Upsample(CopyLayer):
         from tnnquant.kernels.upsample import bilinear_f32_op
 
         return bilinear_f32_op(inputs[0].transpose(0, 2, 3, 1), *state, outputs[0].transpose(0, 2, 3, 1))
+
+
+    def prepare_int8(
+        self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
+    ) -> Any:
+        return self.prepare(tensors, inputs), scales
+
+    def forward_int8(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
+        return through_float(self, inputs, state)
+
+    def emit_int8(
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any, keep: list
+    ) -> np.ndarray | None:
+        return None
 
 
 def _scaled(size: int, factor: float) -> int:
