@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tnnquant.feed import Int8Feed
+from tnnquant.feed import Feed
 from tnnquant.layers.base import BlobSpec
 from tnnquant.layers.int8 import as_pixels, dequantized, from_pixels, quantized
 from tnnquant.tensor import DataType, QuantParams
@@ -18,7 +18,7 @@ def test_rounding_is_half_away_from_zero_and_saturates(value, code):
     blob = np.full((1, 2, 3, 3), value, np.float32)
     assert (quantized(blob, params) == code).all()
     place = np.zeros((1, 3, 3, 2), np.int8).transpose(0, 3, 1, 2)
-    assert (Int8Feed(BlobSpec(blob.shape, DataType.INT8), params, place)(blob) == code).all()
+    assert (Feed(BlobSpec(blob.shape, DataType.INT8), params, place)(blob) == code).all()
 
 
 @pytest.mark.parametrize("dims", [(2, 3, 17, 19), (1, 16, 40, 40), (1, 1, 1, 1)])
@@ -30,13 +30,13 @@ def test_the_feed_equals_the_plain_formula(rng, dims, per_channel):
     params = QuantParams(scale, rng.integers(-5, 5, n).astype(np.int8))
     x = rng.standard_normal(dims).astype(np.float32)
     place = np.zeros((dims[0], *dims[2:], dims[1]), np.int8).transpose(0, 3, 1, 2)
-    feed = Int8Feed(BlobSpec(dims, DataType.INT8), params, place)
+    feed = Feed(BlobSpec(dims, DataType.INT8), params, place)
     expected = quantized(x, params)
     if per_channel and n > 1:
         assert not expected[:, -1].any()
     for array in (x, as_pixels(x).transpose(0, 3, 1, 2), x.astype(np.float64)):
         np.testing.assert_array_equal(feed(array), expected)
-    np.testing.assert_array_equal(Int8Feed(BlobSpec(dims, DataType.INT8), params, None)(x), expected)
+    np.testing.assert_array_equal(Feed(BlobSpec(dims, DataType.INT8), params, None)(x), expected)
 
 
 def test_quantized_and_dequantized_are_inverse_on_codes(rng):
@@ -53,3 +53,11 @@ def test_pixels_and_back(rng, dims):
     assert pixels.flags.c_contiguous
     assert pixels.shape[3] == (dims[1] if len(dims) > 1 else 1)
     np.testing.assert_array_equal(from_pixels(pixels, dims), x)
+
+
+@pytest.mark.parametrize("dims", [(2, 3, 17, 19), (1, 16, 9, 7)])
+def test_floats_go_to_their_place(rng, dims):
+    x = rng.standard_normal(dims).astype(np.float32)
+    place = np.zeros((dims[0], *dims[2:], dims[1]), np.float32).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(Feed(BlobSpec(dims), None, place)(x), x)
+    np.testing.assert_array_equal(Feed(BlobSpec(dims), None, None)(x.astype(np.float64)), x)

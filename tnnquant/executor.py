@@ -10,12 +10,13 @@ executes (:mod:`tnnquant.lower`), and gives the integers of TNN's CPU device.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tnnquant.arithmetic import exact_sums
 from tnnquant.errors import GraphError, InputError, UnsupportedLayerError
-from tnnquant.feed import Int8Feed
+from tnnquant.feed import Feed
 from tnnquant.graph import Graph
 from tnnquant.infer import infer, located
 from tnnquant.layers.int8 import dequantized
@@ -25,9 +26,43 @@ from tnnquant.placement import Placement
 from tnnquant.steps import Step, make_step
 from tnnquant.tensor import DataType
 
+if TYPE_CHECKING:
+    from tnnquant.kernels.program import Program
+
 __all__ = ["Executor"]
 
 Tap = Callable[[str, np.ndarray], None]
+
+
+class _Group:
+    """Neighbouring steps that run as one program, or one that runs through ``forward``.
+
+    Attributes
+    ----------
+    steps : list of Step
+    program : Program or None
+    made : dict of str to ndarray
+        What the program makes, in its places.
+    forgotten : tuple of str
+        Blobs that nothing reads behind the group.
+    """
+
+    def __init__(self, steps: list[Step], places: Mapping[str, np.ndarray]):
+        from tnnquant.kernels.program import Program
+
+        self.steps = steps
+        self.program = Program([step.rows for step in steps]) if steps[0].rows is not None else None
+        self.made = {b: places[b] for step in steps for b in step.node.outputs} if self.program is not None else {}
+        self.forgotten = tuple(blob for step in steps for blob in step.forgotten)
+        self._singles: list[Program | None] = []
+
+    def single_programs(self) -> list[Program | None]:
+        """A program for each step alone."""
+        from tnnquant.kernels.program import Program
+
+        if not self._singles:
+            self._singles = [Program([step.rows]) if step.rows is not None else None for step in self.steps]
+        return self._singles
 
 
 class Executor:
@@ -75,20 +110,21 @@ class Executor:
         ]
         placement = Placement(self.graph, self.specs, self._steps, self._constants)
         self._places, self.blob_bytes = placement.arrays, placement.bytes
-        self._feeds = {name: self._make_feed(name) for name in self.graph.inputs if self._is_scaled(name)}
+        self._feeds = {name: self._make_feed(name) for name in self.graph.inputs}
         with exact_sums(exact):
             self._emit()
         self._forget()
-        self._programs = self._join_programs()
+        self._groups = [_Group(steps, self._places) for steps in self._joined()]
+        self._head = self._make_head()
 
     # --- once a model ---
 
     def _is_scaled(self, blob: str) -> bool:
         return self.specs[blob].dtype == DataType.INT8 and blob in self.graph.scales
 
-    def _make_feed(self, name: str) -> Int8Feed:
-        """The quantization of a model input that int8 layers read."""
-        return Int8Feed(self.specs[name], self.graph.scales[name], self._places.get(name))
+    def _make_feed(self, name: str) -> Feed:
+        params = self.graph.scales[name] if self._is_scaled(name) else None
+        return Feed(self.specs[name], params, self._places.get(name))
 
     def _emit(self) -> None:
         """Ask every layer for its program; note which inputs a forward will have made elsewhere."""
@@ -110,16 +146,24 @@ class Executor:
         for number, step in enumerate(self._steps):
             step.forgotten = tuple(blob for blob, at in last.items() if at == number and blob not in kept)
 
-    def _join_programs(self) -> list[tuple[np.ndarray | None, list[Step]]]:
+    def _joined(self) -> list[list[Step]]:
         """Neighbouring steps that can run as one program."""
-        groups: list[tuple[list[np.ndarray], list[Step]]] = []
+        groups: list[list[Step]] = []
         for step in self._steps:
-            if step.rows is not None and not step.staged and groups and groups[-1][0]:
-                groups[-1][0].append(step.rows)
-                groups[-1][1].append(step)
+            if step.rows is not None and not step.staged and groups and groups[-1][0].rows is not None:
+                groups[-1].append(step)
             else:
-                groups.append(([step.rows] if step.rows is not None else [], [step]))
-        return [(np.concatenate(rows) if rows else None, steps) for rows, steps in groups]
+                groups.append([step])
+        return groups
+
+    def _make_head(self) -> Program | None:
+        """The first group's program behind the ops of all feeds: one call less."""
+        from tnnquant.kernels.program import Program
+
+        rows = [feed.rows for feed in self._feeds.values()]
+        if not self._groups or self._groups[0].program is None or not rows or any(row is None for row in rows):
+            return None
+        return Program([*rows, self._groups[0].program.table])
 
     # --- every run ---
 
@@ -145,43 +189,63 @@ class Executor:
         InputError
             An input is missing, unknown, or of other dims.
         """
-        blobs = {**self._constants, **self._checked(inputs)}
+        arrays = self._checked(inputs)
         if tap:
-            for name in self.graph.inputs:
-                tap(name, blobs[name])
-            for step in self._steps:
-                self._run([step], step.rows, blobs)
+            blobs = {**self._constants, **self._fed(arrays)}
+            self._run_with(tap, blobs)
+        else:
+            blobs = self._run_all(arrays)
+        return {name: self._result(name, blobs[name]) for name in self.graph.outputs}
+
+    def _run_all(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        groups, head = self._groups, self._head
+        if head is not None and all(feed.takes(arrays[name]) for name, feed in self._feeds.items()):
+            from tnnquant.kernels.interleave import SOURCE
+            from tnnquant.kernels.program import data_address
+
+            for number, name in enumerate(self._feeds):
+                head.table[number, SOURCE] = data_address(arrays[name])
+            head.run()
+            blobs = {**self._constants, **groups[0].made}
+            groups = groups[1:]
+        else:
+            blobs = {**self._constants, **self._fed(arrays)}
+        for group in groups:
+            self._run(group.steps[0], group.program, blobs)
+            blobs.update(group.made)
+            _drop(blobs, group.forgotten)
+        return blobs
+
+    def _run_with(self, tap: Tap, blobs: dict[str, np.ndarray]) -> None:
+        for name in self.graph.inputs:
+            tap(name, blobs[name])
+        for group in self._groups:
+            for step, program in zip(group.steps, group.single_programs(), strict=True):
+                self._run(step, program, blobs)
+                if program is not None:
+                    blobs.update({blob: self._places[blob] for blob in step.node.outputs})
                 for blob in step.node.outputs:
                     if blob in blobs:
                         tap(blob, blobs[blob])
                 _drop(blobs, step.forgotten)
-        else:
-            for rows, steps in self._programs:
-                self._run(steps, rows, blobs)
-                for step in steps:
-                    _drop(blobs, step.forgotten)
-        return {name: self._result(name, blobs[name]) for name in self.graph.outputs}
+
+    def _fed(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {name: self._feeds[name](array) for name, array in arrays.items()}
 
     def _result(self, name: str, blob: np.ndarray) -> np.ndarray:
         if self._is_scaled(name):
             return np.ascontiguousarray(dequantized(blob, self.graph.scales[name]))
         return np.array(blob, order="C")
 
-    def _run(self, steps: list[Step], rows: np.ndarray | None, blobs: dict[str, np.ndarray]) -> None:
-        first = steps[0]
-        with located(first.node):
-            for blob in first.staged:
+    def _run(self, step: Step, program: Program | None, blobs: dict[str, np.ndarray]) -> None:
+        with located(step.node):
+            for blob in step.staged:
                 self._stage(blob, blobs)
-            if rows is not None:
-                from tnnquant.kernels.program import run
-
-                run(rows)
-            else:
-                with exact_sums(self._exact):
-                    blobs.update(first.forward(blobs))
+            if program is not None:
+                program.run()
                 return
-        for step in steps:
-            blobs.update({blob: self._places[blob] for blob in step.node.outputs})
+            with exact_sums(self._exact):
+                blobs.update(step.forward(blobs))
 
     def _stage(self, blob: str, blobs: Mapping[str, np.ndarray]) -> None:
         target, source = self._places[blob], blobs[blob]
@@ -201,8 +265,7 @@ class Executor:
             if array.shape != spec.dims:
                 got = "x".join(map(str, array.shape))
                 raise InputError(f"the array for input {name!r} is {got}, expected {'x'.join(map(str, spec.dims))}")
-            feed = self._feeds.get(name)
-            checked[name] = feed(array) if feed else array.astype(spec.dtype.numpy, copy=False)
+            checked[name] = array
         unknown = sorted(set(inputs) - set(checked))
         if unknown:
             raise InputError(f"the model has no input {unknown[0]!r}; its inputs are {', '.join(checked)}")
