@@ -99,3 +99,60 @@ class NetBuilder:
 def build(rng):
     """A function ``build(dims)`` that starts a :class:`NetBuilder`."""
     return lambda dims=(1, 3, 12, 10), name="input": NetBuilder(rng, dims, name)
+
+
+# --- a model to look into, as a graph, as files, and quantized ---
+
+
+@pytest.fixture
+def inspected(build):
+    """A small graph with layers of every role: fused, int8, fp32 for a reason."""
+    net = build((1, 3, 16, 12))
+    a = net.add("ReLU", net.conv("input", 3, 8, name="stem"), name="stem_relu")
+    left = net.conv(a, 8, 4, kernel=1, name="left")
+    both = net.add("Concat", [left, net.conv(a, 8, 4, groups=4, name="right")], 1, name="join")
+    soft = net.add("Sigmoid", net.pool(both, name="pool"), name="gate")
+    out = net.inner_product(soft, 8 * 8 * 6, 5, name="fc")
+    return net.graph(out)
+
+
+@pytest.fixture
+def inspected_files(inspected, tmp_path):
+    """The same on disk: the name without suffix."""
+    from tnnquant.format import write_model
+
+    write_model(inspected, tmp_path / "net.tnnproto", tmp_path / "net.tnnmodel")
+    return str(tmp_path / "net")
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of 6 pictures."""
+    from PIL import Image
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(3)
+    for i in range(6):
+        Image.fromarray(rng.integers(0, 256, (16, 12, 3), np.uint8)).save(folder / f"{i:02}.png")
+    return folder
+
+
+@pytest.fixture
+def quantized(inspected, pictures):
+    """The small graph quantized over the pictures."""
+    from tnnquant.config import QuantizeConfig
+    from tnnquant.inputs import InputConfig, Samples, scan
+    from tnnquant.quantize import quantize_graph
+
+    samples = Samples(scan(pictures), inspected.inputs, InputConfig(mean=(127.5,), scale=(1 / 127.5,)))
+    return quantize_graph(inspected, samples, QuantizeConfig()).graph
+
+
+@pytest.fixture
+def quantized_files(quantized, tmp_path):
+    """The quantized graph on disk: the name without suffix."""
+    from tnnquant.format import write_model
+
+    write_model(quantized, tmp_path / "small.tnnproto", tmp_path / "small.tnnmodel")
+    return str(tmp_path / "small")

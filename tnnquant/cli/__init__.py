@@ -20,6 +20,7 @@ __all__ = ["main"]
 # Command: (module, help of one line). The module is imported only when the command runs or its own help is asked for.
 COMMANDS = {
     "quantize": ("quantize", "Quantize an fp32 TNN model to int8."),
+    "inspect": ("inspect", "Show a model, compare two, and find the layers that int8 hurts."),
     "example": ("example", "Build an example folder: SqueezeNet v1.1 and pictures."),
 }
 

@@ -1,0 +1,108 @@
+"""``tnnquant inspect`` on the command line: what needs no run."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from tnnquant.cli import main
+
+
+def run(*args):
+    """Exit code of the command."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(arg) for arg in args])
+    return stop.value.code
+
+
+def test_the_table_of_an_fp32_model(inspected_files, capsys):
+    assert run("inspect", inspected_files) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"0 +stem +Convolution +1x8x16x12 +224 +896 B +41.5 k +int8", printed)
+    assert re.search(r"1 +stem_relu +ReLU .*becomes part of stem", printed)
+    assert "8 layers, 7 can be int8 (100.0 % of the arithmetic)" in printed
+    assert "fp32 1 Sigmoid: TNN has no int8 form" in printed
+
+
+def test_the_table_of_an_int8_model(quantized_files, capsys):
+    assert run("inspect", "-p", quantized_files + ".tnnproto", "-m", quantized_files + ".tnnmodel") == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"stem +Convolution +1x8x16x12 .* int8 .*-127..127", printed)
+    assert "7 layers, 6 are int8" in printed
+
+
+def test_one_layer_and_one_blob(quantized_files, capsys):
+    assert run("inspect", quantized_files, "--layer", "left") == 0
+    printed = capsys.readouterr().out
+    assert "weights: 32 values, INT8" in printed
+    assert "left_out  blob 1x4x16x12, made by left" in printed
+    assert run("inspect", quantized_files, "--layer", "gate_out") == 0
+    assert run("inspect", quantized_files, "--layer", "lefd") == 4
+    assert "did you mean left" in capsys.readouterr().err
+
+
+def test_json_and_csv(quantized_files, capsys):
+    assert run("inspect", quantized_files, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["summary"]["totals"]["layers"] == len(report["summary"]["layers"]) == 7
+    assert run("inspect", quantized_files, "--csv") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 8
+
+
+def test_diff(inspected_files, quantized_files, capsys):
+    assert run("inspect", "--diff", inspected_files, quantized_files) == 0
+    assert re.search(r"stem +changed +[34]\d\.\d +fp32 -> int8", capsys.readouterr().out)
+    assert run("inspect", inspected_files, inspected_files, "--diff") == 0
+    assert "the same layers, weights and scales" in capsys.readouterr().out
+    assert run("inspect", inspected_files, inspected_files, "--diff", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["diff"]["same"] is True
+
+
+@pytest.fixture
+def bad(tmp_path, inspected_files):
+    """A folder of files that are no models, or broken ones."""
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    proto, model = (Path(inspected_files + suffix).read_bytes() for suffix in (".tnnproto", ".tnnmodel"))
+    for name, content in (
+        ("cut", model[: len(model) // 2]), ("onnx", b"\x08\x07\x12\x04test"), ("zip", b"PK\x03\x04"),
+        ("text", b"hello world, this is text"), ("empty", b""),
+    ):  # fmt: skip
+        (folder / f"{name}.tnnproto").write_bytes(proto)
+        (folder / f"{name}.tnnmodel").write_bytes(content)
+    (folder / "torn.tnnproto").write_bytes(proto[: len(proto) * 2 // 3])
+    (folder / "torn.tnnmodel").write_bytes(model)
+    (folder / "net.onnx").write_bytes(b"\x08\x07\x12\x04test")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["cut"], 3, "cut.tnnmodel"),
+        (["onnx"], 3, "ONNX"),
+        (["zip"], 3, "ZIP"),
+        (["text"], 3, "text.tnnmodel"),
+        (["empty"], 3, "empty"),
+        (["torn"], 4, "torn.tnnproto"),
+        (["net.onnx"], 3, "an ONNX model"),
+        (["none"], 3, "no 'none.tnnproto'"),
+        ([], 2, "no model is given"),
+        (["cut", "zip"], 2, "one model too many"),
+        (["--diff", "cut"], 2, "give both"),
+        (["-p", "cut.tnnproto", "-m", "onnx.tnnmodel"], 3, "ONNX"),
+    ],
+)
+def test_bad_input_is_one_clear_line(bad, monkeypatch, capsys, args, code, message):
+    monkeypatch.chdir(bad)
+    got = run("inspect", *args)
+    captured = capsys.readouterr()
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert re.search(message, lines[0])
+    assert got == code
+    assert not captured.out
+    assert not [name for name in os.listdir(bad) if name.startswith(".")]

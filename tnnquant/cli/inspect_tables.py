@@ -1,0 +1,195 @@
+"""What ``tnnquant inspect`` shows on the terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import click
+import numpy as np
+
+from tnnquant.cli.plain import print_table
+from tnnquant.inspect.summary import BlobRow, LayerRow, Summary
+
+__all__ = ["bytes_text", "count_text", "dims_text", "print_channels", "print_diff", "print_summary"]
+
+LIKE = {"int8": "green", "fp32": "yellow", "dynamic": "cyan", "": "white"}
+
+
+def count_text(value: float) -> str:
+    """A number in at most five characters: 1.24 M."""
+    for limit, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= limit:
+            return f"{value / limit:.3g}{unit}"
+    return f"{value:.0f}" if value else ""
+
+
+def bytes_text(value: int) -> str:
+    """Bytes in decimal units."""
+    return f"{count_text(value)}B" if value >= 1000 else (f"{value} B" if value else "")
+
+
+def dims_text(dims: tuple[int, ...]) -> str:
+    """Dims with x between them; ? if they are unknown."""
+    return "x".join(map(str, dims)) or "?"
+
+
+def print_summary(summary: Summary) -> None:
+    """Head, layers, totals, reasons, problems."""
+    is_int8 = summary.precision == "int8"
+    click.echo(f"{_bold(summary.proto or 'model')}  {summary.precision}, {bytes_text(sum(summary.sizes))}")
+    for word, blobs in (("input ", summary.inputs), ("output", summary.outputs)):
+        for name, dims in blobs.items():
+            click.echo(f"  {word} {name} {dims_text(dims)}")
+    click.echo()
+    (_print_int8_layers if is_int8 else _print_fp32_layers)(summary)
+    totals = summary.totals()
+    share = 100 * totals["int8_macs"] / totals["macs"] if totals["macs"] else 0
+    verb = "are" if is_int8 else "can be"
+    click.echo(
+        f"\n{totals['layers']} layers, {totals['int8_layers']} {verb} int8 ({share:.1f} % of the arithmetic); "
+        f"{count_text(totals['parameters']) or 0} parameters in {bytes_text(totals['bytes']) or '0 B'}, "
+        f"{count_text(totals['macs']) or 0} MACs"
+    )
+    _print_reasons(summary)
+    _print_problems(summary)
+
+
+def _print_fp32_layers(summary: Summary) -> None:
+    rows = []
+    for row in summary.layers:
+        kind = "" if row.is_fused else row.precision.planned
+        rows.append((
+            str(row.index), row.name, row.type, dims_text(row.dims), count_text(row.parameters),
+            bytes_text(row.bytes), count_text(row.macs), (kind, LIKE[kind]), (row.precision.reason, "bright_black"),
+        ))  # fmt: skip
+    print_table((">#", "layer", "type", "output", ">params", ">bytes", ">MACs", "becomes", "why"), rows)
+
+
+def _print_int8_layers(summary: Summary) -> None:
+    blobs = {row.name: row for row in summary.blobs}
+    rows = []
+    for row in summary.layers:
+        blob = blobs.get(row.outputs[0]) if row.outputs else None
+        kind, problem = row.precision.stored, row.precision.problem
+        codes = ("", "", "")
+        if row.weights is not None and row.weights.usage is not None:
+            usage = row.weights.usage
+            codes = (f"{usage.low.min()}..{usage.high.max()}", f"{np.median(usage.unused):.0f}",
+                     f"{100 * usage.saturated.mean():.2f} %")  # fmt: skip
+        rows.append((
+            str(row.index), row.name, row.type, dims_text(row.dims), bytes_text(row.bytes), count_text(row.macs),
+            (kind, "red" if problem else LIKE[kind]), *_scale_texts(blob), *codes,
+            (problem or row.precision.reason, "red" if problem else "bright_black"),
+        ))  # fmt: skip
+    heads = (">#", "layer", "type", "output", ">bytes", ">MACs", "is", ">out scale", ">out range", ">weight codes",
+             ">unused", ">at ends", "why")  # fmt: skip
+    print_table(heads, rows)
+
+
+def _scale_texts(blob: BlobRow | None) -> tuple[str, str]:
+    if blob is None or blob.params is None:
+        return "", ""
+    scale, zero = blob.params.scale, blob.params.zero_point
+    text = f"{scale.max():.4g}" if scale.size == 1 else f"{scale.min():.3g}..{scale.max():.3g}"
+    if zero.any():
+        text += f" zp {zero.min()}..{zero.max()}" if zero.size > 1 else f" zp {zero[0]}"
+    if blob.dead:
+        text += f", {blob.dead} dead"
+    return text, "{:.4g}..{:.4g}".format(*blob.range)
+
+
+def _print_reasons(summary: Summary) -> None:
+    reasons = Counter(
+        (row.type, row.precision.reason) for row in summary.layers if row.precision.reason and not row.is_fused
+    )
+    for (kind, reason), count in reasons.most_common():
+        click.echo(f"  {click.style('fp32', fg='yellow')} {count} {kind}: {reason}")
+
+
+def _print_problems(summary: Summary) -> None:
+    for line in summary.grouped_problems():
+        click.echo(f"  {click.style('problem', fg='red', bold=True)} {line}")
+
+
+def print_channels(row: LayerRow | BlobRow, summary: Summary) -> None:
+    """One layer or blob, channel by channel."""
+    blobs = {blob.name: blob for blob in summary.blobs}
+    if isinstance(row, BlobRow):
+        _print_blob(row)
+        return
+    click.echo(f"{_bold(row.name)}  {row.type}, layer {row.index}, {row.precision.stored}")
+    for word, names in (("reads", row.inputs), ("makes", row.outputs)):
+        click.echo(f"  {word} " + ", ".join(f"{n} {dims_text(blobs[n].dims)}" for n in names if n in blobs))
+    reason = row.precision.problem or row.precision.reason
+    if reason:
+        click.echo(f"  {reason}")
+    click.echo(f"  {row.parameters} parameters, {row.bytes} bytes, {row.macs} MACs")
+    if row.weights is not None:
+        _print_weights(row)
+    for name in row.outputs:
+        if name in blobs and blobs[name].params is not None:
+            _print_blob(blobs[name])
+
+
+def _print_weights(row: LayerRow) -> None:
+    weights = row.weights
+    columns = [">channel", ">low", ">high"]
+    if weights.usage is not None:
+        columns += [">scale", ">zero point", ">low code", ">high code", ">unused levels", ">at the ends", ">zeros"]
+    click.echo(f"\nweights: {weights.count} values, {weights.dtype}; the widest channel is {weights.spread:.1f} times "
+               "the median one")  # fmt: skip
+    rows = []
+    for channel in range(weights.channels):
+        cells = [str(channel), f"{weights.low[channel]:.5g}", f"{weights.high[channel]:.5g}"]
+        if weights.usage is not None:
+            usage, of = weights.usage, channel if weights.scale.size > 1 else 0
+            cells += [
+                f"{weights.scale[of]:.5g}", str(weights.zero_point[of]), str(usage.low[channel]),
+                str(usage.high[channel]), str(usage.unused[channel]), f"{100 * usage.saturated[channel]:.2f} %",
+                f"{100 * usage.zero[channel]:.1f} %",
+            ]  # fmt: skip
+        rows.append(cells)
+    print_table(columns, rows)
+
+
+def _print_blob(row: BlobRow) -> None:
+    made = f"made by {row.made_by}" if row.made_by else "a model input"
+    click.echo(f"\n{_bold(row.name)}  blob {dims_text(row.dims)}, {made}")
+    if row.params is None:
+        click.echo("  fp32: it has no scale")
+        return
+    rows = []
+    for channel, (scale, zero) in enumerate(zip(row.params.scale, row.params.zero_point, strict=True)):
+        ends = ((code - float(zero)) * float(scale) for code in (-127, 127))
+        rows.append(("all" if row.params.scale.size == 1 else str(channel), f"{scale:.6g}", str(zero),
+                     *(f"{end:.5g}" for end in ends)))  # fmt: skip
+    print_table((">channel", ">scale", ">zero point", ">low", ">high"), rows)
+
+
+def print_diff(diff) -> None:
+    """What differs; equal layers are only counted."""
+    click.echo(f"A {_bold(diff.a)}\nB {_bold(diff.b)}")
+    for line in diff.header:
+        click.echo(f"  {line}")
+    if diff.is_same:
+        click.echo("the same layers, weights and scales")
+        return
+    for kind in ("layer", "blob"):
+        rows = [row for row in diff.rows if row.kind == kind]
+        if not rows:
+            continue
+        click.echo()
+        shown = [
+            (row.name, (row.status, "yellow" if row.status == "changed" else "red"),
+             "" if row.weight_sqnr_db is None else f"{row.weight_sqnr_db:.1f}", "; ".join(row.changes))
+            for row in rows if row.status != "same"
+        ]  # fmt: skip
+        if shown:
+            print_table((kind, "status", ">weights dB", "what"), shown)
+        counts = ", ".join(f"{diff.count(status, kind)} {status}"
+                           for status in ("same", "changed", "only in A", "only in B"))  # fmt: skip
+        click.echo(f"{kind}s: {counts}")
+
+
+def _bold(text: str) -> str:
+    return click.style(text, bold=True)

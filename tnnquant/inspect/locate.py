@@ -1,0 +1,83 @@
+"""Which two files a name means: models are pairs, and people have one name in mind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tnnquant.errors import ModelFormatError
+
+__all__ = ["PROTO", "WEIGHTS", "find_pair"]
+
+PROTO, WEIGHTS = ".tnnproto", ".tnnmodel"
+
+
+def find_pair(
+    name: str | os.PathLike | None = None, proto: str | None = None, model: str | None = None
+) -> tuple[Path, Path]:
+    """Proto and model of a name: either of the two files, what they have in common, or a folder with one pair.
+
+    Parameters
+    ----------
+    name : path, optional
+        ``net``, ``net.tnnproto``, ``net.tnnmodel`` or a folder. Not needed if both files are given.
+    proto, model : path, optional
+        One of the two files, or both, where their names differ.
+
+    Raises
+    ------
+    ModelFormatError
+        No such files; or a file of another kind, which is named.
+    """
+    if proto and model:
+        return Path(proto), Path(model)
+    given = proto or model or name
+    if given is None:
+        raise ModelFormatError("no model is given: name it (net, for net.tnnproto and net.tnnmodel) or give -p and -m")
+    path = Path(given)
+    if path.is_dir():
+        path = _only_proto(path)
+    base = str(path)
+    for suffix in (PROTO, WEIGHTS):
+        base = base.removesuffix(suffix)
+    pair = Path(proto or base + PROTO), Path(model or base + WEIGHTS)
+    missing = [file for file in pair if not file.exists()]
+    if not missing:
+        return pair
+    if path.is_file() and path.suffix not in (PROTO, WEIGHTS):
+        raise ModelFormatError(f"{str(path)!r} is {_kind(path)}; expected a .tnnproto or .tnnmodel")
+    if len(missing) == 1:
+        (gone,), (there,) = missing, [file for file in pair if file.exists()]
+        option = "-p" if gone is pair[0] else "-m"
+        raise ModelFormatError(f"there is no {str(gone)!r} beside {str(there)!r}; give it with {option}")
+    raise ModelFormatError(f"there is no {str(pair[0])!r} and no {str(pair[1])!r}{_neighbours(path)}")
+
+
+def _only_proto(folder: Path) -> Path:
+    found = sorted(folder.glob("*" + PROTO))
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ModelFormatError(f"the folder {str(folder)!r} holds no {PROTO}; name the model")
+    names = ", ".join(path.stem for path in found[:6]) + (", ..." if len(found) > 6 else "")
+    raise ModelFormatError(f"the folder {str(folder)!r} holds {len(found)} models ({names}); name one of them")
+
+
+def _kind(path: Path) -> str:
+    from tnnquant.format.foreign import looks_like
+
+    try:
+        with open(path, "rb") as file:
+            return looks_like(file.read(512))
+    except OSError as error:
+        return f"not readable ({(error.strerror or str(error)).lower()})"
+
+
+def _neighbours(path: Path) -> str:
+    try:
+        found = sorted(entry.stem for entry in path.parent.glob("*" + PROTO))
+    except OSError:
+        found = []
+    if not found:
+        return ""
+    return "; beside it there is " + ", ".join(found[:6]) + (", ..." if len(found) > 6 else "")

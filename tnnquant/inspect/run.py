@@ -1,0 +1,57 @@
+"""An inspection from files: what the command line calls, and what a Python program may call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tnnquant.format import read_model
+from tnnquant.graph import Graph
+from tnnquant.infer import infer
+from tnnquant.inspect.diff import Diff, diff_graphs
+from tnnquant.inspect.locate import find_pair
+from tnnquant.inspect.summary import Summary, summarize
+from tnnquant.passes import prepare_for_quantization
+
+__all__ = ["Model", "diff_models", "load"]
+
+AS_QUANTIZED = "the fp32 model is compared as quantize sees it: activations fused, parameters resolved"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model that was read, with its summary."""
+
+    graph: Graph
+    summary: Summary
+
+
+def load(
+    name: str | os.PathLike | None = None, proto: str | None = None, model: str | None = None,
+    input_dims: Mapping | None = None,
+) -> Model:  # fmt: skip
+    """Find, read and summarize a model; see :func:`~tnnquant.inspect.locate.find_pair`.
+
+    Raises
+    ------
+    ModelFormatError, GraphError
+        A file is missing, foreign, truncated, or the two do not belong together.
+    """
+    pair = find_pair(name, proto, model)
+    graph = read_model(*pair)
+    return Model(graph, summarize(graph, *pair, input_dims))
+
+
+def diff_models(a: Model, b: Model) -> Diff:
+    """Compare two models; an fp32 one beside an int8 one in the form that is quantized."""
+    if a.graph.is_quantized == b.graph.is_quantized:
+        return diff_graphs(a.graph, b.graph, a.summary, b.summary)
+    sides = [model if model.graph.is_quantized else _as_quantized(model) for model in (a, b)]
+    diff = diff_graphs(sides[0].graph, sides[1].graph, sides[0].summary, sides[1].summary)
+    return Diff(diff.a, diff.b, [*diff.header, AS_QUANTIZED], diff.rows)
+
+
+def _as_quantized(model: Model) -> Model:
+    graph = infer(prepare_for_quantization(model.graph)).graph
+    return Model(graph, summarize(graph, model.summary.proto, model.summary.model))
