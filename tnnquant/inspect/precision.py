@@ -13,7 +13,7 @@ from tnnquant.layers.base import QuantRole
 from tnnquant.passes import prepare_for_quantization
 from tnnquant.plan import make_plan
 
-__all__ = ["Precision", "explain", "is_asymmetric", "merge_type_of"]
+__all__ = ["Precision", "as_fp32", "explain", "is_asymmetric", "merge_type_of"]
 
 FUSED = "becomes part of "
 LEFT_OUT = "could be int8; it was left out when the model was quantized"
@@ -88,9 +88,8 @@ def _host(node: Node, verdicts: Mapping, makers: Mapping[str, Node], readers: Ma
 
 def _explain_quantized(graph: Graph, input_dims: Mapping | None) -> dict[str, Precision]:
     """The plan of the same layers, as if they were fp32, beside what the file says."""
-    twin = graph.replace(nodes=tuple(_plain(node) for node in graph.nodes))
     method = "asymmetric" if is_asymmetric(graph) else "minmax"
-    plan = make_plan(infer(twin, input_dims), QuantizeConfig(blob_method=method, merge_type=merge_type_of(graph)))
+    plan = make_plan(infer(as_fp32(graph), input_dims), QuantizeConfig(blob_method=method, merge_type=merge_type_of(graph)))
     verdicts, makers = {}, graph.producers()
     for position, node in enumerate(graph.nodes):
         reason = plan.reasons.get(position, "")
@@ -110,8 +109,12 @@ def _is_quantized(node: Node | None) -> bool:
     return node is not None and node.quantized
 
 
-def _plain(node: Node) -> Node:
-    return node.replace(quantized=False, type_string=node.layer.TYPE_NAMES[0]) if node.quantized else node
+def as_fp32(graph: Graph) -> Graph:
+    """The structure of a graph without its int8 flags: shapes follow from it, but it cannot be run."""
+    return graph.replace(nodes=tuple(
+        node.replace(quantized=False, type_string=node.layer.TYPE_NAMES[0]) if node.quantized else node
+        for node in graph.nodes
+    ))  # fmt: skip
 
 
 def _stored(node: Node) -> str:

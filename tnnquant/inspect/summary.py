@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from tnnquant.errors import GraphError, TnnQuantError
-from tnnquant.graph import Graph, Node, QuantParams
+from tnnquant.graph import Graph, Node
 from tnnquant.infer import infer
 from tnnquant.inspect.codes import CodeUsage, count_codes, usage_of_counts
-from tnnquant.inspect.precision import FUSED, Precision, try_explain
+from tnnquant.inspect.precision import FUSED, Precision, as_fp32, try_explain
 from tnnquant.layers.base import BlobSpec, QuantRole, ScaleField
-from tnnquant.tensor import DataType, Tensor
+from tnnquant.tensor import DataType, QuantParams, Tensor
 
 __all__ = ["BlobRow", "LayerRow", "Summary", "WeightRow", "find_row", "summarize", "weight_rows", "weight_tensor"]
 
@@ -322,12 +322,14 @@ def weight_rows(node: Node, channels: int) -> np.ndarray | None:
 def _shapes(graph: Graph, input_dims: Mapping | None) -> tuple[Mapping[str, BlobSpec], tuple[Node, ...], list[str]]:
     """Dims of all blobs; if they cannot be told, none, and the reason."""
     try:
-        inference = infer(graph, input_dims)
+        inference = infer(as_fp32(graph), input_dims)
     except TnnQuantError as error:
         if input_dims:
             raise
         return {}, graph.nodes, [str(error)]
-    return inference.specs, inference.graph.nodes, []
+    # The layers with resolved parameters, but as they are in the file.
+    nodes = zip(graph.nodes, inference.graph.nodes, strict=True)
+    return inference.specs, tuple(node.replace(layer=resolved.layer) for node, resolved in nodes), []
 
 
 def _check_weights(node: Node, specs: Mapping[str, BlobSpec]) -> None:
