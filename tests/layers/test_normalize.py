@@ -47,3 +47,11 @@ def test_defaults_and_zeros(run_layer):
 def test_what_tnn_refuses(run_layer, line, message):
     with pytest.raises(UnsupportedLayerError, match=message):
         run_layer("Normalize", line, np.ones((1, 3, 2, 2), np.float32))
+
+
+def test_of_two_zeros_the_first_divides(run_layer):
+    x = np.array([-0.0, 0.0, -3.0], np.float32).reshape(1, 3, 1)
+    got = run_layer("Normalize", f"0 0 1 1 {INT_MAX}", x)[0]
+    np.testing.assert_array_equal(got.ravel(), [np.nan, np.nan, np.inf])
+    got = run_layer("Normalize", f"0 0 1 1 {INT_MIN}", np.abs(x))[0]
+    np.testing.assert_array_equal(got.ravel(), [np.nan, np.nan, np.inf])

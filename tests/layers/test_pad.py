@@ -57,11 +57,13 @@ def test_padv2(rng, run_layer, mode, rank):
     )
 
 
-def test_padv2_of_integers(run_layer):
+@pytest.mark.parametrize(("value", "bits"), [("0", 0), ("7.5", 0x40F00000)])
+def test_integers_are_padded_by_the_bits_of_the_float(run_layer, value, bits):
     x = np.arange(6, dtype=np.int32).reshape(2, 3)
-    np.testing.assert_array_equal(
-        run_layer("PadV2", "2 0 1 1 0 0 7.9", x)[0], np.pad(x, ((0, 1), (1, 0)), constant_values=7)
-    )
+    wanted = np.pad(x, ((0, 1), (1, 0)), constant_values=bits)
+    np.testing.assert_array_equal(run_layer("PadV2", f"2 0 1 1 0 0 {value}", x)[0], wanted)
+    x = x.reshape(1, 1, 2, 3)
+    np.testing.assert_array_equal(run_layer("Pad", f"0 0 0 1 1 0 0 0 0 {value}", x)[0], wanted[None, None])
 
 
 def test_padv2_with_fewer_sizes_than_dims_pads_the_first_axes(rng, run_layer):

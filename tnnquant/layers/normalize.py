@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
 import numpy as np
 
@@ -60,10 +61,20 @@ class Normalize(Layer):
 
     def _norm(self, image: np.ndarray, before: np.ndarray) -> np.ndarray:
         # image: float32 (C, ...); before: the norm of the image before, (...)
-        if self.p == INT_MAX:
-            return image.max(0)
-        if self.p == INT_MIN:
-            return image.min(0)
+        if self.p in (INT_MAX, INT_MIN):
+            return reduce(_larger if self.p == INT_MAX else _smaller, image)
         if self.p == 1:
             return before + folded("SUM", np.abs(image), [0])[0]
         return np.maximum(np.sqrt(before + folded("SUM", image * image, [0])[0]), np.float32(self.epsilon))
+
+
+# The first of two equal ones, and of NaN: NumPy's maximum leaves open which zero it gives, and the sign of a divisor
+# shows.
+
+
+def _larger(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.where(a < b, b, a)
+
+
+def _smaller(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.where(b < a, b, a)
