@@ -139,7 +139,7 @@ def padded_dims(dims: tuple[int, ...], borders: Sequence[tuple[int, int]], mode:
 def _filling(value: float, dtype: DataType) -> np.ndarray:
     """The constant of a border as an array of one element of the blob's type.
 
-    In INT32 blobs it is the bits of the float32, as TNN stores it there: its kernel takes all four-byte types for floats.
+    In INT32 blobs it is the bits of the float32: TNN's kernel takes all four-byte types for floats.
     """
     if dtype.numpy.itemsize == 4:
         return np.array([value], np.float32).view(dtype.numpy)
