@@ -23,7 +23,7 @@ from tnnquant.kernels import program
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.simd import F32, I32, Emitter
 from tnnquant.kernels.target import isa
-from tnnquant.kernels.tile_i8 import BYTE_DOT, emit_dot
+from tnnquant.kernels.dot_i8 import BYTE_DOT, emit_dot
 
 RESULTS = Path(__file__).parent / "results" / "kernels.jsonl"
 
@@ -73,7 +73,7 @@ def _bare_loop(kind: str):
 
 @functools.cache
 def peak(kind: str) -> float:
-    """Multiply-adds a second of one core, in 1e9: ``fma`` or a dot product of ``tile_i8.emit_dot``."""
+    """Multiply-adds a second of one core, in 1e9: ``fma`` or a dot product of ``dot_i8.emit_dot``."""
     run, path = _bare_loop(kind), isa()
     rows = path.rows - (kind != "fma")
     products = 1 if kind == "fma" else {"vpmaddwd": 2, "generic2": 2}.get(kind, 4)

@@ -26,7 +26,7 @@ from tnnquant.kernels.tile_f32 import PANEL, ROWS, tile_f32
 __all__ = ["conv2d_f32", "conv2d_f32_naive", "conv2d_f32_op"]
 
 _HALF = PANEL // 2
-_MIDDLE = ROWS * 2 // 3
+_MIDDLE = ROWS // 2 if ROWS > 12 else ROWS * 2 // 3
 _tile_full, _tile_middle, _tile_half, _tile_wide = (
     tile_f32(ROWS, 2, exact=True),
     tile_f32(_MIDDLE, 2, exact=True),

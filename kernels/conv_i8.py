@@ -18,20 +18,26 @@ import numpy as np
 from tnnquant.kernels import program
 from tnnquant.kernels.conv_rows import Work, cut_into_tasks, fill_rows, fill_taps
 from tnnquant.kernels.convert_i8 import convert_pixels, copy_if_positive
+from tnnquant.kernels.dot_i8 import BYTE_DOT, GROUP, PANEL, ROWS
 from tnnquant.kernels.geometry import ConvGeometry, pixel_stride
 from tnnquant.kernels.jit import inline, kernel
 from tnnquant.kernels.pack_i8 import PackedConvI8
+from tnnquant.kernels.requantize_i8 import PARAMETERS, requantize_rows
 from tnnquant.kernels.simd import fill_zero, load_words
 from tnnquant.kernels.target import isa
-from tnnquant.kernels.tile_i8 import BYTE_DOT, GROUP, PANEL, PARAMETERS, ROWS, tile_i8
+from tnnquant.kernels.tile_i8 import tile_i8
 
 __all__ = ["conv2d_i8", "conv2d_i8_naive", "conv2d_i8_op", "round_to_i8"]
 
-_MIDDLE = ROWS * 2 // 3
-_tile_full, _tile_middle, _tile_wide = tile_i8(ROWS, 2), tile_i8(_MIDDLE, 2), tile_i8(1, 8)
-_byte_dot = BYTE_DOT or isa().dot
-_byte_full, _byte_middle, _byte_wide = (tile_i8(*size, _byte_dot) for size in ((ROWS, 2), (_MIDDLE, 2), (1, 8)))
+_HALF = PANEL // 2
+_MIDDLE = ROWS // 2 if ROWS > 12 else ROWS * 2 // 3
+_SIZES = ((ROWS, 2), (_MIDDLE, 2), (ROWS, 1), (1, 8))
+_tile_full, _tile_middle, _tile_half, _tile_wide = (tile_i8(*size) for size in _SIZES)
+_byte_full, _byte_middle, _byte_half, _byte_wide = (tile_i8(*size, BYTE_DOT or isa().dot) for size in _SIZES)
+# A constant to the compiler: without a byte dot its tiles are not compiled.
+_HAS_BYTES = BYTE_DOT is not None
 _ELEMENT = 4 // GROUP  # bytes of an activation in scratch memory
+_BUFFER = 4 * PANEL * max(ROWS, 4)  # bytes of the sums of a tile
 
 
 @inline
@@ -144,20 +150,52 @@ def _fill_band(is_bytes, x, pixel_bytes, height, width, channels, zero, run, sub
 
 
 @kernel
+def _run_tile(is_bytes, rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, m, n,
+              activation, simple, sums):  # fmt: skip
+    # The smallest tile that covers m rows and n channels; n > PANEL: one row of several panels.
+    if _HAS_BYTES and is_bytes:
+        if n > PANEL:
+            _byte_wide(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, m, n,
+                       activation, simple, sums)  # fmt: skip
+        elif n <= _HALF:
+            _byte_half(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, m, n,
+                       activation, simple, sums)  # fmt: skip
+        elif m > _MIDDLE:
+            _byte_full(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, m, n,
+                       activation, simple, sums)  # fmt: skip
+        else:
+            _byte_middle(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, m,
+                         n, activation, simple, sums)  # fmt: skip
+    elif n > PANEL:
+        _tile_wide(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, m, n,
+                   activation, simple, sums)  # fmt: skip
+    elif n <= _HALF:
+        _tile_half(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, m, n,
+                   activation, simple, sums)  # fmt: skip
+    elif m > _MIDDLE:
+        _tile_full(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, m, n,
+                   activation, simple, sums)  # fmt: skip
+    else:
+        _tile_middle(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, m, n,
+                     activation, simple, sums)  # fmt: skip
+
+
+@kernel
 def _conv_task(op, index, scratch):
     # op words from ARGS on: see conv2d_i8_op
     (x, height, width, pixel_bytes, channels, out, out_width, out_pixels, out_stride, out_channels, weights, params,
      panels, groups, activation, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w,
      fused, block, blocks, panel_blocks, steps, repeat, zeros, run, fusion, added, added_stride, byte_weights,
-     byte_steps, subtract) = load_words(op + 8 * program.ARGS, 37)  # fmt: skip
+     byte_steps, subtract, simple) = load_words(op + 8 * program.ARGS, 38)  # fmt: skip
 
     # Which image, which range of its output positions, which panels.
     split = index % panel_blocks
     first = index // panel_blocks % blocks * block
     image = index // panel_blocks // blocks
     count = min(block, out_pixels - first)
-    row_table = scratch + 8 * repeat * kernel_h * kernel_w
-    band = row_table + 8 * (block + ROWS)
+    sums = (scratch + 8 * repeat * kernel_h * kernel_w + 63) // 64 * 64
+    row_table = sums + _BUFFER
+    band = (row_table + 8 * (block + ROWS) + 63) // 64 * 64
 
     # A kernel of one row or column needs only the positions it is applied at.
     y0 = first // out_width
@@ -198,7 +236,7 @@ def _conv_task(op, index, scratch):
     panel_bytes, params_bytes = tap_count * steps * (PANEL * 4), np.int64(PARAMETERS * PANEL * 4)
     target = out + (image * out_pixels + first) * out_stride
     other = added + (image * out_pixels + first) * added_stride
-    zero, one, group, p = np.int64(0), np.int64(1), np.int64(-1), groups * panels * split // panel_blocks
+    zero, group, p = np.int64(0), np.int64(-1), groups * panels * split // panel_blocks
     while p < end:
         if p // panels != group:
             group = p // panels
@@ -210,32 +248,22 @@ def _conv_task(op, index, scratch):
         panel, table, to, o = weights + p * panel_bytes, params + p * params_bytes, target + channel, other + channel
         if count == 1 and n > 3 * PANEL and p + 4 <= end:
             # A single row is bound by reading weights: four panels at once keep the sums independent.
-            n = min(n, 4 * PANEL)
-            if is_bytes:
-                _byte_wide(row_table, scratch, tap_count, steps, panel, panel_bytes, table, params_bytes, to,
-                           out_stride, o, added_stride, one, n, activation, fusion)  # fmt: skip
-            else:
-                _tile_wide(row_table, scratch, tap_count, steps, panel, panel_bytes, table, params_bytes, to,
-                           out_stride, o, added_stride, one, n, activation, fusion)  # fmt: skip
+            n = min(n, np.int64(4 * PANEL))
+            _run_tile(is_bytes, row_table, scratch, tap_count, steps, panel, panel_bytes, table, params_bytes, to,
+                      out_stride, np.int64(1), n, activation, simple, sums)  # fmt: skip
+            if simple == 0:
+                requantize_rows(sums, (n + PANEL - 1) // PANEL, np.int64(PANEL), params_bytes, np.int64(PANEL),
+                                np.int64(PANEL), table, to, n, activation, fusion, o)  # fmt: skip
             p += 4
             continue
-        n = min(n, PANEL)
+        n = min(n, np.int64(PANEL))
         for i in range(0, count, ROWS):
-            m, rows_at, at, o_at = min(count - i, ROWS), row_table + 8 * i, to + i * out_stride, o + i * added_stride
-            # The smallest tile that covers m rows.
-            if is_bytes:
-                if m > _MIDDLE:
-                    _byte_full(rows_at, scratch, tap_count, steps, panel, zero, table, zero, at, out_stride, o_at,
-                               added_stride, m, n, activation, fusion)  # fmt: skip
-                else:
-                    _byte_middle(rows_at, scratch, tap_count, steps, panel, zero, table, zero, at, out_stride, o_at,
-                                 added_stride, m, n, activation, fusion)  # fmt: skip
-            elif m > _MIDDLE:
-                _tile_full(rows_at, scratch, tap_count, steps, panel, zero, table, zero, at, out_stride, o_at,
-                           added_stride, m, n, activation, fusion)  # fmt: skip
-            else:
-                _tile_middle(rows_at, scratch, tap_count, steps, panel, zero, table, zero, at, out_stride, o_at,
-                             added_stride, m, n, activation, fusion)  # fmt: skip
+            m, at = min(count - i, np.int64(ROWS)), to + i * out_stride
+            _run_tile(is_bytes, row_table + 8 * i, scratch, tap_count, steps, panel, zero, table, zero, at, out_stride,
+                      m, n, activation, simple, sums)  # fmt: skip
+            if simple == 0:
+                requantize_rows(sums, m, out_stride, zero, zero, added_stride, table, at, n, activation, fusion,
+                                o + i * added_stride)  # fmt: skip
         p += 1
 
 
@@ -270,7 +298,7 @@ def conv2d_i8_op(
     columns = (out_width - 1) * geometry.stride_w + (geometry.kernel_w - 1) * geometry.dilation_w + 1
     cells = block if flat else rows * columns
     # The last step of a tap reads up to GROUP - 1 elements further than the tap.
-    scratch = 8 * (taps * packed.repeat + block + ROWS) + cells * channels * _ELEMENT + 64
+    scratch = 8 * (taps * packed.repeat + block + ROWS) + _BUFFER + cells * channels * _ELEMENT + 3 * 64
     address = program.data_address
     args = [
         address(x), x_height, x_width, pixel_stride(x), channels // groups,
@@ -281,7 +309,7 @@ def conv2d_i8_op(
         address(packed.input_zero), len(packed.input_zero) // channels,
         fusion, address(added), 0 if added is None else pixel_stride(added),
         address(packed.byte_weights) if packed.byte_steps else 0, packed.byte_steps,
-        packed.has_zero,
+        packed.has_zero, packed.simple.with_activation(activation) and fusion == 0,
     ]  # fmt: skip
     return program.new_op(_conv_task, images * blocks * panel_blocks, scratch, args)
 

@@ -11,17 +11,20 @@ Versions, slowest first:
 from __future__ import annotations
 
 import numpy as np
+from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tnnquant.kernels import program
 from tnnquant.kernels.convert_i8 import interleave_pixels
 from tnnquant.kernels.depthwise_f32 import emit_blocks
+from tnnquant.kernels.dot_i8 import GROUP, PANEL, emit_dot
 from tnnquant.kernels.geometry import ConvGeometry, pixel_stride
 from tnnquant.kernels.jit import inline, kernel
 from tnnquant.kernels.pack_i8 import PackedDepthwiseI8
+from tnnquant.kernels.requantize_i8 import PARAMETERS, emit_direct, keep_sums, requantize, start_of_sums
 from tnnquant.kernels.simd import I32, I64, Emitter, i8_view, load_word, load_words, store_word
-from tnnquant.kernels.tile_i8 import GROUP, PANEL, PARAMETERS, emit_dot, requantize, start_of_sums
 
 __all__ = ["depthwise_i8", "depthwise_i8_op"]
 
@@ -44,19 +47,21 @@ def _sum_column(emit, bases, v, start, table, tap_count, weights):
 
 
 @intrinsic
-def _depthwise_row(typingctx, x, pixel_step, taps, tap_count, weights, params, out, out_step, width, n, activation):
+def _depthwise_row(typingctx, x, pixel_step, taps, tap_count, weights, params, out, out_step, width, n, activation,
+                   simple):  # fmt: skip
     """One row of outputs of one panel (two vectors) of channels; all int64, addresses and steps in bytes.
 
     As in :mod:`~tnnquant.kernels.depthwise_f32`, but a tap is a group of GROUP kernel rows: 4 bytes a channel.
     """
 
     def codegen(context, builder, sig, args):
-        x, pixel_step, taps, tap_count, weights, params, out, out_step, width, n, activation = args
+        x, pixel_step, taps, tap_count, weights, params, out, out_step, width, n, activation, simple = args
         lanes = PANEL // 2
         emit = Emitter(builder, lanes, I32)
         none = I64(0)
         table, weights = emit.pointer(taps, I64), emit.pointer(weights, I32)
         start = start_of_sums(emit, params, none, 2)
+        buffer = builder.ptrtoint(cgutils.alloca_once(builder, ir.ArrayType(emit.vector, 2 * _PIXELS)), I64)
         present = builder.select(builder.icmp_signed("<", width, I64(_PIXELS)), width, I64(_PIXELS))
 
         def block(bases, targets):
@@ -64,12 +69,17 @@ def _depthwise_row(typingctx, x, pixel_step, taps, tap_count, weights, params, o
             # One vector of channels at a time: with both, sums and products would not fit 16 registers.
             columns = [_sum_column(emit, bases, v, start[v], table, tap_count, weights) for v in range(2)]
             totals = [list(pair) for pair in zip(*columns, strict=True)]
-            requantize(emit, totals, (present, out_step, none, none, none), params, targets[0], n, activation)
+            with builder.if_else(builder.icmp_signed("!=", simple, none)) as (is_simple, general):
+                with is_simple:
+                    emit_direct(emit, totals, [params], targets, present, n, activation)
+                with general:
+                    keep_sums(emit, totals, buffer)
+                    requantize(emit, buffer, (present, out_step, none, none, none), params, targets[0], n, activation)
 
         emit_blocks(builder, _PIXELS, width, x, pixel_step, out, out_step, block)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 11), codegen
+    return types.void(*[types.int64] * 12), codegen
 
 
 @inline
@@ -123,7 +133,7 @@ def _depthwise_task(op, index, scratch):
     # op words from ARGS on: see depthwise_i8_op
     (x, height, width, pixel_bytes, multiplier, out, out_height, out_width, out_stride, channels, weights, params,
      activation, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, band_rows, bands,
-     blocks, block, zero, repeat, subtract) = load_words(op + 8 * program.ARGS, 28)  # fmt: skip
+     blocks, block, zero, repeat, subtract, simple) = load_words(op + 8 * program.ARGS, 29)  # fmt: skip
 
     first = index % blocks * block
     count = min(block, channels - first)
@@ -163,7 +173,8 @@ def _depthwise_task(op, index, scratch):
         for c in range(0, count, PANEL):
             _depthwise_row(ring + 4 * c, stride_w * cell, scratch, tap_count * repeat,
                            weights + (first + c) * tap_count * repeat * 4, params + (first + c) // PANEL * params_bytes,
-                           to + first + c, out_stride, out_width, min(count - c, PANEL), activation)  # fmt: skip
+                           to + first + c, out_stride, out_width, min(count - c, PANEL), activation,
+                           simple)  # fmt: skip
 
 
 def depthwise_i8_op(
@@ -195,6 +206,7 @@ def depthwise_i8_op(
         address(packed.weights), address(packed.params), activation,
         *geometry[:8],
         band_rows, bands, blocks, block, address(packed.input_zero), packed.repeat, packed.has_zero,
+        packed.simple.with_activation(activation),
     ]  # fmt: skip
     return program.new_op(_depthwise_task, images * bands * blocks, scratch, args)
 

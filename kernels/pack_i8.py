@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tnnquant.kernels.geometry import ConvGeometry
+from tnnquant.kernels.dot_i8 import BYTE_DOT, GROUP, PANEL, SHIFT
+from tnnquant.kernels.geometry import RELU6, ConvGeometry
 from tnnquant.kernels.program import aligned_empty
-from tnnquant.kernels.tile_i8 import BYTE_DOT, GROUP, PANEL, PARAMETERS, SHIFT
+from tnnquant.kernels.requantize_i8 import PARAMETERS
 
 __all__ = [
     "ConvQuant",
@@ -28,6 +29,8 @@ __all__ = [
 
 # Channels that a run of zero points covers at least: rows of few channels are converted several pixels at a time.
 _ZERO_RUN = 512
+# Results below this are far from leaving int32.
+_SIMPLE_RESULT = 1e9
 _MIN_SCALE = np.float32(np.finfo(np.float32).tiny)
 
 
@@ -58,16 +61,31 @@ class ConvQuant(NamedTuple):
     added_zero: np.ndarray | None = None
 
 
+class Simple(NamedTuple):
+    """Which results :func:`~tnnquant.kernels.requantize_i8.emit_direct` can round.
+
+    bounded : no scaled sum comes near the end of int32, and none is NaN; centered : no output zero point but 0.
+    """
+
+    bounded: bool
+    centered: bool
+
+    def with_activation(self, activation: int) -> bool:
+        """Whether the results are simple; ReLU6 drops the zero point."""
+        return self.bounded and (self.centered or activation == RELU6)
+
+
 class PackedConvI8(NamedTuple):
     """Weights of a grouped convolution in panels of PANEL output channels.
 
     weights : int16 or int8 (groups, panels, taps * steps, PANEL, GROUP), 64-byte aligned; a tap is a kernel row of KW*C
     channels if ``fused``, else one pixel of C/groups; ``repeat`` = 2: the taps are run twice, with the two parts of
-    the weights. params : int32 words (groups, panels, PARAMETERS, PANEL), see :mod:`~tnnquant.kernels.tile_i8`.
+    the weights. params : int32 words (groups, panels, PARAMETERS, PANEL), see
+    :mod:`~tnnquant.kernels.requantize_i8`.
     input_zero : int8 (r * C,), what padding is made of, r pixels of it.
     byte_weights : int8 (groups, panels, taps * byte_steps, PANEL, 4) for inputs without a negative value, or empty
-    where that brings nothing (:data:`~tnnquant.kernels.tile_i8.BYTE_DOT`) or some zero point is not 0.
-    has_zero : whether a zero point of the input is not 0.
+    where that brings nothing (:data:`~tnnquant.kernels.dot_i8.BYTE_DOT`) or some zero point is not 0.
+    has_zero : whether a zero point of the input is not 0. simple : see :class:`Simple`.
     """
 
     weights: np.ndarray
@@ -79,6 +97,7 @@ class PackedConvI8(NamedTuple):
     steps: int
     byte_steps: int
     has_zero: bool
+    simple: Simple
 
 
 class PackedDepthwiseI8(NamedTuple):
@@ -93,6 +112,7 @@ class PackedDepthwiseI8(NamedTuple):
     input_zero: np.ndarray
     repeat: int
     has_zero: bool
+    simple: Simple
 
 
 def _spread(values, count: int, dtype) -> np.ndarray:
@@ -121,8 +141,18 @@ def _parameters(quant: ConvQuant, start: np.ndarray) -> np.ndarray:
             table[4] = np.where(usable, _spread(quant.added_scale, count, np.float32) / scale_out, np.float32(0))
             table[5] = _spread(quant.added_zero, count, np.float32) * table[4]
     words = table.view(np.int32)
-    words[0], words[3] = start, six
+    words[0], words[3], words[6] = start, six, six
     return words
+
+
+def _simple(quant: ConvQuant, centered: np.ndarray, table: np.ndarray) -> Simple:
+    """From int32 (OC, ...) weights minus their zero point and the parameters."""
+    largest = 255.0 * np.abs(centered).reshape(len(centered), -1).sum(axis=1, dtype=np.int64)
+    if quant.bias is not None:
+        largest += np.abs(np.asarray(quant.bias, np.float64).reshape(-1))
+    with np.errstate(invalid="ignore", over="ignore"):
+        results = largest * np.abs(table.view(np.float32)[1].astype(np.float64))
+    return Simple(bool((results < _SIMPLE_RESULT).all()), not np.any(quant.output_zero))
 
 
 def _in_panels(table: np.ndarray, groups: int, panels: int) -> np.ndarray:
@@ -132,6 +162,8 @@ def _in_panels(table: np.ndarray, groups: int, panels: int) -> np.ndarray:
     padded = np.zeros((rows, groups, panels * PANEL), np.int32)
     padded[:, :, : count // groups] = table.reshape(rows, groups, -1)
     out[...] = padded.reshape(rows, groups, panels, PANEL).transpose(1, 2, 0, 3)
+    # The last row is read as bytes.
+    out.view(np.int8)[:, :, -1, :PANEL] = out[:, :, -1]
     return out
 
 
@@ -184,11 +216,12 @@ def pack_conv_i8(weight: np.ndarray, geometry: ConvGeometry, quant: ConvQuant) -
     byte_weights, byte_steps = np.empty(0, np.int8), 0
     if BYTE_DOT and not input_zero.any() and not np.any(quant.weight_zero):
         byte_weights, byte_steps = _gemm_panels([in_order.astype(np.int8)], panels, 4)
-    params = _in_panels(_parameters(quant, start), groups, panels)
+    table = _parameters(quant, start)
     zeros = np.tile(input_zero, -(-_ZERO_RUN // len(input_zero)))
     return PackedConvI8(
-        packed, params, zeros, byte_weights, fused, len(parts), steps, byte_steps, bool(input_zero.any())
-    )
+        packed, _in_panels(table, groups, panels), zeros, byte_weights, fused, len(parts), steps, byte_steps,
+        bool(input_zero.any()), _simple(quant, centered, table),
+    )  # fmt: skip
 
 
 def _gemm_panels(parts: list[np.ndarray], panels: int, group: int) -> tuple[np.ndarray, int]:
@@ -223,5 +256,7 @@ def pack_depthwise_i8(weight: np.ndarray, geometry: ConvGeometry, quant: ConvQua
     shape = (panels, PANEL, len(parts), row_groups, GROUP, kernel_w)
     packed = aligned_empty((panels, len(parts) * row_groups * kernel_w, PANEL, GROUP), padded.dtype)
     packed[...] = padded.reshape(shape).transpose(0, 2, 3, 5, 1, 4).reshape(packed.shape)
-    params = _in_panels(_parameters(quant, start), 1, panels)[0]
-    return PackedDepthwiseI8(packed, params, np.ascontiguousarray(zero), len(parts), bool(zero.any()))
+    table = _parameters(quant, start)
+    params = _in_panels(table, 1, panels)[0]
+    simple = _simple(quant, centered, table)
+    return PackedDepthwiseI8(packed, params, np.ascontiguousarray(zero), len(parts), bool(zero.any()), simple)

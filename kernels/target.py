@@ -69,14 +69,14 @@ class InstructionPath:
 PATHS = {
     path.name: path
     for path in (
-        InstructionPath("avx512vnni", ("avx512f", "avx512bw", "avx512vnni", "fma"), 16, 12, "vpdpbusd"),
+        InstructionPath("avx512vnni", ("avx512f", "avx512bw", "avx512vnni", "fma"), 16, 14, "vpdpbusd"),
         InstructionPath("avxvnni", ("avx2", "avxvnni", "fma"), 8, 6, "vpdpbusd"),
-        InstructionPath("avx512", ("avx512f", "avx512bw", "fma"), 16, 12, "vpmaddwd"),
+        InstructionPath("avx512", ("avx512f", "avx512bw", "fma"), 16, 14, "vpmaddwd"),
         InstructionPath("avx2", ("avx2", "fma"), 8, 6, "vpmaddwd"),
         InstructionPath("dotprod", ("neon", "dotprod"), 4, 8, "sdot"),
         InstructionPath("neon", ("neon",), 4, 8, "generic2"),
         InstructionPath("portable", (), 4, 4, "generic2"),
-        InstructionPath("emulated-avx512vnni", (), 16, 12, "generic4"),
+        InstructionPath("emulated-avx512vnni", (), 16, 14, "generic4"),
         InstructionPath("emulated-avxvnni", (), 8, 6, "generic4"),
         InstructionPath("emulated-dotprod", (), 4, 8, "generic4s"),
     )
