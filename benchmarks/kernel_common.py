@@ -20,10 +20,10 @@ from numba import types
 from numba.extending import intrinsic
 
 from tnnquant.kernels import program
+from tnnquant.kernels.dot_i8 import BYTE_DOT, emit_dot
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.simd import F32, I32, Emitter
 from tnnquant.kernels.target import isa
-from tnnquant.kernels.dot_i8 import BYTE_DOT, emit_dot
 
 RESULTS = Path(__file__).parent / "results" / "kernels.jsonl"
 

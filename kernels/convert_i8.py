@@ -11,9 +11,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from tnnquant.kernels.dot_i8 import GROUP, SHIFT
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.simd import I8, I16, I32, I64, Emitter, sweep
-from tnnquant.kernels.dot_i8 import GROUP, SHIFT
 
 __all__ = ["convert_pixels", "copy_if_positive", "interleave_pixels"]
 

@@ -287,8 +287,8 @@ def keep_sums(emit, sums, buffer):
 def requantize(emit, buffer, steps, params, out, n, activation, fusion=None, added=None):
     """Rescales and stores rows of sums, a loop over rows of one panel each.
 
-    TNN's float steps in TNN's order. The rows are a loop because the cases of the epilogue would keep a whole tile alive
-    through them.
+    TNN's float steps in TNN's order. The rows are a loop because the cases of the epilogue would keep a whole tile
+    alive through them.
 
     Parameters
     ----------
@@ -366,6 +366,10 @@ def _requantize_rows(typingctx, buffer, count, out_step, params_step, n_step, ad
 
 
 @kernel
-def requantize_rows(buffer, count, out_step, params_step, n_step, added_step, params, out, n, activation, fusion, added):
+def requantize_rows(
+    buffer, count, out_step, params_step, n_step, added_step, params, out, n, activation, fusion, added
+):
     """:func:`requantize` as a function: address of the sums, the steps, and the rest; all int64."""
-    _requantize_rows(buffer, count, out_step, params_step, n_step, added_step, params, out, n, activation, fusion, added)
+    _requantize_rows(
+        buffer, count, out_step, params_step, n_step, added_step, params, out, n, activation, fusion, added
+    )
