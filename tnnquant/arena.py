@@ -12,6 +12,9 @@ from math import prod
 
 import numpy as np
 
+from tnnquant.errors import GraphError
+from tnnquant.memory import machine_bytes
+
 __all__ = ["Lifetime", "allocate", "blob_array", "place"]
 
 ALIGNMENT = 64
@@ -51,8 +54,22 @@ def place(lifetimes: Mapping[str, Lifetime]) -> tuple[dict[str, int], int]:
 
 
 def allocate(size: int) -> np.ndarray:
-    """A zeroed, aligned uint8 (size,) block."""
-    block = np.zeros(size + ALIGNMENT, np.uint8)
+    """A zeroed, aligned uint8 (size,) block.
+
+    Raises
+    ------
+    GraphError
+        The machine has no such memory; where the system promises more than it has, nothing is asked of it.
+    """
+    try:
+        if size > machine_bytes():
+            raise MemoryError
+        block = np.zeros(size + ALIGNMENT, np.uint8)
+    except (MemoryError, ValueError):
+        raise GraphError(
+            f"the blobs of the model take {size / 1e9:.3g} GB at a time, which this machine does not have; check the "
+            "dims of its inputs (--input-shape gives others)"
+        ) from None
     start = -block.ctypes.data % ALIGNMENT
     return block[start : start + size]
 

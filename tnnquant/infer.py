@@ -15,6 +15,7 @@ import numpy as np
 from tnnquant.errors import GraphError, TnnQuantError
 from tnnquant.graph import Graph, Node
 from tnnquant.layers.base import BlobSpec
+from tnnquant.memory import refuse_giant
 from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Inference", "infer", "located"]
@@ -77,6 +78,8 @@ def infer(graph: Graph, input_dims: Mapping[str, Sequence[int]] | None = None) -
                 outputs = layer.output_specs(inputs, node.tensors)
             if len(outputs) < len(node.outputs):
                 raise GraphError(f"has {len(node.outputs)} outputs, its type makes {len(outputs)}")
+            for blob, spec in zip(node.outputs, outputs, strict=False):
+                refuse_giant(spec.dims, spec.dtype.numpy.itemsize, f"its output {blob!r}")
         nodes.append(node.replace(layer=layer))
         specs.update(zip(node.outputs, outputs, strict=False))
     for name in graph.outputs:
@@ -86,7 +89,7 @@ def infer(graph: Graph, input_dims: Mapping[str, Sequence[int]] | None = None) -
 
 
 class located:
-    """Context manager: prefix errors of tnnquant with the layer's name and type."""
+    """Context manager: prefix errors of tnnquant with the layer's name and type; a lack of memory becomes one."""
 
     def __init__(self, node: Node):
         self.node = node
@@ -97,6 +100,10 @@ class located:
     def __exit__(self, kind, error, traceback) -> bool:
         if isinstance(error, TnnQuantError) and not str(error).startswith("layer "):
             raise type(error)(f"{self.node}: {error}") from error
+        if isinstance(error, MemoryError):
+            raise GraphError(
+                f"{self.node}: there is not enough memory for it; check its parameters and the dims of the model's inputs"
+            ) from error
         return False
 
 
@@ -120,6 +127,7 @@ def _sources(graph: Graph, input_dims: Mapping[str, Sequence[int]]) -> dict[str,
         dtype = spec.dtype if spec.dtype in (DataType.INT32, DataType.INT8) else DataType.FLOAT
         if name in int8:
             dtype = DataType.INT8
+        refuse_giant(dims, dtype.numpy.itemsize, f"the model input {name!r}")
         specs[name] = BlobSpec(dims, dtype)
     return specs
 

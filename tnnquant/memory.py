@@ -1,0 +1,35 @@
+"""How much memory a model may ask for: dims come from files, and are compared with the machine before anything is made.
+
+Where the system promises more memory than it has, an allocation succeeds, and the process is killed when it is used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cache
+from math import prod
+
+from tnnquant.errors import GraphError
+
+__all__ = ["machine_bytes", "refuse_giant"]
+
+
+@cache
+def machine_bytes() -> int:
+    """Memory of the machine; a number that stops nobody where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 1 << 62
+
+
+def refuse_giant(dims: Sequence[int], item_bytes: int, what: str) -> None:
+    """Raise GraphError if an array of these dims cannot fit into the memory of the machine."""
+    size = prod(dims) * item_bytes
+    if size > machine_bytes():
+        shown = "x".join(map(str, dims))
+        raise GraphError(
+            f"{what} has dims {shown}, {size / 1e9:.3g} GB, more than the memory of this machine; check the parameters, "
+            "and the dims of the model's inputs (--input-shape gives others)"
+        )

@@ -1,0 +1,297 @@
+"""What is fuzzed: each target takes bytes; nothing but a TnnQuantError, for people, may come of them.
+
+Files are handed to the readers in memory (``open_input`` is replaced in this process): a file on disk for every input
+would take longer than reading it. The tests replay what was found from files on disk.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+from fuzzing import seeds
+from fuzzing.mutate import join_pair, mutated, mutated_pair, split_pair
+
+__all__ = ["TARGETS", "Target"]
+
+_PATH = Path("input")
+_NAMES = tuple(b"input out k x y a : 0 1 -1 4206624770 4206624772 BlobScale _scale_data_ \xff , \n".split(b" ")) + (b" ",)
+_MAGICS = (b"\x04\x00\xbc\xfa", b"\x02\x00\xbc\xfa", b"\x00\x00\x00\x00", b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One reader or builder.
+
+    Attributes
+    ----------
+    name : str
+    share : int
+        Of the time, relative to the others.
+    run : callable (bytes)
+        Returns, or raises TnnQuantError; anything else is a finding.
+    make_seeds : callable () -> list of bytes
+    make_words : callable () -> sequence of bytes
+        Words of the format.
+    kind : {"text", "binary", "pair"}
+    most : int
+        Longest input.
+    room : int
+        Bytes of memory that a run may take beside three times its input: fixed tables, and what the model or the
+        picture is allowed to have.
+    """
+
+    name: str
+    share: int
+    run: Callable[[bytes], None]
+    make_seeds: Callable[[], list[bytes]]
+    make_words: Callable[[], Sequence[bytes]]
+    kind: str
+    most: int = 4096
+    room: int = 1 << 20
+
+    @cached_property
+    def seeds(self) -> list[bytes]:
+        """Where mutations start."""
+        return [seed[: self.most] for seed in dict.fromkeys(self.make_seeds())]
+
+    @cached_property
+    def words(self) -> tuple[bytes, ...]:
+        """Words of the format."""
+        return tuple(self.make_words())
+
+    def mutate(self, data: bytes, rng: random.Random) -> bytes:
+        """A changed input."""
+        other = rng.choice(self.seeds)
+        if self.kind == "pair":
+            return mutated_pair(data, rng, words=self.words, other=other, most=self.most)
+        is_text = self.kind == "text"
+        return mutated(data, rng, words=self.words, is_text=is_text, other=other, most=self.most)
+
+
+# --- the model's files ---
+
+
+def _check_message(error: Exception) -> None:
+    message = str(error)
+    assert message, "an error without a message"
+    assert len(message) < 2000, f"a message of {len(message)} characters"
+    assert "\n" not in message, "a message of several lines"
+
+
+def _run_proto(data: bytes) -> None:
+    from tnnquant.errors import TnnQuantError
+    from tnnquant.format import read_proto, write_proto
+    from tnnquant.format.check import check_structure
+
+    try:
+        graph = read_proto(data, "p")
+    except TnnQuantError as error:
+        return _check_message(error)
+    try:
+        check_structure(graph, "p")
+        written = write_proto(graph)
+    except TnnQuantError as error:
+        return _check_message(error)
+    assert write_proto(read_proto(written)) == written, "what was written reads back as something else"
+    return None
+
+
+def _run_model(data: bytes) -> None:
+    from tnnquant.errors import TnnQuantError
+    from tnnquant.format import read_resources
+
+    try:
+        read_resources(data, "m")
+    except TnnQuantError as error:
+        _check_message(error)
+
+
+def _run_pair(data: bytes) -> None:
+    from tnnquant.errors import TnnQuantError
+    from tnnquant.format import model_bytes, read_proto, read_resources, write_proto
+    from tnnquant.format.model import attach
+
+    proto, model = split_pair(data)
+    try:
+        graph = attach(read_proto(proto, "p"), read_resources(model, "m"), "m")
+        written = write_proto(graph), model_bytes(graph)
+    except TnnQuantError as error:
+        return _check_message(error)
+    again = attach(read_proto(written[0]), read_resources(written[1]))
+    assert (write_proto(again), model_bytes(again)) == written, "what was written reads back as something else"
+    return None
+
+
+def _run_graph(data: bytes) -> None:
+    from tnnquant.config import QuantizeConfig
+    from tnnquant.errors import TnnQuantError
+    from tnnquant.executor import Executor
+    from tnnquant.format import read_proto, read_resources
+    from tnnquant.format.check import check_structure
+    from tnnquant.format.model import attach
+    from tnnquant.passes import prepare_for_quantization
+    from tnnquant.plan import make_plan
+
+    proto, model = split_pair(data)
+    try:
+        graph = read_proto(proto, "p")
+        graph = attach(graph, read_resources(model, "m"), "m") if model else graph
+        check_structure(graph, "p")
+        executor = Executor(prepare_for_quantization(graph))
+        make_plan(executor.inference, QuantizeConfig(blob_method="kl"))
+    except TnnQuantError as error:
+        _check_message(error)
+
+
+@cache
+def _type_words() -> tuple[bytes, ...]:
+    from tnnquant.layers.base import layer_types
+
+    return tuple(name.encode() for name in sorted(layer_types()))
+
+
+def _proto_words() -> Sequence[bytes]:
+    return (*_NAMES, *_type_words())
+
+
+def _model_words() -> Sequence[bytes]:
+    return (*_MAGICS, *(len(name).to_bytes(4, "little") + name for name in _type_words()), b"_scale_data_")
+
+
+# --- calibration files ---
+
+
+def _in_memory(data: bytes) -> None:
+    from tnnquant.errors import InputError
+    from tnnquant.inputs import picture, tensors
+
+    def open_input(path):
+        if not data:
+            raise InputError(f"{path}: is empty (0 bytes)")
+        return io.BytesIO(data), len(data)
+
+    picture.open_input = tensors.open_input = open_input
+
+
+def _run_input(data: bytes, read: Callable) -> None:
+    from tnnquant.errors import TnnQuantError
+
+    _in_memory(data)
+    try:
+        read()
+    except TnnQuantError as error:
+        _check_message(error)
+
+
+@cache
+def _tensor_targets():
+    from tnnquant.inputs.tensors import TensorTarget
+    from tnnquant.tensor import DataType
+
+    return TensorTarget("input", (1, 3, 2, 2)), TensorTarget("input", (4, 12), DataType.INT32, rows=True)
+
+
+def _run_text(data: bytes) -> None:
+    from tnnquant.inputs.tensors import read_text
+
+    as_integers = len(data) % 8 == 7
+    _run_input(data, lambda: read_text(_PATH, _tensor_targets()[as_integers]))
+
+
+def _run_npy(data: bytes) -> None:
+    from tnnquant.inputs.tensors import read_npy
+
+    as_integers = len(data) % 8 == 7
+    _run_input(data, lambda: read_npy(_PATH, _tensor_targets()[as_integers]))
+
+
+def _run_npz(data: bytes) -> None:
+    from tnnquant.inputs.tensors import read_npz
+
+    _run_input(data, lambda: read_npz(_PATH, {"input": _tensor_targets()[0]}))
+
+
+_PIXELS = 1 << 16
+
+
+@cache
+def _picture_inputs():
+    from tnnquant.inputs import InputConfig
+    from tnnquant.inputs.normalize import PictureInput
+
+    modes = ("stretch", "crop", "letterbox", "stretch")
+    return [
+        PictureInput((1, channels, 5, 6), InputConfig(resize=mode, pixel_limit=_PIXELS))
+        for channels, mode in enumerate(modes, 1)
+    ]
+
+
+def _run_picture(data: bytes) -> None:
+    picture_input = _picture_inputs()[len(data) % 4]
+    _run_input(data, lambda: picture_input.feed(picture_input.read(_PATH)))
+
+
+def _picture_words() -> Sequence[bytes]:
+    return (
+        b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"fcTL", b"acTL", b"fdAT", b"eXIf", b"iCCP", b"zTXt", b"iTXt", b"pHYs",
+        b"gAMA", b"\xff\xd8", b"\xff\xc0", b"\xff\xc2", b"\xff\xc4", b"\xff\xda", b"\xff\xdb", b"\xff\xdd", b"\xff\xe0",
+        b"\xff\xe1", b"\xff\xee", b"\xff\xd9", b"JFIF\0", b"Exif\0\0", b"II*\0", b"MM\0*", b"BM", b"GIF89a", b"\x21\xf9\x04",
+        b"\xff\xff", b"\x00\x00", b"\x01\x00", b"\x00\x01", b"\x80\x00",
+    )  # fmt: skip
+
+
+def _run_vector(data: bytes) -> None:
+    from tnnquant.cli.options import parse_input_shapes
+    from tnnquant.errors import TnnQuantError
+    from tnnquant.inputs import parse_vector
+
+    text = data.decode("utf-8", "surrogateescape")
+    for read in (lambda: parse_vector(text, "-n"), lambda: parse_input_shapes((text,))):
+        try:
+            read()
+        except TnnQuantError as error:
+            _check_message(error)
+
+
+def _npy_words() -> Sequence[bytes]:
+    return (
+        b"\x93NUMPY", b"'descr': ", b"'<f4'", b"'|O'", b"'|V4'", b"'<U9'", b"[('a','<f4')]", b"'fortran_order': ", b"True",
+        b"'shape': ", b"(12,)", b"(1, 3, 2, 2)", b"(99999999999999999999,)", b"(-1,)", b"{", b"}", b"(" * 90, b"'", b"PK\x03\x04",
+        b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"input.npy", b"\x08\x00", b"\x0c\x00", b"\x0e\x00",
+    )  # fmt: skip
+
+
+def _protos() -> list[bytes]:
+    return [proto for proto, _ in seeds.real_pairs()] + seeds.made_protos()
+
+
+def _models() -> list[bytes]:
+    return [model for _, model in seeds.real_pairs() if model] + seeds.made_models()
+
+
+def _pairs() -> list[bytes]:
+    return [join_pair(*pair) for pair in seeds.real_pairs()] + seeds.made_pairs()
+
+
+#: What a model asks for, its dims being what they are, is bounded by the memory of the process alone.
+_WIDE = 3 << 30
+TARGETS = {
+    target.name: target
+    for target in (
+        Target("proto", 5, _run_proto, _protos, _proto_words, "text"),
+        Target("model", 6, _run_model, _models, _model_words, "binary"),
+        Target("pair", 2, _run_pair, _pairs, _proto_words, "pair"),
+        Target("graph", 3, _run_graph, _pairs, _proto_words, "pair", room=_WIDE),
+        Target("text", 3, _run_text, seeds.made_texts, lambda: _NAMES, "text", 1024),
+        Target("npy", 1, _run_npy, seeds.made_npy, _npy_words, "binary", 1024),
+        Target("npz", 1, _run_npz, seeds.made_npz, _npy_words, "binary", 2048),
+        Target("picture", 3, _run_picture, seeds.made_pictures, _picture_words, "binary", 2048, 64 * _PIXELS),
+        Target("vector", 1, _run_vector, lambda: [b"104.006,116.669,122.679", b"1/255 -1e-2", b"in:1,3,8x8"],
+               lambda: _NAMES, "text", 200),
+    )
+}  # fmt: skip
