@@ -22,7 +22,14 @@ def make_observers(plan: QuantPlan) -> dict:
     return {name: create_observer(plan.blobs[name].method, plan.blobs[name].slots) for name in plan.observed()}
 
 
-def calibrate(executor: Executor, samples: Iterable, observers: Mapping, progress: Progress | None = None) -> None:
+def calibrate(
+    executor: Executor,
+    samples: Iterable,
+    observers: Mapping,
+    progress: Progress | None = None,
+    *,
+    only: int | None = None,
+) -> None:
     """Show every sample to the observers, as many times as the one that wants most passes wants.
 
     Parameters
@@ -34,6 +41,8 @@ def calibrate(executor: Executor, samples: Iterable, observers: Mapping, progres
         By blob name.
     progress : callable (stage, done, total), optional
         Told of each sample; ``stage`` is "ranges" or "histograms".
+    only : int, optional
+        Do this pass alone, counted from 0; the observers hold the results of those before it.
 
     Raises
     ------
@@ -42,7 +51,7 @@ def calibrate(executor: Executor, samples: Iterable, observers: Mapping, progres
     """
     passes = max((observer.passes for observer in observers.values()), default=0)
     makers = {blob: str(node) for node in executor.graph.nodes for blob in node.outputs}
-    for number in range(passes):
+    for number in range(passes) if only is None else (only,):
         active = {name: observer for name, observer in observers.items() if number < observer.passes}
         stage = "ranges" if number == 0 else "histograms"
         count = 0

@@ -102,7 +102,7 @@ class located:
             raise type(error)(f"{self.node}: {error}") from error
         if isinstance(error, MemoryError):
             raise GraphError(
-                f"{self.node}: there is not enough memory for it; check its parameters and the dims of the model's inputs"
+                f"{self.node}: there is not enough memory for it; check its parameters and the dims of the inputs"
             ) from error
         return False
 

@@ -74,7 +74,8 @@ def _fuzz(options: argparse.Namespace) -> int:
     for name in names:
         seconds = options.seconds * TARGETS[name].share / shares
         result = fuzz_target(name, engine, seconds, options.seed, findings, options.corpora, log)
-        log(f"{name}: {result.executions} executions in {result.seconds:.0f} s ({engine}), {len(result.findings)} findings")
+        count = len(result.findings)
+        log(f"{name}: {result.executions} executions in {result.seconds:.0f} s ({engine}), {count} findings")
         total += result.executions
         found += result.findings
     log(f"all: {total} executions, {len(found)} findings")

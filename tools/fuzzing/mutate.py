@@ -1,4 +1,4 @@
-"""Structured mutations: of words, decimal numbers and lines in text, of little-endian integers and lengths in binaries."""
+"""Structured mutations: of words, decimal numbers and lines in text, of little-endian integers in binaries."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ __all__ = ["NUMBERS", "join_pair", "mutated", "mutated_pair", "split_pair"]
 
 #: Edges of the types and limits that readers compare with.
 NUMBERS = (
-    -(2**31), -10001, -88342524, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 31, 32, 33, 127, 128, 255, 256, 600, 4095, 4096, 9999,
-    10000, 50000, 65535, 65536, 2**24, 2**29, 2**30, 2**31 - 1,
+    -(2**31), -88342524, -10001, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 31, 32, 33, 127, 128, 255, 256, 600, 4095, 4096,
+    9999, 10000, 50000, 65535, 65536, 2**24, 2**29, 2**30, 2**31 - 1,
 )  # fmt: skip
 TEXT_NUMBERS = (
     *(str(number).encode() for number in NUMBERS),

@@ -11,7 +11,16 @@ import numpy as np
 
 from fuzzing.mutate import join_pair
 
-__all__ = ["made_models", "made_npy", "made_npz", "made_pairs", "made_pictures", "made_protos", "made_texts", "real_pairs"]
+__all__ = [
+    "made_models",
+    "made_npy",
+    "made_npz",
+    "made_pairs",
+    "made_pictures",
+    "made_protos",
+    "made_texts",
+    "real_pairs",
+]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHARED = ROOT.parent / "shared"
@@ -85,7 +94,8 @@ def _made() -> list[tuple[bytes, bytes]]:
             tensors |= int8 | {names[0]: Tensor(np.arange(8, dtype=np.int8), (), DataType.INT8)}
         params = QuantParams(np.ones(3, np.float32), np.zeros(3, np.int8))
         constants = {"k": Tensor(np.ones(2, np.int32), (2,), DataType.INT32)}
-        graph = graph.replace(nodes=(node.replace(resource=Resource(tensors) if tensors else None),), constants=constants)
+        node = node.replace(resource=Resource(tensors) if tensors else None)
+        graph = graph.replace(nodes=(node,), constants=constants)
         try:
             pairs.append((write_proto(graph), model_bytes(graph.replace(scales={"input": params, "out": params}))))
         except TnnQuantError:
@@ -147,7 +157,8 @@ def made_pictures() -> list[bytes]:
     grey16 = Image.fromarray(rng.integers(0, 65536, (5, 4), dtype=np.uint16))
     palette = colour.quantize(7)
     kinds = [
-        (colour, "JPEG", {}), (colour, "JPEG", {"progressive": True, "subsampling": 0}), (colour.convert("L"), "JPEG", {}),
+        (colour, "JPEG", {}), (colour, "JPEG", {"progressive": True, "subsampling": 0}),
+        (colour.convert("L"), "JPEG", {}),
         (colour.convert("CMYK"), "JPEG", {}), (colour, "JPEG", {"exif": _exif()}), (colour, "PNG", {}),
         (colour.convert("RGBA"), "PNG", {}), (colour.convert("LA"), "PNG", {}), (colour.convert("1"), "PNG", {}),
         (grey16, "PNG", {}), (palette, "PNG", {"transparency": 3}), (colour.convert("L"), "PNG", {"transparency": 9}),

@@ -56,11 +56,10 @@ def fuzz_target(
         while (left := started + seconds - time.monotonic()) > 0 and deaths < 20:
             job = {"name": name, "engine": engine, "seed": seed + deaths, "seconds": left, "board": str(board),
                    "findings": str(findings), "corpus": str(corpus)}  # fmt: skip
-            process = subprocess.Popen(
-                [sys.executable, str(_TOOL), "--worker", json.dumps(job)], stdout=subprocess.DEVNULL,
-                stderr=Path(folder, "stderr").open("wb"),
-            )  # fmt: skip
-            why = _watch(process, board, left, lambda line: log(f"{name}: {line}"))
+            command = [sys.executable, str(_TOOL), "--worker", json.dumps(job)]
+            with Path(folder, "stderr").open("wb") as stderr:
+                process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
+                why = _watch(process, board, left, lambda line: log(f"{name}: {line}"))
             executions = HEAD.unpack_from(board.read_bytes())[0]
             if not why:
                 break

@@ -19,7 +19,7 @@ from fuzzing.mutate import join_pair, mutated, mutated_pair, split_pair
 __all__ = ["TARGETS", "Target"]
 
 _PATH = Path("input")
-_NAMES = tuple(b"input out k x y a : 0 1 -1 4206624770 4206624772 BlobScale _scale_data_ \xff , \n".split(b" ")) + (b" ",)
+_NAMES = (*b"input out k x y a : 0 1 -1 4206624770 4206624772 BlobScale _scale_data_ \xff ,".split(), b" ", b"\n")
 _MAGICS = (b"\x04\x00\xbc\xfa", b"\x02\x00\xbc\xfa", b"\x00\x00\x00\x00", b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff")
 
 
@@ -237,12 +237,9 @@ def _run_picture(data: bytes) -> None:
 
 
 def _picture_words() -> Sequence[bytes]:
-    return (
-        b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"fcTL", b"acTL", b"fdAT", b"eXIf", b"iCCP", b"zTXt", b"iTXt", b"pHYs",
-        b"gAMA", b"\xff\xd8", b"\xff\xc0", b"\xff\xc2", b"\xff\xc4", b"\xff\xda", b"\xff\xdb", b"\xff\xdd", b"\xff\xe0",
-        b"\xff\xe1", b"\xff\xee", b"\xff\xd9", b"JFIF\0", b"Exif\0\0", b"II*\0", b"MM\0*", b"BM", b"GIF89a", b"\x21\xf9\x04",
-        b"\xff\xff", b"\x00\x00", b"\x01\x00", b"\x00\x01", b"\x80\x00",
-    )  # fmt: skip
+    chunks = b"IHDR PLTE IDAT IEND tRNS fcTL acTL fdAT eXIf iCCP zTXt pHYs gAMA JFIF\0 Exif\0\0 II*\0 MM\0* BM GIF89a"
+    markers = (b"\xff" + bytes([code]) for code in b"\xd8\xc0\xc2\xc4\xda\xdb\xdd\xe0\xe1\xee\xd9\xff")
+    return (*chunks.split(b" "), *markers, b"\x21\xf9\x04", b"\x00\x00", b"\x01\x00", b"\x00\x01", b"\x80\x00")
 
 
 def _run_vector(data: bytes) -> None:
@@ -259,11 +256,10 @@ def _run_vector(data: bytes) -> None:
 
 
 def _npy_words() -> Sequence[bytes]:
-    return (
-        b"\x93NUMPY", b"'descr': ", b"'<f4'", b"'|O'", b"'|V4'", b"'<U9'", b"[('a','<f4')]", b"'fortran_order': ", b"True",
-        b"'shape': ", b"(12,)", b"(1, 3, 2, 2)", b"(99999999999999999999,)", b"(-1,)", b"{", b"}", b"(" * 90, b"'", b"PK\x03\x04",
-        b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"input.npy", b"\x08\x00", b"\x0c\x00", b"\x0e\x00",
-    )  # fmt: skip
+    header = b"\x93NUMPY|'descr': |'<f4'|'|O'|'<U9'|[('a','<f4')]|'fortran_order': |True|'shape': |(12,)|(1, 3, 2, 2)"
+    odd = b"(99999999999999999999,)|(-1,)|{|}|'|input.npy|\x08\x00|\x0c\x00|\x0e\x00"
+    archive = b"PK\x03\x04|PK\x01\x02|PK\x05\x06|PK\x06\x06"
+    return (*header.split(b"|"), *odd.split(b"|"), *archive.split(b"|"), b"(" * 90)
 
 
 def _protos() -> list[bytes]:

@@ -80,8 +80,9 @@ class Worker:
 
 def signature(error: BaseException) -> str:
     """Names the place an exception comes from."""
-    places = [f"{Path(frame.filename).name}:{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
-    text = type(error).__name__ + "|".join(places[-4:])
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    places = [f"{Path(frame.filename).name}:{frame.name}:{frame.lineno}" for frame in frames]
+    text = type(error).__name__ + "|".join(places)
     return f"{type(error).__name__}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
