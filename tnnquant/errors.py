@@ -49,3 +49,7 @@ class OutputError(TnnQuantError):
     """A result that cannot be written: no such folder, read-only, disk full."""
 
     exit_code = 7
+
+
+class KernelError(TnnQuantError):
+    """A kernel whose results differ from those of its reference."""

@@ -7,7 +7,7 @@ import sys
 
 from tnnquant.errors import ConfigError
 
-__all__ = ["available_cores", "set_threads"]
+__all__ = ["available_cores", "set_threads", "threads_in_use"]
 
 
 def available_cores() -> int:
@@ -42,3 +42,10 @@ def set_threads(count: int | None) -> int:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, str(count))
     return count
+
+
+def threads_in_use() -> int:
+    """The number of threads that kernels use now."""
+    import numba
+
+    return numba.get_num_threads()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from typing import ClassVar
 
 import click
 
@@ -21,6 +22,7 @@ __all__ = ["main"]
 COMMANDS = {
     "quantize": ("quantize", "Quantize an fp32 TNN model to int8."),
     "inspect": ("inspect", "Show a model, compare two, and find the layers that int8 hurts."),
+    "bench": ("bench", "Measure kernels and models on this machine."),
     "example": ("example", "Build an example folder: SqueezeNet v1.1 and pictures."),
 }
 
@@ -28,23 +30,26 @@ COMMANDS = {
 class LazyGroup(click.Group):
     """A group whose commands are imported on demand, and whose errors are one line."""
 
+    #: The commands, as in :data:`COMMANDS`.
+    commands_by_name: ClassVar = COMMANDS
+
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return list(self.commands_by_name)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
+        if name not in self.commands_by_name:
             return None
-        return importlib.import_module(f"{__name__}.{COMMANDS[name][0]}").command
+        return importlib.import_module(f"{__name__}.{self.commands_by_name[name][0]}").command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+            formatter.write_dl([(name, text) for name, (_, text) in self.commands_by_name.items()])
 
     def resolve_command(self, ctx: click.Context, args: list[str]):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            error.message += f" Commands: {', '.join(COMMANDS)}."
+            error.message += f" Commands: {', '.join(self.commands_by_name)}."
             raise
 
 

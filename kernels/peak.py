@@ -1,0 +1,113 @@
+"""What a core can do at most: bare loops of multiply-adds from registers, and a bare copy.
+
+Kernel efficiencies are quoted against these. The multiply-adds are those of the instruction path in force
+(:mod:`~tnnquant.kernels.target`), as many independent sums as a GEMM tile has, nothing else in the loop.
+"""
+
+from __future__ import annotations
+
+import platform
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from tnnquant.kernels.jit import kernel
+from tnnquant.kernels.simd import F32, I32, Emitter, copy_bytes
+from tnnquant.kernels.target import isa
+from tnnquant.kernels.tile_i8 import BYTE_DOT, emit_dot
+
+__all__ = ["LOOPS", "MACS", "copy_loop", "loop_buffers"]
+
+_PATH = isa()
+_FMA = "fma"
+
+
+def _opaque(emit, value):
+    """The same value, but LLVM does not know it: no product of it can be hoisted out of the loop."""
+    constraint = "=v,0" if platform.machine().lower() in ("x86_64", "amd64") else "=w,0"
+    function_type = ir.FunctionType(value.type, [value.type])
+    return emit.builder.asm(function_type, "", constraint, [value], side_effect=True)
+
+
+def _rows(kind: str) -> int:
+    # A row less than the tile has for the dot products: the product before it is added takes a register too.
+    return _PATH.rows - (kind != _FMA)
+
+
+def _bare_loop(kind: str):
+    """An intrinsic ``body(source, target, count)``: ``count`` steps of a full tile of multiply-adds. Addresses, int64.
+
+    source: 3 vectors; target: 2 * rows vectors, written.
+    """
+    rows, lanes = _rows(kind), _PATH.lanes
+
+    @intrinsic
+    def body(typingctx, source, target, count):
+        def codegen(context, builder, sig, args):
+            emit = Emitter(builder, lanes, F32 if kind == _FMA else I32)
+            read, write = (emit.pointer(address, emit.element) for address in args[:2])
+            values = [emit.load(emit.at(read, lanes * i)) for i in range(3)]
+            sums = [emit.variable(emit.constant(0)) for _ in range(2 * rows)]
+            with emit.loop(args[2]):
+                for r in range(rows):
+                    row = _opaque(emit, values[0])
+                    for j in (0, 1):
+                        slot = sums[2 * r + j]
+                        total = builder.load(slot)
+                        if kind == _FMA:
+                            total = emit.multiply_add(row, values[1 + j], total)
+                        else:
+                            total = emit_dot(emit, total, row, values[1 + j], kind)
+                        builder.store(total, slot)
+            for i, slot in enumerate(sums):
+                emit.store(builder.load(slot), emit.at(write, lanes * i))
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 3), codegen
+
+    return body
+
+
+_DOT, _BYTES = _PATH.dot, BYTE_DOT or _PATH.dot
+_fma_body, _dot_body, _byte_body = _bare_loop(_FMA), _bare_loop(_DOT), _bare_loop(_BYTES)
+
+
+@kernel
+def _fma_loop(source, target, count):
+    # source: int32 (3 * lanes,); target: int32 (2 * rows * lanes,)
+    _fma_body(np.int64(source.ctypes.data), np.int64(target.ctypes.data), np.int64(count))
+
+
+@kernel
+def _dot_loop(source, target, count):
+    # as _fma_loop
+    _dot_body(np.int64(source.ctypes.data), np.int64(target.ctypes.data), np.int64(count))
+
+
+@kernel
+def _byte_loop(source, target, count):
+    # as _fma_loop
+    _byte_body(np.int64(source.ctypes.data), np.int64(target.ctypes.data), np.int64(count))
+
+
+@kernel
+def copy_loop(source, target, times):
+    # source, target: uint8 (n,). Copies them so often.
+    for _ in range(times):
+        copy_bytes(np.int64(target.ctypes.data), np.int64(source.ctypes.data), np.int64(source.size))
+
+
+#: Loops by kind: ``fma``, and the dot products of the path, that of signed values and that of bytes.
+LOOPS = {_FMA: _fma_loop, _DOT: _dot_loop, _BYTES: _byte_loop}
+#: Multiply-adds of one step of each.
+MACS = {
+    kind: 2 * _rows(kind) * _PATH.lanes * (1 if kind == _FMA else {"vpmaddwd": 2, "generic2": 2}.get(kind, 4))
+    for kind in LOOPS
+}
+
+
+def loop_buffers() -> tuple[np.ndarray, np.ndarray]:
+    """What a loop reads and writes."""
+    return np.ones(3 * _PATH.lanes, np.int32), np.zeros(2 * _PATH.rows * _PATH.lanes, np.int32)

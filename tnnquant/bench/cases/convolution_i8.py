@@ -1,0 +1,97 @@
+"""int8 convolutions and matrix products."""
+
+import numpy as np
+
+from tnnquant.bench.cases.convolution_f32 import CONVOLUTIONS, DEPTHWISE, out_shape
+from tnnquant.bench.operators import INT8_MACS, Operator, Prepared, operator
+from tnnquant.kernels.conv_i8 import conv2d_i8_naive, conv2d_i8_op
+from tnnquant.kernels.depthwise_i8 import depthwise_i8_op
+from tnnquant.kernels.gemm_i8 import gemm_i8_naive, gemm_i8_op
+from tnnquant.kernels.geometry import ConvGeometry
+from tnnquant.kernels.pack_i8 import ConvQuant, pack_conv_i8, pack_depthwise_i8, pack_inner_product_i8
+
+
+def codes(rng, shape, low=-128):
+    """int8 values, evenly spread."""
+    return rng.integers(low, 128, shape).astype(np.int8)
+
+
+def quantization(rng, channels, out_channels, depth, zero_points):
+    """What a quantized layer needs beside its weights, one value a channel: results spread over the int8 range."""
+    def zeros(count):
+        return codes(rng, count) if zero_points else np.zeros(count, np.int8)
+
+    def scales(low, high):
+        return rng.uniform(low, high, out_channels).astype(np.float32)
+
+    return ConvQuant(
+        scales(0.5, 2) / np.float32(60 * np.sqrt(depth)), zeros(out_channels) // 2, zeros(channels),
+        rng.integers(-2000, 2000, out_channels).astype(np.int32), scales(0.5, 1.5), zeros(out_channels) // 2,
+        scales(0.5, 1.5), zeros(out_channels) // 2,
+    )  # fmt: skip
+
+
+@operator("conv2d_i8")
+class Conv2dI8(Operator):
+    naive = staticmethod(conv2d_i8_naive)
+    # The same as in fp32; each with: signed values and zero points; fused Add (0 none, 1 before, 2 after ReLU).
+    cases = {
+        **{f"{name}, zero points": (*case, True, i % 3) for i, (name, case) in enumerate(CONVOLUTIONS.items())},
+        **{name: (*case, False, 0) for name, case in CONVOLUTIONS.items() if "odd" not in name},
+    }
+    unit = INT8_MACS
+
+    def make(self, rng, image, out_channels, geometry, activation, zero_points, fusion):
+        weight = codes(rng, (out_channels, image[3] // geometry.groups, geometry.kernel_h, geometry.kernel_w), -127)
+        quant = quantization(rng, image[3], out_channels, weight[0].size, zero_points)
+        shape = out_shape(*image[:3], geometry, out_channels)
+        # Behind a ReLU there are no negative values.
+        x = codes(rng, image, -128 if zero_points else 0)
+        added, out = codes(rng, shape), np.empty(shape, np.int8)
+        return x, weight, tuple(quant), tuple(geometry), activation, fusion, added, out
+
+    def builtin(self, x, weight, quant, geometry, activation, fusion, added, out):
+        geometry = ConvGeometry(*geometry)
+        packed = pack_conv_i8(weight, geometry, ConvQuant(*quant))
+        return Prepared(conv2d_i8_op(x, packed, geometry, activation, out, added, fusion), keep=(packed,))
+
+    def work(self, x, weight, quant, geometry, activation, fusion, added, out):
+        return out.size * weight[0].size
+
+
+@operator("depthwise_i8")
+class DepthwiseI8(Conv2dI8):
+    cases = {name: (*case, i < 2) for i, (name, case) in enumerate(DEPTHWISE.items())}
+
+    def make(self, rng, image, geometry, multiplier, activation, zero_points):
+        geometry = geometry._replace(groups=image[3])
+        return super().make(rng, image, image[3] * multiplier, geometry, activation, zero_points, 0)
+
+    def builtin(self, x, weight, quant, geometry, activation, fusion, added, out):
+        geometry = ConvGeometry(*geometry)
+        packed = pack_depthwise_i8(weight, geometry, ConvQuant(*quant))
+        return Prepared(depthwise_i8_op(x, packed, geometry, activation, out), keep=(packed,))
+
+
+@operator("gemm_i8")
+class GemmI8(Operator):
+    naive = staticmethod(gemm_i8_naive)
+    cases = {
+        "5x301x65, zero points": (5, 301, 65, True),
+        "1x1000x1000": (1, 1000, 1000, False),
+        "8x512x512": (8, 512, 512, False),
+        "512x512x512": (512, 512, 512, False),
+    }
+    unit = INT8_MACS
+
+    def make(self, rng, rows, depth, columns, zero_points):
+        quant = quantization(rng, depth, columns, depth, zero_points)[:6]
+        x, weight = codes(rng, (rows, depth), -128 if zero_points else 0), codes(rng, (columns, depth), -127)
+        return x, weight, quant, np.empty((rows, columns), np.int8)
+
+    def builtin(self, x, weight, quant, out):
+        packed = pack_inner_product_i8(weight, ConvQuant(*quant))
+        return Prepared(gemm_i8_op(x, packed, out), keep=(packed,))
+
+    def work(self, x, weight, quant, out):
+        return out.size * x.shape[1]

@@ -1,0 +1,131 @@
+"""Element by element: functions, sums and products, parameters of each channel; int8 borders and sums."""
+
+import numpy as np
+
+from tnnquant.bench.cases.convolution_f32 import random
+from tnnquant.bench.cases.convolution_i8 import codes
+from tnnquant.bench.operators import Operator, Prepared, operator
+from tnnquant.kernels import channelwise, eltwise
+from tnnquant.kernels.channelwise import channel_f32_naive, channel_f32_op, channel_table
+from tnnquant.kernels.eltwise import binary_f32_naive, binary_f32_op, map_f32_naive, map_f32_op
+from tnnquant.kernels.eltwise_i8 import (
+    Scales,
+    add_i8_naive,
+    add_i8_op,
+    dequantize_i8_naive,
+    dequantize_i8_op,
+    quantize_i8_naive,
+    quantize_i8_op,
+)
+
+_FUNCTIONS = ("CLIP", "HARD_SWISH", "SIGMOID", "SWISH", "ELU", "EXP", "LOG", "ERF", "GELU")
+_PIXELS = {"odd sizes": (35, 17), "64 at 56": (56 * 56, 64), "1000 values": (1, 1000)}
+
+
+@operator("map_f32")
+class MapF32(Operator):
+    naive = staticmethod(map_f32_naive)
+    cases = {
+        **{f"{name} 1001": (getattr(eltwise, name), 1001) for name in _FUNCTIONS},
+        **{f"{name} 200000": (getattr(eltwise, name), 200_000) for name in ("CLIP", "HARD_SWISH", "SIGMOID", "GELU")},
+    }
+    tolerance, why = 1e-6, "an exponential may be off by a last bit"
+
+    def make(self, rng, code, size):
+        x = random(rng, size)
+        x = np.abs(x) if code == eltwise.LOG else x
+        return code, x, np.float32(0.2), np.float32(0.5), np.empty(size, np.float32)
+
+    def builtin(self, code, x, a, b, out):
+        return Prepared(map_f32_op(code, x, a, b, out))
+
+
+@operator("binary_f32")
+class BinaryF32(Operator):
+    naive = staticmethod(binary_f32_naive)
+    cases = {
+        "ADD 2x5x33": (eltwise.ADD, (2, 5, 33)),
+        "DIV 2x5x33": (eltwise.DIV, (2, 5, 33)),
+        "ADD 56x56x64": (eltwise.ADD, (56, 56, 64)),
+        "MUL 56x56x64": (eltwise.MUL, (56, 56, 64)),
+    }
+
+    def make(self, rng, code, shape):
+        return code, random(rng, *shape), random(rng, *shape), np.empty(shape, np.float32)
+
+    def builtin(self, code, a, b, out):
+        return Prepared(binary_f32_op(code, a, b, out))
+
+
+@operator("channel_f32")
+class ChannelF32(Operator):
+    naive = staticmethod(channel_f32_naive)
+    cases = {
+        "AFFINE 2x17x35": (channelwise.AFFINE, (2, 17, 35)),
+        "PRELU 2x17x35": (channelwise.PRELU, (2, 17, 35)),
+        "AFFINE 1x64x3136": (channelwise.AFFINE, (1, 64, 3136)),
+        "PRELU 1x64x3136": (channelwise.PRELU, (1, 64, 3136)),
+    }
+
+    def make(self, rng, code, shape):
+        k, b = random(rng, shape[1]), random(rng, shape[1])
+        return code, random(rng, *shape), k, b, np.empty(shape, np.float32)
+
+    def builtin(self, code, x, k, b, out):
+        table = channel_table(k, b)
+        return Prepared(channel_f32_op(code, x, table, out), keep=(table,))
+
+
+def _scales(rng, *shape):
+    return rng.uniform(0.01, 0.05, shape).astype(np.float32), codes(rng, shape) // 2
+
+
+def _image(array):
+    return array.reshape(1, 1, *array.shape)
+
+
+@operator("quantize_i8")
+class QuantizeI8(Operator):
+    naive = staticmethod(quantize_i8_naive)
+    cases = _PIXELS
+
+    def make(self, rng, pixels, channels):
+        return random(rng, pixels, channels), *_scales(rng, channels), np.empty((pixels, channels), np.int8)
+
+    def builtin(self, x, scale, zero, out):
+        op, table = quantize_i8_op(_image(x), Scales(scale, zero), _image(out))
+        return Prepared(op, keep=(table,))
+
+
+@operator("dequantize_i8")
+class DequantizeI8(Operator):
+    naive = staticmethod(dequantize_i8_naive)
+    cases = _PIXELS
+
+    def make(self, rng, pixels, channels):
+        return codes(rng, (pixels, channels)), *_scales(rng, channels), np.empty((pixels, channels), np.float32)
+
+    def builtin(self, x, scale, zero, out):
+        op, table = dequantize_i8_op(_image(x), Scales(scale, zero), _image(out))
+        return Prepared(op, keep=(table,))
+
+
+@operator("add_i8")
+class AddI8(Operator):
+    naive = staticmethod(add_i8_naive)
+    cases = {
+        "2 of odd sizes": (2, 35, 17),
+        "3 of odd sizes": (3, 35, 17),
+        "rescale 64 at 56": (1, 56 * 56, 64),
+        "2 of 64 at 56": (2, 56 * 56, 64),
+    }
+
+    def make(self, rng, count, pixels, channels):
+        scale, zero = _scales(rng, count, channels)
+        out = np.empty((pixels, channels), np.int8)
+        return codes(rng, (count, pixels, channels)), scale, zero, *_scales(rng, channels), out
+
+    def builtin(self, x, scale, zero, scale_out, zero_out, out):
+        scales = [Scales(*pair) for pair in zip(scale, zero, strict=True)]
+        op, table = add_i8_op([_image(a) for a in x], scales, Scales(scale_out, zero_out), _image(out))
+        return Prepared(op, keep=(table,))

@@ -1,0 +1,93 @@
+"""Whether two kernels give the same results: outputs in guarded memory, and the first difference in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tnnquant.bench.operators import Operator
+
+__all__ = ["Arguments", "difference"]
+
+_GUARD_BYTES = 256
+_GUARD = np.uint8(0xA5)
+
+
+class Arguments:
+    """A copy of an operator's arguments; what may be written lies between guards.
+
+    Attributes
+    ----------
+    values : tuple
+        What to call the kernel with.
+    """
+
+    def __init__(self, operator: Operator, args: tuple):
+        outputs = operator.written(args)
+        self._originals = args
+        self._inputs = [i for i in range(len(args)) if i not in outputs]
+        self._guards: list[np.ndarray] = []
+        self.values = tuple(self._guarded(a) if i in outputs else _copy(a) for i, a in enumerate(args))
+
+    def _guarded(self, array: np.ndarray) -> np.ndarray:
+        buffer = np.full(array.nbytes + 2 * _GUARD_BYTES + 64, _GUARD)
+        start = _GUARD_BYTES + -(buffer.ctypes.data + _GUARD_BYTES) % 64
+        made = buffer[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+        made[...] = array
+        self._guards += [buffer[:start], buffer[start + array.nbytes :]]
+        return made
+
+    def damage(self) -> str:
+        """What was written that must not be: memory beside an output, or an input; empty if nothing was."""
+        if any((guard != _GUARD).any() for guard in self._guards):
+            return "wrote outside an output array"
+        for i in self._inputs:
+            if not _same(self._originals[i], self.values[i]):
+                return f"changed argument {i}, an input"
+        return ""
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        # Strides and the read-only flag are part of the type that a kernel is compiled for.
+        made = np.empty_like(value)
+        made[...] = value
+        made.flags.writeable = value.flags.writeable
+        return made
+    return tuple(map(_copy, value)) if type(value) is tuple else value
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray):
+        return a.tobytes() == b.tobytes()
+    return all(map(_same, a, b)) if isinstance(a, tuple) else True
+
+
+def difference(operator: Operator, want: Arguments, got: Arguments, returned: tuple[Any, Any]) -> str:
+    """How results differ, in words; empty if they are equal (within the operator's tolerance).
+
+    ``returned``: what the reference and the kernel returned; looked at if the operator says so.
+    """
+    if operator.returns and returned[0] != returned[1]:
+        return f"returned {returned[1]}, expected {returned[0]}"
+    for i in operator.outputs(want.values):
+        a, b = want.values[i], got.values[i]
+        wrong = _wrong(a, b, operator.tolerance)
+        if wrong.any():
+            where = tuple(int(n) for n in np.unravel_index(int(np.argmax(wrong)), wrong.shape))
+            count = f"{int(wrong.sum())} of {wrong.size} values"
+            return f"output {i}: {count} differ; [{', '.join(map(str, where))}] is {b[where]}, expected {a[where]}"
+    return ""
+
+
+def _wrong(a: np.ndarray, b: np.ndarray, tolerance: float) -> np.ndarray:
+    different = a != b
+    if a.dtype.kind == "f":
+        different &= ~(np.isnan(a) & np.isnan(b))
+        if tolerance:
+            finite = np.isfinite(a) & np.isfinite(b)
+            largest = np.abs(a[finite]).max(initial=0)
+            with np.errstate(invalid="ignore"):
+                different &= ~(finite & (np.abs(a - b) <= tolerance * largest))
+    return different

@@ -1,0 +1,201 @@
+"""A user's own kernels: loaded from a file, checked against the reference, timed beside the built-in ones.
+
+A function of the file that is called like an operator and compiled by Numba (``@njit``, or ``kernel`` of
+``tnnquant.kernels.jit``) is a kernel for it; it takes the arguments of the operator's naive twin. Other functions of
+the file are its own affair.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from tnnquant.bench.assembly import FunctionReport, analyse
+from tnnquant.bench.check import Arguments, difference
+from tnnquant.bench.kernels import ceiling, run_builtin, seeded
+from tnnquant.bench.operators import Operator, Prepared, find_operator, operators
+from tnnquant.bench.timing import best_time
+from tnnquant.errors import ConfigError, InputError
+from tnnquant.threads import threads_in_use
+
+__all__ = ["CustomKernel", "CustomOutcome", "load_kernels", "measure_custom"]
+
+
+@dataclass(frozen=True)
+class CustomKernel:
+    """A kernel of the user for an operator; ``function`` is Numba's dispatcher."""
+
+    operator: Operator
+    function: Callable
+
+    @property
+    def line(self) -> int:
+        """Where it stands in its file."""
+        return self.function.py_func.__code__.co_firstlineno
+
+    def reports(self) -> list[FunctionReport]:
+        """What the compiler made of it, for the argument types it has been called with."""
+        seen, found = set(), []
+        for text in self.function.inspect_asm().values():
+            for report in analyse(text):
+                if (report.name, report.instructions) not in seen:
+                    seen.add((report.name, report.instructions))
+                    found.append(report)
+        return found
+
+
+@dataclass(frozen=True)
+class CustomOutcome:
+    """A user's kernel on one case, beside the built-in one; both are timed as calls from Python.
+
+    ``difference`` says in words how the results differ from the reference; the times are NaN then.
+    """
+
+    operator: str
+    case: str
+    difference: str
+    tolerance: float
+    seconds: float
+    builtin_seconds: float
+    work: float
+    unit: str
+    share: float | None
+
+    @property
+    def rate(self) -> float:
+        """Work a second."""
+        return self.work / self.seconds
+
+    def as_dict(self) -> dict:
+        """JSON types."""
+        return {key: None if value != value else value for key, value in asdict(self).items()}
+
+
+def load_kernels(path: str | Path) -> list[CustomKernel]:
+    """Import a file and find its kernels.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read or imported.
+    ConfigError
+        No function is called like an operator, or it is not compiled, or takes other arguments.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"--file {str(path)!r} does not exist")
+    module = _import(path)
+    known = operators()
+    own = {name: value for name, value in vars(module).items() if _is_own(value, module.__name__)}
+    found = [CustomKernel(known[name], value) for name, value in own.items() if name in known]
+    if not found:
+        names = ", ".join(own) or "none"
+        if len(own) == 1:
+            find_operator(next(iter(own)))
+        raise ConfigError(
+            f"{path}: no function is called like an operator (functions found: {names}); "
+            f"known operators: {', '.join(known)}"
+        )
+    for entry in found:
+        _check_function(entry, path)
+    return found
+
+
+def _import(path: Path):
+    # No other module is called like this, and the stem shows in the names of compiled functions.
+    name = f"user_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"--file {str(path)!r}: not a Python file (.py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(f"{path}{_place(error, path)}: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _is_own(value, module: str) -> bool:
+    function = getattr(value, "py_func", value)
+    return inspect.isfunction(function) and function.__module__ == module
+
+
+def _check_function(entry: CustomKernel, path: Path) -> None:
+    name = entry.operator.name
+    if not hasattr(entry.function, "inspect_asm"):
+        raise ConfigError(
+            f"{path}: {name} is a plain Python function, expected one compiled by Numba; write @njit above it"
+        )
+    naive = getattr(entry.operator.naive, "py_func", entry.operator.naive)
+    want = list(inspect.signature(naive).parameters)
+    got = list(inspect.signature(entry.function.py_func).parameters)
+    if len(got) != len(want):
+        raise ConfigError(
+            f"{path}:{entry.line}: {name}({', '.join(got)}) takes {len(got)} arguments, expected {len(want)}: "
+            f"{name}({', '.join(want)})"
+        )
+
+
+def measure_custom(entry: CustomKernel) -> Iterator[CustomOutcome]:
+    """Check and time a user's kernel on the operator's shape table."""
+    for case in entry.operator.cases:
+        yield _measure(entry.operator, entry.function, case)
+
+
+def _measure(operator: Operator, function: Callable, case: str) -> CustomOutcome:
+    args = seeded(operator, case)
+    want, got = Arguments(operator, args), Arguments(operator, args)
+    returned = operator.naive(*want.values)
+    try:
+        result = function(*got.values)
+        found = difference(operator, want, got, (returned, result)) or got.damage()
+    except Exception as error:
+        found = f"{type(error).__name__}: {_reason(error)}"
+    seconds, builtin, share = np.nan, np.nan, None
+    if not found:
+        seconds = best_time(partial(function, *got.values))
+        own = Arguments(operator, args)  # ops hold addresses: these arrays must stay alive
+        builtin = best_time(_call(operator.builtin(*own.values)))
+        limit = ceiling(operator, args)
+        share = None if limit is None else operator.work(*args) / seconds / (limit * threads_in_use())
+    return CustomOutcome(
+        operator.name, case, found, operator.tolerance, seconds, builtin, operator.work(*args), operator.unit, share
+    )
+
+
+def _call(prepared: Prepared) -> Callable[[], object]:
+    if prepared.op is None:
+        return prepared.call
+    from tnnquant.kernels.program import Program
+
+    run_builtin(prepared)
+    program = Program([prepared.op], keep=(prepared,))
+    return program.run
+
+
+def _place(error: Exception, path: Path) -> str:
+    """``:line`` of the file where an error arose, if it is known."""
+    if isinstance(error, SyntaxError) and error.lineno:
+        return f":{error.lineno}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    return f":{frames[-1].lineno}" if frames else ""
+
+
+def _reason(error: Exception) -> str:
+    """The lines of an error of Numba that say what is wrong and where; others whole, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 2:
+        dull = ("Failed in", "During:", "There are", "- Of which", "Overload", "[", ">>>", "Known signatures", "* ")
+        said = [line for line in lines if not line.startswith(dull)]
+        where = [line for line in said if line.startswith("File ")]
+        lines = [*[line for line in said if not line.startswith("File ")][:2], *where[-1:]]
+    return " ".join(lines)[:400]

@@ -1,0 +1,135 @@
+"""Checks every kernel against its naive twin over the shape table, and times it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import numpy as np
+
+from tnnquant.bench.check import Arguments, difference
+from tnnquant.bench.machine import copy_rate, fp32_peak, int8_peak
+from tnnquant.bench.operators import (
+    BYTES,
+    FP32_MACS,
+    INT8_MACS,
+    Operator,
+    Prepared,
+    find_operator,
+    flat_arrays,
+    operators,
+)
+from tnnquant.bench.timing import best_time
+from tnnquant.threads import threads_in_use
+
+__all__ = ["Outcome", "ceiling", "measure", "run_builtin", "run_cases", "seeded"]
+
+_IN_A_ROW = 8  # ops of a timed program: the fork and join of a call is shared by so many
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One kernel on one case.
+
+    Attributes
+    ----------
+    difference : str
+        From the naive twin; empty if there is none.
+    seconds, naive_seconds : float
+        Of one run; NaN where the results differ.
+    work, unit
+        Of the operator; ``share`` is that of the ceiling of the unit, on as many cores as there are threads, or None.
+    """
+
+    operator: str
+    case: str
+    difference: str
+    tolerance: float
+    seconds: float
+    naive_seconds: float
+    work: float
+    unit: str
+    share: float | None
+
+    @property
+    def rate(self) -> float:
+        """Work a second."""
+        return self.work / self.seconds
+
+    def as_dict(self) -> dict:
+        """JSON types."""
+        values = asdict(self)
+        return {key: None if value != value else value for key, value in values.items()}
+
+
+def run_cases(names: Sequence[str] = (), progress: Callable[[str, int, int], None] | None = None) -> Iterator[Outcome]:
+    """Measure the built-in kernels of the named operators, of all if none is named.
+
+    Raises
+    ------
+    ConfigError
+        A name is not known; before anything is run.
+    """
+    chosen = [find_operator(name) for name in names] or list(operators().values())
+    total, done = sum(len(entry.cases) for entry in chosen), 0
+    for entry in chosen:
+        for case in entry.cases:
+            yield measure(entry, case)
+            done += 1
+            if progress:
+                progress("kernels", done, total)
+
+
+def seeded(entry: Operator, case: str) -> tuple:
+    """The arguments of a case: random, the same every time."""
+    rng = np.random.default_rng(zlib.crc32(f"{entry.name} {case}".encode()))
+    return entry.make(rng, *entry.cases[case])
+
+
+def measure(entry: Operator, case: str) -> Outcome:
+    """Check and time a built-in kernel on one case."""
+    args = seeded(entry, case)
+    want, got = Arguments(entry, args), Arguments(entry, args)
+    returned = entry.naive(*want.values)
+    found = difference(entry, want, got, (returned, run_builtin(entry.builtin(*got.values)))) or got.damage()
+    work, seconds, naive = entry.work(*args), np.nan, np.nan
+    if not found:
+        seconds = _time(entry.builtin(*got.values))
+        naive = best_time(partial(entry.naive, *want.values), repeats=3, budget=0)
+    share = None
+    limit = ceiling(entry, args)
+    if limit is not None and not found:
+        share = work / seconds / (limit * threads_in_use())
+    return Outcome(entry.name, case, found, entry.tolerance, seconds, naive, work, entry.unit, share)
+
+
+def run_builtin(prepared: Prepared):
+    """Run once; the results are in the outputs then. Returns what the kernel returns, if that is a result."""
+    if prepared.op is not None:
+        from tnnquant.kernels.program import run
+
+        run(prepared.op)
+    else:
+        prepared.call()
+    return prepared.finish() if prepared.finish else None
+
+
+def _time(prepared: Prepared) -> float:
+    if prepared.op is None:
+        return best_time(prepared.call)
+    from tnnquant.kernels.program import Program
+
+    return best_time(Program([prepared.op] * _IN_A_ROW).run) / _IN_A_ROW
+
+
+def ceiling(entry: Operator, args: tuple) -> float | None:
+    """What one core can do at most of the operator's work in a second; None where nothing sensible bounds it."""
+    if entry.unit == FP32_MACS:
+        return fp32_peak()
+    if entry.unit == INT8_MACS:
+        return int8_peak()
+    if entry.unit == BYTES:
+        return copy_rate(sum(array.nbytes for array in flat_arrays(args)))
+    return None

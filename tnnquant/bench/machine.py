@@ -1,0 +1,76 @@
+"""What the machine is called and what a core of it can do at most, measured."""
+
+from __future__ import annotations
+
+import functools
+import platform
+from pathlib import Path
+
+import numpy as np
+
+from tnnquant.bench.timing import best_time
+from tnnquant.threads import threads_in_use
+
+__all__ = ["copy_rate", "cpu_name", "describe", "fp32_peak", "int8_peak"]
+
+_STEPS = 1_000_000
+_COPIED = 64 << 20  # bytes that a measurement of the copy moves, about
+
+
+@functools.cache
+def _macs_a_second(kind: str) -> float:
+    from tnnquant.kernels.peak import LOOPS, MACS, loop_buffers
+
+    source, target = loop_buffers()
+    run = LOOPS[kind]
+    run(source, target, 1)
+    return MACS[kind] * _STEPS / best_time(lambda: run(source, target, _STEPS), repeats=9)
+
+
+def fp32_peak() -> float:
+    """float32 multiply-adds a second of one core: the bare loop of fused multiply-adds."""
+    return _macs_a_second("fma")
+
+
+def int8_peak() -> float:
+    """int8 multiply-adds a second of one core: the better of the path's dot products."""
+    from tnnquant.kernels.peak import LOOPS
+
+    return max(_macs_a_second(kind) for kind in LOOPS if kind != "fma")
+
+
+def copy_rate(moved: int) -> float:
+    """Bytes a second that one core reads and writes when it copies, in memory as large as ``moved`` bytes in all."""
+    return _copy_rate(1 << max(10, min(26, int(moved).bit_length())))
+
+
+@functools.cache
+def _copy_rate(size: int) -> float:
+    from tnnquant.kernels.peak import copy_loop
+
+    source, target = np.ones(size // 2, np.uint8), np.zeros(size // 2, np.uint8)
+    times = max(1, _COPIED // size)
+    copy_loop(source, target, 1)
+    return size * times / best_time(lambda: copy_loop(source, target, times), repeats=9)
+
+
+def cpu_name() -> str:
+    """The processor's name, as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def describe() -> dict:
+    """CPU, instruction path, threads and peaks of a core, as JSON types."""
+    from tnnquant.kernels.target import isa
+
+    return {
+        "cpu": cpu_name(),
+        "path": isa().name,
+        "threads": threads_in_use(),
+        "fp32_peak_gmacs": round(fp32_peak() / 1e9, 1),
+        "int8_peak_gmacs": round(int8_peak() / 1e9, 1),
+    }

@@ -1,0 +1,151 @@
+"""What the kernel benchmark knows of an operator; :mod:`tnnquant.bench.cases` holds one entry for each."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tnnquant.errors import ConfigError
+
+__all__ = [
+    "BYTES", "FP32_MACS", "INT8_MACS", "OTHER", "Operator", "Prepared", "find_operator", "flat_arrays", "operator",
+    "operators",
+]  # fmt: skip
+
+#: What counts as work, and so which ceiling a rate is compared with: multiply-adds of fp32 and of int8, bytes read
+#: and written, or something that has no ceiling.
+FP32_MACS, INT8_MACS, BYTES, OTHER = "fp32 MAC", "int8 MAC", "B", "value"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The built-in kernel made ready for given arguments: weights packed, plans made, nothing of that timed.
+
+    Attributes
+    ----------
+    op : int64 (n, WORDS), or None
+        Ops of :mod:`tnnquant.kernels.program` that write the outputs among the arguments.
+    call : callable, or None
+        Does the same; for kernels that are no op.
+    keep : tuple
+        What must stay alive.
+    finish : callable, optional
+        Puts the results into the outputs, if the kernel leaves them elsewhere; not timed.
+    """
+
+    op: np.ndarray | None = None
+    call: Callable[[], object] | None = None
+    keep: tuple = ()
+    finish: Callable[[], object] | None = None
+
+
+class Operator:
+    """One operator. A subclass is one entry.
+
+    Attributes
+    ----------
+    naive : kernel
+        The reference; its arguments are those of a user's kernel too. A ``staticmethod``.
+    cases : dict
+        The shape table: name of a case to the arguments of :meth:`make`.
+    writes : tuple of int
+        Which arguments the kernel writes.
+    scratch : tuple of int
+        Which arguments it may write though they are no result: memory to work in.
+    returns : bool
+        Whether what the kernel returns is a result too.
+    tolerance : float
+        0: the bits are equal. Else the largest distance there may be, relative to the largest magnitude of the output,
+        with ``why`` it cannot be 0.
+    unit : str
+        Of :meth:`work`.
+    """
+
+    name: ClassVar[str]
+    naive: ClassVar[Callable]
+    cases: ClassVar[dict[str, tuple]]
+    writes: ClassVar[tuple[int, ...]] = (-1,)
+    scratch: ClassVar[tuple[int, ...]] = ()
+    returns: ClassVar[bool] = False
+    tolerance: ClassVar[float] = 0.0
+    why: ClassVar[str] = ""
+    unit: ClassVar[str] = BYTES
+
+    def make(self, rng: np.random.Generator, *case: Any) -> tuple:
+        """The arguments of the naive twin for a case."""
+        raise NotImplementedError
+
+    def builtin(self, *args: Any) -> Prepared:
+        """The built-in kernel for the same arguments."""
+        raise NotImplementedError
+
+    def work(self, *args: Any) -> float:
+        """How much there is to do, in :attr:`unit`; by default the bytes of all arrays."""
+        return float(sum(a.nbytes for a in flat_arrays(args)))
+
+    def outputs(self, args: tuple) -> list[int]:
+        """Positions of the arguments that are results, from 0."""
+        return sorted(i % len(args) for i in self.writes)
+
+    def written(self, args: tuple) -> list[int]:
+        """Positions of the arguments that may be written, from 0."""
+        return sorted(i % len(args) for i in (*self.writes, *self.scratch))
+
+
+_OPERATORS: dict[str, Operator] = {}
+_loaded = False
+
+
+def operator(name: str) -> Callable[[type[Operator]], type[Operator]]:
+    """Decorator: enter a subclass of :class:`Operator` under a name, that of the kernel, unused so far."""
+
+    def enter(entry: type[Operator]) -> type[Operator]:
+        if name in _OPERATORS:
+            raise ValueError(f"operator {name} is registered twice")
+        entry.name = name
+        _OPERATORS[name] = entry()
+        return entry
+
+    return enter
+
+
+def operators() -> dict[str, Operator]:
+    """All operators by name, in alphabetical order."""
+    global _loaded
+    if not _loaded:
+        package = importlib.import_module("tnnquant.bench.cases")
+        for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
+            importlib.import_module(f"{package.__name__}.{module}")
+        _loaded = True
+    return dict(sorted(_OPERATORS.items()))
+
+
+def find_operator(name: str) -> Operator:
+    """The operator of that name.
+
+    Raises
+    ------
+    ConfigError
+        There is none; the known names are listed.
+    """
+    known = operators()
+    if name not in known:
+        close = get_close_matches(name, known, 1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise ConfigError(f"no operator {name!r}{hint}; known: {', '.join(known)}")
+    return known[name]
+
+
+def flat_arrays(values: Any):
+    """All arrays among arguments, tuples opened."""
+    for value in values:
+        if isinstance(value, np.ndarray):
+            yield value
+        elif isinstance(value, tuple):
+            yield from flat_arrays(value)

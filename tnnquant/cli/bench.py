@@ -1,0 +1,24 @@
+"""``tnnquant bench``: what kernels and models reach on this machine. One module a subcommand, imported when called."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import click
+
+from tnnquant.cli import LazyGroup
+
+__all__ = ["command"]
+
+
+class BenchGroup(LazyGroup):
+    """The subcommands of ``tnnquant bench``."""
+
+    commands_by_name: ClassVar = {
+        "kernels": ("bench_kernels", "Check and time every kernel, or one of your own."),
+    }
+
+
+@click.group("bench", cls=BenchGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Measure kernels and models on this machine."""
