@@ -13,10 +13,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from tnnquant.kernels.dot_i8 import BYTE_DOT, emit_dot
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.simd import F32, I32, Emitter, copy_bytes
 from tnnquant.kernels.target import isa
-from tnnquant.kernels.tile_i8 import BYTE_DOT, emit_dot
 
 __all__ = ["LOOPS", "MACS", "copy_loop", "loop_buffers"]
 

@@ -11,14 +11,15 @@ import numpy as np
 from tnnquant.bench.timing import best_time
 from tnnquant.threads import threads_in_use
 
-__all__ = ["copy_rate", "cpu_name", "describe", "fp32_peak", "int8_peak"]
+__all__ = ["copy_rate", "cpu_name", "describe", "fp32_peak", "int8_peak", "macs_a_second"]
 
 _STEPS = 1_000_000
 _COPIED = 64 << 20  # bytes that a measurement of the copy moves, about
 
 
 @functools.cache
-def _macs_a_second(kind: str) -> float:
+def macs_a_second(kind: str) -> float:
+    """Multiply-adds a second of one core in a bare loop; ``kind`` is ``fma`` or a dot product of kernels/peak.py."""
     from tnnquant.kernels.peak import LOOPS, MACS, loop_buffers
 
     source, target = loop_buffers()
@@ -29,14 +30,14 @@ def _macs_a_second(kind: str) -> float:
 
 def fp32_peak() -> float:
     """float32 multiply-adds a second of one core: the bare loop of fused multiply-adds."""
-    return _macs_a_second("fma")
+    return macs_a_second("fma")
 
 
 def int8_peak() -> float:
     """int8 multiply-adds a second of one core: the better of the path's dot products."""
     from tnnquant.kernels.peak import LOOPS
 
-    return max(_macs_a_second(kind) for kind in LOOPS if kind != "fma")
+    return max(macs_a_second(kind) for kind in LOOPS if kind != "fma")
 
 
 def copy_rate(moved: int) -> float:

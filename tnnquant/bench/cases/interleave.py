@@ -1,0 +1,43 @@
+"""How pictures enter a network: planes woven into pixels."""
+
+import numpy as np
+
+from tnnquant.bench.cases.convolution_f32 import random
+from tnnquant.bench.cases.convolution_i8 import codes
+from tnnquant.bench.operators import Operator, Prepared, operator
+from tnnquant.kernels.interleave import interleave_f32_naive, interleave_i8_naive, interleave_op
+
+_CASES = {"2x3x35": (2, 3, 35), "1x4x35": (1, 4, 35), "1x3x51529": (1, 3, 227 * 227)}
+
+
+def _flat(x, out):
+    """The arrays as images of one row."""
+    return x[:, :, None], out[:, None]
+
+
+@operator("interleave_f32")
+class InterleaveF32(Operator):
+    naive = staticmethod(interleave_f32_naive)
+    cases = _CASES
+
+    def make(self, rng, images, channels, pixels):
+        return random(rng, images, channels, pixels), np.empty((images, pixels, channels), np.float32)
+
+    def builtin(self, x, out):
+        op, table = interleave_op(*_flat(x, out))
+        return Prepared(op, keep=(table,))
+
+
+@operator("interleave_i8")
+class InterleaveI8(Operator):
+    naive = staticmethod(interleave_i8_naive)
+    cases = _CASES
+
+    def make(self, rng, images, channels, pixels):
+        scale = rng.uniform(0.01, 0.05, channels).astype(np.float32)
+        out = np.empty((images, pixels, channels), np.int8)
+        return random(rng, images, channels, pixels), scale, codes(rng, channels) // 2, out
+
+    def builtin(self, x, scale, zero, out):
+        op, table = interleave_op(*_flat(x, out), scale, zero)
+        return Prepared(op, keep=(table,))
