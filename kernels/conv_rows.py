@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
-import numba
-
 from tnnquant.kernels.jit import kernel
+from tnnquant.kernels.program import thread_count
 from tnnquant.kernels.simd import load_word, store_word
 
 __all__ = ["Work", "cut_into_tasks", "fill_rows", "fill_taps"]
@@ -130,7 +129,7 @@ def cut_into_tasks(work: Work, tile_rows: int) -> tuple[int, int, int]:
     block, blocks, panel_blocks : int
         Positions of a block, blocks an image, blocks of panels.
     """
-    threads = numba.get_num_threads()
+    threads = thread_count()
     if work.images * work.pixels == 1:
         # A single row takes four panels at a time.
         return 1, 1, max(1, min(work.panels // 4, 1 if threads == 1 else 2 * threads))

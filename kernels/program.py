@@ -15,6 +15,9 @@ results do not depend on which thread runs what.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numba
 import numpy as np
@@ -25,7 +28,18 @@ from numba.extending import intrinsic
 
 from tnnquant.kernels.jit import kernel
 
-__all__ = ["ARGS", "WORDS", "Program", "address_of", "aligned_empty", "data_address", "new_op", "run"]
+__all__ = [
+    "ARGS",
+    "WORDS",
+    "Program",
+    "address_of",
+    "aligned_empty",
+    "data_address",
+    "new_op",
+    "one_thread",
+    "run",
+    "thread_count",
+]
 
 #: int64 words of an op, and the first that belongs to the task function.
 WORDS = 64
@@ -160,6 +174,27 @@ def _run_parallel(table, scratch):
         _work(first, count, memory + thread * stride)
 
 
+_alone: ContextVar[bool] = ContextVar("one_thread", default=False)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within the context, programs run on the calling thread alone, and ops are cut for that.
+
+    For programs run side by side on several Python threads: they wait for nothing, and need no threading layer.
+    """
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
+
+
+def thread_count() -> int:
+    """Threads that programs run on here: those of Numba, or 1 within :func:`one_thread`."""
+    return 1 if _alone.get() else numba.get_num_threads()
+
+
 _addresses: dict[object, int] = {}
 
 
@@ -206,33 +241,33 @@ def aligned_empty(shape: tuple[int, ...], dtype) -> np.ndarray:
 
 
 # Scratch memory is kept between calls: fresh pages from the system cost more than most layers. A call takes a buffer
-# off the list and puts it back, so calls from several Python threads never share one.
-_free_scratch: list[np.ndarray] = []
+# off the list of its number of threads and puts it back, so calls from several Python threads never share one.
+_free_scratch: dict[int, list[np.ndarray]] = {}
 _PAGE = 4096
 
 
 def _take_scratch(threads: int, size: int) -> np.ndarray:
     try:
-        buffer = _free_scratch.pop()
+        buffer = _free_scratch.setdefault(threads, []).pop()
     except IndexError:
         buffer = None
-    if buffer is None or buffer.shape[0] != threads or buffer.shape[1] < size:
+    if buffer is None or buffer.shape[1] < size:
         buffer = aligned_empty((threads, -(-size // _PAGE) * _PAGE), np.uint8)
     return buffer
 
 
 def _run(table: np.ndarray, scratch_bytes: int, most_tasks: int) -> None:
-    threads = numba.get_num_threads() if most_tasks > 1 else 1
+    threads = thread_count() if most_tasks > 1 else 1
     scratch = _take_scratch(threads, scratch_bytes)
     if threads == 1:
         _run_serial(table, scratch[0])
     else:
         _run_parallel(table, scratch)
-    _free_scratch.append(scratch)
+    _free_scratch[threads].append(scratch)
 
 
 def run(program: np.ndarray) -> None:
-    """Run ops on ``numba.get_num_threads()`` threads.
+    """Run ops on :func:`thread_count` threads.
 
     Parameters
     ----------
@@ -272,6 +307,6 @@ class Program:
         return self._scratch
 
     def run(self) -> None:
-        """Run all ops on ``numba.get_num_threads()`` threads, with one fork and join."""
+        """Run all ops on :func:`thread_count` threads, with one fork and join."""
         if len(self.table):
             _run(self.table, self._scratch, self._tasks)

@@ -1,18 +1,33 @@
-"""Run the fp32 model over samples and let an observer see every int8 blob."""
+"""Run the fp32 model over samples and let an observer see every int8 blob.
+
+Samples run side by side: each on one core, in memory of its own. That keeps every core busy, where threads that share
+a layer wait for each other at the end of each; models whose memory would be too much run one sample at a time on all
+cores. Observers take in samples in any order, so the result does not depend on any of this.
+"""
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from tnnquant.errors import CalibrationError
 from tnnquant.executor import Executor
 from tnnquant.plan import QuantPlan
+from tnnquant.threads import threads_in_use
 
 __all__ = ["calibrate", "make_observers"]
 
 Progress = Callable[[str, int, int], None]
+
+#: Bytes that executors and their statistics may take beyond those of the first. Two cores have that for any model that
+#: runs on phones; a large machine has more cores than a sixteenth of it can feed.
+_MEMORY = 256 << 20
+#: Bytes of statistics a slot: a histogram and some more.
+_SLOT_BYTES = 9000
 
 
 def make_observers(plan: QuantPlan) -> dict:
@@ -28,6 +43,7 @@ def calibrate(
     observers: Mapping,
     progress: Progress | None = None,
     *,
+    threads: int | None = None,
     only: int | None = None,
 ) -> None:
     """Show every sample to the observers, as many times as the one that wants most passes wants.
@@ -40,39 +56,91 @@ def calibrate(
     observers : mapping of str to Observer
         By blob name.
     progress : callable (stage, done, total), optional
-        Told of each sample; ``stage`` is "ranges" or "histograms".
+        Told of each sample, in order; ``stage`` is "ranges" or "histograms".
+    threads : int, optional
+        Cores to use; default: as many as kernels use.
     only : int, optional
         Do this pass alone, counted from 0; the observers hold the results of those before it.
 
     Raises
     ------
     CalibrationError
-        No samples; or a blob holds NaN or infinity: the first layer and the sample are named.
+        No samples; or a blob holds NaN or infinity: the first sample and layer are named.
     """
     passes = max((observer.passes for observer in observers.values()), default=0)
-    makers = {blob: str(node) for node in executor.graph.nodes for blob in node.outputs}
-    for number in range(passes) if only is None else (only,):
-        active = {name: observer for name, observer in observers.items() if number < observer.passes}
-        stage = "ranges" if number == 0 else "histograms"
-        count = 0
-        for sample in samples:
-            _show(executor, sample, active, number, makers)
-            count += 1
-            if progress:
-                progress(stage, count, len(samples))
-        if not count:
-            raise CalibrationError("there is no sample to calibrate with")
+    workers = _Workers(executor, observers, threads or threads_in_use())
+    try:
+        for number in range(passes) if only is None else (only,):
+            stage = "ranges" if number == 0 else "histograms"
+            count = 0
+            for _ in workers.run(samples, number):
+                count += 1
+                if progress:
+                    progress(stage, count, len(samples))
+            if not count:
+                raise CalibrationError("there is no sample to calibrate with")
+    finally:
+        workers.stop()
 
 
-def _show(executor: Executor, sample, observers: Mapping, number: int, makers: Mapping[str, str]) -> None:
-    def tap(name: str, array: np.ndarray) -> None:
-        observer = observers.get(name)
-        if observer is None:
+class _Workers:
+    """Threads that each run samples on an executor of their own."""
+
+    def __init__(self, executor: Executor, observers: Mapping, threads: int):
+        self._executor = executor
+        self._observers = observers
+        self._makers = {blob: str(node) for node in executor.graph.nodes for blob in node.outputs}
+        slots = sum(observer.slots for observer in observers.values())
+        affordable = 1 + _MEMORY // (executor.blob_bytes + _SLOT_BYTES * slots)
+        # With less than half of the cores it is better to have all of them on each layer.
+        self._count = min(threads, affordable) if 2 * affordable >= threads else 1
+        self._own = threading.local()
+        self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="tnnquant-calibrate")
+
+    def run(self, samples: Iterable, number: int):
+        """Show every sample to the observers; yields, in order, after each."""
+        active = {name: observer for name, observer in self._observers.items() if number < observer.passes}
+        if self._count == 1:
+            for sample in samples:
+                yield self._show(self._executor, sample, active, number)
             return
-        try:
-            observer.update(array, number)
-        except CalibrationError as error:
-            where = f"the output {name!r} of {makers[name]}" if name in makers else f"the model input {name!r}"
-            raise CalibrationError(f"{sample.name}: {where}: {error}") from error
+        import tnnquant.kernels.stats  # noqa: F401 - threads must not import what they share
 
-    executor.run(sample.arrays, tap)
+        pending: deque = deque()
+        try:
+            for sample in samples:
+                pending.append(self._pool.submit(self._show_alone, sample, active, number))
+                while len(pending) > self._count + 1:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            # The first error in order is reported, not the one that came first.
+            for future in pending:
+                future.cancel()
+
+    def stop(self) -> None:
+        """End the threads, after the samples they are at."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _show_alone(self, sample, observers: Mapping, number: int) -> None:
+        from tnnquant.kernels.program import one_thread
+
+        with one_thread():
+            if not hasattr(self._own, "executor"):
+                self._own.executor = self._executor.twin()
+            self._show(self._own.executor, sample, observers, number)
+
+    def _show(self, executor: Executor, sample, observers: Mapping, number: int) -> None:
+        def tap(name: str, array: np.ndarray) -> None:
+            observer = observers.get(name)
+            if observer is None:
+                return
+            try:
+                observer.update(array, number)
+            except CalibrationError as error:
+                makers = self._makers
+                where = f"the output {name!r} of {makers[name]}" if name in makers else f"the model input {name!r}"
+                raise CalibrationError(f"{sample.name}: {where}: {error}") from error
+
+        executor.run(sample.arrays, tap)

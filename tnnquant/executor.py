@@ -10,6 +10,7 @@ executes (:mod:`tnnquant.lower`), and gives the integers of TNN's CPU device.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -108,16 +109,29 @@ class Executor:
             for i, node in enumerate(self.graph.nodes)
             if i not in self.inference.folded
         ]
+        self._lay_out()
+
+    # --- once a model ---
+
+    def twin(self) -> Executor:
+        """An executor of the same model with memory of its own, to be run at the same time on another Python thread.
+
+        What was made of the weights is shared.
+        """
+        other = copy(self)
+        other._steps = [step.twin() for step in self._steps]
+        other._lay_out()
+        return other
+
+    def _lay_out(self) -> None:
         placement = Placement(self.graph, self.specs, self._steps, self._constants)
         self._places, self.blob_bytes = placement.arrays, placement.bytes
         self._feeds = {name: self._make_feed(name) for name in self.graph.inputs}
-        with exact_sums(exact):
+        with exact_sums(self._exact):
             self._emit()
         self._forget()
         self._groups = [_Group(steps, self._places) for steps in self._joined()]
         self._head = self._make_head()
-
-    # --- once a model ---
 
     def _is_scaled(self, blob: str) -> bool:
         return self.specs[blob].dtype == DataType.INT8 and blob in self.graph.scales

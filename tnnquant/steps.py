@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, is_dataclass
 
 import numpy as np
 
@@ -54,6 +55,12 @@ class Step:
     def joins_in_place(self) -> bool:
         """Whether inputs may be made where they lie in the output."""
         return self.node.layer.joins_in_place(self.state, quantized=self.node.quantized)
+
+    def twin(self) -> Step:
+        """The step before its program was made, with the same weights."""
+        # A state may hold memory of the layer's program beside the weights.
+        state = copy(self.state) if is_dataclass(self.state) else self.state
+        return Step(self.node, self.outputs, state)
 
     def emit(self, places: Mapping[str, np.ndarray]) -> None:
         """Make :attr:`rows`, if the layer can."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -48,9 +49,10 @@ class Observer:
         self.slots = slots
         self._range = np.full((2, slots), [[np.inf], [-np.inf]], np.float32)
         self._ranges = Ranges(slots)
+        self._turn = threading.Lock()
 
     def update(self, x: np.ndarray, number: int) -> None:
-        """Take in one batch.
+        """Take in one batch. Several threads may do so at the same time, within one pass.
 
         Parameters
         ----------
@@ -76,18 +78,26 @@ class Observer:
             return
         if not walkable(x, self.slots):
             x = np.ascontiguousarray(x)
-        run(np.concatenate(self.ops(x, number)))
-        self.seen(x, number)
+        with self._turn:
+            rows = np.concatenate(self.ops(x, number))
+        run(rows)
+        with self._turn:
+            self.seen(x, number)
 
     def ops(self, x: np.ndarray, number: int) -> list[np.ndarray]:
         """The ops that take in ``x``, which must be alive, and walkable in place, when they run.
 
-        A program may hold them behind the op that computes ``x``; :meth:`seen` must be called after each run.
+        A program may hold them behind the op that computes ``x``; :meth:`seen` must be called after each run. For one
+        thread at a time. Accumulators are those of the thread that asks (:mod:`~tnnquant.observers.gather`), which must
+        be the one that runs the ops, so that others may run theirs at the same time.
         """
         return [self._ranges.ops(x)] if number == 0 else []
 
     def seen(self, x: np.ndarray, number: int) -> None:
-        """Finish taking in ``x`` after its ops have run; raises CalibrationError as :meth:`update` does."""
+        """Finish taking in ``x`` after its ops have run; raises CalibrationError as :meth:`update` does.
+
+        For one thread at a time, the one that ran the ops. What is kept must not depend on the order of the samples.
+        """
         if number == 0 and self._ranges.met_nonfinite(x):
             bad = x.size - int(np.isfinite(x).sum())
             raise CalibrationError(

@@ -1,21 +1,27 @@
-"""What observers gather of a blob on all threads: the range, the histogram, the mean magnitude of every slot.
+"""What observers gather of a blob: the range, the histogram, the mean magnitude of every slot.
 
-A gatherer meets arrays of one blob, mostly the same array again and again: for each memory layout it makes the op of
-:mod:`tnnquant.kernels.stats` once, with accumulators of its own. :meth:`ops` gives that op, so that a program may hold
-it right behind the op that computes the blob; nothing is folded into slots before it is asked for.
+A gatherer meets arrays of one blob, mostly the same array again and again: for each memory layout, and each Python
+thread that asks, it makes the op of :mod:`tnnquant.kernels.stats` once, with accumulators of its own. :meth:`ops` gives
+that op, so that a program may hold it right behind the op that computes the blob; nothing is folded into slots before
+it is asked for. Threads may thus gather side by side. Results are read when none does.
 """
 
 from __future__ import annotations
+
+import threading
 
 import numpy as np
 
 from tnnquant.kernels.walk import BIN_STRIDE, BINS, histogram_walk, range_walk
 
-__all__ = ["Histograms", "Magnitudes", "Ranges"]
+__all__ = ["MOST", "Histograms", "Magnitudes", "Ranges"]
+
+#: Values that a slot may be shown while it is counted in int32.
+MOST = np.iinfo(np.int32).max
 
 
 class _Gatherer:
-    """Ops and accumulators by memory layout.
+    """Ops and accumulators by memory layout and thread.
 
     Parameters
     ----------
@@ -33,7 +39,8 @@ class _Gatherer:
         Parameters
         ----------
         x : float32 (N, C, ...)
-            Whose memory can be walked in place; it must be alive when the op runs.
+            Whose memory can be walked in place; it must be alive when the op runs. The thread that asked for the op
+            must be the one that runs it.
         """
         from tnnquant.kernels.program import ARGS, data_address
 
@@ -42,7 +49,7 @@ class _Gatherer:
         return part["op"]
 
     def _part(self, x: np.ndarray) -> dict:
-        key = x.shape, x.strides
+        key = threading.get_ident(), x.shape, x.strides
         if key not in self._parts:
             self._parts[key] = self._new_part(x)
         return self._parts[key]
@@ -88,11 +95,16 @@ class Histograms(_Gatherer):
     ----------
     interval : float32 (slots,)
         Bins per unit; nothing is counted in a slot where it is 0.
+    room : int
+        Values that a slot may be shown before its int32 counts are added up in int64.
     """
 
-    def __init__(self, interval: np.ndarray):
+    def __init__(self, interval: np.ndarray, room: int = MOST):
         super().__init__(len(interval))
         self.interval = interval
+        self._room = room
+        self._shown = 0
+        self._wide: np.ndarray | None = None
 
     def _new_part(self, x: np.ndarray) -> dict:
         from tnnquant.kernels.stats import histogram_op
@@ -103,24 +115,43 @@ class Histograms(_Gatherer):
         base = (histogram * BIN_STRIDE).astype(np.int32)
         counts = np.zeros((walk.chunks, self.slots * copies, BIN_STRIDE), np.int32)
         op = histogram_op(walk, 0, interval, floor, base, counts)
-        return {"op": op, "counts": counts, "copies": copies, "keep": (interval, floor, base)}
+        return {"op": op, "counts": counts, "copies": copies, "room": self._room, "keep": (interval, floor, base)}
 
-    def rows(self, dtype=np.int32) -> np.ndarray:
-        """The counts, (slots, BINS or more); a view of the accumulators if there is one for each slot."""
+    def seen(self, x: np.ndarray) -> None:
+        """Take note that the op of ``x`` has run; for one thread at a time."""
+        part, values = self._part(x), x.size // self.slots
+        self._shown += values
+        part["room"] -= values
+        if part["room"] < values:  # the same op may run again
+            total = self._summed([part], np.int64)
+            self._wide = total if self._wide is None else self._wide + total
+            part["counts"][:] = 0
+            part["room"] = MOST
+
+    def rows(self) -> np.ndarray:
+        """The counts, int32 or int64 (slots, BINS or more); a view of accumulators where they are as large as that."""
         parts = list(self._parts.values())
-        if dtype == np.int32 and len(parts) == 1 and parts[0]["counts"].shape[:2] == (1, self.slots):
-            return parts[0]["counts"][0]
+        if self._wide is not None:
+            return self._wide + self._summed(parts, np.int64)
+        if self._shown > MOST:
+            return self._summed(parts, np.int64)
+        if any(part["counts"].shape[:2] != (1, self.slots) for part in parts):
+            return self._summed(parts, np.int32)
+        first, *others = parts
+        for part in others:  # moved instead of copied, for the sake of memory
+            first["counts"] += part["counts"]
+            first["room"] -= MOST - part["room"]
+            part["counts"][:] = 0
+            part["room"] = MOST
+        return first["counts"][0]
+
+    def _summed(self, parts: list[dict], dtype) -> np.ndarray:
         total = np.zeros((self.slots, BINS), dtype)
         for part in parts:
             counts = part["counts"]
             shape = (counts.shape[0], self.slots, part["copies"], BIN_STRIDE)
             total += counts.reshape(shape)[..., :BINS].sum(axis=(0, 2), dtype=dtype)
         return total
-
-    def clear(self) -> None:
-        """Count from 0 again; ops that were given stay valid."""
-        for part in self._parts.values():
-            part["counts"][:] = 0
 
 
 class Magnitudes(_Gatherer):

@@ -10,12 +10,10 @@ import numpy as np
 from tnnquant.errors import CalibrationError
 from tnnquant.kernels.walk import BINS
 from tnnquant.observers.base import Observer, observer
-from tnnquant.observers.gather import Histograms
+from tnnquant.observers.gather import MOST, Histograms
 from tnnquant.observers.minmax import scale_of_threshold
 
 __all__ = ["KL"]
-
-_MOST = np.iinfo(np.int32).max
 
 
 @observer(2, "kl")
@@ -35,45 +33,36 @@ class KL(Observer):
     def __init__(self, slots: int):
         super().__init__(slots)
         self.bins: np.ndarray | None = None
+        self._room = MOST
         self._forget()
 
     def _forget(self, wide: np.ndarray | None = None) -> None:
         self._wide = wide  # int64 (slots, BINS): counts that are no longer in the histograms
         self._histograms: Histograms | None = None
-        self._room = _MOST  # values that a slot may still be shown before an int32 could overflow
 
     def ops(self, x: np.ndarray, number: int) -> list[np.ndarray]:
         if number == 0:
             return super().ops(x, number)
         if self._histograms is None:
-            self._histograms = Histograms(self.interval())
-        self._make_room(x)
+            self._histograms = Histograms(self.interval(), self._room)
         return [self._histograms.ops(x)]
 
     def seen(self, x: np.ndarray, number: int) -> None:
         super().seen(x, number)
         self.bins = None
         if number == 1:
-            self._room -= x.size // self.slots
-            self._make_room(x)  # for the next run of the same ops
+            self._histograms.seen(x)
         elif self._histograms is not None:
             # The range may have changed, and the interval with it.
             self._forget(self.counts.astype(np.int64))
-
-    def _make_room(self, x: np.ndarray) -> None:
-        if self._room < x.size // self.slots:
-            self._wide = self.counts.astype(np.int64)
-            self._histograms.clear()
-            self._room = _MOST
 
     @property
     def counts(self) -> np.ndarray | None:
         """The histogram, int32 or int64 (slots, 2048), None before any; it may be a view of what is being counted."""
         if self._histograms is None:
             return self._wide
-        if self._wide is None:
-            return self._histograms.rows()[:, :BINS]
-        return self._wide + self._histograms.rows(np.int64)
+        rows = self._histograms.rows()[:, :BINS]
+        return rows if self._wide is None else self._wide + rows
 
     def interval(self) -> np.ndarray:
         """Bins per unit, float32 (slots,); 0 for a dead slot."""
