@@ -171,3 +171,21 @@ def test_exact_sums_of_a_depthwise_convolution(build, rng, activation_type, low)
     expected = np.maximum(total + bias[:, None, None], np.float32(low))
     result = Executor(net.graph("convolution0_out")).run({"input": x})["convolution0_out"]
     np.testing.assert_array_equal(result[0], expected)
+
+
+def test_a_twin_has_memory_of_its_own(build, rng):
+    graph = fire_net(build)
+    first = Executor(graph)
+    second = first.twin()
+    inputs = [{"input": rng.standard_normal((1, 3, 15, 13)).astype(np.float32)} for _ in range(2)]
+    expected = [Executor(graph).run(x) for x in inputs]
+    seen = {}
+
+    def tap(name, array):
+        # Another run in the middle of this one.
+        if name == graph.nodes[3].outputs[0]:
+            seen.update(second.run(inputs[1]))
+
+    for got, want in zip((first.run(inputs[0], tap), seen), expected, strict=True):
+        for name, value in want.items():
+            np.testing.assert_array_equal(got[name], value)

@@ -1,6 +1,7 @@
 """Programs of ops: every task runs once, ops run in order, whatever the number of threads."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
@@ -81,3 +82,13 @@ def test_copy_pixels_copies_those_elements_and_no_others(rng, count):
     _copy(program.data_address(target), 440, program.data_address(source), 480, 6, 4 * count)
     np.testing.assert_array_equal(target[:, :count], source[:, :count])
     assert (target[:, count:] == -1).all()
+
+
+def test_one_thread_within_the_context_only():
+    many = program.thread_count()
+    assert many == numba.get_num_threads()
+    with program.one_thread():
+        assert program.thread_count() == 1
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(program.thread_count).result() == many
+    assert program.thread_count() == many
