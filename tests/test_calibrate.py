@@ -74,7 +74,7 @@ def test_the_first_bad_sample_is_named(build, rng):
         samples[number].arrays["input"][0, 1, 2, 3] = np.nan
     seen = []
     observers = {"input": create_observer("minmax", 3)}
-    with pytest.raises(CalibrationError, match="^s7: the model input 'input': 1 of 360 values"):
+    with pytest.raises(CalibrationError, match=r"^s7: the model input 'input': 1 of 360 values"):
         calibrate(executor, samples, observers, lambda *what: seen.append(what), threads=3)
     assert seen == [("ranges", done, 40) for done in range(1, 8)]
 
