@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from tnnquant.kernels import program
-from tnnquant.kernels.conv_rows import Work, cut_into_tasks, fill_rows, fill_taps
+from tnnquant.kernels.conv_rows import Work, cut_into_tasks, fill_rows, fill_taps, next_tiles
 from tnnquant.kernels.convert_i8 import convert_pixels, copy_if_positive
 from tnnquant.kernels.dot_i8 import BYTE_DOT, GROUP, PANEL, ROWS
 from tnnquant.kernels.geometry import ConvGeometry, pixel_stride
@@ -150,34 +150,34 @@ def _fill_band(is_bytes, x, pixel_bytes, height, width, channels, zero, run, sub
 
 
 @kernel
-def _run_tile(is_bytes, rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, m, n,
-              activation, simple, sums):  # fmt: skip
-    # The smallest tile that covers m rows and n channels; n > PANEL: one row of several panels.
+def _run_tiles(is_bytes, kind, rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride,
+               repeat, n, activation, simple, sums):  # fmt: skip
+    # kind: 0 full, 1 middle, 2 half, 3 wide tiles; the rest is that of tile_i8
     if _HAS_BYTES and is_bytes:
-        if n > PANEL:
-            _byte_wide(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, m, n,
-                       activation, simple, sums)  # fmt: skip
-        elif n <= _HALF:
-            _byte_half(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, m, n,
-                       activation, simple, sums)  # fmt: skip
-        elif m > _MIDDLE:
-            _byte_full(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, m, n,
-                       activation, simple, sums)  # fmt: skip
+        if kind == 0:
+            _byte_full(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride,
+                       repeat, n, activation, simple, sums)  # fmt: skip
+        elif kind == 1:
+            _byte_middle(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride,
+                         repeat, n, activation, simple, sums)  # fmt: skip
+        elif kind == 2:
+            _byte_half(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride,
+                       repeat, n, activation, simple, sums)  # fmt: skip
         else:
-            _byte_middle(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, m,
-                         n, activation, simple, sums)  # fmt: skip
-    elif n > PANEL:
-        _tile_wide(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, m, n,
-                   activation, simple, sums)  # fmt: skip
-    elif n <= _HALF:
-        _tile_half(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, m, n,
-                   activation, simple, sums)  # fmt: skip
-    elif m > _MIDDLE:
-        _tile_full(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, m, n,
-                   activation, simple, sums)  # fmt: skip
+            _byte_wide(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride,
+                       repeat, n, activation, simple, sums)  # fmt: skip
+    elif kind == 0:
+        _tile_full(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, repeat,
+                   n, activation, simple, sums)  # fmt: skip
+    elif kind == 1:
+        _tile_middle(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, repeat,
+                     n, activation, simple, sums)  # fmt: skip
+    elif kind == 2:
+        _tile_half(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, repeat,
+                   n, activation, simple, sums)  # fmt: skip
     else:
-        _tile_middle(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, m, n,
-                     activation, simple, sums)  # fmt: skip
+        _tile_wide(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, repeat,
+                   n, activation, simple, sums)  # fmt: skip
 
 
 @kernel
@@ -236,7 +236,8 @@ def _conv_task(op, index, scratch):
     panel_bytes, params_bytes = tap_count * steps * (PANEL * 4), np.int64(PARAMETERS * PANEL * 4)
     target = out + (image * out_pixels + first) * out_stride
     other = added + (image * out_pixels + first) * added_stride
-    zero, group, p = np.int64(0), np.int64(-1), groups * panels * split // panel_blocks
+    zero, one, full, middle = np.int64(0), np.int64(1), np.int64(ROWS), np.int64(_MIDDLE)
+    group, p = np.int64(-1), groups * panels * split // panel_blocks
     while p < end:
         if p // panels != group:
             group = p // panels
@@ -249,21 +250,27 @@ def _conv_task(op, index, scratch):
         if count == 1 and n > 3 * PANEL and p + 4 <= end:
             # A single row is bound by reading weights: four panels at once keep the sums independent.
             n = min(n, np.int64(4 * PANEL))
-            _run_tile(is_bytes, row_table, scratch, tap_count, steps, panel, panel_bytes, table, params_bytes, to,
-                      out_stride, np.int64(1), n, activation, simple, sums)  # fmt: skip
+            _run_tiles(is_bytes, np.int64(3), row_table, scratch, tap_count, steps, panel, panel_bytes, table,
+                       params_bytes, to, out_stride, one, n, activation, simple, sums)  # fmt: skip
             if simple == 0:
                 requantize_rows(sums, (n + PANEL - 1) // PANEL, np.int64(PANEL), params_bytes, np.int64(PANEL),
                                 np.int64(PANEL), table, to, n, activation, fusion, o)  # fmt: skip
             p += 4
             continue
         n = min(n, np.int64(PANEL))
-        for i in range(0, count, ROWS):
-            m, at = min(count - i, np.int64(ROWS)), to + i * out_stride
-            _run_tile(is_bytes, row_table + 8 * i, scratch, tap_count, steps, panel, zero, table, zero, at, out_stride,
-                      m, n, activation, simple, sums)  # fmt: skip
-            if simple == 0:
+        i = zero
+        while i < count:
+            start, m, tiles, is_middle = next_tiles(i, count, full, middle, simple)
+            kind = np.int64(1) if is_middle else np.int64(2 if n <= _HALF else 0)
+            # A tile with more rows than there are leaves its sums.
+            direct = np.int64(simple != 0 and m >= (middle if is_middle else full))
+            at = to + start * out_stride
+            _run_tiles(is_bytes, kind, row_table + 8 * start, scratch, tap_count, steps, panel, zero, table, zero, at,
+                       out_stride, tiles, n, activation, direct, sums)  # fmt: skip
+            if direct == 0:
                 requantize_rows(sums, m, out_stride, zero, zero, added_stride, table, at, n, activation, fusion,
-                                o + i * added_stride)  # fmt: skip
+                                o + start * added_stride)  # fmt: skip
+            i = start + m
         p += 1
 
 

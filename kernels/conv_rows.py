@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
+import numpy as np
+
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.program import thread_count
 from tnnquant.kernels.simd import load_word, store_word
 
-__all__ = ["Work", "cut_into_tasks", "fill_rows", "fill_taps"]
+__all__ = ["Work", "cut_into_tasks", "fill_rows", "fill_taps", "next_tiles"]
 
 # Bytes of input that a task works on at a time: they stay in a second-level cache beside the weights of a panel.
 _BAND_BYTES = 256 * 1024
@@ -43,17 +45,45 @@ def fill_rows(table, origin, column, out_width, count, row_step, column_step, ex
     """
     at = table
     y = origin
-    for _ in range(count):
-        store_word(at, y + column * column_step)
-        at += 8
-        column += 1
-        if column == out_width:
-            column = 0
-            y += row_step
+    while count > 0:
+        # A whole run of equal steps, which the compiler can take several at a time.
+        run = min(count, out_width - column)
+        first = y + column * column_step
+        for i in range(run):
+            store_word(at + 8 * i, first + i * column_step)
+        at += 8 * run
+        count -= run
+        column = np.int64(0)
+        y += row_step
     last = load_word(at - 8)
     for _ in range(extra):
         store_word(at, last)
         at += 8
+
+
+@kernel
+def next_tiles(i, count, full, middle, overlap):
+    """Which tiles compute the positions from ``i`` on, of ``count``: full ones as long as there are enough positions,
+    then the smallest that covers the rest. All int64.
+
+    With ``overlap`` the last one reaches back over positions that have been computed, if it can, so that all of its
+    rows exist; without, it is one tile at a time.
+
+    Returns
+    -------
+    start, positions, tiles, is_middle : int64
+        The first position and how many there are from it on in all ``tiles``; whether those are middle ones.
+    """
+    left = count - i
+    one, none = np.int64(1), np.int64(0)
+    if left >= full:
+        tiles = left // full if overlap else one
+        return i, tiles * full, tiles, none
+    if left > middle and (count >= full or not overlap):
+        return (count - full, full, one, none) if overlap else (i, left, one, none)
+    if left >= middle:
+        return i, middle, one, one
+    return (count - middle, middle, one, one) if overlap and count >= middle else (i, left, one, one)
 
 
 class Work(NamedTuple):

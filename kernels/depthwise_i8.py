@@ -71,7 +71,7 @@ def _depthwise_row(typingctx, x, pixel_step, taps, tap_count, weights, params, o
             totals = [list(pair) for pair in zip(*columns, strict=True)]
             with builder.if_else(builder.icmp_signed("!=", simple, none)) as (is_simple, general):
                 with is_simple:
-                    emit_direct(emit, totals, [params], targets, present, n, activation)
+                    emit_direct(emit, totals, [params], targets, n, activation)
                 with general:
                     keep_sums(emit, totals, buffer)
                     requantize(emit, buffer, (present, out_step, none, none, none), params, targets[0], n, activation)

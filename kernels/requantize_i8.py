@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 
 from tnnquant.kernels.dot_i8 import PANEL, ROWS
 from tnnquant.kernels.jit import kernel
-from tnnquant.kernels.simd import F32, I8, I16, I32, I64, Emitter
+from tnnquant.kernels.simd import F32, I8, I16, I32, I64, Emitter, sweep
 from tnnquant.kernels.target import features, isa
 
 __all__ = [
@@ -121,7 +121,7 @@ def _part(builder, vector, first, count):
 # -- in registers ------------------------------------------------------------------------------------------------------
 
 
-def emit_direct(emit, sums, tables, targets, m, n, activation):
+def emit_direct(emit, sums, tables, targets, n, activation):
     """Rescales and stores the sums of a tile of simple results; see the module.
 
     Parameters
@@ -130,37 +130,49 @@ def emit_direct(emit, sums, tables, targets, m, n, activation):
     tables : int64 values
         Addresses of the parameters of every two vectors of a row.
     targets : int64 values
-        Where the rows go; a row that does not exist repeats one that does.
-    m, n, activation : int64 values
-        Rows and channels that exist.
+        Where the rows go.
+    n, activation : int64 values
+        ``n`` channels of a row exist.
     """
-    builder, lanes, vectors = emit.builder, emit.lanes, len(sums[0])
-    size = vectors * lanes
-    is_whole = builder.icmp_signed(">=", n, I64(size))
-    # Rows shorter than the tile go through a stage.
-    stage = builder.ptrtoint(cgutils.alloca_once(builder, ir.ArrayType(I8, size * len(sums))), I64)
-    to = [builder.select(is_whole, at, builder.add(stage, I64(r * size))) for r, at in enumerate(targets)]
-    results = _rounded_simply(emit, sums, tables, activation)
+    builder, vectors, size = emit.builder, len(sums[0]), len(sums[0]) * emit.lanes
+    packed = _clamped(emit, _rounded_simply(emit, sums, tables, activation), tables, vectors, activation)
+    with builder.if_else(builder.icmp_signed(">=", n, I64(size)), likely=True) as (whole, part):
+        with whole:
+            _store_rows(emit, packed, targets, vectors)
+        with part:
+            # Through a stage: rows that exist in part are the last ones of a layer.
+            stage = builder.ptrtoint(cgutils.alloca_once(builder, ir.ArrayType(I8, size * len(sums))), I64)
+            _store_rows(emit, packed, [builder.add(stage, I64(r * size)) for r in range(len(sums))], vectors)
+            places = builder.bitcast(
+                cgutils.alloca_once(builder, ir.ArrayType(I64, len(targets))), I64.as_pointer()
+            )
+            for r, at in enumerate(targets):
+                builder.store(at, emit.at(places, r))
+            with emit.loop(I64(len(targets))) as r:
+                write = emit.pointer(builder.load(emit.at(places, r)))
+                _copy_row(emit, write, emit.pointer(builder.add(stage, builder.mul(r, I64(size)))), n)
+
+
+def _clamped(emit, results, tables, vectors, activation):
+    """Vectors of int32 as vectors of int8, four in one, within the limits of the activation."""
+    builder = emit.builder
     low, high = _limits(emit, tables, vectors, activation)
+    clamped = []
     for first in range(0, len(results), 4):
-        four = (results[first : first + 4] * 4)[:4]
-        packed = _pack(emit, four)
+        packed = _pack(emit, (results[first : first + 4] * 4)[:4])
         cap = high[first // 4 % len(high)]
         packed = builder.select(builder.icmp_signed("<", packed, cap), packed, cap)
-        packed = builder.select(builder.icmp_signed(">", packed, low), packed, low)
-        run = min(vectors, 4)
-        for piece in range(0, min(4, len(results) - first), run):
-            row, column = divmod(first + piece, vectors)
-            target = emit.at(emit.pointer(to[row]), column * lanes)
-            emit.store(_part(builder, packed, piece * lanes, run * lanes), target)
-    with builder.if_then(builder.not_(is_whole), likely=False):
-        places = cgutils.alloca_once(builder, ir.ArrayType(I64, len(targets)))
-        flat = builder.bitcast(places, I64.as_pointer())
-        for r, at in enumerate(targets):
-            builder.store(at, emit.at(flat, r))
-        with emit.loop(m) as r:
-            write = emit.pointer(builder.load(emit.at(flat, r)))
-            _copy_row(emit, write, emit.pointer(builder.add(stage, builder.mul(r, I64(size)))), n)
+        clamped.append(builder.select(builder.icmp_signed(">", packed, low), packed, low))
+    return clamped
+
+
+def _store_rows(emit, packed, targets, vectors):
+    """Stores what :func:`_clamped` gave, row by row."""
+    run, lanes = min(vectors, 4), emit.lanes
+    for piece in range(0, len(targets) * vectors, run):
+        row, column = divmod(piece, vectors)
+        part = _part(emit.builder, packed[piece // 4], piece % 4 * lanes, run * lanes)
+        emit.store(part, emit.at(emit.pointer(targets[row]), column * lanes))
 
 
 def _rounded_simply(emit, sums, tables, activation):
@@ -201,19 +213,6 @@ def _limits(emit, tables, vectors, activation):
     highest = wide.constant(127)
     caps = [_joined(builder, panels[i : i + 2]) for i in range(0, len(panels), 2)]
     return low, [builder.select(is_relu6, cap, highest) for cap in caps]
-
-
-def _copy_row(emit, to, source, count):
-    """Copies ``count`` bytes, eight at a time as far as that goes."""
-    builder = emit.builder
-    words = builder.sdiv(count, I64(8))
-    with emit.loop(words) as i:
-        at = builder.mul(i, I64(8))
-        emit.store(emit.load(emit.at(source, at), ir.VectorType(I8, 8)), emit.at(to, at))
-    done = builder.mul(words, I64(8))
-    with emit.loop(builder.sub(count, done)) as i:
-        at = builder.add(done, i)
-        builder.store(builder.load(emit.at(source, at)), emit.at(to, at))
 
 
 # -- through memory ----------------------------------------------------------------------------------------------------
@@ -352,6 +351,11 @@ def _copy_rows(emit, to, to_step, source, source_step, count, n, n_step):
         size = builder.select(builder.icmp_signed("<", left, I64(PANEL)), left, I64(PANEL))
         read, write = emit.at(source, builder.mul(r, source_step)), emit.at(to, builder.mul(r, to_step))
         _copy_row(emit, write, read, size)
+
+
+def _copy_row(emit, to, source, count):
+    """Copies ``count`` bytes, eight at a time if there are as many; the last eight may overlap those before them."""
+    sweep(emit.builder, count, (8,), I8, lambda part, at: part.store(part.load(part.at(source, at)), part.at(to, at)))
 
 
 @intrinsic

@@ -34,6 +34,7 @@ __all__ = [
     "i32_view",
     "load_word",
     "load_words",
+    "row_pointers",
     "store_word",
     "sweep",
     "words",
@@ -179,6 +180,17 @@ def sweep(builder, count, widths, element, body):
             body(wide, builder.sub(count, I64(lanes)))
         with narrower:
             sweep(builder, count, widths[1:], element, body)
+
+
+def row_pointers(emit, row_table, rows, offset, element):
+    """The pointers that a table of int64 addresses holds, each moved by ``offset`` bytes.
+
+    They are more than there are registers; the loads are atomic so that LLVM leaves them where they are, in place of
+    loading them ahead of the loop over taps only to put them on the stack.
+    """
+    builder = emit.builder
+    starts = [builder.load_atomic(emit.at(row_table, r), "monotonic", 8) for r in range(rows)]
+    return [emit.pointer(builder.add(start, offset), element) for start in starts]
 
 
 @intrinsic

@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 
 from tnnquant.kernels.dot_i8 import PANEL, emit_dot
 from tnnquant.kernels.requantize_i8 import emit_direct, keep_sums, start_of_sums
-from tnnquant.kernels.simd import I32, I64, Emitter
+from tnnquant.kernels.simd import I32, I64, Emitter, row_pointers
 from tnnquant.kernels.target import isa
 
 __all__ = ["emit_tile", "tile_i8"]
@@ -26,14 +26,12 @@ def _accumulate(emit, rows, vectors, dot, args):
     builder = emit.builder
     row_table, taps, tap_count, steps, weights, panel_stride, params, params_stride = args
     tap_table = emit.pointer(taps, I64)
-    row_table = emit.pointer(row_table, I64)
-    starts = [builder.load(emit.at(row_table, r)) for r in range(rows)]
     initial = start_of_sums(emit, params, params_stride, vectors)
     sums = [[emit.variable(initial[j]) for j in range(vectors)] for _ in range(rows)]
     weight_at = emit.variable(weights)
     with emit.loop(tap_count) as t:
         offset = builder.load(emit.at(tap_table, t))
-        pixels = [emit.pointer(builder.add(start, offset), I32) for start in starts]
+        pixels = row_pointers(emit, row_table, rows, offset, I32)
         with emit.loop(steps) as k:
             here = builder.load(weight_at)
             columns = []
@@ -52,41 +50,42 @@ def _accumulate(emit, rows, vectors, dot, args):
 def emit_tile(builder, rows, vectors, dot, args):
     """The body of :func:`tile_i8`: LLVM IR only, so that it can be compiled for other machines than this one too."""
     emit = Emitter(builder, _PATH.lanes, I32)
-    sums = _accumulate(emit, rows, vectors, dot, args[:8])
-    params, params_stride, out, out_stride, m, n, activation, is_simple, buffer = args[6:]
-    with builder.if_else(builder.icmp_signed("!=", is_simple, I64(0))) as (simple, general):
-        with simple:
-            panels = (vectors + 1) // 2
-            tables = [builder.add(params, builder.mul(params_stride, I64(panel))) for panel in range(panels)]
-            last = builder.sub(m, I64(1))
-            targets = []
-            for r in range(rows):
-                row = builder.select(builder.icmp_signed("<", last, I64(r)), last, I64(r))
-                targets.append(builder.add(out, builder.mul(row, out_stride)))
-            emit_direct(emit, sums, tables, targets, m, n, activation)
-        with general:
-            keep_sums(emit, sums, buffer)
+    row_table, *inner, out, out_stride, repeat, n, activation, is_simple, buffer = args
+    params, params_stride = inner[-2:]
+    with emit.loop(repeat) as i:
+        first = builder.mul(i, I64(rows))
+        table = emit.at(emit.pointer(row_table, I64), first)
+        sums = _accumulate(emit, rows, vectors, dot, [table, *inner])
+        target = builder.add(out, builder.mul(first, out_stride))
+        with builder.if_else(builder.icmp_signed("!=", is_simple, I64(0))) as (simple, general):
+            with simple:
+                panels = (vectors + 1) // 2
+                tables = [builder.add(params, builder.mul(params_stride, I64(panel))) for panel in range(panels)]
+                targets = [builder.add(target, builder.mul(out_stride, I64(r))) for r in range(rows)]
+                emit_direct(emit, sums, tables, targets, n, activation)
+            with general:
+                keep_sums(emit, sums, buffer)
 
 
 def tile_i8(rows: int, vectors: int, dot: str = _PATH.dot):
-    """An intrinsic that computes a tile of ``rows`` x 1 or 2 vectors, or of one row x several panels of 2 vectors.
+    """An intrinsic that computes tiles of ``rows`` x 1 or 2 vectors, or of one row x several panels of 2 vectors.
 
-    ``tile(row_table, taps, tap_count, steps, weights, panel_stride, params, params_stride, out, out_stride, m, n,
+    ``tile(row_table, taps, tap_count, steps, weights, panel_stride, params, params_stride, out, out_stride, repeat, n,
     activation, is_simple, buffer)``, all int64, addresses and strides in bytes:
 
-    * row_table: int64 (rows,) addresses of each row's first tap; unused rows repeat a valid one;
+    * row_table: int64 (repeat * rows,) addresses of each row's first tap;
     * taps: int64 (tap_count,) byte offsets added to every row; each tap has ``steps`` groups of 4 bytes in sequence;
     * weights: int32 words (tap_count * steps, PANEL), a group each; further panels lie ``panel_stride`` on;
     * params: (PARAMETERS, PANEL) words of the panel; those of further panels lie ``params_stride`` on;
     * out: int8 rows ``out_stride`` apart;
-    * m, n: how many rows and channels of the tile exist; nothing is written outside them;
+    * repeat, n: how many tiles, one below the other, and how many channels exist; no others are written;
     * is_simple: whether the results are simple (:mod:`~tnnquant.kernels.requantize_i8`). If not, nothing is written to
-      out; the sums go to ``buffer``, int32 (rows, whole panels).
+      out; the sums go to ``buffer``, int32 (rows, whole panels), and ``repeat`` must be 1.
     """
 
     @intrinsic
     def tile(typingctx, row_table, taps, tap_count, steps, weights, panel_stride, params, params_stride, out,
-             out_stride, m, n, activation, is_simple, buffer):  # fmt: skip
+             out_stride, repeat, n, activation, is_simple, buffer):  # fmt: skip
         def codegen(context, builder, sig, args):
             emit_tile(builder, rows, vectors, dot, args)
             return context.get_dummy_value()
