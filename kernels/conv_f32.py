@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from tnnquant.kernels import program
-from tnnquant.kernels.conv_rows import Work, cut_into_tasks, fill_rows, fill_taps
+from tnnquant.kernels.conv_rows import Work, cut_into_tasks, fill_rows, fill_taps, next_tiles
 from tnnquant.kernels.geometry import ConvGeometry, pixel_stride
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.pack_f32 import PackedConv
@@ -25,14 +25,10 @@ from tnnquant.kernels.tile_f32 import PANEL, ROWS, tile_f32
 
 __all__ = ["conv2d_f32", "conv2d_f32_naive", "conv2d_f32_op"]
 
-_HALF = PANEL // 2
 _MIDDLE = ROWS // 2 if ROWS > 12 else ROWS * 2 // 3
-_tile_full, _tile_middle, _tile_half, _tile_wide = (
-    tile_f32(ROWS, 2, exact=True),
-    tile_f32(_MIDDLE, 2, exact=True),
-    tile_f32(ROWS, 1, exact=True),
-    tile_f32(1, 8, exact=True),
-)
+_QUARTER = PANEL // 4
+_full_4, _full_3, _full_2, _full_1 = (tile_f32(ROWS, v, exact=True, whole=True) for v in (2, 1.5, 1, 0.5))
+_tile_middle, _tile_wide = tile_f32(_MIDDLE, 2, exact=True), tile_f32(1, 8, exact=True)
 
 
 @kernel
@@ -138,18 +134,27 @@ def _conv_task(op, index, scratch):
                        min(n, 4 * PANEL), activation)  # fmt: skip
             p += 4
             continue
-        for i in range(0, count, ROWS):
-            m, at, rows_at = min(count - i, ROWS), to + i * out_stride, row_table + 8 * i
+        i = zero
+        while i < count:
+            start, m, tiles, is_middle = next_tiles(i, count, np.int64(ROWS), np.int64(_MIDDLE), one)
+            at, rows_at = to + start * out_stride, row_table + 8 * start
             # The smallest tile that covers m rows and n channels.
-            if n <= _HALF:
-                _tile_half(rows_at, scratch, tap_count, long_tap, panel, zero, panel_bias, at, out_stride, m, n,
-                           activation)  # fmt: skip
-            elif m > _MIDDLE:
-                _tile_full(rows_at, scratch, tap_count, long_tap, panel, zero, panel_bias, at, out_stride, m, n,
-                           activation)  # fmt: skip
+            if is_middle:
+                _tile_middle(rows_at, scratch, tap_count, long_tap, panel, zero, panel_bias, at, out_stride, m,
+                             min(n, np.int64(PANEL)), activation)  # fmt: skip
+            elif n > 3 * _QUARTER:
+                _full_4(rows_at, scratch, tap_count, long_tap, panel, zero, panel_bias, at, out_stride, tiles,
+                        min(n, np.int64(PANEL)), activation)  # fmt: skip
+            elif n > 2 * _QUARTER:
+                _full_3(rows_at, scratch, tap_count, long_tap, panel, zero, panel_bias, at, out_stride, tiles, n,
+                        activation)  # fmt: skip
+            elif n > _QUARTER:
+                _full_2(rows_at, scratch, tap_count, long_tap, panel, zero, panel_bias, at, out_stride, tiles, n,
+                        activation)  # fmt: skip
             else:
-                _tile_middle(rows_at, scratch, tap_count, long_tap, panel, zero, panel_bias, at, out_stride, m, n,
-                             activation)  # fmt: skip
+                _full_1(rows_at, scratch, tap_count, long_tap, panel, zero, panel_bias, at, out_stride, tiles, n,
+                        activation)  # fmt: skip
+            i = start + m
         p += 1
 
 

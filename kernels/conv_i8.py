@@ -150,8 +150,8 @@ def _fill_band(is_bytes, x, pixel_bytes, height, width, channels, zero, run, sub
 
 
 @kernel
-def _run_tiles(is_bytes, kind, rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride,
-               repeat, n, activation, simple, sums):  # fmt: skip
+def _run_tiles(is_bytes, kind, rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out,
+               out_stride, repeat, n, activation, simple, sums):  # fmt: skip
     # kind: 0 full, 1 middle, 2 half, 3 wide tiles; the rest is that of tile_i8
     if _HAS_BYTES and is_bytes:
         if kind == 0:

@@ -85,11 +85,11 @@ def _depthwise_row(typingctx, x, pixel_step, taps, tap_count, weights, bias, out
                         pixel = emit.at(base, offset)
                         for v, slot in enumerate(line):
                             value = emit.load(emit.at(pixel, 4 * v * lanes))
-                            builder.store(add_product(value, columns[v], builder.load(slot)), slot)
+                            builder.store(add_product(emit, value, columns[v], builder.load(slot)), slot)
 
-            reduce_either_way(emit, is_exact, reduce)
+            reduce_either_way(builder, is_exact, reduce)
             values = [[builder.load(slot) for slot in line] for line in sums]
-            values = activate(emit, values, emit.pointer(bias, F32), code)
+            values = activate([emit, emit], values, emit.pointer(bias, F32), code)
             emit.store_tile(values, [emit.pointer(address, F32) for address in targets], n)
 
         emit_blocks(builder, _PIXELS, width, x, pixel_step, out, out_step, block)

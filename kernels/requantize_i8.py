@@ -140,17 +140,39 @@ def emit_direct(emit, sums, tables, targets, n, activation):
         with whole:
             _store_rows(emit, packed, targets, vectors)
         with part:
-            # Through a stage: rows that exist in part are the last ones of a layer.
-            stage = builder.ptrtoint(cgutils.alloca_once(builder, ir.ArrayType(I8, size * len(sums))), I64)
-            _store_rows(emit, packed, [builder.add(stage, I64(r * size)) for r in range(len(sums))], vectors)
-            places = builder.bitcast(
-                cgutils.alloca_once(builder, ir.ArrayType(I64, len(targets))), I64.as_pointer()
-            )
-            for r, at in enumerate(targets):
-                builder.store(at, emit.at(places, r))
-            with emit.loop(I64(len(targets))) as r:
-                write = emit.pointer(builder.load(emit.at(places, r)))
-                _copy_row(emit, write, emit.pointer(builder.add(stage, builder.mul(r, I64(size)))), n)
+            _store_partly(emit, packed, targets, vectors, n)
+
+
+def _store_partly(emit, packed, targets, vectors, n):
+    """As :func:`_store_rows`, but only ``n`` bytes of every row, from a copy of the rows in memory."""
+    builder, lanes, size = emit.builder, emit.lanes, vectors * emit.lanes
+    stage = builder.bitcast(
+        cgutils.alloca_once(builder, ir.ArrayType(I8, size * len(targets))), I8.as_pointer()
+    )
+    rows = [emit.at(stage, r * size) for r in range(len(targets))]
+    _store_rows(emit, packed, [builder.ptrtoint(row, I64) for row in rows], vectors)
+
+    def one_by_one():
+        places = builder.bitcast(cgutils.alloca_once(builder, ir.ArrayType(I64, len(targets))), I64.as_pointer())
+        for r, at in enumerate(targets):
+            builder.store(at, emit.at(places, r))
+        with emit.loop(I64(len(targets))) as r:
+            row = emit.at(stage, builder.mul(r, I64(size)))
+            _copy_row(emit, emit.pointer(builder.load(emit.at(places, r))), row, n)
+
+    if vectors != 2:
+        one_by_one()
+        return
+    with builder.if_else(builder.icmp_signed(">=", n, I64(lanes))) as (most, few):
+        with most:
+            # The first vector, and one that overlaps it up to the end.
+            piece, end = ir.VectorType(I8, lanes), builder.sub(n, I64(lanes))
+            for row, at in zip(rows, targets, strict=True):
+                to = emit.pointer(at)
+                emit.store(emit.load(row, piece), to)
+                emit.store(emit.load(emit.at(row, end), piece), emit.at(to, end))
+        with few:
+            one_by_one()
 
 
 def _clamped(emit, results, tables, vectors, activation):

@@ -301,15 +301,15 @@ class Emitter:
     def store_tile(self, values, pointers, count):
         """Rows of vectors, each row to its pointer: the first ``count`` (int64 value) elements of every row."""
         builder = self.builder
-        with builder.if_else(builder.icmp_signed(">=", count, I64(len(values[0]) * self.lanes))) as (whole, part):
+        sizes = [value.type.count for value in values[0]]
+        lanes, element = sum(sizes), values[0][0].type.element
+        with builder.if_else(builder.icmp_signed(">=", count, I64(lanes))) as (whole, part):
             with whole:
                 for row, pointer in zip(values, pointers, strict=True):
                     for v, value in enumerate(row):
-                        self.store(value, self.at(pointer, v * self.lanes))
+                        self.store(value, self.at(pointer, sum(sizes[:v])))
             with part:
                 # Through memory: one loop of code for all rows.
-                lanes = len(values[0]) * self.lanes
-                element = values[0][0].type.element
                 buffer = cgutils.alloca_once(builder, ir.ArrayType(element, lanes * len(values)))
                 targets = cgutils.alloca_once(builder, ir.ArrayType(I64, len(values)))
                 flat, table = (
@@ -319,9 +319,14 @@ class Emitter:
                 for r, (row, pointer) in enumerate(zip(values, pointers, strict=True)):
                     builder.store(builder.ptrtoint(pointer, I64), self.at(table, r))
                     for v, value in enumerate(row):
-                        self.store(value, self.at(flat, r * lanes + v * self.lanes))
+                        self.store(value, self.at(flat, r * lanes + sum(sizes[:v])))
                 with self.loop(I64(len(values))) as r:
                     read = self.at(flat, builder.mul(r, I64(lanes)))
                     write = self.pointer(builder.load(self.at(table, r)), element)
-                    with self.loop(count) as i:
-                        builder.store(builder.load(self.at(read, i)), self.at(write, i), align=1)
+                    sweep(
+                        builder,
+                        count,
+                        (4,),
+                        element,
+                        lambda part, at: part.store(part.load(part.at(read, at)), part.at(write, at)),
+                    )

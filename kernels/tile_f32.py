@@ -10,7 +10,7 @@ from __future__ import annotations
 from numba import types
 from numba.extending import intrinsic
 
-from tnnquant.kernels.simd import F32, I64, Emitter
+from tnnquant.kernels.simd import F32, I64, Emitter, row_pointers
 from tnnquant.kernels.target import isa
 
 __all__ = ["EXACT", "PANEL", "ROWS", "activate", "emit_tile", "reduce_either_way", "split_activation", "tile_f32"]
@@ -25,48 +25,64 @@ EXACT = 16
 ROWS = _PATH.rows
 
 
-def _accumulate(emit, rows, vectors, args, exact):
-    """The reduction; returns the accumulators as registers, ``[row][vector]``. ``exact``: an i1, or None for never."""
+def _columns(builder, vectors):
+    """The vectors of a tile, the last one a half if ``vectors`` is no integer: of each, what emits it, its panel, and
+    its first channel there.
+    """
+    whole = int(vectors)
+    columns = [(Emitter(builder, _PATH.lanes), j // 2, j % 2 * _PATH.lanes) for j in range(whole)]
+    if vectors > whole:
+        columns.append((Emitter(builder, _PATH.lanes // 2), whole // 2, whole % 2 * _PATH.lanes))
+    return columns
+
+
+def _accumulate(columns, rows, args, exact):
+    """The reduction; returns the accumulators as registers, ``[row][column]``. ``exact``: an i1, or None for never."""
+    emit = columns[0][0]
     builder = emit.builder
     row_table, taps, tap_count, channels, weights, panel_stride = args
-    tap_table = emit.pointer(taps, I64)
-    row_table = emit.pointer(row_table, I64)
-    starts = [builder.load(emit.at(row_table, r)) for r in range(rows)]
-    accumulators = [[emit.variable(emit.constant(0.0)) for _ in range(vectors)] for _ in range(rows)]
+    tap_table, row_table = emit.pointer(taps, I64), emit.pointer(row_table, I64)
+    accumulators = [[column.variable(column.constant(0.0)) for column, _, _ in columns] for _ in range(rows)]
     weight_at = emit.variable(weights)
-    bytes_a_step = I64(4 * PANEL)
 
     def reduce(add_product):
         with emit.loop(tap_count) as t:
             offset = builder.load(emit.at(tap_table, t))
-            pixels = [emit.pointer(builder.add(start, offset), F32) for start in starts]
+            pixels = row_pointers(emit, row_table, rows, offset, F32)
             with emit.loop(channels) as k:
                 here = builder.load(weight_at)
-                columns = []
-                for j in range(vectors):
-                    panel = here if j < 2 else builder.add(here, builder.mul(panel_stride, I64(j // 2)))
-                    columns.append(emit.load(emit.at(emit.pointer(panel, F32), (j % 2) * emit.lanes)))
-                builder.store(builder.add(here, bytes_a_step), weight_at)
+                weight = []
+                for column, panel, first in columns:
+                    base = builder.add(here, builder.mul(panel_stride, I64(panel))) if panel else here
+                    weight.append(column.load(column.at(emit.pointer(base, F32), first)))
+                builder.store(builder.add(here, I64(4 * PANEL)), weight_at)
                 for r in range(rows):
-                    value = emit.splat(builder.load(emit.at(pixels[r], k)))
-                    for j in range(vectors):
+                    value = builder.load(emit.at(pixels[r], k))
+                    for j, (column, _, _) in enumerate(columns):
                         slot = accumulators[r][j]
-                        builder.store(add_product(value, columns[j], builder.load(slot)), slot)
+                        product = add_product(column, column.splat(value), weight[j], builder.load(slot))
+                        builder.store(product, slot)
 
-    reduce_either_way(emit, exact, reduce)
+    reduce_either_way(builder, exact, reduce)
     return [[builder.load(slot) for slot in line] for line in accumulators]
 
 
-def reduce_either_way(emit, exact, reduce):
-    """Emits ``reduce(add_product)`` with fused multiply-adds and, if ``exact`` is an i1, also with two roundings."""
+def reduce_either_way(builder, exact, reduce):
+    """Emits ``reduce(add_product)``, add_product taking (emit, a, b, total), with fused multiply-adds and, if ``exact``
+    is an i1, also with two roundings.
+    """
+
+    def fused(emit, a, b, total):
+        return emit.multiply_add(a, b, total)
+
     if exact is None:
-        reduce(emit.multiply_add)
+        reduce(fused)
         return
-    with emit.builder.if_else(exact) as (two_roundings, fused):
+    with builder.if_else(exact) as (two_roundings, one):
         with two_roundings:
-            reduce(lambda a, b, total: emit.builder.fadd(emit.builder.fmul(a, b), total))
-        with fused:
-            reduce(emit.multiply_add)
+            reduce(lambda emit, a, b, total: builder.fadd(builder.fmul(a, b), total))
+        with one:
+            reduce(fused)
 
 
 def split_activation(builder, activation):
@@ -75,42 +91,58 @@ def split_activation(builder, activation):
     return code, builder.icmp_signed("!=", code, activation)
 
 
-def activate(emit, sums, bias, activation):
-    """Adds a bias (one vector a column of ``sums``) and applies the activation: 0 none, 1 ReLU, 2 ReLU6.
+def activate(emits, sums, bias, activation):
+    """Adds a bias and applies the activation: 0 none, 1 ReLU, 2 ReLU6.
 
-    As in TNN, NaN becomes 0 under an activation.
+    ``emits``: what emits each column of ``sums``, one vector after the other in ``bias``. As in TNN, NaN becomes 0
+    under an activation.
     """
-    builder = emit.builder
-    biases = [emit.load(emit.at(bias, j * emit.lanes)) for j in range(len(sums[0]))]
-    slots = [[emit.variable(builder.fadd(value, biases[j])) for j, value in enumerate(line)] for line in sums]
+    builder, slots, first = emits[0].builder, [[] for _ in sums], 0
+    for j, emit in enumerate(emits):
+        term = emit.load(emit.at(bias, first))
+        first += emit.lanes
+        for line, values in zip(slots, sums, strict=True):
+            line.append(emit.variable(builder.fadd(values[j], term)))
     with builder.if_then(builder.icmp_signed("!=", activation, I64(0))):
         is_relu6 = builder.icmp_signed("==", activation, I64(2))
-        top = emit.splat(builder.select(is_relu6, F32(6.0), F32(float("inf"))))
-        for slot in (slot for line in slots for slot in line):
-            positive = emit.larger(builder.load(slot), emit.constant(0.0))
-            builder.store(emit.smaller(positive, top), slot)
+        limit = builder.select(is_relu6, F32(6.0), F32(float("inf")))
+        for j, emit in enumerate(emits):
+            top = emit.splat(limit)
+            for slot in (line[j] for line in slots):
+                positive = emit.larger(builder.load(slot), emit.constant(0.0))
+                builder.store(emit.smaller(positive, top), slot)
     return [[builder.load(slot) for slot in line] for line in slots]
 
 
-def emit_tile(builder, rows, vectors, args, exact=False):
+def emit_tile(builder, rows, vectors, args, exact=False, whole=False):
     """The body of :func:`tile_f32`: LLVM IR only, so that it can be compiled for other machines than this one too."""
-    emit = Emitter(builder, _PATH.lanes)
-    bias, out, stride, m, n, activation = args[6:]
+    columns = _columns(builder, vectors)
+    emit = columns[0][0]
+    row_table, *inner, bias, out, stride, m, n, activation = args
     is_exact = None
     if exact:
         activation, is_exact = split_activation(builder, activation)
-    sums = _accumulate(emit, rows, vectors, args[:6], is_exact)
-    values = activate(emit, sums, emit.pointer(bias, F32), activation)
+
+    def one_tile(table, targets):
+        sums = _accumulate(columns, rows, [table, *inner], is_exact)
+        emits = [column for column, _, _ in columns]
+        values = activate(emits, sums, emit.pointer(bias, F32), activation)
+        emit.store_tile(values, [emit.pointer(target, F32) for target in targets], n)
+
+    if whole:
+        with emit.loop(m) as i:
+            first = builder.mul(i, I64(rows))
+            target = builder.add(out, builder.mul(first, stride))
+            targets = [builder.add(target, builder.mul(stride, I64(r))) for r in range(rows)]
+            one_tile(builder.add(row_table, builder.mul(first, I64(8))), targets)
+        return
     last = builder.sub(m, I64(1))
-    targets = []
-    for r in range(rows):
-        row = builder.select(builder.icmp_signed("<", last, I64(r)), last, I64(r))
-        targets.append(emit.pointer(builder.add(out, builder.mul(row, stride)), F32))
-    emit.store_tile(values, targets, n)
+    existing = [builder.select(builder.icmp_signed("<", last, I64(r)), last, I64(r)) for r in range(rows)]
+    one_tile(row_table, [builder.add(out, builder.mul(row, stride)) for row in existing])
 
 
-def tile_f32(rows: int, vectors: int, exact: bool = False):
-    """An intrinsic that computes a tile of ``rows`` x ``vectors`` vectors; ``exact``: it knows :data:`EXACT`.
+def tile_f32(rows: int, vectors: float, exact: bool = False, whole: bool = False):
+    """An intrinsic that computes tiles of ``rows`` x ``vectors`` vectors; ``exact``: it knows :data:`EXACT`.
 
     ``tile(row_table, taps, tap_count, channels, weights, panel_stride, bias, out, out_stride, m, n, activation)``, all
     int64, addresses and strides in bytes:
@@ -119,7 +151,8 @@ def tile_f32(rows: int, vectors: int, exact: bool = False):
     * taps: int64 (tap_count,) byte offsets added to every row; each tap has ``channels`` float32 in sequence;
     * weights: float32 panels (tap_count * channels, PANEL); vectors 2, 3 lie in the next panel, ``panel_stride`` on;
     * bias: float32 (vectors * lanes,); out: float32 rows ``out_stride`` apart;
-    * m, n: how many rows and channels of the tile exist; nothing is written outside them.
+    * m, n: how many rows and channels of the tile exist; nothing is written outside them. With ``whole``, m is how
+      many tiles there are, one below the other in the tables, of which all rows exist.
     """
 
     @intrinsic
@@ -127,7 +160,7 @@ def tile_f32(rows: int, vectors: int, exact: bool = False):
         typingctx, row_table, taps, tap_count, channels, weights, panel_stride, bias, out, out_stride, m, n, activation
     ):
         def codegen(context, builder, sig, args):
-            emit_tile(builder, rows, vectors, args, exact)
+            emit_tile(builder, rows, vectors, args, exact, whole)
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 12), codegen
