@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -242,6 +243,29 @@ class Executor:
                     if blob in blobs:
                         tap(blob, blobs[blob])
                 _drop(blobs, step.forgotten)
+
+    def run_steps(self, inputs: Mapping[str, np.ndarray], visit: Callable[[Step, Callable[[], None]], object]) -> None:
+        """Run step by step, each through ``visit(step, run)``, which calls ``run`` at least once: to measure layers.
+
+        Whatever a step reads is there while it is visited, so its ``rows`` may be run as a program too.
+        """
+        blobs = {**self._constants, **self._fed(self._checked(inputs))}
+        for group in self._groups:
+            for step, program in zip(group.steps, group.single_programs(), strict=True):
+                visit(step, partial(self._run, step, program, blobs))
+                if program is not None:
+                    blobs.update({blob: self._places[blob] for blob in step.node.outputs})
+                _drop(blobs, step.forgotten)
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """The layers made ready, in execution order."""
+        return self._steps
+
+    @property
+    def feeds(self) -> Mapping[str, Feed]:
+        """What puts an array into its place, by model input."""
+        return self._feeds
 
     def _fed(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {name: self._feeds[name](array) for name, array in arrays.items()}

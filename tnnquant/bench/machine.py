@@ -25,7 +25,7 @@ def macs_a_second(kind: str) -> float:
     source, target = loop_buffers()
     run = LOOPS[kind]
     run(source, target, 1)
-    return MACS[kind] * _STEPS / best_time(lambda: run(source, target, _STEPS), repeats=9)
+    return MACS[kind] * _STEPS / best_time(lambda: run(source, target, _STEPS), repeats=9, is_serial=True)
 
 
 def fp32_peak() -> float:
@@ -52,7 +52,7 @@ def _copy_rate(size: int) -> float:
     source, target = np.ones(size // 2, np.uint8), np.zeros(size // 2, np.uint8)
     times = max(1, _COPIED // size)
     copy_loop(source, target, 1)
-    return size * times / best_time(lambda: copy_loop(source, target, times), repeats=9)
+    return size * times / best_time(lambda: copy_loop(source, target, times), repeats=9, is_serial=True)
 
 
 def cpu_name() -> str:

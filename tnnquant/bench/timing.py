@@ -48,12 +48,15 @@ class Times:
         }
 
 
-def best_time(function: Callable[[], object], repeats: int = 30, budget: float = 0.5) -> float:
+def best_time(
+    function: Callable[[], object], repeats: int = 30, budget: float = 0.5, *, is_serial: bool = False
+) -> float:
     """Smallest of at least 5 and at most ``repeats`` times, in seconds, within a budget of seconds.
 
-    On one thread the clock is the thread's processor time, which other processes do not add to.
+    On one thread, or where the function ``is_serial``, the clock is the thread's processor time, which other processes
+    do not add to.
     """
-    clock = time.thread_time if threads_in_use() == 1 else time.perf_counter
+    clock = time.thread_time if is_serial or threads_in_use() == 1 else time.perf_counter
     best, start = np.inf, time.perf_counter()
     for i in range(repeats):
         before = clock()

@@ -15,6 +15,7 @@ class BenchGroup(LazyGroup):
     """The subcommands of ``tnnquant bench``."""
 
     commands_by_name: ClassVar = {
+        "latency": ("bench_latency", "Time a model in fp32 and int8, whole and layer by layer."),
         "kernels": ("bench_kernels", "Check and time every kernel, or one of your own."),
     }
 

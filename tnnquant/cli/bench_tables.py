@@ -10,7 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["custom_rows", "kernel_rows", "print_lines", "print_machine", "print_report", "print_table", "seconds_text"]
+__all__ = [
+    "custom_rows", "kernel_rows", "print_latency", "print_lines", "print_machine", "print_report", "print_table",
+    "seconds_text",
+]  # fmt: skip
 
 UNLIMITED = 10_000
 _LEFT = ("operator", "case", "result", "layer", "type", "model", "what")
@@ -124,3 +127,67 @@ def _kinds(loop) -> str:
 def _calls(loop) -> str:
     counts = {name: loop.calls.count(name) for name in loop.calls}
     return ", ".join(name if count == 1 else f"{count} {name}" for name, count in counts.items())
+
+
+def print_latency(report, with_layers: bool) -> None:
+    """The tables of ``bench latency``."""
+    print_machine(report.machine)
+    rows = []
+    for name, model in report.models.items():
+        times, macs = model.times, model.macs / model.times.median / 1e9
+        rows.append([
+            name, *(f"{1e3 * t:.2f}" for t in (times.minimum, times.median, times.p95)), f"{macs:.1f}",
+            f"{1e3 * model.border_seconds:.3f}", f"{1e3 * model.layer_seconds:.2f}", _megabytes(model.blob_bytes),
+            _megabytes(model.packed_bytes), _megabytes(model.scratch_bytes),
+        ])  # fmt: skip
+    columns = ("model", "min ms", "median ms", "p95 ms", "GMAC/s", "borders ms", "sum of layers ms", "blobs", "weights",
+               "scratch")  # fmt: skip
+    print_table(columns, rows)
+    runs = len(next(iter(report.models.values())).times.samples)
+    lines = [f"{runs} runs of each, in turns; borders: inputs to their places, and conversions between float and int8"]
+    if report.speedup:
+        lines.append(f"int8 is {report.speedup:.2f} times as fast as fp32 (medians)")
+    if report.peak_rss:
+        lines.append(f"this process has held at most {_megabytes(report.peak_rss)}: Python, Numba, LLVM and the models")
+    print_lines(*lines)
+    if with_layers:
+        _print_layers(report)
+    slower = [row for row in report.rows if row.is_slower]
+    for row in slower:
+        print_lines(
+            f"int8 loses: {row.name} ({row.type}) takes {1e6 * row.int8.seconds:.1f} us, "
+            f"in fp32 {1e6 * row.fp32.seconds:.1f} us"
+        )
+
+
+def _print_layers(report) -> None:
+    sides = list(report.models)
+    columns = ["layer", "type", "MMAC", *(f"{side} {what}" for side in sides for what in ("us", "GMAC/s", "of peak"))]
+    if len(sides) == 2:
+        columns.append("ratio")
+    rows = []
+    for row in report.rows:
+        cells = [row.name, row.type, f"{row.macs / 1e6:.2f}" if row.macs else ""]
+        for side in sides:
+            layer, rate, share = getattr(row, side), row.rate(side), row.share(side)
+            mark = "" if layer is None or layer.is_program else " (Python)"
+            cells += [
+                "" if layer is None else f"{1e6 * layer.seconds:.1f}{mark}",
+                "" if rate is None else f"{rate / 1e9:.1f}",
+                "" if share is None else f"{share:.0%}",
+            ]
+        if len(sides) == 2:
+            cells.append(_ratio(row))
+        rows.append(cells)
+    print_table(columns, rows)
+    print_lines("Each layer is timed alone and repeated, its data in the caches: the sum differs from the whole.")
+
+
+def _ratio(row) -> str:
+    if row.fp32 is None or row.int8 is None or min(row.fp32.seconds, row.int8.seconds) < 1e-7:
+        return ""
+    return f"x{row.fp32.seconds / row.int8.seconds:.2f}" + (" !" if row.is_slower else "")
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"

@@ -1,0 +1,93 @@
+"""The models that a benchmark is given, and something to feed them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tnnquant.config import QuantizeConfig
+from tnnquant.errors import ConfigError, InputError
+from tnnquant.format import read_model
+from tnnquant.graph import Graph, InputSpec
+from tnnquant.inputs import Samples, scan
+from tnnquant.quantize import quantize_graph
+
+__all__ = ["RandomSamples", "model_inputs", "quantize_here", "read_int8", "samples_for"]
+
+_SEED = 20261126
+
+
+class RandomSamples:
+    """A few samples of normally distributed values, the same every time; for figures that values do not matter for."""
+
+    def __init__(self, specs: Mapping[str, InputSpec], count: int = 4):
+        rng = np.random.default_rng(_SEED)
+        for name, spec in specs.items():
+            if not spec.dims or min(spec.dims) < 1:
+                shown = "x".join(map(str, spec.dims))
+                raise InputError(f"the model input {name!r} has dims {shown}; give it --input-shape {name}:N,C,H,W")
+        self._samples = [_Random(f"random sample {i}", _arrays(rng, specs)) for i in range(count)]
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __iter__(self):
+        return iter(self._samples)
+
+
+class _Random:
+    def __init__(self, name: str, arrays: dict[str, np.ndarray]):
+        self.name, self.arrays = name, arrays
+        self.fresh, self.numbers = 1, ()
+
+
+def _arrays(rng: np.random.Generator, specs: Mapping[str, InputSpec]) -> dict[str, np.ndarray]:
+    return {
+        name: rng.standard_normal(spec.dims, np.float32).astype(spec.dtype.numpy, copy=False)
+        for name, spec in specs.items()
+    }
+
+
+def model_inputs(graph: Graph, dims: Mapping[str, tuple[int, ...]]) -> dict[str, InputSpec]:
+    """The model's inputs with the overridden dims.
+
+    Raises
+    ------
+    ConfigError
+        Dims are given for an input that the model does not have.
+    """
+    unknown = sorted(set(dims) - set(graph.inputs))
+    if unknown:
+        raise ConfigError(f"--input-shape names {unknown[0]!r}; the model's inputs are {', '.join(graph.inputs)}")
+    return {name: InputSpec(tuple(dims.get(name, spec.dims)), spec.dtype) for name, spec in graph.inputs.items()}
+
+
+def samples_for(graph: Graph, folder: str | Path | None, config: QuantizeConfig, threads: int | None = None):
+    """Samples from a folder, or random ones without a folder."""
+    from tnnquant.api import input_config
+
+    specs = model_inputs(graph, config.input_dims)
+    if folder is None:
+        return RandomSamples(specs)
+    return Samples(scan(folder), specs, input_config(config), workers=threads)
+
+
+def quantize_here(graph: Graph, samples, config: QuantizeConfig, progress=None) -> Graph:
+    """The int8 model of an fp32 one, made now and written nowhere."""
+    return quantize_graph(graph, samples, config, progress).graph
+
+
+def read_int8(proto: str | Path, model: str | Path) -> Graph:
+    """Read a pair that must be quantized.
+
+    Raises
+    ------
+    ConfigError
+        It is an fp32 model.
+    """
+    graph = read_model(proto, model)
+    if not graph.is_quantized:
+        raise ConfigError(f"{proto} is an fp32 model, expected an int8 one (tnnquant quantize makes one)")
+    return graph
