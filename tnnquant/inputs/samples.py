@@ -11,7 +11,8 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
@@ -19,8 +20,9 @@ import numpy as np
 
 from tnnquant.errors import InputError
 from tnnquant.inputs.config import InputConfig
+from tnnquant.inputs.digest import digest_files
 from tnnquant.inputs.display import count_of, printable, quoted
-from tnnquant.inputs.grouping import Source, group_files
+from tnnquant.inputs.grouping import group_files
 from tnnquant.inputs.loading import Loaded, Loader
 from tnnquant.inputs.normalize import PictureInput
 from tnnquant.inputs.statistics import FedStatistics, plausibility_warning
@@ -46,11 +48,30 @@ class Sample:
         stored channels-last. They are the receiver's: nothing else refers to them.
     fresh : int
         How many items of the batch, from the first on, were not fed before in this pass.
+    numbers : tuple of int
+        Which of the samples' sources each fresh item is from, see :attr:`Samples.names`.
     """
 
     name: str
     arrays: dict[str, np.ndarray]
     fresh: int = 1
+    numbers: tuple[int, ...] = ()
+
+
+@dataclass
+class _Cache:
+    """Decoded sources by number, up to a number of bytes; shared by samples and their subsets."""
+
+    limit: int
+    held: dict[int, Loaded] = field(default_factory=dict)
+    bytes: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def keep(self, number: int, loaded: Loaded) -> None:
+        with self.lock:
+            if self.bytes + loaded.nbytes <= self.limit:
+                self.held[number] = loaded
+                self.bytes += loaded.nbytes
 
 
 class Samples:
@@ -92,26 +113,59 @@ class Samples:
         _check_specs(self.specs)
         first = {spec.dims[0] for spec in self.specs.values()}
         self.batch = first.pop() if len(first) == 1 else 1
-        self.skipped: list[str] = []
         self._sources = group_files([Path(file) for file in files], self.specs)
         self._loader = Loader(self.specs, self.config, packs=self.batch > 1)
         self._workers = max(1, min(workers or available_cores(), _MOST_WORKERS))
-        self._cache: dict[int, Loaded] = {}
-        self._cached_bytes = 0
-        self._lock = threading.Lock()
+        self._order = tuple(range(len(self._sources)))
+        self._cache = _Cache(self.config.cache_bytes)
+        self._digests: list[str] = []
         self._bad: set[int] = set()
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self.skipped = []
         self._seen: set[int] = set()
         self._statistics = {name: FedStatistics() for name in self.specs}
         self._notes: dict[str, list[str]] = {}
         self._length: int | None = None
         self._repeated = 0
 
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The sources that are fed, in order: all of them, or those of a :meth:`subset`."""
+        return self._order
+
+    @property
+    def names(self) -> list[str]:
+        """Of all sources (files, or groups of files for several inputs), by number."""
+        return [source.name for source in self._sources]
+
+    def digests(self) -> list[str]:
+        """A hash of the bytes of every source's files, by number: the same content has the same one, whatever its name.
+
+        A file that cannot be read has a digest too; feeding it fails.
+        """
+        if not self._digests:
+            self._digests += [digest_files(source.files) for source in self._sources]
+        return self._digests
+
+    def subset(self, numbers: Iterable[int]) -> Samples:
+        """Samples of some of the sources, in the order given, that share what is decoded already.
+
+        What was fed, skipped and warned of is counted for each on its own. A source that turns out to be unusable, under
+        ``skip_bad``, is left out by all.
+        """
+        other = copy(self)
+        other._order = tuple(numbers)
+        other._start_over()
+        return other
+
     def __len__(self) -> int:
         """Samples of a pass, the bad ones included. For batches it is an estimate until the first pass has ended: which
         tensors hold a whole batch is not known before."""
         if self.batch == 1:
-            return len(self._sources)
-        return self._length or -(-len(self._sources) // self.batch)
+            return len(self._order)
+        return self._length or -(-len(self._order) // self.batch)
 
     @property
     def fed(self) -> int:
@@ -125,7 +179,8 @@ class Samples:
             length += 1
             yield sample
         if not length:
-            raise InputError(f"none of the {len(self._sources)} calibration files can be used: {self.skipped[0]}")
+            why = f": {self.skipped[0]}" if self.skipped else ""
+            raise InputError(f"none of the {len(self._order)} calibration files can be used{why}")
         self._length = length
 
     def check(self) -> None:
@@ -149,7 +204,7 @@ class Samples:
         ]
         if self.skipped:
             lines.append(
-                f"{len(self.skipped)} of {len(self._sources)} calibration files cannot be used and were skipped: "
+                f"{len(self.skipped)} of {len(self._order)} calibration files cannot be used and were skipped: "
                 + "; ".join(self.skipped[:3]) + ("; ..." if len(self.skipped) > 3 else "")
             )  # fmt: skip
         if self._repeated:
@@ -163,16 +218,17 @@ class Samples:
         return lines
 
     def _single(self) -> Iterator[Sample]:
-        for source, arrays in self._arrays():
-            yield Sample(source.name, arrays, next(iter(arrays.values())).shape[0])
+        for number, arrays in self._arrays():
+            rows = next(iter(arrays.values())).shape[0]
+            yield Sample(self._sources[number].name, arrays, rows, (number,) * rows)
 
     def _packed(self) -> Iterator[Sample]:
-        first: list[tuple[str, dict]] = []  # rows of the first batch, to complete the last one with
-        waiting: list[tuple[str, dict]] = []
+        first: list[tuple[int, dict]] = []  # rows of the first batch, to complete the last one with
+        waiting: list[tuple[int, dict]] = []
         self._repeated = 0
-        for source, arrays in self._arrays():
+        for number, arrays in self._arrays():
             for row in range(next(iter(arrays.values())).shape[0]):
-                waiting.append((source.name, {name: array[row : row + 1] for name, array in arrays.items()}))
+                waiting.append((number, {name: array[row : row + 1] for name, array in arrays.items()}))
                 if len(first) < self.batch - 1:
                     first.append(waiting[-1])
                 if len(waiting) == self.batch:
@@ -183,19 +239,20 @@ class Samples:
             self._repeated = self.batch - fresh
             yield self._batch_of(waiting + [first[i % len(first)] for i in range(self._repeated)], fresh)
 
-    def _batch_of(self, rows: list[tuple[str, dict]], fresh: int) -> Sample:
-        names = [rows[0][0], rows[fresh - 1][0]]
+    def _batch_of(self, rows: list[tuple[int, dict]], fresh: int) -> Sample:
+        numbers = tuple(number for number, _ in rows[:fresh])
+        names = [self._sources[number].name for number in (numbers[0], numbers[-1])]
         arrays = {}
         for name in self.specs:
             arrays[name] = empty = self._loader.empty(name)
             for place, (_, row) in enumerate(rows):
                 empty[place] = row[name][0]
-        return Sample(names[0] if names[0] == names[1] else " .. ".join(names), arrays, fresh)
+        return Sample(names[0] if names[0] == names[1] else " .. ".join(names), arrays, fresh, numbers)
 
-    def _arrays(self) -> Iterator[tuple[Source, dict[str, np.ndarray]]]:
-        """Sources in order, with their arrays; decoding runs ahead."""
+    def _arrays(self) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        """Numbers of sources in order, with their arrays; decoding runs ahead."""
         self._loader.import_libraries(self._sources)
-        indices = iter([index for index in range(len(self._sources)) if index not in self._bad])
+        indices = iter([index for index in self._order if index not in self._bad])
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="tnnquant-inputs")
         pending: deque = deque()
 
@@ -212,20 +269,17 @@ class Samples:
                 result = self._result(index, future)
                 submit()
                 if result is not None:
-                    yield self._sources[index], result
+                    yield index, result
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _load(self, index: int) -> tuple[Loaded, dict[str, np.ndarray]]:
         # On a worker thread.
-        source, loaded = self._sources[index], self._cache.get(index)
+        source, loaded = self._sources[index], self._cache.held.get(index)
         try:
             if loaded is None:
                 loaded = self._loader.load(source)
-                with self._lock:
-                    if self._cached_bytes + loaded.nbytes <= self.config.cache_bytes:
-                        self._cache[index] = loaded
-                        self._cached_bytes += loaded.nbytes
+                self._cache.keep(index, loaded)
             return loaded, self._loader.feed(loaded)
         except MemoryError:
             raise InputError(f"{source.name}: not enough memory to read it") from None

@@ -1,0 +1,13 @@
+"""The verdict on an int8 model: run beside its fp32 model on pictures, with TNN's integers, and judged by fixed figures.
+
+:mod:`~tnnquant.verdict.figures` compares arrays, :mod:`~tnnquant.verdict.kinds` says what an output is,
+:mod:`~tnnquant.verdict.judge` holds the thresholds, :mod:`~tnnquant.verdict.compare` runs the two models,
+:mod:`~tnnquant.verdict.layers` finds where the noise comes from, and :mod:`~tnnquant.verdict.choose` which pictures are
+used. docs/verdict.md explains the figures to users.
+"""
+
+from __future__ import annotations
+
+from tnnquant.verdict.result import BROKEN, DOUBTFUL, GOOD, SetVerdict, Verdict
+
+__all__ = ["BROKEN", "DOUBTFUL", "GOOD", "SetVerdict", "Verdict"]

@@ -1,0 +1,194 @@
+"""Run an int8 model beside its fp32 model and gather what the verdict is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+
+from tnnquant.errors import CalibrationError
+from tnnquant.executor import Executor
+from tnnquant.verdict.figures import OutputSums
+from tnnquant.verdict.judge import judge_output
+from tnnquant.verdict.kinds import CLASSES, INTEGERS, OutputKind
+from tnnquant.verdict.result import SetVerdict, worst
+
+__all__ = ["Comparison", "Recorder", "compare"]
+
+_MOST_NAMES = 10
+_ONE_CLASS = 16
+
+Progress = Callable[[str, int, int], None]
+
+
+class Recorder:
+    """Keeps what fp32 gave for some samples while they are shown to the observers, so that nothing is run twice.
+
+    Parameters
+    ----------
+    numbers : iterable of int
+        The sources whose outputs are wanted (:attr:`tnnquant.inputs.Samples.numbers`).
+
+    Attributes
+    ----------
+    outputs : dict of int to dict of str to ndarray
+        By source, by output name. Of models of batch 1 only: what shares a batch may change.
+    """
+
+    def __init__(self, numbers: Iterable[int]):
+        self._wanted = frozenset(numbers)
+        self.outputs: dict[int, dict[str, np.ndarray]] = {}
+
+    def __call__(self, sample, results: Mapping[str, np.ndarray]) -> None:
+        numbers = getattr(sample, "numbers", ())
+        if len(numbers) == 1 and numbers[0] in self._wanted:
+            self.outputs[numbers[0]] = dict(results)
+
+
+class Comparison:
+    """What was seen of both models on a set of pictures, output by output.
+
+    Attributes
+    ----------
+    pictures : int
+    agreed : dict of str to list of float
+        Of classes and integers: the share of agreeing places of each picture.
+    best : dict of str to list of (int, int)
+        Of classes at one place: best class of fp32 and of int8 for each picture.
+    """
+
+    def __init__(self, kinds: Iterable[OutputKind]):
+        self.kinds = list(kinds)
+        self.sums = {kind.name: OutputSums(kind.rows) for kind in self.kinds}
+        self.agreed: dict[str, list[float]] = {kind.name: [] for kind in self.kinds}
+        self.best: dict[str, list[tuple[int, int]]] = {kind.name: [] for kind in self.kinds}
+        self.names: list[str] = []
+        self.numbers: list[int] = []
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures have been compared."""
+        return len(self.names)
+
+    def add(self, sample, wanted: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray]) -> None:
+        """Count in the fresh items of a sample.
+
+        Raises
+        ------
+        CalibrationError
+            fp32 itself gives NaN or infinity.
+        """
+        for kind in self.kinds:
+            pairs = zip(*(kind.items(x[kind.name], sample.fresh) for x in (wanted, got)), strict=True)
+            for reference, result in pairs:
+                self._add_item(kind, sample, reference, result)
+        numbers = getattr(sample, "numbers", ())
+        self.names += [sample.name] * sample.fresh
+        self.numbers += numbers if len(numbers) == sample.fresh else [-1] * sample.fresh
+
+    def _add_item(self, kind: OutputKind, sample, reference: np.ndarray, result: np.ndarray) -> None:
+        if not np.isfinite(reference).all():
+            raise CalibrationError(
+                f"{sample.name}: the output {kind.name!r} of the fp32 model is NaN or infinite; check the model and the "
+                "preprocessing of its input"
+            )
+        self.sums[kind.name].add(reference, result)
+        if kind.kind == INTEGERS:
+            self.agreed[kind.name].append(float(np.mean(reference == result)))
+        elif kind.kind == CLASSES:
+            best = [np.argmax(x.reshape(kind.rows, -1), axis=0) for x in (reference, result)]
+            self.agreed[kind.name].append(float(np.mean(best[0] == best[1])))
+            if best[0].size == 1:
+                self.best[kind.name].append((int(best[0][0]), int(best[1][0])))
+
+    def verdict(self, source: str, *, held_out: bool, labels: Mapping[int, int] | None = None) -> SetVerdict:
+        """Judge every output.
+
+        Parameters
+        ----------
+        source : str
+            Which pictures these are, in words.
+        held_out : bool
+        labels : mapping of int to int, optional
+            Right class by number of the source.
+        """
+        outputs = [judge_output(kind, self.sums[kind.name], self.agreed[kind.name]) for kind in self.kinds]
+        disagreeing = [
+            name
+            for kind in self.kinds
+            for name, (a, b) in zip(self.names, self.best[kind.name], strict=False)
+            if a != b
+        ]
+        status = worst(check.status for output in outputs for check in output.checks)
+        return SetVerdict(
+            status, self.pictures, source, held_out, outputs, self._top1(labels),
+            list(dict.fromkeys(disagreeing))[:_MOST_NAMES], self._notes(labels),
+        )  # fmt: skip
+
+    def _class_output(self) -> str | None:
+        return next((kind.name for kind in self.kinds if self.best[kind.name]), None)
+
+    def _top1(self, labels: Mapping[int, int] | None) -> dict | None:
+        name = self._class_output()
+        if not labels or name is None:
+            return None
+        rows = [
+            (labels[number], *best)
+            for number, best in zip(self.numbers, self.best[name], strict=True)
+            if number in labels
+        ]
+        if not rows:
+            return None
+        right, wanted, got = np.array(rows).T
+        return {
+            "pictures": len(rows),
+            "top1_fp32": float(np.mean(wanted == right)),
+            "top1_int8": float(np.mean(got == right)),
+        }
+
+    def _notes(self, labels: Mapping[int, int] | None) -> list[str]:
+        notes = []
+        name = self._class_output()
+        if name is None:
+            return ["labels are of no use: no output is one score a class"] if labels else []
+        classes = {wanted for wanted, _ in self.best[name]}
+        count = next(kind.rows for kind in self.kinds if kind.name == name)
+        if len(classes) == 1 and self.pictures >= _ONE_CLASS and count > 2:
+            notes.append(
+                f"fp32 sees class {classes.pop()} in all {self.pictures} pictures: check the preprocessing (-n -s -r)"
+            )
+        return notes
+
+
+def compare(
+    kinds: Iterable[OutputKind],
+    samples: Iterable,
+    int8: Executor,
+    fp32: Executor | None,
+    known: Mapping[int, Mapping[str, np.ndarray]] | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Run both models on every sample.
+
+    Parameters
+    ----------
+    kinds : iterable of OutputKind
+        Of the outputs to compare.
+    samples : re-iterable of Sample
+    int8, fp32 : Executor
+        ``fp32`` is needed for samples that are not ``known`` only.
+    known : mapping of int to outputs, optional
+        What fp32 gave, by number of the source; from a :class:`Recorder`.
+    progress : callable (stage, done, total), optional
+        The stage is "verdict".
+    """
+    result = Comparison(kinds)
+    done = 0
+    for sample in samples:
+        numbers = getattr(sample, "numbers", ())
+        wanted = known.get(numbers[0]) if known and len(numbers) == 1 else None
+        result.add(sample, wanted or fp32.run(sample.arrays), int8.run(sample.arrays))
+        done += 1
+        if progress:
+            progress("verdict", done, len(samples))
+    return result

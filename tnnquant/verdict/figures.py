@@ -1,0 +1,132 @@
+"""How close an int8 model's output is to that of fp32: sums over pictures, and the figures made of them. NumPy only.
+
+An output is cut into *rows*, the slices along one axis (channels of a map, the box and score rows of a detector), and
+rows are put together to *parts* that share a unit. Everything is summed in float64, picture by picture in a fixed
+order, so that memory does not grow with the pictures and the figures do not depend on threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Figures", "OutputSums", "cosine_of", "decibels"]
+
+#: What is printed where nothing differs, or where there is no signal.
+_MOST = 120.0
+#: Below this share of the energy, what differs between pictures is rounding.
+_CONSTANT = 1e-9
+
+
+def decibels(signal: float, noise: float) -> float:
+    """``10 log10(signal / noise)`` of two energies, within -120..120; 120 where there is no noise."""
+    if noise <= 0:
+        return _MOST
+    if signal <= 0:
+        return -_MOST
+    return float(np.clip(10 * np.log10(signal / noise), -_MOST, _MOST))
+
+
+def cosine_of(product: float, energy: float, other: float) -> float:
+    """Cosine of two vectors from their product and energies; 1 if both are zero, 0 if only one is."""
+    if energy <= 0 or other <= 0:
+        return 1.0 if energy <= 0 and other <= 0 else 0.0
+    return float(np.clip(product / np.sqrt(energy * other), -1.0, 1.0))
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of an output, a part of it or one row, over all pictures.
+
+    Attributes
+    ----------
+    peak : float
+        Largest magnitude in fp32.
+    cosine : float
+        Of all values of all pictures as one vector.
+    sqnr_db : float
+        Energy of fp32 over that of the difference.
+    contrast_db : float or None
+        The same, of what differs between pictures: each value's mean over the pictures is no signal. None where that
+        cannot be said: one picture, or an output that is the same for all.
+    largest_error : float
+        In the unit of the output.
+    """
+
+    peak: float
+    cosine: float
+    sqnr_db: float
+    contrast_db: float | None
+    largest_error: float
+
+
+class OutputSums:
+    """Sums over pictures of one output.
+
+    Parameters
+    ----------
+    rows : int
+        Slices along the first axis of what :meth:`add` is shown.
+
+    Attributes
+    ----------
+    pictures : int
+    nonfinite : int
+        Pictures left out because a value of int8 is NaN or infinite.
+    cosines : list of float
+        Of each picture.
+    """
+
+    def __init__(self, rows: int):
+        self.pictures = 0
+        self.nonfinite = 0
+        self.cosines: list[float] = []
+        # energy of fp32, of int8, of the difference; product; energy about the means is made of `_total` in the end.
+        self._sums = np.zeros((4, rows))
+        self._peaks = np.zeros((2, rows))
+        self._total: np.ndarray | None = None
+
+    def add(self, wanted: np.ndarray, got: np.ndarray) -> None:
+        """Count in one picture; (rows, ...) of fp32 and of int8, fp32 finite."""
+        if not np.isfinite(got).all():
+            self.nonfinite += 1
+            return
+        rows = self._sums.shape[1]
+        wanted, got = (x.reshape(rows, -1).astype(np.float64) for x in (wanted, got))
+        difference = got - wanted
+        pairs = ((wanted, wanted), (got, got), (difference, difference), (wanted, got))
+        sums = np.array([np.einsum("ij,ij->i", a, b) for a, b in pairs])
+        self.cosines.append(cosine_of(sums[3].sum(), sums[0].sum(), sums[1].sum()))
+        self._sums += sums
+        peaks = np.array([np.abs(x).max(axis=1, initial=0) for x in (wanted, difference)])
+        self._peaks = np.maximum(self._peaks, peaks)
+        self._total = wanted if self._total is None else self._total + wanted
+        self.pictures += 1
+
+    def figures(self, part: slice | np.ndarray = slice(None)) -> Figures:
+        """Of some rows, a slice or an array of positions; of all by default."""
+        energy, other, noise, product = self._sums[:, part].sum(axis=1)
+        peak, largest = self._peaks[:, part].max(axis=1, initial=0)
+        return Figures(
+            float(peak), cosine_of(product, energy, other), decibels(energy, noise),
+            self._contrast(part, energy, noise), float(largest),
+        )  # fmt: skip
+
+    def _contrast(self, part: slice | np.ndarray, energy: float, noise: float) -> float | None:
+        n = self.pictures
+        if n < 2:
+            return None
+        common = float(np.square(self._total[part]).sum()) / n
+        signal = (energy - common) * n / (n - 1)
+        return decibels(signal, noise) if signal > _CONSTANT * energy else None
+
+    @property
+    def mean_cosine(self) -> float:
+        """Of the pictures; 0 without any."""
+        return float(np.mean(self.cosines)) if self.cosines else 0.0
+
+    @property
+    def row_peaks(self) -> np.ndarray:
+        """Largest magnitude of each row in fp32, float64 (rows,)."""
+        return self._peaks[0].copy()

@@ -1,0 +1,136 @@
+"""What an output is, and so which figures make sense for it: classes, whole numbers, or values in rows and parts.
+
+- *classes*: one score a class, (N, C) or (N, C, 1, 1), C >= 2: agreement of the best class, cosine.
+- *integers*: an output of another type than float (the index of the best class, say): share of equal values.
+- *values*: anything else: maps, boxes, landmarks. Rows are channels, or, at rank 3, the shorter axis (a detector's 4 box
+  and 80 score rows beside 8400 places). The inputs of a concat that makes the rows are parts with a unit of their own:
+  pixels and scores must not be judged by one cosine, which sees the pixels alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tnnquant.graph import Graph
+from tnnquant.infer import Inference
+from tnnquant.layers.base import BlobSpec
+from tnnquant.tensor import DataType
+
+__all__ = ["CLASSES", "INTEGERS", "TASKS", "VALUES", "OutputKind", "Part", "magnitude_parts", "output_kind"]
+
+CLASSES, INTEGERS, VALUES = "classes", "integers", "values"
+#: What the user may say about the model: "classify" makes every map a choice among channels, "regress" takes (N, C) for
+#: numbers (landmarks, embeddings) instead of scores.
+TASKS = ("auto", "classify", "regress")
+#: A concat of more inputs is no sign of different units.
+_MOST_PARTS = 16
+#: Without a concat: rows are of different units where sorted peaks have a gap of that factor, unless the smaller ones
+#: never leave the background.
+_GAP, _BACKGROUND = 16.0, 0.02
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of an output that share a unit."""
+
+    name: str
+    rows: np.ndarray
+
+
+@dataclass(frozen=True)
+class OutputKind:
+    """How an output is compared.
+
+    Attributes
+    ----------
+    name : str
+    kind : {"classes", "integers", "values"}
+    axis : int
+        Of the rows, counted without the batch; -1: the output is one row.
+    rows : int
+    parts : tuple of Part
+        Empty: one part.
+    batched : bool
+        The first axis is the batch's.
+    """
+
+    name: str
+    kind: str
+    axis: int
+    rows: int
+    parts: tuple[Part, ...] = ()
+    batched: bool = True
+
+    def items(self, array: np.ndarray, count: int) -> list[np.ndarray]:
+        """One array a picture, rows first; of the first ``count`` of the batch."""
+        items = list(array[:count]) if self.batched else [array]
+        return [np.moveaxis(item, self.axis, 0) if self.axis > 0 else item.reshape(self.rows, -1) for item in items]
+
+
+def output_kind(inference: Inference, name: str, task: str = "auto") -> OutputKind:
+    """The kind of a model output.
+
+    Parameters
+    ----------
+    inference : Inference
+        Of the fp32 model.
+    name : str
+        Of the output.
+    task : one of TASKS
+    """
+    spec = inference.specs[name]
+    batched = len(spec.dims) > 1 and spec.dims[0] == _batch(inference)
+    dims = spec.dims[1:] if batched else spec.dims
+    if spec.dtype != DataType.FLOAT:
+        return OutputKind(name, INTEGERS, -1, 1, (), batched)
+    if len(dims) == 0:
+        return OutputKind(name, VALUES, -1, 1, (), batched)
+    flat = all(d == 1 for d in dims[1:])
+    if batched and dims[0] > 1 and (task == "classify" or (task == "auto" and flat)):
+        return OutputKind(name, CLASSES, 0, dims[0], (), batched)
+    if flat:
+        return OutputKind(name, VALUES, -1, 1, (), batched)
+    axis = 1 if len(dims) == 2 and dims[1] < dims[0] else 0
+    parts = _concat_parts(inference.graph, inference.specs, name, axis + batched)
+    return OutputKind(name, VALUES, axis, dims[axis], parts, batched)
+
+
+def _batch(inference: Inference) -> int | None:
+    batches = {inference.specs[name].dims[0] for name in inference.graph.inputs}
+    return batches.pop() if len(batches) == 1 else None
+
+
+def _concat_parts(graph: Graph, specs: dict[str, BlobSpec], name: str, axis: int) -> tuple[Part, ...]:
+    """The inputs of the concat that makes the output, if it joins the rows."""
+    node = graph.producers().get(name)
+    if node is None or not node.layer.JOINS_CHANNELS or not 1 < len(node.inputs) <= _MOST_PARTS:
+        return ()
+    if node.layer.axis % len(specs[name].dims) != axis:
+        return ()
+    ends = np.cumsum([specs[blob].dims[axis] for blob in node.inputs]).tolist()
+    starts = [0, *ends[:-1]]
+    return tuple(
+        Part(f"rows {start}..{stop - 1} ({blob})", np.arange(start, stop))
+        for start, stop, blob in zip(starts, ends, node.inputs, strict=True)
+    )
+
+
+def magnitude_parts(peaks: np.ndarray) -> tuple[Part, ...]:
+    """Rows of two units, told by a gap between their peaks: the large and the small rows; empty if there is no gap.
+
+    For outputs that no concat makes. Rows that stay in the background are no unit of their own: a class that does not
+    occur looks like that.
+    """
+    order = np.argsort(-peaks, kind="stable")
+    falling = peaks[order]
+    upper, lower = falling[:-1], np.maximum(falling[1:], _BACKGROUND)
+    if not upper.size or falling[0] <= _BACKGROUND:
+        return ()
+    ratio = np.where(falling[1:] >= _BACKGROUND, upper / lower, 0)
+    at = int(np.argmax(ratio)) + 1
+    if ratio[at - 1] <= _GAP:
+        return ()
+    large, small = np.sort(order[:at]), np.sort(order[at:])
+    return tuple(Part(f"{rows.size} rows up to {peaks[rows].max():.3g}", rows) for rows in (large, small))

@@ -1,0 +1,68 @@
+"""Which layers of an int8 model add most noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from tnnquant.executor import Executor
+from tnnquant.layers.int8 import dequantized
+from tnnquant.lower import REFORMATTED
+from tnnquant.verdict.figures import decibels
+from tnnquant.verdict.result import LayerNoise
+
+__all__ = ["layer_noise"]
+
+
+def layer_noise(fp32: Executor, int8: Executor, samples: Iterable) -> list[LayerNoise]:
+    """The int8 layers by the noise they add, the worst first.
+
+    Noise is energy of the difference to fp32 over energy of fp32, of the layer's output less that of its noisiest input.
+    What a layer reads is noisy already: a low SQNR at the end of the model is no fault of the last layer.
+
+    Parameters
+    ----------
+    fp32 : Executor
+        Of the graph that was quantized: its blobs are those of the int8 model.
+    int8 : Executor
+    samples : iterable of Sample
+        One or two are enough.
+    """
+    sums: dict[str, np.ndarray] = {}
+    for sample in samples:
+        codes: dict[str, tuple[str, np.ndarray]] = {}
+        # The int8 blobs are kept, a quarter of the memory, and fp32 is compared as it passes.
+        int8.run(sample.arrays, lambda name, array, codes=codes: _keep(codes, int8, name, array))
+        fp32.run(sample.arrays, lambda name, array, codes=codes: _compare(codes, int8, sums, name, array))
+    noise = {name: float(error / energy) for name, (energy, error) in sums.items() if energy > 0}
+    found = []
+    for node in int8.graph.nodes:
+        target = noise.get(_base(node.outputs[0]))
+        sources = [noise[_base(blob)] for blob in node.inputs if _base(blob) in noise]
+        if node.quantized and not node.layer.CONVERTS and target is not None and sources:
+            before = max(sources)
+            found.append((target - before, LayerNoise(
+                node.name, type(node.layer).TYPE_NAMES[0], decibels(1, target), decibels(1, before)
+            )))  # fmt: skip
+    return [entry for _, entry in sorted(found, key=lambda pair: -pair[0])]
+
+
+def _base(blob: str) -> str:
+    return blob.removesuffix(REFORMATTED)
+
+
+def _keep(codes: dict, int8: Executor, name: str, array: np.ndarray) -> None:
+    if array.dtype == np.int8 and name in int8.graph.scales:
+        codes[_base(name)] = name, array.copy()
+
+
+def _compare(codes: dict, int8: Executor, sums: dict, name: str, array: np.ndarray) -> None:
+    if name not in codes:
+        return
+    stored, values = codes.pop(name)
+    got = dequantized(values, int8.graph.scales[stored]).reshape(array.shape)
+    # Pairwise float32 sums: the figure is shown with one decimal of a decibel.
+    error = got - array
+    pair = np.array([np.square(array).sum(dtype=np.float64), np.square(error).sum(dtype=np.float64)])
+    sums[name] = sums.get(name, 0) + pair
