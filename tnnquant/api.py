@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tnnquant.config import QuantizeConfig
+from tnnquant.config import QuantizeConfig, VerifyConfig
 from tnnquant.errors import OutputError
 from tnnquant.format import read_model, write_model
 from tnnquant.graph import InputSpec
@@ -16,6 +16,7 @@ from tnnquant.inputs import InputConfig, Samples, scan
 from tnnquant.quantize import plan_graph, quantize_graph
 from tnnquant.report import ENOUGH_SAMPLES, Report, blob_reports, layer_reports
 from tnnquant.threads import set_threads
+from tnnquant.verdict.verify import Verification
 
 __all__ = ["output_paths", "quantize_model"]
 
@@ -30,6 +31,7 @@ def quantize_model(
     output: PathLike = "model",
     config: QuantizeConfig | None = None,
     *,
+    verify: VerifyConfig | None = None,
     threads: int | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -46,12 +48,14 @@ def quantize_model(
         May hold a folder, which must exist. Files of that name are replaced, and only on success.
     config : QuantizeConfig, optional
         Methods and preprocessing; the defaults are those of TNN's tool.
+    verify : VerifyConfig, optional
+        How the written model is judged; by default on 16 of the calibration pictures.
     threads : int, optional
         Default: one a core. The result does not depend on it.
     dry_run : bool
         Check everything and plan, but run and write nothing.
     progress : callable (stage, done, total), optional
-        Told of progress within the stages "ranges", "histograms" and "weights".
+        Told of progress within the stages "ranges", "histograms", "weights" and "verdict".
 
     Returns
     -------
@@ -69,7 +73,7 @@ def quantize_model(
     ...     tnnquant.QuantizeConfig(mean=(104.006, 116.669, 122.679), reverse_channel=True),
     ... )  # doctest: +SKIP
     """
-    config = config or QuantizeConfig()
+    config, verify = config or QuantizeConfig(), verify or VerifyConfig()
     started = time.perf_counter()
     set_threads(threads)
     target_proto, target_model = output_paths(output)
@@ -77,10 +81,11 @@ def quantize_model(
     files = scan(inputs)
     read_seconds = time.perf_counter() - started
     samples = Samples(files, graph_inputs(graph, config), input_config(config), workers=threads)
+    verification = Verification(samples, verify, evaluation=_evaluation(samples, verify, threads))
     report = Report(
         str(target_proto), str(target_model), _size(proto) + _size(model), settings=settings(config), dry_run=dry_run
     )
-    report.warnings += files.notes
+    report.warnings += files.notes + verification.notes
     if dry_run:
         executor, plan = plan_graph(graph, config)
         samples.check()
@@ -90,20 +95,33 @@ def quantize_model(
         _warn_of_few(report)
         return report
 
-    result = quantize_graph(graph, samples, config, progress)
+    fed = verification.fed
+    result = quantize_graph(graph, fed, config, progress, verification.watch)
     write_started = time.perf_counter()
     write_model(result.graph, target_proto, target_model)
     report.seconds = {"reading": read_seconds, **result.seconds, "writing": time.perf_counter() - write_started}
+    if not verify.no_verify:
+        verify_started = time.perf_counter()
+        written = read_model(target_proto, target_model)
+        report.verdict = verification.run(written, result.executor, progress=progress)
+        report.seconds["verdict"] = time.perf_counter() - verify_started
     report.seconds["total"] = time.perf_counter() - started
     report.bytes_after = _size(target_proto) + _size(target_model)
     report.layers = layer_reports(result.graph, result.plan, result.notes)
     report.blobs = blob_reports(result)
-    report.samples = samples.fed
-    report.skipped = list(samples.skipped)
-    report.inputs = samples.statistics()
-    report.warnings += samples.warnings(is_normalized_inside=_normalizes_inside(graph))
+    report.samples = fed.fed
+    report.skipped = list(fed.skipped)
+    report.inputs = fed.statistics()
+    report.warnings += fed.warnings(is_normalized_inside=_normalizes_inside(graph))
     _warn_of_few(report)
     return report
+
+
+def _evaluation(samples: Samples, verify: VerifyConfig, threads: int | None) -> Samples | None:
+    """The pictures of --eval, fed as the calibration pictures are."""
+    if not verify.eval_path or verify.no_verify:
+        return None
+    return Samples(scan(verify.eval_path), samples.specs, samples.config, workers=threads)
 
 
 def output_paths(output: PathLike) -> tuple[Path, Path]:

@@ -22,6 +22,7 @@ from tnnquant.threads import threads_in_use
 __all__ = ["calibrate", "make_observers"]
 
 Progress = Callable[[str, int, int], None]
+Watch = Callable[[object, Mapping[str, np.ndarray]], None]
 
 #: Bytes that executors and their statistics may take beyond those of the first. Two cores have that for any model that
 #: runs on phones; a large machine has more cores than a sixteenth of it can feed.
@@ -45,6 +46,7 @@ def calibrate(
     *,
     threads: int | None = None,
     only: int | None = None,
+    watch: Watch | None = None,
 ) -> None:
     """Show every sample to the observers, as many times as the one that wants most passes wants.
 
@@ -61,6 +63,8 @@ def calibrate(
         Cores to use; default: as many as kernels use.
     only : int, optional
         Do this pass alone, counted from 0; the observers hold the results of those before it.
+    watch : callable (sample, outputs), optional
+        Shown the model outputs of every sample, once, in any order and on any thread.
 
     Raises
     ------
@@ -68,7 +72,7 @@ def calibrate(
         No samples; or a blob holds NaN or infinity: the first sample and layer are named.
     """
     passes = max((observer.passes for observer in observers.values()), default=0)
-    workers = _Workers(executor, observers, threads or threads_in_use())
+    workers = _Workers(executor, observers, threads or threads_in_use(), watch)
     try:
         for number in range(passes) if only is None else (only,):
             stage = "ranges" if number == 0 else "histograms"
@@ -86,8 +90,9 @@ def calibrate(
 class _Workers:
     """Threads that each run samples on an executor of their own."""
 
-    def __init__(self, executor: Executor, observers: Mapping, threads: int):
+    def __init__(self, executor: Executor, observers: Mapping, threads: int, watch: Watch | None):
         self._executor = executor
+        self._watch = watch
         self._observers = observers
         self._makers = {blob: str(node) for node in executor.graph.nodes for blob in node.outputs}
         slots = sum(observer.slots for observer in observers.values())
@@ -143,4 +148,6 @@ class _Workers:
                 where = f"the output {name!r} of {makers[name]}" if name in makers else f"the model input {name!r}"
                 raise CalibrationError(f"{sample.name}: {where}: {error}") from error
 
-        executor.run(sample.arrays, tap)
+        outputs = executor.run(sample.arrays, tap)
+        if self._watch and number == 0:
+            self._watch(sample, outputs)

@@ -13,7 +13,7 @@ from typing import Any
 
 from tnnquant.errors import ConfigError
 
-__all__ = ["MergeType", "QuantizeConfig", "option"]
+__all__ = ["MergeType", "QuantizeConfig", "VerifyConfig", "option"]
 
 
 class MergeType(StrEnum):
@@ -29,6 +29,7 @@ class MergeType(StrEnum):
 
 MERGE_CODES = {0: MergeType.CHANNEL, 1: MergeType.MIX, 2: MergeType.TENSOR}
 RESIZE_MODES = ("stretch", "crop", "letterbox")
+TASKS = ("auto", "classify", "regress")
 
 
 def option(default: Any, help: str, *flags: str, choices: str = "", metavar: str = "") -> Any:
@@ -39,7 +40,7 @@ def option(default: Any, help: str, *flags: str, choices: str = "", metavar: str
     default, help
     flags : str
         Command-line spellings; none keeps the field off the command line.
-    choices : {"", "observer", "weight_method", "merge_type", "resize"}
+    choices : {"", "observer", "weight_method", "merge_type", "resize", "task"}
         The values are registered names, and the numbers the original tool uses for them.
     metavar : str
         What ``--help`` shows for the value.
@@ -58,6 +59,8 @@ def choice_codes(kind: str) -> Mapping[int, str]:
         from tnnquant.weights import method_codes
 
         return method_codes()
+    if kind == "task":
+        return dict(enumerate(TASKS))
     return {0: "channel", 1: "mix", 2: "tensor"} if kind == "merge_type" else dict(enumerate(RESIZE_MODES))
 
 
@@ -122,3 +125,41 @@ class QuantizeConfig:
             if kind:
                 value = parse_choice(kind, getattr(self, entry.name), entry.name)
                 object.__setattr__(self, entry.name, value)
+
+
+@dataclass(frozen=True)
+class VerifyConfig:
+    """How the written model is judged."""
+
+    no_verify: bool = option(False, "Do not run the int8 model once it is written.", "--no-verify")
+    eval_path: str | None = option(
+        None, "Pictures (or tensors) that are not used for the statistics, to judge the model on.", "--eval",
+        metavar="FOLDER",
+    )
+    labels: str | None = option(
+        None,
+        "Their classes: lines 'name label', or a label a line in the order of the names. Without it, the numbers that "
+        "begin the file names, if they are classes.",
+        "--labels", metavar="FILE",
+    )
+    task: str = option(
+        "auto", "What the outputs are: scores of classes (also for every place of a map), or numbers.", "--task",
+        choices="task", metavar="TASK",
+    )
+    holdout: float | None = option(
+        None,
+        "Share of the calibration pictures kept out of the statistics and used for the verdict, chosen by content. "
+        "Default: 0, as in the original; 0.2 where recipes are compared.",
+        "--holdout", metavar="SHARE",
+    )
+    verify_pictures: int = option(
+        16, "At most so many calibration pictures are used for the verdict when none is held out.", "--verify-pictures",
+        metavar="COUNT",
+    )
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "task", parse_choice("task", self.task, "task"))
+        if self.holdout is not None and not 0 <= self.holdout <= 0.9:
+            raise ConfigError(f"--holdout is {self.holdout:g}, expected a share from 0 to 0.9")
+        if self.verify_pictures < 1:
+            raise ConfigError(f"--verify-pictures is {self.verify_pictures}, expected 1 or more (or --no-verify)")

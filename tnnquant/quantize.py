@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tnnquant.calibrate import calibrate, make_observers
+from tnnquant.calibrate import Watch, calibrate, make_observers
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError, UnsupportedLayerError
 from tnnquant.executor import Executor
@@ -41,6 +41,8 @@ class Quantization:
         What was special about a layer's weights, by layer name.
     seconds : dict of str to float
         Time of each stage.
+    executor : Executor
+        Of ``fp32``.
     """
 
     graph: Graph
@@ -49,10 +51,15 @@ class Quantization:
     observers: Mapping
     notes: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    executor: Executor | None = None
 
 
 def quantize_graph(
-    graph: Graph, samples, config: QuantizeConfig | None = None, progress: Progress | None = None
+    graph: Graph,
+    samples,
+    config: QuantizeConfig | None = None,
+    progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Quantization:
     """Quantize a graph: passes, plan, statistics, blob scales, weights.
 
@@ -63,6 +70,8 @@ def quantize_graph(
     samples : re-iterable of Sample
     config : QuantizeConfig, optional
     progress : callable (stage, done, total), optional
+    watch : callable (sample, outputs), optional
+        Shown what the fp32 model gives for every sample.
 
     Raises
     ------
@@ -73,14 +82,14 @@ def quantize_graph(
     executor, plan = plan_graph(graph, config)
     clock = _Stopwatch()
     observers = make_observers(plan)
-    calibrate(executor, samples, observers, progress)
+    calibrate(executor, samples, observers, progress, watch=watch)
     clock.lap("calibration")
     scales = blob_scales(plan, observers)
     clock.lap("blob scales")
     nodes, notes = quantize_weights(executor.graph, plan, scales, config, progress)
     clock.lap("weights")
     quantized = executor.graph.with_nodes(nodes).replace(scales=scales)
-    return Quantization(quantized, executor.graph, plan, observers, notes, clock.laps)
+    return Quantization(quantized, executor.graph, plan, observers, notes, clock.laps, executor)
 
 
 def plan_graph(graph: Graph, config: QuantizeConfig) -> tuple[Executor, QuantPlan]:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 
 from tnnquant.quantize import Quantization
+from tnnquant.verdict import Verdict
 
 __all__ = ["LayerReport", "Report", "layer_reports"]
 
@@ -58,6 +59,8 @@ class Report:
     seconds : dict of str to float
         Time of each stage.
     dry_run : bool
+    verdict : Verdict or None
+        What the written model is worth; None if it was not run.
     """
 
     proto: str
@@ -73,6 +76,7 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     dry_run: bool = False
+    verdict: Verdict | None = None
 
     def fp32_reasons(self) -> Counter:
         """How many layers stay fp32, by type and reason."""

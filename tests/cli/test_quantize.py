@@ -84,7 +84,7 @@ def test_json(model, tmp_path, capsys):
     assert [layer["precision"] for layer in report["layers"]] == ["int8"] * 4
     assert report["settings"]["merge_type"] == "channel"
     assert report["bytes_after"] == sum(path.stat().st_size for path in tmp_path.glob("out_quantized.*"))
-    assert set(report["seconds"]) == {"reading", "calibration", "blob scales", "weights", "writing", "total"}
+    assert set(report["seconds"]) == {"reading", "calibration", "blob scales", "weights", "writing", "verdict", "total"}
 
 
 def test_few_pictures_are_warned_of(model, tmp_path, capsys):
@@ -94,9 +94,39 @@ def test_few_pictures_are_warned_of(model, tmp_path, capsys):
     assert "only 10 samples: fewer than 50" in capsys.readouterr().err
 
 
+def test_the_verdict_is_printed_and_may_be_left_out(model, tmp_path, capsys):
+    assert run(*flags(model, "-o", tmp_path / "out")) == 0
+    printed = capsys.readouterr().out
+    assert "verdict" in printed
+    assert "GOOD on 16 of the 50 pictures of the statistics: not held out" in printed
+    assert "broken below 75 %" in printed
+    assert run(*flags(model, "-o", tmp_path / "out", "--no-verify")) == 0
+    assert "of the statistics" not in capsys.readouterr().out
+
+
+def test_a_broken_model_is_written_and_has_an_exit_code_of_its_own(model, tmp_path, capsys):
+    # All weights but one tiny: one scale for all of them leaves one channel.
+    proto, weights, _ = model
+    graph = read_model(proto, weights)
+    for node in graph.nodes:
+        if "filter" in node.tensors:
+            filters = node.tensors["filter"].data
+            filters[0] *= 1e5
+    write_model(graph, proto, weights)
+    assert run(*flags(model, "-t", "tensor", "-o", tmp_path / "out", "--holdout", "0.2")) == 8
+    assert "BROKEN on 10 calibration pictures held out from the statistics" in capsys.readouterr().out
+    assert len(list(tmp_path.glob("out_quantized.*"))) == 2
+
+
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [
+        (["--holdout", "2"], 2, "--holdout is 2, expected a share"),
+        (["--holdout", "some"], 2, "--holdout is 'some', expected a number"),
+        (["--verify-pictures", "0"], 2, "--verify-pictures is 0"),
+        (["--task", "detect"], 2, r"--task is 'detect', expected one of 0 \(auto\), 1 \(classify\)"),
+        (["--labels", "x"], 2, "--labels needs --eval"),
+        (["--eval", "missing"], 5, "missing"),
         (["-b", "1"], 2, r"-b/--blob_method is '1', expected one of 0 \(minmax\), 2 \(kl\)"),
         (["-w", "kl"], 2, "-w/--weight_method is 'kl'"),
         (["-t", "3"], 2, "-t/--merge_type is '3'"),

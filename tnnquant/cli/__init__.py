@@ -2,7 +2,8 @@
 
 Exit codes: 0 done; 1 another failure; 2 a wrong option or argument; 3 a model file that is truncated, foreign or
 inconsistent; 4 a model that cannot be run or quantized; 5 calibration files that cannot be used; 6 statistics that
-allow no scales; 7 a result that cannot be written; 130 interrupted.
+allow no scales; 7 a result that cannot be written; 8 a model that was written, and is *broken* by its verdict; 9 a
+target that was not reached, the best model was written; 130 interrupted.
 """
 
 from __future__ import annotations

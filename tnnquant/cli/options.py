@@ -15,6 +15,9 @@ __all__ = ["VectorCommand", "config_options", "from_options", "parse_input_shape
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(/[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)?,?")
 
+# What a number's metavar says of its type.
+_NUMBERS = {"SHARE": float, "COUNT": int, "SECONDS": float}
+
 
 class VectorCommand(click.Command):
     """A command whose number lists may be separated by spaces without quotes: ``-n 104 116.7 122``."""
@@ -81,6 +84,9 @@ def _option(entry: dataclasses.Field) -> Callable:
     elif meta["metavar"] == "0|1":
         help_text += f" Default: {int(entry.default)}."
         callback = _bool_callback
+    elif meta["metavar"] in _NUMBERS:
+        callback = _number_callback(_NUMBERS[meta["metavar"]])
+        help_text += "" if entry.default is None else f" Default: {entry.default:g}."
     elif isinstance(entry.default, bool):
         return click.option(*meta["flags"], entry.name, is_flag=True, default=entry.default, help=help_text)
     return click.option(
@@ -106,6 +112,17 @@ def _vector_callback(value: str, what: str) -> tuple[float, ...]:
     from tnnquant.inputs import parse_vector
 
     return parse_vector(value, what)
+
+
+def _number_callback(kind: type) -> Callable:
+    def convert(value: str, what: str):
+        try:
+            return kind(value)
+        except ValueError:
+            expected = "a whole number" if kind is int else "a number"
+            raise ConfigError(f"{what} is {value!r}, expected {expected}") from None
+
+    return convert
 
 
 def _bool_callback(value: str, what: str) -> bool:

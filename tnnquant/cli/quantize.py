@@ -9,12 +9,13 @@ import time
 import click
 
 from tnnquant.cli.options import VectorCommand, config_options, from_options, parse_input_shapes
-from tnnquant.config import QuantizeConfig
+from tnnquant.config import QuantizeConfig, VerifyConfig
 
 EPILOG = (
     "Exit codes: 0 done; 2 wrong option; 3 bad model file; 4 model cannot be run; 5 bad calibration files; "
-    "6 no usable statistics; 7 cannot write; 130 interrupted."
+    "6 no usable statistics; 7 cannot write; 8 written, but broken by its verdict; 130 interrupted."
 )
+BROKEN_CODE = 8
 
 
 @click.command("quantize", cls=VectorCommand, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,6 +26,7 @@ EPILOG = (
     help="Pictures (.jpg .jpeg .png .bmp) or tensors (.txt in NCHW order, .npy, .npz).",
 )
 @config_options(QuantizeConfig)
+@config_options(VerifyConfig)
 @click.option(
     "--input-shape", multiple=True, metavar="NAME:N,C,H,W", help="Dims of an input, instead of those in the proto."
 )
@@ -38,18 +40,21 @@ EPILOG = (
 def command(proto, model, input_path, input_shape, output, threads, dry_run, as_json, **options) -> int:
     """Quantize an fp32 TNN model to int8 over a folder of calibration pictures.
 
-    Methods and types may be given by the original tool's numbers or by name: -b 2 is -b kl.
+    Methods and types may be given by the original tool's numbers or by name: -b 2 is -b kl. In the end the written
+    model is run beside fp32, with the integers of the device, and judged: good, doubtful or broken.
     """
     config = QuantizeConfig(
         **from_options(QuantizeConfig, options), input_dims=parse_input_shapes(input_shape)
     )
+    verify = VerifyConfig(**from_options(VerifyConfig, options))
     from tnnquant.api import quantize_model
     from tnnquant.cli.progress import progress_display
 
     started = time.perf_counter()
     with progress_display(enabled=sys.stderr.isatty() and not as_json and not dry_run) as progress:
         report = quantize_model(
-            proto, model, input_path, output, config, threads=threads, dry_run=dry_run, progress=progress
+            proto, model, input_path, output, config, verify=verify, threads=threads, dry_run=dry_run,
+            progress=progress,
         )
     if as_json:
         click.echo(json.dumps(report.as_dict(), indent=2))
@@ -57,4 +62,4 @@ def command(proto, model, input_path, input_shape, output, threads, dry_run, as_
         from tnnquant.cli.summary import print_summary
 
         print_summary(report, time.perf_counter() - started)
-    return 0
+    return BROKEN_CODE if report.verdict and report.verdict.status == "broken" else 0

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tnnquant.report import Report
+from tnnquant.verdict import Verdict
 
 __all__ = ["print_summary"]
 
@@ -52,9 +53,37 @@ def _rows(report: Report, seconds: float):
     ratio = report.bytes_after / max(report.bytes_before, 1)
     yield "size", f"{_megabytes(report.bytes_before)} -> {_megabytes(report.bytes_after)} ({100 * ratio:.0f} %)"
     stages = ", ".join(f"{name} {value:.2f}" for name, value in report.seconds.items() if name != "total")
+    if report.verdict:
+        yield from _verdict_rows(report.verdict)
     yield "seconds", f"{seconds:.2f} in all ({stages})"
     yield "written", report.proto
     yield "", report.model
+
+
+def _verdict_rows(verdict: Verdict):
+    for number, found in enumerate(verdict.sets):
+        label = "verdict" if number == 0 else ""
+        yield label, f"{found.status.upper() if number == 0 else found.status} on {found.source}"
+        for check in found.checks():
+            yield "", f"{check.status}: {check.where} - {check.text}"
+        for output in found.outputs:
+            sqnr = output.figures["sqnr_db"]
+            yield "", f"{output.name}: SQNR {sqnr:.1f} dB, mean cosine {output.figures['cosine']:.4f}"
+        if found.labels:
+            labels = found.labels
+            yield "", (
+                f"top-1: fp32 {100 * labels['top1_fp32']:.2f} %, int8 {100 * labels['top1_int8']:.2f} % of "
+                f"{labels['pictures']}"
+            )
+        if found.disagreeing:
+            yield "", f"another class than fp32: {', '.join(found.disagreeing)}"
+        for note in found.notes:
+            yield "", f"note: {note}"
+    if verdict.worst_layers:
+        shown = (
+            f"{noise.layer} {noise.input_sqnr_db:.1f} -> {noise.sqnr_db:.1f} dB" for noise in verdict.worst_layers[:3]
+        )
+        yield "", f"most noise added by: {', '.join(shown)}"
 
 
 def _megabytes(count: int) -> str:

@@ -152,8 +152,8 @@ class Samples:
     def subset(self, numbers: Iterable[int]) -> Samples:
         """Samples of some of the sources, in the order given, that share what is decoded already.
 
-        What was fed, skipped and warned of is counted for each on its own. A source that turns out to be unusable, under
-        ``skip_bad``, is left out by all.
+        What was fed, skipped and warned of is counted for each on its own. A source that turns out to be unusable,
+        under ``skip_bad``, is left out by all.
         """
         other = copy(self)
         other._order = tuple(numbers)

@@ -1,4 +1,4 @@
-"""The verdict on an int8 model: run beside its fp32 model on pictures, with TNN's integers, and judged by fixed figures.
+"""The verdict on an int8 model: run beside its fp32 model on pictures, with TNN's integers, and judged by its outputs.
 
 :mod:`~tnnquant.verdict.figures` compares arrays, :mod:`~tnnquant.verdict.kinds` says what an output is,
 :mod:`~tnnquant.verdict.judge` holds the thresholds, :mod:`~tnnquant.verdict.compare` runs the two models,

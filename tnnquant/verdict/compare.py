@@ -89,8 +89,8 @@ class Comparison:
     def _add_item(self, kind: OutputKind, sample, reference: np.ndarray, result: np.ndarray) -> None:
         if not np.isfinite(reference).all():
             raise CalibrationError(
-                f"{sample.name}: the output {kind.name!r} of the fp32 model is NaN or infinite; check the model and the "
-                "preprocessing of its input"
+                f"{sample.name}: the output {kind.name!r} of the fp32 model is NaN or infinite; check the model and "
+                "the preprocessing of its input"
             )
         self.sums[kind.name].add(reference, result)
         if kind.kind == INTEGERS:
@@ -183,12 +183,10 @@ def compare(
         The stage is "verdict".
     """
     result = Comparison(kinds)
-    done = 0
-    for sample in samples:
+    for done, sample in enumerate(samples, 1):
         numbers = getattr(sample, "numbers", ())
         wanted = known.get(numbers[0]) if known and len(numbers) == 1 else None
         result.add(sample, wanted or fp32.run(sample.arrays), int8.run(sample.arrays))
-        done += 1
         if progress:
             progress("verdict", done, len(samples))
     return result

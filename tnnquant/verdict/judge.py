@@ -24,7 +24,7 @@ __all__ = ["THRESHOLDS", "judge_output", "wilson"]
 THRESHOLDS = {
     "agreement": (0.95, 0.75),
     "class cosine": (0.98, 0.90),
-    "value cosine": (0.99, 0.90),
+    "value cosine": (0.995, 0.90),
     "contrast": (15.0, 6.0),
     "row cosine": (0.90, 0.50),
 }

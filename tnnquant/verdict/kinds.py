@@ -2,9 +2,9 @@
 
 - *classes*: one score a class, (N, C) or (N, C, 1, 1), C >= 2: agreement of the best class, cosine.
 - *integers*: an output of another type than float (the index of the best class, say): share of equal values.
-- *values*: anything else: maps, boxes, landmarks. Rows are channels, or, at rank 3, the shorter axis (a detector's 4 box
-  and 80 score rows beside 8400 places). The inputs of a concat that makes the rows are parts with a unit of their own:
-  pixels and scores must not be judged by one cosine, which sees the pixels alone.
+- *values*: anything else: maps, boxes, landmarks. Rows are channels, or, at rank 3, the shorter axis (a detector's 4
+  box and 80 score rows beside 8400 places). The inputs of a concat that makes the rows are parts with a unit of their
+  own: pixels and scores must not be judged by one cosine, which sees the pixels alone.
 """
 
 from __future__ import annotations
@@ -18,12 +18,9 @@ from tnnquant.infer import Inference
 from tnnquant.layers.base import BlobSpec
 from tnnquant.tensor import DataType
 
-__all__ = ["CLASSES", "INTEGERS", "TASKS", "VALUES", "OutputKind", "Part", "magnitude_parts", "output_kind"]
+__all__ = ["CLASSES", "INTEGERS", "VALUES", "OutputKind", "Part", "magnitude_parts", "output_kind"]
 
 CLASSES, INTEGERS, VALUES = "classes", "integers", "values"
-#: What the user may say about the model: "classify" makes every map a choice among channels, "regress" takes (N, C) for
-#: numbers (landmarks, embeddings) instead of scores.
-TASKS = ("auto", "classify", "regress")
 #: A concat of more inputs is no sign of different units.
 _MOST_PARTS = 16
 #: Without a concat: rows are of different units where sorted peaks have a gap of that factor, unless the smaller ones
@@ -78,7 +75,9 @@ def output_kind(inference: Inference, name: str, task: str = "auto") -> OutputKi
         Of the fp32 model.
     name : str
         Of the output.
-    task : one of TASKS
+    task : {"auto", "classify", "regress"}
+        What the user says: "classify" makes every map a choice among channels, "regress" takes (N, C) for numbers
+        (landmarks, embeddings) instead of scores.
     """
     spec = inference.specs[name]
     batched = len(spec.dims) > 1 and spec.dims[0] == _batch(inference)

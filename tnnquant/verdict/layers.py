@@ -18,8 +18,8 @@ __all__ = ["layer_noise"]
 def layer_noise(fp32: Executor, int8: Executor, samples: Iterable) -> list[LayerNoise]:
     """The int8 layers by the noise they add, the worst first.
 
-    Noise is energy of the difference to fp32 over energy of fp32, of the layer's output less that of its noisiest input.
-    What a layer reads is noisy already: a low SQNR at the end of the model is no fault of the last layer.
+    Noise is energy of the difference to fp32 over energy of fp32, of the layer's output less that of its noisiest
+    input. What a layer reads is noisy already: a low SQNR at the end of the model is no fault of the last layer.
 
     Parameters
     ----------

@@ -1,0 +1,187 @@
+"""The verdict on files: which pictures, read back, beside fp32; TNN's own models as examples of broken ones."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tnnquant import QuantizeConfig, VerifyConfig, quantize_model
+from tnnquant.errors import CalibrationError, ConfigError, InputError
+from tnnquant.executor import Executor
+from tnnquant.format import read_model, write_model
+from tnnquant.passes import prepare_for_quantization
+from tnnquant.verdict.compare import compare
+from tnnquant.verdict.kinds import output_kind
+from tnnquant.verdict.layers import layer_noise
+
+
+@pytest.fixture
+def files(build, tmp_path, rng):
+    """A small classifier on disk with 24 tensors to calibrate on: (proto, model, folder)."""
+    net = build((1, 3, 16, 12))
+    a = net.add("ReLU", net.conv("input", 3, 8, name="first"))
+    b = net.conv(a, 8, 8, groups=8, name="second")
+    out = net.inner_product(net.pool(b), 8 * 8 * 6, 5, name="fc")
+    return save(net.graph(net.add("Softmax", out, 1)), tmp_path, rng)
+
+
+def save(graph, tmp_path, rng, count=24):
+    paths = tmp_path / "net.tnnproto", tmp_path / "net.tnnmodel"
+    write_model(graph, *paths)
+    folder = tmp_path / "inputs"
+    folder.mkdir()
+    (spec,) = graph.inputs.values()
+    for i in range(count):
+        # Pictures differ: a constant of their own, and noise.
+        x = rng.standard_normal(spec.dims) + 2 * rng.standard_normal((1, 3, 1, 1))
+        np.save(folder / f"{i:02}.npy", x.astype(np.float32))
+    return *paths, folder
+
+
+def test_the_verdict_is_that_of_the_written_files(files, tmp_path):
+    report = quantize_model(*files, tmp_path / "out")
+    verdict = report.verdict
+    assert verdict.status == "good"
+    (found,) = verdict.sets
+    assert (found.pictures, found.held_out) == (16, False)
+    assert found.source == "16 of the 24 pictures of the statistics: not held out"
+    # By hand, from the files.
+    fp32 = Executor(prepare_for_quantization(read_model(*files[:2])))
+    int8 = Executor(read_model(tmp_path / "out_quantized.tnnproto", tmp_path / "out_quantized.tnnmodel"))
+    (name,) = fp32.graph.outputs
+    cosines = {}
+    for path in files[2].iterdir():
+        x = {"input": np.load(path)}
+        a, b = (executor.run(x)[name].ravel().astype(float) for executor in (fp32, int8))
+        cosines[path.name] = a @ b / np.sqrt((a @ a) * (b @ b))
+    assert min(cosines.values()) <= found.outputs[0].figures["cosine"] <= max(cosines.values())
+    assert {noise.layer for noise in verdict.worst_layers} <= {"first", "second", "pooling3", "fc"}
+    json.dumps(report.as_dict(), allow_nan=False)
+
+
+def test_names_and_order_do_not_matter(files, tmp_path):
+    before = quantize_model(*files, tmp_path / "out").verdict
+    for number, path in enumerate(sorted(files[2].iterdir(), reverse=True)):
+        path.rename(path.with_name(f"x{number:02}.npy"))
+    after = quantize_model(*files, tmp_path / "out").verdict
+    assert after.sets[0].outputs[0].figures["cosine"] == pytest.approx(before.sets[0].outputs[0].figures["cosine"])
+
+
+def test_held_out_pictures_are_not_in_the_statistics(files, tmp_path):
+    report = quantize_model(*files, tmp_path / "out", verify=VerifyConfig(holdout=0.25))
+    assert report.samples == 18
+    (found,) = report.verdict.sets
+    assert (found.pictures, found.held_out) == (6, True)
+    assert found.source == "6 calibration pictures held out from the statistics"
+
+
+def test_no_verify_writes_the_same_bytes_and_runs_nothing(files, tmp_path):
+    with_verdict = quantize_model(*files, tmp_path / "a")
+    without = quantize_model(*files, tmp_path / "b", verify=VerifyConfig(no_verify=True))
+    assert without.verdict is None
+    assert "verdict" in with_verdict.seconds
+    assert "verdict" not in without.seconds
+    for suffix in ("tnnproto", "tnnmodel"):
+        assert (tmp_path / f"a_quantized.{suffix}").read_bytes() == (tmp_path / f"b_quantized.{suffix}").read_bytes()
+
+
+def test_evaluation_pictures_with_labels(files, tmp_path, rng):
+    folder = tmp_path / "val"
+    folder.mkdir()
+    fp32 = Executor(read_model(*files[:2]))
+    right = []
+    for i in range(10):
+        x = (rng.standard_normal((1, 3, 16, 12)) + 2 * rng.standard_normal((1, 3, 1, 1))).astype(np.float32)
+        right.append(int(np.argmax(next(iter(fp32.run({"input": x}).values())))))
+        np.save(folder / f"v{i}.npy", x)
+    labels = tmp_path / "labels.txt"
+    wrong = [(right[0] + 1) % 5, *right[1:]]
+    labels.write_text("\n".join(map(str, wrong)))
+    report = quantize_model(*files, tmp_path / "out", verify=VerifyConfig(eval_path=str(folder), labels=str(labels)))
+    first, second = report.verdict.sets
+    assert (first.pictures, first.held_out, first.source) == (10, True, "all 10 of --eval")
+    assert first.labels["pictures"] == 10
+    assert first.labels["top1_fp32"] == pytest.approx(0.9)
+    assert not second.held_out
+    labels.write_text("1\n2\n")
+    with pytest.raises(InputError, match="holds 2 labels, but there are 10 pictures"):
+        quantize_model(*files, tmp_path / "out", verify=VerifyConfig(eval_path=str(folder), labels=str(labels)))
+
+
+def test_labels_need_pictures(files, tmp_path):
+    with pytest.raises(ConfigError, match="--labels needs --eval"):
+        quantize_model(*files, tmp_path / "out", verify=VerifyConfig(labels="x"))
+
+
+def test_copies_of_one_picture_are_told(files, tmp_path):
+    paths = sorted(files[2].iterdir())
+    for path in paths[1:]:
+        path.write_bytes(paths[0].read_bytes())
+    report = quantize_model(*files, tmp_path / "out", verify=VerifyConfig(holdout=0.5))
+    assert report.verdict.sets[0].pictures == 1
+    assert any("23 of 24 calibration pictures are copies" in line for line in report.warnings)
+    assert any("none can be held out" in line for line in report.warnings)
+
+
+def test_a_model_that_ruins_its_scores_is_broken(build, tmp_path, rng):
+    # 16 times wider pixels than scores, one scale for both: the scores vanish.
+    net = build((1, 3, 16, 12))
+    boxes = net.conv("input", 3, 4, name="boxes")
+    scores = net.conv("input", 3, 3, name="scores")
+    for node, factor in zip(net.nodes, (3000, 0.3), strict=True):
+        for tensor in node.resource.tensors.values():
+            tensor.data[:] *= factor
+    graph = net.graph(net.add("Concat", [boxes, scores], 1, name="out"))
+    report = quantize_model(*save(graph, tmp_path, rng), tmp_path / "m", QuantizeConfig(merge_type="mix"))
+    (output,) = report.verdict.sets[0].outputs
+    assert report.verdict.status == "broken"
+    assert output.figures["cosine"] > 0.99
+    assert [part["pooled_cosine"] > 0.9 for part in output.parts] == [True, False]
+    # One scale a channel keeps them.
+    assert quantize_model(*files_of(tmp_path), tmp_path / "m").verdict.status == "good"
+
+
+def files_of(tmp_path):
+    return tmp_path / "net.tnnproto", tmp_path / "net.tnnmodel", tmp_path / "inputs"
+
+
+def test_nan_of_fp32_names_picture_and_output(build, tmp_path, rng):
+    net = build((1, 3, 16, 12))
+    out = net.add("Log", net.conv("input", 3, 4, name="c"))
+    files = save(net.graph(out), tmp_path, rng, 3)
+    with pytest.raises(CalibrationError, match=r"0\d.npy: the output 'log1_out' of the fp32 model is NaN or infinite"):
+        quantize_model(*files, tmp_path / "out")
+
+
+def test_the_layer_that_adds_noise_is_found(files, tmp_path):
+    quantize_model(*files, tmp_path / "out")
+    fp32 = Executor(prepare_for_quantization(read_model(*files[:2])))
+    graph = read_model(tmp_path / "out_quantized.tnnproto", tmp_path / "out_quantized.tnnmodel")
+    graph.node("second").tensors["filter"].data[::2] = 0
+    sample = type("Sample", (), {"arrays": {"input": np.load(files[2] / "00.npy")}})
+    first = layer_noise(fp32, Executor(graph), [sample])[0]
+    assert first.layer == "second"
+    assert first.sqnr_db < 10 < first.input_sqnr_db
+
+
+@pytest.mark.parametrize(
+    ("net", "name", "status"),
+    [
+        ("real/yolov8n", "b0w0t0", "broken"), ("real/yolov8n", "b2w1t1", "broken"),
+        ("real/ppocr_det", "b0w0t0", "doubtful"), ("real/ppocr_cls", "b0w0t0", "good"),
+        ("squeezenet", "b0w0t0", "good"),
+    ],
+)  # fmt: skip
+def test_the_models_that_tnns_tool_made(shared, net, name, status):
+    golden = shared / "golden" / net
+    base = shared / "data" / (net if net.startswith("real/") else "squeezenet_v1.1")
+    fp32 = Executor(read_model(f"{base}.tnnproto", f"{base}.tnnmodel"))
+    int8 = Executor(read_model(*(next((golden / name).glob(f"*.{suffix}")) for suffix in ("tnnproto", "tnnmodel"))))
+    (blob,) = fp32.graph.inputs
+    fed = np.load(golden / "fp32.npz")["in"]
+    samples = [
+        type("Sample", (), {"name": str(i), "arrays": {blob: x[None]}, "fresh": 1, "numbers": (i,)})
+        for i, x in enumerate(fed)
+    ]
+    kinds = [output_kind(fp32.inference, output) for output in fp32.graph.outputs]
+    assert compare(kinds, samples, int8, fp32).verdict("", held_out=False).status == status

@@ -1,0 +1,107 @@
+"""Right classes of evaluation pictures: from a file, or from the numbers that begin the file names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tnnquant.errors import InputError
+
+__all__ = ["labels_of_names", "read_labels"]
+
+_LEADING = re.compile(r"\d+")
+
+
+def read_labels(path, names: Sequence[str], classes: int | None = None) -> dict[int, int]:
+    """The class of each picture that the file names.
+
+    Two layouts: a line ``name label`` for each picture, in any order (separated by blanks, a tab or a comma; the name
+    with or without suffix); or a label a line, for the pictures in the order of their names. Empty lines and those that
+    begin with ``#`` do not count.
+
+    Parameters
+    ----------
+    path : path
+    names : sequence of str
+        Of the pictures, in order.
+    classes : int, optional
+        Labels must be below.
+
+    Returns
+    -------
+    dict of int to int
+        Class by position in ``names``; pictures that are not named are left out.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, a line is none of this, or labels and pictures do not fit together.
+    """
+    lines = _lines(Path(path))
+    if not lines:
+        raise InputError(f"{path}: holds no label; expected a line 'name label' a picture, or a label a line")
+    pairs = [_parsed(path, number, line, classes) for number, line in lines]
+    named = [name for name, _ in pairs if name is not None]
+    if not named:
+        if len(pairs) != len(names):
+            raise InputError(
+                f"{path}: holds {len(pairs)} labels, but there are {len(names)} pictures; give one for each, in the "
+                "order of their names, or lines 'name label'"
+            )
+        return {position: label for position, (_, label) in enumerate(pairs)}
+    if len(named) != len(pairs):
+        number = next(number for (number, _), (name, _) in zip(lines, pairs, strict=True) if name is None)
+        raise InputError(f"{path}: line {number} holds a label without a name, other lines have names")
+    return _matched(path, pairs, names)
+
+
+def labels_of_names(names: Sequence[str], classes: int | None = None) -> dict[int, int]:
+    """The numbers that begin the names, if all names begin with one that can be a class and they are not all the same;
+    else nothing."""
+    found = [_LEADING.match(name) for name in names]
+    if not names or not all(found):
+        return {}
+    labels = [int(match.group()) for match in found]
+    if len(set(labels)) == 1 < len(labels) or (classes is not None and max(labels) >= classes):
+        return {}
+    return dict(enumerate(labels))
+
+
+def _lines(path: Path) -> list[tuple[int, str]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "is no UTF-8 text"
+        raise InputError(f"{path}: the labels cannot be read: {why.lower()}") from None
+    lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), 1))
+    return [(number, line) for number, line in lines if line and not line.startswith("#")]
+
+
+def _parsed(path, number: int, line: str, classes: int | None) -> tuple[str | None, int]:
+    words = [word.strip() for word in line.rsplit(",", 1)] if "," in line else line.rsplit(maxsplit=1)
+    name = words[0].strip("\"'") if len(words) == 2 else None
+    try:
+        label = int(words[-1])
+    except ValueError:
+        raise InputError(f"{path}: line {number} is {line[:60]!r}, expected 'name label' or a class number") from None
+    if label < 0 or (classes is not None and label >= classes):
+        limit = f"0..{classes - 1}" if classes is not None else "0 or more"
+        raise InputError(f"{path}: line {number}: the label is {label}, expected {limit}")
+    return name, label
+
+
+def _matched(path, pairs: list[tuple[str, int]], names: Sequence[str]) -> dict[int, int]:
+    table: Mapping[str, int] = {Path(name).name: label for name, label in pairs}
+    stems = {Path(name).stem: label for name, label in table.items()}
+    found = {}
+    for position, name in enumerate(names):
+        label = table.get(name, stems.get(Path(name).stem))
+        if label is not None:
+            found[position] = label
+    if not found:
+        raise InputError(
+            f"{path}: names none of the {len(names)} pictures; its first name is {pairs[0][0]!r}, the first picture "
+            f"{names[0]!r}"
+        )
+    return found
