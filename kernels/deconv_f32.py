@@ -147,7 +147,7 @@ def plan_deconv_f32(
     seen: list[tuple[tuple | None, int]] = []
     for row in rows:
         for column in columns:
-            if not row.taps or not column.taps:
+            if not (row.taps and column.taps and row.count and column.count):
                 seen.append((None, 0))
                 continue
             # Depthwise phases are not joined: their channels would lie apart, to be copied one by one.

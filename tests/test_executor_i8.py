@@ -76,6 +76,19 @@ def _int8_resource(node, source):
     )
 
 
+@pytest.mark.parametrize("fed", [np.float32, np.float64])
+def test_an_input_that_several_layers_read(build, rng, fed):
+    net = build((1, 3, 6, 5))
+    one, two = net.conv("input", 3, 4, name="one"), net.conv("input", 3, 4, name="two")
+    graph, inputs = int8_graph(net.graph(net.add("Add", [one, two], name="sum")), rng, slots=1)
+    executor = Executor(graph)
+    seen: dict[str, np.ndarray] = {}
+    executor.run(inputs, lambda name, x: seen.update({name: np.array(x)}))
+    (result,) = executor.run({name: x.astype(fed) for name, x in inputs.items()}).values()
+    np.testing.assert_array_equal(result, seen["sum_out"] * graph.scales["sum_out"].scale)
+    assert len(np.unique(seen["sum_out"])) > 20
+
+
 def branching_net(build):
     """int8 and fp32 branches that share blobs, an add that is fused, two concats, two outputs, one of them int8."""
     net = build((1, 3, 15, 13))

@@ -221,7 +221,9 @@ class Executor:
             for number, name in enumerate(self._feeds):
                 head.table[number, SOURCE] = data_address(arrays[name])
             head.run()
-            blobs = {**self._constants, **groups[0].made}
+            fed = {name: self._places[name] for name in self._feeds}
+            blobs = {**self._constants, **fed, **groups[0].made}
+            _drop(blobs, groups[0].forgotten)
             groups = groups[1:]
         else:
             blobs = {**self._constants, **self._fed(arrays)}

@@ -66,6 +66,12 @@ def test_integers_are_padded_by_the_bits_of_the_float(run_layer, value, bits):
     np.testing.assert_array_equal(run_layer("Pad", f"0 0 0 1 1 0 0 0 0 {value}", x)[0], wanted[None, None])
 
 
+def test_padv2_that_leaves_nothing(rng, run_layer):
+    x = rng.standard_normal((2, 3, 4)).astype(np.float32)
+    (out,) = run_layer("PadV2", "3 -1 0 1 -1 0 0 0 5", x)
+    assert out.shape == (0, 3, 5)
+
+
 def test_padv2_with_fewer_sizes_than_dims_pads_the_first_axes(rng, run_layer):
     x = rng.standard_normal((2, 3, 4)).astype(np.float32)
     np.testing.assert_array_equal(run_layer("PadV2", "1 1 2 0 0", x)[0], np.pad(x, ((1, 2), (0, 0), (0, 0))))

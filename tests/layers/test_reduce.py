@@ -59,17 +59,15 @@ INTEGERS = {
     "ReduceL1": [[[11], [9]], [[14], [3]]],
     "ReduceL2": [[[7], [8]], [[9], [2]]],
     "ReduceSumSquare": [[[59], [65]], [[90], [5]]],
+    "ReduceLogSum": [[[1], [-(2**31)]], [[-(2**31)], [1]]],  # log(5), of a negative, log(3)
+    "ReduceLogSumExp": [[[7], [0]], [[-1], [2]]],  # the sum is cut to 1, how often the largest occurs
 }
 
 
 @pytest.mark.parametrize("kind", FUNCTIONS)
 def test_integers(run_layer, kind):
     x = np.array([[[-3, 7, 1], [0, -8, -1]], [[-8, -5, -1], [2, 0, 1]]], np.int32)
-    if kind in INTEGERS:
-        np.testing.assert_array_equal(run_layer(kind, "1 2", x)[0], INTEGERS[kind])
-    else:
-        with pytest.raises(UnsupportedLayerError, match="INT32; TNN's kernel takes FLOAT only"):
-            run_layer(kind, "1 2", x)
+    np.testing.assert_array_equal(run_layer(kind, "1 2", x)[0], INTEGERS[kind])
     with pytest.raises(UnsupportedLayerError, match="input 0 is INT8"):
         run_layer(kind, "1 2", x.astype(np.int8))
 
@@ -78,6 +76,12 @@ def test_mean_of_integers_divides_axis_by_axis(run_layer):
     x = np.array([[-7, 2], [4, 1]], np.int32)
     assert run_layer("ReduceMean", "0 0 1", x)[0] == 0  # (-3 / 2 = -1, 3 / 2 = 1), 0 / 2
     assert run_layer("ReduceMean", "0 0", x)[0].tolist() == [-1, 1]
+
+
+def test_logarithm_of_integers_that_occur_twice(run_layer):
+    x = np.array([[-3, -3, -4], [8, 8, 8]], np.int32)
+    assert run_layer("ReduceLogSumExp", "0 1", x)[0].tolist() == [-2, 9]  # -3 + log(2), 8 + log(3), towards zero
+    assert run_layer("ReduceLogSum", "0 1", np.array([[0, 0]], np.int32))[0].tolist() == [-(2**31)]
 
 
 def test_extremes(run_layer):

@@ -110,7 +110,7 @@ class CopyLayer(Movement):
             return None
         from tnnquant.kernels.strided_copy import can_copy, strided_copy_ops
 
-        pairs = [(x, out) for x, out in pairs if not _same_place(x, out)]
+        pairs = [(x, out) for x, out in pairs if out.size and not _same_place(x, out)]
         return strided_copy_ops(pairs) if all(can_copy(x, out) for x, out in pairs) else None
 
 
@@ -161,6 +161,7 @@ def empty_blob(dims: Sequence[int], dtype, *, last: bool) -> np.ndarray:
 
 def copy_all(pairs: Pairs) -> None:
     """Copy each first array into the second one, of the same shape; in parallel when it pays."""
+    pairs = [(x, out) for x, out in pairs if out.size]
     if sum(out.nbytes for _, out in pairs) >= _KERNEL_BYTES:
         from tnnquant.kernels.strided_copy import can_copy, strided_copy
 

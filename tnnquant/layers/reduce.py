@@ -154,6 +154,12 @@ class _Emitted(_Reduction):
         return np.concatenate(ops)
 
 
+def _cut_off(x: np.ndarray) -> np.ndarray:
+    """float64 to INT32 as an x86 converts: towards zero, what does not fit to the lowest."""
+    with np.errstate(invalid="ignore"):
+        return np.where(np.abs(x) < 2.0**31, x, INT_MIN).astype(np.int32)
+
+
 def _integer_sum(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     return x.sum(axes, dtype=np.int32, keepdims=True)
 
@@ -247,24 +253,35 @@ class ReduceLogSum(_Reduction):
     """Logarithm of the sum."""
 
     EMPTY = -math.inf
-    TYPES = (DataType.FLOAT,)
 
     def finish(self, x):
         return in_double(np.log, x)
 
+    def integers(self, x, axes):
+        return _cut_off(np.log(_integer_sum(x, axes).astype(np.float64)))
+
 
 @layer(191, "ReduceLogSumExp")
 class ReduceLogSumExp(_Reduction):
-    """log(sum(exp(x - max))) + max, for every axis again."""
+    """log(sum(exp(x - max))) + max, for every axis again.
+
+    Of integers TNN cuts off every step: of the sum remains how often the largest occurs.
+    """
 
     EMPTY = -math.inf
-    TYPES = (DataType.FLOAT,)
 
     def folded(self, x, axes):
         for axis in axes:
             largest = np.maximum(np.fmax.reduce(x, axis, keepdims=True), np.finfo(np.float32).min)
             total = super().folded(in_double(np.exp, x - largest), [axis])
             x = in_double(np.log, total) + largest
+        return x
+
+    def integers(self, x, axes):
+        for axis in axes:
+            largest = x.max(axis, keepdims=True)
+            count = (x == largest).sum(axis, keepdims=True)
+            x = _cut_off(np.log(count.astype(np.float64)) + largest)
         return x
 
 
