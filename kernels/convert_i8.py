@@ -14,10 +14,13 @@ from numba.extending import intrinsic
 from tnnquant.kernels.dot_i8 import GROUP, SHIFT
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.simd import I8, I16, I32, I64, Emitter, sweep
+from tnnquant.kernels.target import features
 
 __all__ = ["convert_pixels", "copy_if_positive", "interleave_pixels"]
 
 _WIDTH = 16  # elements converted at a time
+# Whether one instruction can put 64 bytes in any order.
+_PERMUTES = GROUP == 4 and "avx512vbmi" in features()
 
 
 def _convert(emit, value, zero=None):
@@ -104,9 +107,18 @@ def _copy_if_positive(typingctx, to, to_step, source, source_step, pixels, count
     return types.int64(*[types.int64] * 6), codegen
 
 
+def _joined(builder, pair):
+    count = pair[0].type.count
+    return builder.shuffle_vector(*pair, ir.Constant(ir.VectorType(I32, 2 * count), list(range(2 * count))))
+
+
 def _interleave(emit, rows):
-    """GROUP vectors of int8 to GROUP vectors that hold, channel by channel, one element of each."""
+    """GROUP vectors of int8 as vectors that hold, channel by channel, one element of each: GROUP, or one of all."""
     builder = emit.builder
+    if _PERMUTES:
+        whole = [_joined(builder, pair) for pair in (rows[:2], rows[2:])]
+        order = [row * emit.lanes + lane for lane in range(emit.lanes) for row in range(4)]
+        return [builder.shuffle_vector(*whole, ir.Constant(ir.VectorType(I32, len(order)), order))]
     half = emit.lanes // 2
 
     def zipped(a, b, first):
@@ -148,11 +160,12 @@ def _interleave_pixels(typingctx, to, to_step, sources, pixels, channels, zero, 
                 def body(emit, at):
                     target = emit.at(write, builder.mul(at, I64(4)))
                     values = interleaved(emit, [emit.load(emit.at(read, at)) for read in reads])
-                    zeros = [None] * GROUP
+                    zeros = [None] * len(values)
                     if has_zero:
                         zeros = interleaved(emit, [emit.load(emit.at(zero, at))] * GROUP)
                     for index, (value, points) in enumerate(zip(values, zeros, strict=True)):
-                        emit.store(_convert(emit, value, points), emit.at(target, index * emit.lanes * 4 // GROUP))
+                        part = Emitter(builder, value.type.count if emit.lanes > 1 else 1, I8)
+                        emit.store(_convert(part, value, points), emit.at(target, index * part.lanes * 4 // GROUP))
 
                 sweep(builder, channels, (_WIDTH,), I8, body)
 

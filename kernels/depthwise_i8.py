@@ -33,17 +33,28 @@ _RING_BYTES = 64 * 1024
 _EMPTY = -(1 << 62)  # no row of any image
 
 
-def _sum_column(emit, bases, v, start, table, tap_count, weights):
-    """The sums over all taps of vector v of the panel, for each of the pixels at ``bases``."""
+def _sums(emit, bases, start, table, tap_count, weights):
+    """The sums over all taps, ``[pixel][vector]``, of the pixels at ``bases``."""
+    if emit.lanes == 16:
+        return _sum_vectors(emit, (0, 1), bases, start, table, tap_count, weights)
+    # One vector of channels at a time: with both, sums and products would not fit 16 registers.
+    columns = [_sum_vectors(emit, (v,), bases, start, table, tap_count, weights) for v in (0, 1)]
+    return [[a, b] for (a,), (b,) in zip(*columns, strict=True)]
+
+
+def _sum_vectors(emit, which, bases, start, table, tap_count, weights):
     builder, lanes = emit.builder, emit.lanes
-    slots = [emit.variable(start) for _ in bases]
+    slots = [[emit.variable(start[v]) for v in which] for _ in bases]
     with emit.loop(tap_count) as t:
         offset = builder.load(emit.at(table, t))
-        weight = emit.load(emit.at(weights, builder.add(builder.mul(t, I64(PANEL)), I64(v * lanes))))
-        for base, slot in zip(bases, slots, strict=True):
-            value = emit.load(emit.at(emit.at(base, offset), 4 * v * lanes))
-            builder.store(emit_dot(emit, builder.load(slot), value, weight), slot)
-    return [builder.load(slot) for slot in slots]
+        row = emit.at(weights, builder.mul(t, I64(PANEL)))
+        weight = [emit.load(emit.at(row, v * lanes)) for v in which]
+        for base, line in zip(bases, slots, strict=True):
+            pixel = emit.at(base, offset)
+            for j, v in enumerate(which):
+                value = emit.load(emit.at(pixel, 4 * v * lanes))
+                builder.store(emit_dot(emit, builder.load(line[j]), value, weight[j]), line[j])
+    return [[builder.load(slot) for slot in line] for line in slots]
 
 
 @intrinsic
@@ -51,13 +62,13 @@ def _depthwise_row(typingctx, x, pixel_step, taps, tap_count, weights, params, o
                    simple):  # fmt: skip
     """One row of outputs of one panel (two vectors) of channels; all int64, addresses and steps in bytes.
 
-    As in :mod:`~tnnquant.kernels.depthwise_f32`, but a tap is a group of GROUP kernel rows: 4 bytes a channel.
+    As in :mod:`~tnnquant.kernels.depthwise_f32`, but a tap is a group of GROUP kernel rows: 4 bytes a channel; params
+    and simple as for :func:`~tnnquant.kernels.tile_i8.tile_i8`.
     """
 
     def codegen(context, builder, sig, args):
         x, pixel_step, taps, tap_count, weights, params, out, out_step, width, n, activation, simple = args
-        lanes = PANEL // 2
-        emit = Emitter(builder, lanes, I32)
+        emit = Emitter(builder, PANEL // 2, I32)
         none = I64(0)
         table, weights = emit.pointer(taps, I64), emit.pointer(weights, I32)
         start = start_of_sums(emit, params, none, 2)
@@ -65,10 +76,7 @@ def _depthwise_row(typingctx, x, pixel_step, taps, tap_count, weights, params, o
         present = builder.select(builder.icmp_signed("<", width, I64(_PIXELS)), width, I64(_PIXELS))
 
         def block(bases, targets):
-            bases = [emit.pointer(address) for address in bases]
-            # One vector of channels at a time: with both, sums and products would not fit 16 registers.
-            columns = [_sum_column(emit, bases, v, start[v], table, tap_count, weights) for v in range(2)]
-            totals = [list(pair) for pair in zip(*columns, strict=True)]
+            totals = _sums(emit, [emit.pointer(at) for at in bases], start, table, tap_count, weights)
             with builder.if_else(builder.icmp_signed("!=", simple, none)) as (is_simple, general):
                 with is_simple:
                     emit_direct(emit, totals, [params], targets, n, activation)
@@ -171,10 +179,10 @@ def _depthwise_task(op, index, scratch):
                     store_word(at, slot * row_bytes + kw * dilation_w * cell)
         to = out + (image * out_height + y) * out_width * out_stride
         for c in range(0, count, PANEL):
-            _depthwise_row(ring + 4 * c, stride_w * cell, scratch, tap_count * repeat,
-                           weights + (first + c) * tap_count * repeat * 4, params + (first + c) // PANEL * params_bytes,
-                           to + first + c, out_stride, out_width, min(count - c, PANEL), activation,
-                           simple)  # fmt: skip
+            n, taps = min(count - c, np.int64(PANEL)), tap_count * repeat
+            panel, table = weights + (first + c) * taps * 4, params + (first + c) // PANEL * params_bytes
+            _depthwise_row(ring + 4 * c, stride_w * cell, scratch, taps, panel, table, to + first + c, out_stride,
+                           out_width, n, activation, simple)  # fmt: skip
 
 
 def depthwise_i8_op(

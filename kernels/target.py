@@ -24,7 +24,9 @@ from tnnquant.errors import ConfigError
 
 __all__ = ["PATHS", "InstructionPath", "available_paths", "features", "isa"]
 
-_INTERESTING = ("sse2", "ssse3", "avx2", "fma", "avx512f", "avx512bw", "avx512vnni", "avxvnni", "neon", "dotprod")
+_INTERESTING = (
+    "sse2", "ssse3", "avx2", "fma", "avx512f", "avx512bw", "avx512vbmi", "avx512vnni", "avxvnni", "neon", "dotprod",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
