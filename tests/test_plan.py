@@ -117,3 +117,69 @@ def test_a_fused_swish_is_split_off_and_stays_fp32(build):
     _, int8, reasons = plan(net.graph(out))
     assert int8 == ["c"]
     assert set(reasons) == {"c_swish"}
+
+
+def residual_net(build):
+    net = build()
+    a = net.conv("input", 3, 4, name="a")
+    b = net.conv(a, 4, 4, kernel=1, activation_type=2, name="b")
+    s = net.add("Add", [b, a], name="sum")
+    p = net.pool(s, name="pool")
+    c = net.conv(p, 4, 4, name="c")
+    d = net.conv(p, 4, 4, name="d")
+    return net.graph(net.conv(net.add("Concat", [c, d], 1, name="cat"), 8, 4, name="last"))
+
+
+def test_excluded_layers_stay_fp32_with_the_pattern_as_the_reason(build):
+    _, int8, reasons = plan(residual_net(build), exclude=("c", "type:Pooling"))
+    assert int8 == ["a", "b", "d", "cat", "last"]
+    assert reasons["c"] == "excluded by --exclude c"
+    assert reasons["pool"] == "excluded by --exclude type:Pooling"
+
+
+def test_an_add_may_be_int8_behind_an_excluded_convolution(build):
+    # TNN fuses int8 convolutions into an add; ReLU6 would be lost there, but an fp32 one is not fused.
+    _, int8, reasons = plan(residual_net(build))
+    assert "sum" not in int8
+    assert "ReLU6" in reasons["sum"]
+    _, int8, _ = plan(residual_net(build), exclude=("b",))
+    assert "sum" in int8
+
+
+def test_included_layers_alone_may_be_int8(build):
+    _, int8, reasons = plan(residual_net(build), include=("a", "b"))
+    assert int8 == ["a", "b"]
+    assert reasons["last"] == "not among --include"
+
+
+def test_a_join_between_fp32_layers_alone_stays_fp32(build):
+    _, int8, reasons = plan(residual_net(build), exclude=("c", "d", "last"))
+    assert "cat" not in int8
+    assert reasons["cat"] == "between fp32 layers"
+    _, int8, _ = plan(residual_net(build), exclude=("c", "last"))
+    assert "cat" in int8
+
+
+@pytest.mark.parametrize("merge_type", ["channel", "mix"])
+@pytest.mark.parametrize("exclude", [("b",), ("c",), ("cat",), ("a", "last"), ("pool", "sum")])
+def test_the_written_model_runs_with_islands_of_fp32(build, rng, tmp_path, exclude, merge_type):
+    from tnnquant.executor import Executor
+    from tnnquant.format import read_model, write_model
+    from tnnquant.quantize import quantize_graph
+
+    graph = residual_net(build)
+    samples = [
+        type("Sample", (), {"name": str(i), "arrays": {"input": rng.standard_normal((1, 3, 12, 10), np.float32)}})
+        for i in range(4)
+    ]
+    result = quantize_graph(graph, samples, QuantizeConfig(exclude=exclude, merge_type=merge_type))
+    paths = tmp_path / "m.tnnproto", tmp_path / "m.tnnmodel"
+    write_model(result.graph, *paths)
+    written = read_model(*paths)
+    for name in exclude:
+        node = written.node(name)
+        assert not node.quantized
+        assert all(tensor.data.dtype == np.float32 for tensor in node.tensors.values())
+    (wanted,), (got,) = (list(Executor(g).run(samples[0].arrays).values()) for g in (graph, written))
+    a, b = wanted.ravel(), got.ravel()
+    assert a @ b / np.sqrt((a @ a) * (b @ b)) > 0.995

@@ -116,6 +116,15 @@ class QuantizeConfig:
     resize: str = option(
         "stretch", "How pictures of another size are made to fit.", "--resize", choices="resize", metavar="MODE"
     )
+    exclude: tuple[str, ...] = option(
+        (),
+        "Layers that stay fp32: names, globs ('conv*'), 're:' and a regular expression, 'type:' and a layer type; "
+        "separated by commas, and repeatable.",
+        "--exclude", metavar="PATTERNS",
+    )
+    include: tuple[str, ...] = option(
+        (), "Layers that may become int8, in the same way; all others stay fp32.", "--include", metavar="PATTERNS"
+    )
     skip_bad: bool = option(False, "Skip unreadable files, and count them, instead of stopping.", "--skip-bad")
     input_dims: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 

@@ -13,6 +13,7 @@ from tnnquant.config import MergeType, QuantizeConfig
 from tnnquant.graph import Graph, Node
 from tnnquant.infer import Inference
 from tnnquant.layers.base import BlobSpec, QuantRole
+from tnnquant.patterns import match_layers
 from tnnquant.tensor import DataType
 
 __all__ = ["BlobPlan", "QuantPlan", "make_plan"]
@@ -79,7 +80,7 @@ class QuantPlan:
         return list(needed)
 
 
-def make_plan(inference: Inference, config: QuantizeConfig) -> QuantPlan:
+def make_plan(inference: Inference, config: QuantizeConfig, fused: Mapping[str, str] | None = None) -> QuantPlan:
     """Choose the int8 layers and the observer of every int8 blob.
 
     Parameters
@@ -87,8 +88,17 @@ def make_plan(inference: Inference, config: QuantizeConfig) -> QuantPlan:
     inference : Inference
         Of the graph after :func:`tnnquant.passes.prepare_for_quantization`.
     config : QuantizeConfig
+    fused : mapping of str to str, optional
+        Layers that these passes made part of another, with that one's name; the patterns of ``exclude`` and ``include``
+        may name them.
+
+    Raises
+    ------
+    ConfigError
+        A pattern that matches no layer.
     """
     graph, specs = inference.graph, inference.specs
+    barred = _barred(graph, config, fused)
     merged = _per_tensor_blobs(graph, config)
 
     def slots(blob: str) -> int:
@@ -98,12 +108,14 @@ def make_plan(inference: Inference, config: QuantizeConfig) -> QuantPlan:
     reasons: dict[int, str] = {}
     int8: set[int] = set()
     for position in range(len(graph.nodes)):
-        reason = _why_fp32(position, inference, slots)
+        reason = _why_fp32(position, inference, slots, int8, barred)
         if reason:
             reasons[position] = reason
         else:
             int8.add(position)
-    takes = _merge_pass_through(inference, int8, reasons, config)
+    if barred:
+        _drop_lonely_joins(graph, int8, reasons)
+    takes = _merge_pass_through(inference, int8, reasons, config, barred)
     touched = dict.fromkeys(b for p in sorted(int8) for b in (*graph.nodes[p].inputs, *graph.nodes[p].outputs))
     blobs = {blob: BlobPlan(_method(blob, inference, config), slots(blob), specs[blob].dims) for blob in touched}
     for position in sorted(int8):
@@ -111,6 +123,41 @@ def make_plan(inference: Inference, config: QuantizeConfig) -> QuantPlan:
         if _is_sum_of_parts(node, blobs):
             blobs[node.outputs[0]] = replace(blobs[node.outputs[0]], parts=node.inputs)
     return QuantPlan(frozenset(int8), reasons, blobs, takes)
+
+
+def _barred(graph: Graph, config: QuantizeConfig, fused: Mapping[str, str] | None) -> dict[int, str]:
+    """Why layers stay fp32 because the user says so, by position."""
+    excluded = match_layers(graph, config.exclude, "--exclude", fused)
+    barred = {position: f"excluded by --exclude {pattern}" for position, pattern in excluded.items()}
+    if config.include:
+        included = match_layers(graph, config.include, "--include", fused)
+        left_out = set(range(len(graph.nodes))) - set(included) - set(barred)
+        barred |= dict.fromkeys(left_out, "not among --include")
+    return barred
+
+
+def _drop_lonely_joins(graph: Graph, int8: set[int], reasons: dict[int, str]) -> None:
+    """An add or concat that touches fp32 layers alone would only cost conversions: it stays fp32 too."""
+    touched = dict.fromkeys(
+        blob
+        for position in int8
+        if graph.nodes[position].layer.role == QuantRole.WEIGHTED
+        for blob in (*graph.nodes[position].inputs, *graph.nodes[position].outputs)
+    )
+    joins = [position for position in sorted(int8) if graph.nodes[position].layer.role == QuantRole.JOIN]
+    # Joins beside joins: those that lie behind or before an int8 layer stay, and so do their neighbours.
+    found = True
+    while found:
+        found = False
+        for position in joins:
+            blobs = (*graph.nodes[position].inputs, *graph.nodes[position].outputs)
+            if any(blob in touched for blob in blobs) and not all(blob in touched for blob in blobs):
+                touched |= dict.fromkeys(blobs)
+                found = True
+    for position in joins:
+        if not any(blob in touched for blob in graph.nodes[position].outputs + graph.nodes[position].inputs):
+            int8.remove(position)
+            reasons[position] = "between fp32 layers"
 
 
 def _is_sum_of_parts(node: Node, blobs: Mapping[str, BlobPlan]) -> bool:
@@ -144,11 +191,15 @@ def _method(blob: str, inference: Inference, config: QuantizeConfig) -> str:
     return method
 
 
-def _why_fp32(position: int, inference: Inference, slots) -> str | None:
+def _why_fp32(
+    position: int, inference: Inference, slots, int8: set[int], barred: Mapping[int, str]
+) -> str | None:
     """The reason why a node cannot be int8 on its own account, or None. Layers of role PASS are settled later."""
     node, specs = inference.graph.nodes[position], inference.specs
     if position in inference.folded:
         return "constant: computed once, not at run time"
+    if position in barred:
+        return barred[position]
     role = node.layer.role
     if role in (QuantRole.NONE, QuantRole.PASS):
         return "TNN has no int8 form of it that the calibration tool may use"
@@ -163,10 +214,10 @@ def _why_fp32(position: int, inference: Inference, slots) -> str | None:
         return node.layer.why_not_int8([specs[b] for b in node.inputs], node.tensors)
     if node.resource is not None:
         return "an operand lies in the model file; TNN's int8 form takes blobs only"
-    return _why_join_fp32(position, inference, slots)
+    return _why_join_fp32(position, inference, slots, int8)
 
 
-def _why_join_fp32(position: int, inference: Inference, slots) -> str | None:
+def _why_join_fp32(position: int, inference: Inference, slots, int8: set[int]) -> str | None:
     node, specs = inference.graph.nodes[position], inference.specs
     counts = [slots(b) for b in node.inputs]
     output_count = slots(node.outputs[0])
@@ -185,7 +236,7 @@ def _why_join_fp32(position: int, inference: Inference, slots) -> str | None:
         return None
     if len({*counts, output_count}) > 1:
         return "some blobs have one scale, some one a channel; TNN's int8 form cannot mix them (7.11, 28)"
-    return _why_fused_add_breaks(position, inference)
+    return _why_fused_add_breaks(position, inference) if position - 1 in int8 else None
 
 
 def _why_fused_add_breaks(position: int, inference: Inference) -> str | None:
@@ -206,7 +257,7 @@ def _channels(spec: BlobSpec) -> int:
 
 
 def _merge_pass_through(
-    inference: Inference, int8: set[int], reasons: dict[int, str], config: QuantizeConfig
+    inference: Inference, int8: set[int], reasons: dict[int, str], config: QuantizeConfig, barred: Mapping[int, str]
 ) -> dict[str, str]:
     """ReLU and max pooling behind an int8 producer become int8; the blob before takes the scales of the blob after."""
     graph = inference.graph
@@ -215,7 +266,7 @@ def _merge_pass_through(
     for position, node in enumerate(graph.nodes):
         if node.layer.role != QuantRole.PASS or position in inference.folded:
             continue
-        reason = _why_pass_fp32(node, inference, makers.get(node.inputs[0]), int8, config)
+        reason = barred.get(position) or _why_pass_fp32(node, inference, makers.get(node.inputs[0]), int8, config)
         reasons[position] = reason or ""
         if reason:
             continue

@@ -16,6 +16,7 @@ from tnnquant.graph import Graph, Node, QuantParams, Resource
 from tnnquant.infer import located
 from tnnquant.layers.base import QuantRole
 from tnnquant.passes import prepare_for_quantization
+from tnnquant.patterns import fused_names
 from tnnquant.plan import QuantPlan, make_plan
 from tnnquant.tensor import DataType, Tensor
 
@@ -96,8 +97,9 @@ def plan_graph(graph: Graph, config: QuantizeConfig) -> tuple[Executor, QuantPla
     """The graph made ready to run, and what will be quantized in it; nothing has run yet."""
     if graph.is_quantized:
         raise UnsupportedLayerError("the model is int8 already; give the fp32 model it was made from")
-    executor = Executor(prepare_for_quantization(graph), config.input_dims)
-    plan = make_plan(executor.inference, config)
+    prepared = prepare_for_quantization(graph)
+    executor = Executor(prepared, config.input_dims)
+    plan = make_plan(executor.inference, config, fused_names(graph, prepared))
     if not plan.int8:
         raise ConfigError("no layer of the model can be int8: " + "; ".join(sorted(set(plan.reasons.values()))))
     return executor, plan

@@ -118,9 +118,20 @@ def test_a_broken_model_is_written_and_has_an_exit_code_of_its_own(model, tmp_pa
     assert len(list(tmp_path.glob("out_quantized.*"))) == 2
 
 
+def test_excluded_layers_are_float_in_the_file(model, tmp_path, capsys):
+    target = tmp_path / "out"
+    more = ["--exclude", "convolution0,type:Pooling", "--exclude", "re:inner.*"]
+    assert run(*flags(model, "-o", target, *more)) == 0
+    graph = read_model(f"{target}_quantized.tnnproto", f"{target}_quantized.tnnmodel")
+    assert [node.quantized for node in graph.nodes] == [False, True, False, False]
+    assert "fp32: 1 Pooling - excluded by --exclude type:Pooling" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [
+        (["--exclude", "conv"], 2, "--exclude 'conv' matches no layer; the nearest names are convolution"),
+        (["--include", "type:Conv"], 2, "TNN has no layer type 'Conv'"),
         (["--holdout", "2"], 2, "--holdout is 2, expected a share"),
         (["--holdout", "some"], 2, "--holdout is 'some', expected a number"),
         (["--verify-pictures", "0"], 2, "--verify-pictures is 0"),

@@ -87,6 +87,11 @@ def _option(entry: dataclasses.Field) -> Callable:
     elif meta["metavar"] in _NUMBERS:
         callback = _number_callback(_NUMBERS[meta["metavar"]])
         help_text += "" if entry.default is None else f" Default: {entry.default:g}."
+    elif meta["metavar"] == "PATTERNS":
+        return click.option(
+            *meta["flags"], entry.name, multiple=True, metavar=meta["metavar"], help=help_text,
+            callback=lambda ctx, param, value: _split_patterns(value),
+        )  # fmt: skip
     elif isinstance(entry.default, bool):
         return click.option(*meta["flags"], entry.name, is_flag=True, default=entry.default, help=help_text)
     return click.option(
@@ -123,6 +128,14 @@ def _number_callback(kind: type) -> Callable:
             raise ConfigError(f"{what} is {value!r}, expected {expected}") from None
 
     return convert
+
+
+def _split_patterns(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values:
+        return ()
+    from tnnquant.patterns import split_patterns
+
+    return split_patterns(values)
 
 
 def _bool_callback(value: str, what: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 
 from rich import box
@@ -10,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tnnquant.report import Report
-from tnnquant.verdict import Verdict
+from tnnquant.verdict import GOOD, Verdict
 
 __all__ = ["print_summary"]
 
@@ -84,6 +85,9 @@ def _verdict_rows(verdict: Verdict):
             f"{noise.layer} {noise.input_sqnr_db:.1f} -> {noise.sqnr_db:.1f} dB" for noise in verdict.worst_layers[:3]
         )
         yield "", f"most noise added by: {', '.join(shown)}"
+        if verdict.status != GOOD:
+            names = ",".join(noise.layer for noise in verdict.worst_layers[:3])
+            yield "", f"to keep these in fp32: --exclude {shlex.quote(names)}"
 
 
 def _megabytes(count: int) -> str:
