@@ -18,7 +18,8 @@ from tnnquant.inspect.precision import FUSED, Precision, as_fp32, try_explain
 from tnnquant.layers.base import BlobSpec, QuantRole, ScaleField
 from tnnquant.tensor import DataType, QuantParams, Tensor
 
-__all__ = ["BlobRow", "LayerRow", "Summary", "WeightRow", "find_row", "summarize", "weight_rows", "weight_tensor"]
+__all__ = ["BlobRow", "LayerRow", "Summary", "WeightRow", "find_row", "summarize", "weight_name", "weight_rows",
+           "weight_tensor"]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,11 +304,13 @@ def find_row(summary: Summary, name: str) -> LayerRow | BlobRow:
 
 def weight_tensor(node: Node) -> Tensor | None:
     """The tensor of a layer that can be int8, in whatever type it is stored; None without one."""
-    for entry in node.layer.RESOURCE:
-        if isinstance(entry, ScaleField):
-            tensor = node.tensors.get(entry.of)
-            return tensor if tensor is not None and tensor.size else None
-    return None
+    tensor = node.tensors.get(weight_name(node))
+    return tensor if tensor is not None and tensor.size else None
+
+
+def weight_name(node: Node) -> str:
+    """The field of that tensor; empty for a layer that cannot have int8 weights."""
+    return next((entry.of for entry in node.layer.RESOURCE if isinstance(entry, ScaleField)), "")
 
 
 def weight_rows(node: Node, channels: int) -> np.ndarray | None:
