@@ -106,3 +106,37 @@ def test_bad_input_is_one_clear_line(bad, monkeypatch, capsys, args, code, messa
     assert got == code
     assert not captured.out
     assert not [name for name in os.listdir(bad) if name.startswith(".")]
+
+
+def test_errors_against_fp32(inspected_files, quantized_files, pictures, capsys):
+    args = [quantized_files, "--against", inspected_files, "-i", pictures, "-n", 127.5, "-s", "1/127.5", "--limit", 3]
+    assert run("inspect", *args) == 0
+    captured = capsys.readouterr()
+    assert re.search(r"^(good|fair|poor)  The outputs keep \d+\.\d dB over 3 inputs", captured.out)
+    assert re.search(r" 1 +\w+ +\w+ +\d+\.\d", captured.out)
+    assert re.search(r"--exclude \w+", captured.out)
+    assert run("inspect", *args, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert len(report["errors"]["samples"]) == 3
+    assert len(report["errors"]["layers"]) == 7
+    assert run("inspect", *args, "--csv") == 0
+    assert "isolated_sqnr_db" in capsys.readouterr().out.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["small", "--against", "net"], 2, "give them with -i"),
+        (["net", "--against", "net", "-i", "pictures"], 2, "net.tnnproto is fp32"),
+        (["small", "--against", "small", "-i", "pictures"], 2, "it is int8; give the fp32 model"),
+        (["small", "--against", "none", "-i", "pictures"], 3, "no 'none.tnnproto'"),
+        (["small", "--against", "net", "-i", "none"], 5, "none"),
+        (["small", "--against", "net", "-i", "pictures", "--limit", "0"], 2, "--limit is 0"),
+    ],
+)
+def test_bad_comparisons(inspected_files, quantized_files, pictures, tmp_path, monkeypatch, capsys, args, code, message):
+    monkeypatch.chdir(tmp_path)
+    assert run("inspect", *args) == code
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("compiling")]
+    assert len(lines) == 1
+    assert re.search(message, lines[0])

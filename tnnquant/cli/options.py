@@ -40,12 +40,12 @@ class VectorCommand(click.Command):
         return super().parse_args(ctx, joined)
 
 
-def config_options(config: type) -> Callable:
-    """Decorator: one option for every field of the configuration class that has flags."""
+def config_options(config: type, *names: str) -> Callable:
+    """Decorator: one option for every field of the configuration class that has flags, or for those named."""
 
     def decorate(function: Callable) -> Callable:
         for entry in reversed(dataclasses.fields(config)):
-            if entry.metadata.get("flags"):
+            if entry.metadata.get("flags") and (not names or entry.name in names):
                 function = _option(entry)(function)
         return function
 

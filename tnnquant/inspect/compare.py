@@ -159,6 +159,7 @@ class Errors:
     outputs: dict[str, Figures]
     samples: list[SampleError]
     usage: dict[str, CodeUsage] = field(default_factory=dict)
+    _adds: frozenset[str] = frozenset()
 
     def ranked(self, by: str = "isolated") -> list[LayerError]:
         """Layers from the worst to the best, ``by`` isolated or cumulative error."""
@@ -171,16 +172,17 @@ class Errors:
         pairs = [sample.top1 for sample in self.samples if sample.top1]
         return (sum(a == b for a, b in pairs), len(pairs)) if pairs else None
 
+    def candidates(self) -> list[LayerError]:
+        """The int8 layers with an arithmetic of their own, worst first: those that could be left out."""
+        return [row for row in self.ranked() if row.weights is not None or row.type in self._adds]
+
     def guilty(self) -> list[LayerError]:
-        """The layers to leave out first: int8 layers with an arithmetic of their own that stand out, worst first."""
-        rows = [row for row in self.ranked() if row.weights is not None or row.type in self._joins]
+        """The candidates that stand out: what to leave out first."""
+        rows = self.candidates()
         if not rows:
             return []
-        median = float(np.median([row.isolated.sqnr_db for row in rows]))
-        limit = max(POOR_DB, median - OUTLIER_DB)
+        limit = max(POOR_DB, float(np.median([row.isolated.sqnr_db for row in rows])) - OUTLIER_DB)
         return [row for row in rows if row.isolated.sqnr_db < limit][:MOST]
-
-    _joins: frozenset[str] = frozenset()
 
     def as_dict(self) -> dict:
         """As JSON types."""
@@ -294,9 +296,9 @@ class _Comparison:
             for kind, names in (("inputs", self._file.inputs), ("outputs", self._file.outputs))
         }
         usage = {name: usage_of_counts(counts) for name, counts in self._counts.items() if name in scales}
-        joins = frozenset(node.layer.TYPE_NAMES[0] for node in self._file.nodes
+        adds = frozenset(node.layer.TYPE_NAMES[0] for node in self._file.nodes
                           if node.layer.role == QuantRole.JOIN and not node.layer.JOINS_CHANNELS)  # fmt: skip
-        return Errors(_ranked(rows), named["inputs"], named["outputs"], self._samples, usage, joins)
+        return Errors(_ranked(rows), named["inputs"], named["outputs"], self._samples, usage, adds)
 
     def _figures(self, name: str) -> Figures | None:
         params = self._scales.get(name)

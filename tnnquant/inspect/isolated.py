@@ -17,7 +17,6 @@ number of layers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -96,7 +95,8 @@ class Isolated:
         )
         kept = [_with_original_weights(node, originals.get(node.name)) for node in weighted]
         self._blobs = self._stand_alone([node for node in kept if node], specs, {})
-        self._requantize = Requantizer(quantized.scales)
+        # Two: an input must last until all its readers have run, the output of its maker among them.
+        self._feed, self._requantize = Requantizer(quantized.scales), Requantizer(quantized.scales)
         self.total, self.weights, self.blobs = ({}, {}, {})
 
     def _stand_alone(self, nodes: list[Node], specs: Mapping[str, BlobSpec], scales: Mapping) -> Executor | None:
@@ -122,7 +122,7 @@ class Isolated:
         self._run(self._weights, blobs, self.weights, reference)
         if self._blobs is not None:
             fed = {
-                name: _from_rows(self._requantize(name, reference(name)), blobs[name].shape)
+                name: _from_rows(self._feed(name, reference(name)), blobs[name].shape)
                 for name in self._blobs.graph.inputs
             }
             self._run(self._blobs, fed, self.blobs, reference, requantize=True)
@@ -170,10 +170,7 @@ def _with_original_weights(node: Node, original: Node | None) -> Node | None:
 
 def _as_fp32(node: Node, tensors: Mapping[str, Tensor]) -> Node:
     kind = node.layer.TYPE_NAMES[0]
-    layer = node.layer
-    if hasattr(layer, "activation_type") and layer.activation_type not in (0, 1, 2):
-        layer = replace(layer, activation_type=0)  # ignored by the int8 form, and so no matter of its weights
-    return node.replace(type_string=kind, quantized=False, layer=layer, resource=Resource(tensors, {}, kind))
+    return node.replace(type_string=kind, quantized=False, resource=Resource(tensors, {}, kind))
 
 
 def _from_rows(rows: np.ndarray, dims: tuple[int, ...]) -> np.ndarray:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tnnquant.config import QuantizeConfig
+from tnnquant.errors import ConfigError
 from tnnquant.format import read_model
 from tnnquant.graph import Graph
 from tnnquant.infer import infer
@@ -14,7 +16,7 @@ from tnnquant.inspect.locate import find_pair
 from tnnquant.inspect.summary import Summary, summarize
 from tnnquant.passes import prepare_for_quantization
 
-__all__ = ["Model", "diff_models", "load"]
+__all__ = ["Model", "compare_models", "diff_models", "load", "pick_samples"]
 
 AS_QUANTIZED = "the fp32 model is compared as quantize sees it: activations fused, parameters resolved"
 
@@ -41,6 +43,36 @@ def load(
     pair = find_pair(name, proto, model)
     graph = read_model(*pair)
     return Model(graph, summarize(graph, *pair, input_dims))
+
+
+def pick_samples(model: Model, inputs, config: QuantizeConfig, limit: int | None, threads: int | None = None):
+    """Samples of a folder for a model, at most ``limit`` of them, evenly spread over the files in order.
+
+    Raises
+    ------
+    InputError, ConfigError
+        The folder holds nothing usable, or the preprocessing does not fit the model.
+    """
+    from tnnquant.api import graph_inputs, input_config
+    from tnnquant.inputs import Samples, scan
+
+    if limit is not None and limit < 1:
+        raise ConfigError(f"--limit is {limit}, expected at least 1")
+    files = list(scan(inputs))
+    if limit is not None and len(files) > limit:
+        files = [files[i * len(files) // limit] for i in range(limit)]
+    return Samples(files, graph_inputs(model.graph, config), input_config(config), workers=threads)
+
+
+def compare_models(model: Model, against: Model, samples, config: QuantizeConfig, progress=None):
+    """The errors of an int8 model against the fp32 one; see :func:`~tnnquant.inspect.compare.compare_graphs`."""
+    from tnnquant.inspect.compare import compare_graphs
+
+    if not model.graph.is_quantized:
+        raise ConfigError(f"{model.summary.proto} is fp32; --against compares an int8 model with its fp32 one")
+    if against.graph.is_quantized:
+        raise ConfigError(f"--against {against.summary.proto}: it is int8; give the fp32 model")
+    return compare_graphs(model.graph, against.graph, samples, config.input_dims, progress)
 
 
 def diff_models(a: Model, b: Model) -> Diff:
