@@ -113,7 +113,7 @@ def test_errors_against_fp32(inspected_files, quantized_files, pictures, capsys)
     assert run("inspect", *args) == 0
     captured = capsys.readouterr()
     assert re.search(r"^(good|fair|poor)  The outputs keep \d+\.\d dB over 3 inputs", captured.out)
-    assert re.search(r" 1 +\w+ +\w+ +\d+\.\d", captured.out)
+    assert re.search(r"(?m)^1 +\w+ +\w+ +\d+\.\d", captured.out)
     assert re.search(r"--exclude \w+", captured.out)
     assert run("inspect", *args, "--json") == 0
     report = json.loads(capsys.readouterr().out)
@@ -134,7 +134,8 @@ def test_errors_against_fp32(inspected_files, quantized_files, pictures, capsys)
         (["small", "--against", "net", "-i", "pictures", "--limit", "0"], 2, "--limit is 0"),
     ],
 )
-def test_bad_comparisons(inspected_files, quantized_files, pictures, tmp_path, monkeypatch, capsys, args, code, message):
+@pytest.mark.usefixtures("inspected_files", "quantized_files", "pictures")
+def test_bad_comparisons(tmp_path, monkeypatch, capsys, args, code, message):
     monkeypatch.chdir(tmp_path)
     assert run("inspect", *args) == code
     lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("compiling")]
