@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,10 @@ from tnnquant.graph import Graph, InputSpec
 from tnnquant.inputs import Samples, scan
 from tnnquant.quantize import quantize_graph
 
-__all__ = ["RandomSamples", "model_inputs", "quantize_here", "read_int8", "samples_for"]
+__all__ = [
+    "RandomSamples", "find_pair", "model_inputs", "named_models", "quantize_here", "read_int8", "samples_for",
+    "single_items",
+]  # fmt: skip
 
 _SEED = 20261126
 
@@ -91,3 +94,52 @@ def read_int8(proto: str | Path, model: str | Path) -> Graph:
     if not graph.is_quantized:
         raise ConfigError(f"{proto} is an fp32 model, expected an int8 one (tnnquant quantize makes one)")
     return graph
+
+
+def find_pair(text: str) -> tuple[Path, Path]:
+    """The two files of a model that is named by its .tnnproto, its .tnnmodel, what both have in common, or a folder.
+
+    ``a.tnnproto,b.tnnmodel`` names two files that have nothing in common.
+
+    Raises
+    ------
+    ConfigError
+        There are no such files, or a folder holds none or several models.
+    """
+    if "," in text and not Path(text).exists():
+        proto, _, model = text.partition(",")
+        return Path(proto), Path(model)
+    path = Path(text)
+    if path.is_dir():
+        protos = sorted(path.glob("*.tnnproto"))
+        if len(protos) != 1:
+            raise ConfigError(f"the folder {text!r} holds {len(protos)} .tnnproto files; name one of them")
+        path = protos[0]
+    stem = str(path)
+    for suffix in (".tnnproto", ".tnnmodel"):
+        stem = stem.removesuffix(suffix)
+    pair = Path(f"{stem}.tnnproto"), Path(f"{stem}.tnnmodel")
+    for file in pair:
+        if not file.is_file():
+            raise ConfigError(f"there is no model {text!r}: no file {str(file)!r} (PROTO,MODEL names two files)")
+    return pair
+
+
+def named_models(texts: Sequence[str]) -> list[tuple[str, Graph]]:
+    """Read models; each is called by its file's stem, with its folder where two would be called the same."""
+    pairs = [find_pair(text) for text in texts]
+    stems = [pair[0].name.removesuffix(".tnnproto") for pair in pairs]
+    names = [
+        stem if stems.count(stem) == 1 else f"{pair[0].resolve().parent.name}/{stem}"
+        for stem, pair in zip(stems, pairs, strict=True)
+    ]
+    return [(name, read_model(*pair)) for name, pair in zip(names, pairs, strict=True)]
+
+
+def single_items(graph: Graph, dims: Mapping[str, tuple[int, ...]]) -> dict[str, InputSpec]:
+    """The model's inputs for one picture at a time: a batch of 1, except where ``dims`` says otherwise."""
+    specs = model_inputs(graph, dims)
+    return {
+        name: spec if name in dims or not spec.dims else InputSpec((1, *spec.dims[1:]), spec.dtype)
+        for name, spec in specs.items()
+    }

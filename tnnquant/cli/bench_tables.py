@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 __all__ = [
-    "custom_rows", "kernel_rows", "print_latency", "print_lines", "print_machine", "print_report", "print_table",
-    "seconds_text",
+    "ACCURACY_COLUMNS", "accuracy_cells", "custom_rows", "kernel_rows", "print_accuracy", "print_latency",
+    "print_lines", "print_machine", "print_report", "print_table", "print_warnings", "seconds_text",
 ]  # fmt: skip
 
 UNLIMITED = 10_000
@@ -191,3 +191,40 @@ def _ratio(row) -> str:
 
 def _megabytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB"
+
+
+def print_accuracy(report) -> None:
+    """The table of ``bench accuracy``."""
+    print_table(ACCURACY_COLUMNS, [[model.name, *accuracy_cells(report, model)] for model in report.models])
+    reference = f"agreement, cosine and change: with {report.reference}" if report.reference else "no fp32 model given"
+    labels = "" if report.has_labels else "; no labels: neither --labels nor a class index in the file names"
+    print_lines(f"{len(report.names)} pictures, {report.classes} classes; {reference}{labels}")
+    print_warnings(report)
+
+
+ACCURACY_COLUMNS = ("model", "type", "top-1 %", "top-5 %", "agreement %", "cosine", "lowest", "change of top-1", "p")
+
+
+def accuracy_cells(report, model) -> list[str]:
+    """One model's figures, each with its interval."""
+    change, cosine = report.change(model), model.mean_cosine()
+    return [
+        model.precision, *(_percent(model.share(which)) for which in ("top1", "top5", "agrees")),
+        "" if cosine is None else f"{cosine[0]:.4f} [{cosine[1]:.4f}, {cosine[2]:.4f}]",
+        "" if cosine is None else f"{model.cosine.min():.4f}",
+        "" if change is None else f"{100 * change[0]:+.2f} [{100 * change[1]:+.2f}, {100 * change[2]:+.2f}]",
+        "" if change is None else f"{change[3]:.2g}",
+    ]  # fmt: skip
+
+
+def _percent(share: tuple[float, float, float] | None) -> str:
+    return "" if share is None else "{:.2f} [{:.2f}, {:.2f}]".format(*(100 * value for value in share))
+
+
+def print_warnings(report) -> None:
+    """On stderr: what was skipped, and what is strange."""
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    for line in report.warnings:
+        errors.print(f"[yellow]warning:[/] {escape(line)}")
+    if report.skipped:
+        errors.print(f"[yellow]warning:[/] {escape(f'{len(report.skipped)} files skipped: {report.skipped[0]}')}")

@@ -1,0 +1,66 @@
+"""Labels: from file names, and from files of both forms; one error for each way not to match."""
+
+import pytest
+
+from tnnquant.bench.labels import labels_from_names, read_labels
+from tnnquant.errors import InputError
+
+NAMES = ["a.png", "b c.jpg", "ILSVRC_1.png"]
+
+
+def _file(tmp_path, text):
+    path = tmp_path / "labels.txt"
+    path.write_text(text)
+    return path
+
+
+def test_the_number_that_begins_a_name():
+    assert labels_from_names(["007_cat.png", "12.jpg", "9.x.bmp"]) == {"007_cat.png": 7, "12.jpg": 12, "9.x.bmp": 9}
+    assert labels_from_names(["cat.png", "dog2.png"]) is None
+    with pytest.raises(InputError, match=r"'dog.png' does not begin with a class index, unlike '1.png' and 1 others"):
+        labels_from_names(["1.png", "2.png", "dog.png"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a.png 3\nb c.jpg 0\nILSVRC_1.png 12\n",
+        "# classes\n\na.png,3\nb c.jpg,0\nILSVRC_1.png, 12\nother.png,4\n",
+        "val/a.png\t3\r\nval/b c.jpg\t0\r\nval/ILSVRC_1.JPEG\t12\r\n",
+        "a 3\nb c 0\nILSVRC_1 12",
+        "\ufeffa 3\nb c 0\nILSVRC_1 12",
+        "3\n0\n12\n",
+    ],
+)
+def test_forms_of_files(tmp_path, text):
+    assert read_labels(_file(tmp_path, text), NAMES) == {"a.png": 3, "b c.jpg": 0, "ILSVRC_1.png": 12}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the file is empty"),
+        ("3\n0\n", "has 2 labels without names, the folder has 3 pictures"),
+        ("a.png 3\n", "has no label for 2 of 3 pictures: 'b c.jpg', ...; its lines are like 'a.png'"),
+        ("a.png 3\nb c.jpg 0\n", "has no label for 1 of 3 pictures: 'ILSVRC_1.png'; its"),
+        ("a.png cat\n", "line 1: the label is 'cat', expected a class index"),
+        ("a.png -1\n", "line 1: the label is '-1'"),
+        ("a.png 3\n7\n", "line 2: expected 'name label' as in other lines, got 7"),
+        ("a.png 3\n\na.png 4\n", "line 3: 'a.png' is 4 here and 3 in line 1"),
+        ("1\n2\nx\n", "line 3: the label is 'x'"),
+        ("a.png 99999999999\n", "expected a class index"),
+    ],
+)
+def test_files_that_do_not_match(tmp_path, text, message):
+    with pytest.raises(InputError, match=message) as error:
+        read_labels(_file(tmp_path, text), NAMES)
+    assert "\n" not in str(error.value)
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        read_labels(tmp_path / "none.txt", NAMES)
+    path = tmp_path / "binary.txt"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not a text file"):
+        read_labels(path, NAMES)

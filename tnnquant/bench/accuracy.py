@@ -1,0 +1,299 @@
+"""How good models are on a folder of pictures: top-1, top-5, agreement and cosine with fp32, with intervals."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from tnnquant.bench.intervals import bootstrap, mcnemar, wilson
+from tnnquant.errors import ConfigError, GraphError, InputError
+from tnnquant.executor import Executor
+from tnnquant.graph import Graph
+from tnnquant.inputs.display import quoted
+from tnnquant.threads import threads_in_use
+
+__all__ = ["AccuracyReport", "Candidate", "ModelAccuracy", "measure_accuracy"]
+
+Progress = Callable[[str, int, int], None]
+_TOP = 5
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to be measured: a name to call it by, and its graph."""
+
+    name: str
+    graph: Graph
+
+
+@dataclass(frozen=True)
+class ModelAccuracy:
+    """What a model did, picture by picture.
+
+    Attributes
+    ----------
+    best : int64 (pictures,)
+        The class with the highest score.
+    top1, top5 : bool (pictures,) or None
+        Whether the right class was the best, or among the best five; None without labels.
+    cosine : float64 (pictures,) or None
+        Of the output and the reference's; None for the reference itself, and where there is none.
+    agrees : bool (pictures,) or None
+        Whether the best class is that of the reference.
+    seconds : float
+        Of all runs together, on one core each.
+    """
+
+    name: str
+    precision: str
+    best: np.ndarray
+    top1: np.ndarray | None
+    top5: np.ndarray | None
+    cosine: np.ndarray | None
+    agrees: np.ndarray | None
+    seconds: float
+
+    def share(self, which: str) -> tuple[float, float, float] | None:
+        """A share with its interval: ``top1``, ``top5`` or ``agrees``."""
+        values = getattr(self, which)
+        if values is None:
+            return None
+        hits, count = int(values.sum()), len(values)
+        return hits / count, *wilson(hits, count)
+
+    def mean_cosine(self) -> tuple[float, float, float] | None:
+        """The mean over the pictures with its interval."""
+        return None if self.cosine is None else (float(self.cosine.mean()), *bootstrap(self.cosine))
+
+
+@dataclass(frozen=True)
+class AccuracyReport:
+    """All models on the same pictures; ``reference`` is the name of the fp32 model they are compared with, or None."""
+
+    models: list[ModelAccuracy]
+    reference: str | None
+    names: list[str]
+    has_labels: bool
+    classes: int
+    skipped: list[str]
+    warnings: list[str]
+
+    def change(self, model: ModelAccuracy) -> tuple[float, float, float, float] | None:
+        """Difference of top-1 to the reference: share, its paired bootstrap interval, McNemar's p-value."""
+        base = next((other for other in self.models if other.name == self.reference), None)
+        if base is None or base is model or model.top1 is None:
+            return None
+        steps = model.top1.astype(float) - base.top1
+        return float(steps.mean()), *bootstrap(steps), mcnemar(int((steps > 0).sum()), int((steps < 0).sum()))
+
+    def as_dict(self) -> dict:
+        """JSON types."""
+        return {
+            "pictures": len(self.names), "classes": self.classes, "reference": self.reference,
+            "labels": self.has_labels, "skipped": self.skipped, "warnings": self.warnings,
+            "models": [self._model_dict(model) for model in self.models],
+        }  # fmt: skip
+
+    def _model_dict(self, model: ModelAccuracy) -> dict:
+        def interval(values):
+            return values and {"value": values[0], "low": values[1], "high": values[2]}
+
+        change = self.change(model)
+        return {
+            "model": model.name, "precision": model.precision,
+            **{key: interval(model.share(which)) for key, which in
+               (("top1", "top1"), ("top5", "top5"), ("agreement", "agrees"))},
+            "cosine": interval(model.mean_cosine()),
+            "lowest_cosine": None if model.cosine is None else float(model.cosine.min()),
+            "top1_change": change and {**interval(change[:3]), "p": change[3]},
+            "ms_a_picture": round(1e3 * model.seconds / max(len(self.names), 1), 3),
+        }  # fmt: skip
+
+
+def measure_accuracy(
+    candidates: Sequence[Candidate],
+    samples,
+    labels: Mapping[str, int] | None,
+    *,
+    output: str | None = None,
+    input_dims: Mapping[str, tuple[int, ...]] | None = None,
+    progress: Progress | None = None,
+) -> AccuracyReport:
+    """Run every model on every sample; the first fp32 model is the reference of the others.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+        With the same inputs, of batch 1 under ``input_dims``.
+    samples : Samples
+    labels : mapping of str to int, or None
+        Right class by name of the sample.
+    output : str, optional
+        Which output holds the scores of the classes; needed if there are several.
+    input_dims : mapping, optional
+        As for :class:`Executor`.
+    progress : callable (stage, done, total), optional
+        The stage is "pictures".
+
+    Raises
+    ------
+    ConfigError
+        The models do not take the same inputs; there is no such output, or there are several.
+    InputError
+        A label is no class of the models.
+    """
+    runners = [_Runner(candidate, output, input_dims) for candidate in candidates]
+    _check_alike(runners)
+    _check_labels(runners[0], labels)
+    fp32 = [i for i, runner in enumerate(runners) if runner.precision == "fp32"]
+    reference = fp32[0] if fp32 else None
+    names: list[str] = []
+    rows: list[list[_Scores]] = []
+    for name, scores in _run_all(runners, samples, labels, reference):
+        names.append(name)
+        rows.append(scores)
+        if progress:
+            progress("pictures", len(names), len(samples))
+    models = [
+        _joined(runner, [row[i] for row in rows], reference is not None and i != reference, labels is not None)
+        for i, runner in enumerate(runners)
+    ]
+    broken = [runner.name for i, runner in enumerate(runners) if any(row[i].is_broken for row in rows)]
+    warnings = [f"{name}: NaN among the scores of some pictures, which count as wrong" for name in broken]
+    return AccuracyReport(
+        models, None if reference is None else runners[reference].name, names, labels is not None, runners[0].classes,
+        list(getattr(samples, "skipped", [])), warnings,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Scores:
+    best: int
+    is_right: bool
+    is_near: bool
+    cosine: float
+    agrees: bool
+    is_broken: bool
+    seconds: float
+
+
+class _Runner:
+    """A model made ready, and where its scores are."""
+
+    def __init__(self, candidate: Candidate, output: str | None, input_dims):
+        self.name, self.graph = candidate.name, candidate.graph
+        self.precision = "int8" if candidate.graph.is_quantized else "fp32"
+        self.executor = Executor(candidate.graph, input_dims)
+        outputs = candidate.graph.outputs
+        if output is not None and output not in outputs:
+            raise ConfigError(f"{self.name} has no output {output!r}; its outputs are {', '.join(outputs)}")
+        if output is None and len(outputs) > 1:
+            raise ConfigError(
+                f"{self.name} has the outputs {', '.join(outputs)}; --output NAME says which holds the scores"
+            )
+        self.output = output or outputs[0]
+        dims = self.executor.specs[self.output].dims
+        self.classes = int(np.prod(dims))
+        self.inputs = {name: self.executor.specs[name].dims for name in candidate.graph.inputs}
+
+
+def _check_alike(runners: list[_Runner]) -> None:
+    first = runners[0]
+    for other in runners[1:]:
+        if other.inputs != first.inputs:
+            shown = [", ".join(f"{n} {'x'.join(map(str, d))}" for n, d in r.inputs.items()) for r in (first, other)]
+            raise ConfigError(
+                f"{other.name} takes {shown[1]}, {first.name} takes {shown[0]}: models measured side by side take the "
+                "same inputs"
+            )
+        if other.classes != first.classes:
+            raise ConfigError(
+                f"{other.name} gives {other.classes} scores, {first.name} gives {first.classes}: not the same task"
+            )
+    if len({runner.name for runner in runners}) < len(runners):
+        raise ConfigError("a model is given twice")
+    for name, dims in first.inputs.items():
+        if dims[0] != 1:
+            shown = "x".join(map(str, dims))
+            raise GraphError(f"the model input {name!r} is {shown}, expected a batch of 1; give --input-shape")
+
+
+def _check_labels(runner: _Runner, labels: Mapping[str, int] | None) -> None:
+    for name, label in (labels or {}).items():
+        if label >= runner.classes:
+            raise InputError(
+                f"{quoted(name)} has the label {label}, but {runner.name} gives {runner.classes} scores: expected a "
+                f"class index of 0..{runner.classes - 1}"
+            )
+
+
+def _run_all(runners, samples, labels, reference) -> Iterator[tuple[str, list[_Scores]]]:
+    """Pictures side by side, each on a core and in memory of its own; results in order."""
+    count = threads_in_use()
+    own = threading.local()
+
+    def work(sample):
+        from tnnquant.kernels.program import one_thread
+
+        with one_thread():
+            if not hasattr(own, "executors"):
+                own.executors = [runner.executor.twin() for runner in runners]
+            return _score(runners, own.executors, sample, labels, reference)
+
+    import tnnquant.kernels.program  # noqa: F401 - threads must not import what they share
+
+    pool, pending = ThreadPoolExecutor(count, thread_name_prefix="tnnquant-accuracy"), deque()
+    try:
+        for sample in samples:
+            pending.append((sample.name, pool.submit(work, sample)))
+            while len(pending) > count + 1:
+                name, future = pending.popleft()
+                yield name, future.result()
+        while pending:
+            name, future = pending.popleft()
+            yield name, future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _score(runners, executors, sample, labels, reference) -> list[_Scores]:
+    label = None if labels is None else labels[sample.name]
+    outputs, seconds = [], []
+    for runner, executor in zip(runners, executors, strict=True):
+        before = time.perf_counter()
+        outputs.append(np.asarray(executor.run(sample.arrays)[runner.output], np.float64).reshape(-1))
+        seconds.append(time.perf_counter() - before)
+    wanted = None if reference is None else outputs[reference]
+    return [_compare(scores, label, wanted, spent) for scores, spent in zip(outputs, seconds, strict=True)]
+
+
+def _compare(scores: np.ndarray, label: int | None, wanted: np.ndarray | None, seconds: float) -> _Scores:
+    is_broken = bool(np.isnan(scores).any())
+    # Ties go to the lower index, as argmax does.
+    order = np.argsort(-scores, kind="stable")[:_TOP]
+    best = -1 if is_broken else int(order[0])
+    is_right = label is not None and best == label
+    is_near = label is not None and not is_broken and label in order
+    cosine, agrees = float("nan"), False
+    if wanted is not None:
+        norm = float(np.linalg.norm(scores) * np.linalg.norm(wanted))
+        # Of two zero vectors, 1; NaN where a score is.
+        cosine = float(scores @ wanted) / norm if norm else float(not scores.any() and not wanted.any())
+        agrees = best == int(np.argmax(wanted))
+    return _Scores(best, is_right, is_near, cosine, agrees, is_broken, seconds)
+
+
+def _joined(runner: _Runner, rows: list[_Scores], is_compared: bool, has_labels: bool) -> ModelAccuracy:
+    def column(which: str, wanted: bool = True) -> np.ndarray | None:
+        return np.array([getattr(row, which) for row in rows]) if wanted else None
+
+    return ModelAccuracy(
+        runner.name, runner.precision, column("best"), column("is_right", has_labels), column("is_near", has_labels),
+        column("cosine", is_compared), column("agrees", is_compared), sum(row.seconds for row in rows),
+    )  # fmt: skip

@@ -1,0 +1,66 @@
+"""``tnnquant bench accuracy``: models side by side on a folder of pictures."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from tnnquant.cli.options import VectorCommand, config_options, from_options, parse_input_shapes
+from tnnquant.config import QuantizeConfig
+
+#: The fields of the configuration that say how pictures become inputs.
+PICTURE_OPTIONS = ("mean", "scale", "reverse_channel", "resize", "skip_bad")
+
+
+@click.command("accuracy", cls=VectorCommand, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.option("-i", "--input_path", required=True, metavar="FOLDER", help="Pictures (or tensors).")
+@click.option(
+    "--labels", metavar="FILE",
+    help="Lines 'name label', or one label a line in the order of the names; labels count from 0. "
+    "Default: the class index that begins each file's name.",
+)
+@click.option("--output", metavar="NAME", help="The output that holds the scores, if the model has several.")
+@config_options(QuantizeConfig, *PICTURE_OPTIONS)
+@click.option(
+    "--input-shape", multiple=True, metavar="NAME:N,C,H,W", help="Dims of an input, instead of those in the proto."
+)
+@click.option("--threads", type=int, default=None, metavar="N", help="Default: one a core; the result is the same.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def command(models, input_path, labels, output, input_shape, threads, as_json, **options) -> int:
+    """Accuracy of any number of models on the same pictures: top-1, top-5, agreement and cosine with fp32.
+
+    MODEL is a .tnnproto whose .tnnmodel lies beside it, or PROTO,MODEL, or a folder with one model; fp32 and int8, ours
+    or of TNN's own tool. int8 models give the integers that they give on the device. The first fp32 model is what the
+    others are compared with. In brackets: intervals of 95 % (Wilson; paired bootstrap for differences, with the p-value
+    of McNemar's test).
+    """
+    config = QuantizeConfig(**from_options(QuantizeConfig, options), input_dims=parse_input_shapes(input_shape))
+    from tnnquant.bench.accuracy import Candidate, measure_accuracy
+    from tnnquant.bench.labels import labels_from_names, read_labels
+    from tnnquant.bench.models import named_models, single_items
+    from tnnquant.cli.progress import progress_display
+    from tnnquant.inputs import Samples, scan
+    from tnnquant.threads import set_threads
+
+    set_threads(threads)
+    candidates = [Candidate(name, graph) for name, graph in named_models(models)]
+    from tnnquant.api import input_config
+
+    specs = single_items(candidates[0].graph, config.input_dims)
+    samples = Samples(scan(input_path), specs, input_config(config), workers=threads)
+    known = read_labels(labels, samples.names) if labels else labels_from_names(samples.names)
+    with progress_display(enabled=sys.stderr.isatty() and not as_json) as progress:
+        report = measure_accuracy(
+            candidates, samples, known, output=output, progress=progress,
+            input_dims={name: spec.dims for name, spec in specs.items()},
+        )
+    if as_json:
+        click.echo(json.dumps(report.as_dict(), indent=2))
+        return 0
+    from tnnquant.cli.bench_tables import print_accuracy
+
+    print_accuracy(report)
+    return 0
