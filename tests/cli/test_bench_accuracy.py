@@ -72,7 +72,7 @@ def test_pictures_without_labels(models, capsys):
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        (["--labels", "none.txt"], 5, "--labels 'none.txt': no such file"),
+        (["--labels", "none.txt"], 5, "none.txt: the labels cannot be read: no such file"),
         (["--output", "x"], 2, "fp32 has no output 'x'"),
         (["nothing"], 2, "there is no model 'nothing'"),
         (["--threads", "4096"], 2, "--threads is 4096"),
@@ -91,7 +91,7 @@ def test_labels_that_do_not_match(models, tmp_path, capsys):
     labels = tmp_path / "labels.txt"
     labels.write_text("1\n2\n")
     assert run("-i", pictures, fp32, "--labels", labels) == 5
-    assert "has 2 labels without names, the folder has 12 pictures" in capsys.readouterr().err
+    assert "holds 2 labels, but there are 12 pictures" in capsys.readouterr().err
     (pictures / "7_7.png").write_bytes((pictures / "0_0.png").read_bytes())
     assert run("-i", pictures, fp32) == 5
     assert "'7_7.png' has the label 7, but fp32 gives 6 scores" in capsys.readouterr().err

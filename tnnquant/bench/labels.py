@@ -1,19 +1,21 @@
-"""Which class is right for each picture: from a file of labels, or from the number that begins the picture's name."""
+"""Which class is right for each picture: a label for every one, or for none.
+
+The forms of label files are those of ``quantize --labels`` (:mod:`tnnquant.verdict.labels`).
+"""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tnnquant.errors import InputError
-from tnnquant.inputs.display import count_of, printable, quoted
+from tnnquant.inputs.display import count_of, quoted
+from tnnquant.verdict.labels import read_labels
 
-__all__ = ["labels_from_names", "read_labels"]
+__all__ = ["labels_from_file", "labels_from_names"]
 
 _INDEX = re.compile(r"\d+")
-_SEPARATORS = re.compile(r"[\s,;]+")
 
 
 def labels_from_names(names: Sequence[str]) -> dict[str, int] | None:
@@ -36,88 +38,19 @@ def labels_from_names(names: Sequence[str]) -> dict[str, int] | None:
     return {name: int(match[0]) for name, match in found.items()}
 
 
-def read_labels(path: str | Path, names: Sequence[str]) -> dict[str, int]:
-    """The class of each picture from a text file.
-
-    Every line is either ``name label`` (separated by spaces, tabs or commas; folders and suffixes of names may be left
-    out) or ``label`` alone, for the pictures in the order of their names. Labels count from 0. Empty lines and those
-    that begin with # do not count.
-
-    Parameters
-    ----------
-    path : path
-    names : sequence of str
-        File names of the pictures, sorted.
-
-    Returns
-    -------
-    dict of str to int
-        By name; lines for pictures that are not there are passed over.
+def labels_from_file(path: str | Path, names: Sequence[str]) -> dict[str, int]:
+    """The class of every picture from a text file; it may name pictures that are not there.
 
     Raises
     ------
     InputError
-        A line is of another form, or the file does not fit the pictures.
+        A line is of another form, or a picture has no label.
     """
-    lines = _lines(path)
-    widths = {len(fields) for _, fields in lines}
-    if widths == {1}:
-        return _in_order(path, lines, names)
-    by_name: dict[str, tuple[int, int]] = {}
-    for number, fields in lines:
-        if len(fields) < 2:
-            raise InputError(f"{path}, line {number}: expected 'name label' as in other lines, got {_shown(fields)}")
-        name, label = os.path.basename(" ".join(fields[:-1])), _label(path, number, fields[-1])
-        other = by_name.setdefault(name, (label, number))
-        if other[0] != label:
-            raise InputError(f"{path}, line {number}: {quoted(name)} is {label} here and {other[0]} in line {other[1]}")
-    return _matched(path, {name: label for name, (label, _) in by_name.items()}, names)
-
-
-def _lines(path: str | Path) -> list[tuple[int, list[str]]]:
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"--labels {str(path)!r}: {(error.strerror or str(error)).lower()}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"--labels {str(path)!r}: not a text file in UTF-8") from None
-    numbered = [(number, _SEPARATORS.split(line.strip())) for number, line in enumerate(text.splitlines(), 1)]
-    lines = [(number, fields) for number, fields in numbered if fields != [""] and not fields[0].startswith("#")]
-    if not lines:
-        raise InputError(f"--labels {str(path)!r}: the file is empty")
-    return lines
-
-
-def _label(path: str | Path, number: int, text: str) -> int:
-    if not _INDEX.fullmatch(text) or len(text) > 9:
-        raise InputError(f"{path}, line {number}: the label is {quoted(text, 40)}, expected a class index, from 0 on")
-    return int(text)
-
-
-def _in_order(path, lines, names: Sequence[str]) -> dict[str, int]:
-    if len(lines) != len(names):
-        raise InputError(
-            f"{path} has {count_of(len(lines), 'label')} without names, the folder has "
-            f"{count_of(len(names), 'picture')}: expected one line a picture, in the order of their names"
-        )
-    return {name: _label(path, number, fields[0]) for name, (number, fields) in zip(names, lines, strict=True)}
-
-
-def _matched(path, labels: Mapping[str, int], names: Sequence[str]) -> dict[str, int]:
-    by_stem = {os.path.splitext(name)[0]: label for name, label in labels.items()}
-    found = {}
-    for name in names:
-        label = labels.get(name, by_stem.get(os.path.splitext(name)[0]))
-        if label is not None:
-            found[name] = label
-    missing = [name for name in names if name not in found]
+    labels = read_labels(path, names)
+    missing = [name for number, name in enumerate(names) if number not in labels]
     if missing:
         raise InputError(
-            f"{path} has no label for {len(missing)} of {count_of(len(names), 'picture')}: {quoted(missing[0])}"
-            + (", ..." if len(missing) > 1 else "") + f"; its lines are like {quoted(next(iter(labels)))}"
-        )  # fmt: skip
-    return found
-
-
-def _shown(fields: list[str]) -> str:
-    return printable(" ".join(fields), 40)
+            f"{path}: has no label for {len(missing)} of {count_of(len(names), 'picture')}: {quoted(missing[0])}"
+            + (", ..." if len(missing) > 1 else "")
+        )
+    return {names[number]: label for number, label in labels.items()}

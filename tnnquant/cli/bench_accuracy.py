@@ -39,7 +39,7 @@ def command(models, input_path, labels, output, input_shape, threads, as_json, *
     """
     config = QuantizeConfig(**from_options(QuantizeConfig, options), input_dims=parse_input_shapes(input_shape))
     from tnnquant.bench.accuracy import Candidate, measure_accuracy
-    from tnnquant.bench.labels import labels_from_names, read_labels
+    from tnnquant.bench.labels import labels_from_file, labels_from_names
     from tnnquant.bench.models import named_models, single_items
     from tnnquant.cli.progress import progress_display
     from tnnquant.inputs import Samples, scan
@@ -51,7 +51,7 @@ def command(models, input_path, labels, output, input_shape, threads, as_json, *
 
     specs = single_items(candidates[0].graph, config.input_dims)
     samples = Samples(scan(input_path), specs, input_config(config), workers=threads)
-    known = read_labels(labels, samples.names) if labels else labels_from_names(samples.names)
+    known = labels_from_file(labels, samples.names) if labels else labels_from_names(samples.names)
     with progress_display(enabled=sys.stderr.isatty() and not as_json) as progress:
         report = measure_accuracy(
             candidates, samples, known, output=output, progress=progress,

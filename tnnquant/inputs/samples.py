@@ -168,11 +168,6 @@ class Samples:
         return self._length or -(-len(self._order) // self.batch)
 
     @property
-    def names(self) -> list[str]:
-        """Names of the files (or groups of files) in the order they are fed in, the bad ones included."""
-        return [source.name for source in self._sources]
-
-    @property
     def fed(self) -> int:
         """How many files (or groups of files, for several inputs) have been fed to the model."""
         return len(self._seen)
