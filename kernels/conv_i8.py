@@ -37,6 +37,7 @@ _byte_full, _byte_middle, _byte_half, _byte_wide = (tile_i8(*size, BYTE_DOT or i
 # A constant to the compiler: without a byte dot its tiles are not compiled.
 _HAS_BYTES = BYTE_DOT is not None
 _ELEMENT = 4 // GROUP  # bytes of an activation in scratch memory
+_UNIT = max(1, 64 // PANEL)  # panels that fill a cache line of the output: no two tasks write to one
 _BUFFER = 4 * PANEL * max(ROWS, 4)  # bytes of the sums of a tile
 
 
@@ -232,12 +233,13 @@ def _conv_task(op, index, scratch):
 
     tap_count = repeat * kernel_h * (1 if fused else kernel_w)
     group_size = out_channels // groups
-    end = groups * panels * (split + 1) // panel_blocks
+    units = (groups * panels + _UNIT - 1) // _UNIT
+    end = min(units * (split + 1) // panel_blocks * _UNIT, groups * panels)
     panel_bytes, params_bytes = tap_count * steps * (PANEL * 4), np.int64(PARAMETERS * PANEL * 4)
     target = out + (image * out_pixels + first) * out_stride
     other = added + (image * out_pixels + first) * added_stride
     zero, one, full, middle = np.int64(0), np.int64(1), np.int64(ROWS), np.int64(_MIDDLE)
-    group, p = np.int64(-1), groups * panels * split // panel_blocks
+    group, p = np.int64(-1), units * split // panel_blocks * _UNIT
     while p < end:
         if p // panels != group:
             group = p // panels
@@ -298,8 +300,9 @@ def conv2d_i8_op(
     read = channels * _ELEMENT * (geometry.stride_h * geometry.stride_w if geometry.kernel_h > 1 else 1)
     macs = images * pixels * out_channels * (channels // groups) * taps
     work = Work(
-        images, pixels, out_width, macs, read, packed.weights.nbytes, groups * panels, copies=True, whole_rows=not flat
-    )
+        images, pixels, out_width, macs, read, packed.weights.nbytes, -(-groups * panels // _UNIT), copies=True,
+        whole_rows=not flat,
+    )  # fmt: skip
     block, blocks, panel_blocks = cut_into_tasks(work, ROWS)
     rows = -(-block // out_width) * geometry.stride_h + (geometry.kernel_h - 1) * geometry.dilation_h + 1
     columns = (out_width - 1) * geometry.stride_w + (geometry.kernel_w - 1) * geometry.dilation_w + 1

@@ -11,7 +11,7 @@ from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.program import thread_count
 from tnnquant.kernels.simd import load_word, store_word
 
-__all__ = ["Work", "cut_into_tasks", "fill_rows", "fill_taps", "next_tiles"]
+__all__ = ["Work", "cut_by_rows", "cut_into_tasks", "fill_rows", "fill_taps", "next_tiles", "rows_a_task"]
 
 # Bytes of input that a task works on at a time: they stay in a second-level cache beside the weights of a panel.
 _BAND_BYTES = 256 * 1024
@@ -164,3 +164,32 @@ def cut_into_tasks(work: Work, tile_rows: int) -> tuple[int, int, int]:
         # A single row takes four panels at a time.
         return 1, 1, max(1, min(work.panels // 4, 1 if threads == 1 else 2 * threads))
     return _cut(work, tile_rows, threads)
+
+
+def cut_by_rows(rows: int, panels: int, together: int) -> tuple[int, int, int, int]:
+    """Cut a depthwise convolution into blocks of panels of channels x bands of output rows.
+
+    At most ``together`` panels fit the nearest caches. One thread takes all rows at once, more a band each, which
+    overlaps its neighbours by the size of the kernel; where the rows are few, blocks of channels are shared out.
+
+    Returns
+    -------
+    block, blocks, band_rows, bands : int
+        Panels of a block (the last one may have fewer), blocks, rows of a band, bands.
+    """
+    threads = thread_count()
+    blocks, bands = -(-panels // together), 1
+    if threads > 1:
+        if rows >= 4 * threads:
+            bands = threads if blocks > 1 else 2 * threads
+        else:
+            blocks = min(panels, -(-blocks // (2 * threads)) * 2 * threads)
+    block = -(-panels // blocks)
+    band_rows = -(-rows // bands)
+    return block, -(-panels // block), band_rows, -(-rows // band_rows)
+
+
+def rows_a_task(rows: int) -> int:
+    """How many rows of an image one task takes: all if one thread does the work, else some for each to share out."""
+    threads = thread_count()
+    return rows if threads == 1 else -(-rows // (4 * threads))

@@ -15,6 +15,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from tnnquant.kernels import program
+from tnnquant.kernels.conv_rows import cut_by_rows
 from tnnquant.kernels.geometry import ConvGeometry, pixel_stride
 from tnnquant.kernels.jit import inline, kernel
 from tnnquant.kernels.pack_f32 import PackedDepthwise
@@ -173,14 +174,10 @@ def depthwise_f32_op(
     columns = (out_width - 1) * geometry.stride_w + (geometry.kernel_w - 1) * geometry.dilation_w + 1
     ring_rows = (geometry.kernel_h - 1) * geometry.dilation_h + 1
     panels = -(-out_channels // PANEL)
-    # As many panels at a time as leave the ring in the nearest caches, in blocks of about the same size.
+    # As many panels at a time as leave the ring in the nearest caches.
     together = max(1, min(panels, _RING_BYTES // (columns * ring_rows * PANEL * 4)))
-    blocks = -(-panels // together)
-    block = -(-panels // blocks) * PANEL
-    blocks = -(-out_channels // block)
-    bands = max(1, min(out_height, -(-4 // (images * blocks))))
-    band_rows = -(-out_height // bands)
-    bands = -(-out_height // band_rows)
+    block, blocks, band_rows, bands = cut_by_rows(images * out_height, panels, together)
+    block *= PANEL
     scratch = 8 * geometry.kernel_h * geometry.kernel_w + 64 + columns * ring_rows * block * 4
     address = program.data_address
     args = [

@@ -17,6 +17,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tnnquant.kernels import program
+from tnnquant.kernels.conv_rows import cut_by_rows
 from tnnquant.kernels.convert_i8 import interleave_pixels
 from tnnquant.kernels.depthwise_f32 import emit_blocks
 from tnnquant.kernels.dot_i8 import GROUP, PANEL, emit_dot
@@ -195,14 +196,10 @@ def depthwise_i8_op(
     row_groups = -(-geometry.kernel_h // GROUP)
     ring_rows = (row_groups - 1) * GROUP * geometry.dilation_h + 1
     panels = -(-out_channels // PANEL)
-    # As many panels at a time as leave the ring in the nearest caches, in blocks of about the same size.
+    # As many panels at a time as leave the ring in the nearest caches.
     together = max(1, min(panels, _RING_BYTES // (columns * ring_rows * PANEL * 4)))
-    blocks = -(-panels // together)
-    block = -(-panels // blocks) * PANEL
-    blocks = -(-out_channels // block)
-    bands = max(1, min(out_height, -(-4 // (images * blocks))))
-    band_rows = -(-out_height // bands)
-    bands = -(-out_height // band_rows)
+    block, blocks, band_rows, bands = cut_by_rows(images * out_height, panels, together)
+    block *= PANEL
     scratch = 8 * (row_groups * geometry.kernel_w * packed.repeat + ring_rows + 2 * GROUP) + 64
     scratch += ring_rows * columns * block * 4
     if out_channels != channels:

@@ -11,6 +11,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from tnnquant.kernels import program
+from tnnquant.kernels.conv_rows import rows_a_task
 from tnnquant.kernels.geometry import PoolGeometry, pixel_stride
 from tnnquant.kernels.jit import inline, kernel
 from tnnquant.kernels.simd import F32, load_words, sweep
@@ -108,19 +109,9 @@ def _reduce_window(typingctx, x, rows, columns, row_bytes, pixel_bytes, out, cha
 
 
 @kernel
-def _pool_task(op, index, scratch):
-    # op words from ARGS on: see pool2d_f32_op
-    (x, height, width, pixel_bytes, out, out_height, out_width, out_stride, channels, kernel_h, kernel_w, stride_h,
-     stride_w, pad_top, pad_left, kind, blocks, block) = load_words(op + 8 * program.ARGS, 18)  # fmt: skip
-
-    c = index % blocks * block
-    count = min(block, channels - c)
-    y = index // blocks % out_height
-    image = index // blocks // out_height
-    row_bytes = width * pixel_bytes
-    h0, h1 = pool_window(y, kernel_h, stride_h, pad_top, height, out_height, kind)
-    source = x + (image * height + h0) * row_bytes + 4 * c
-    to = out + (image * out_height + y) * out_width * out_stride + 4 * c
+def _pool_row(source, row_bytes, h0, h1, width, pixel_bytes, to, out_width, out_stride, channels, kernel_w, stride_w,
+              pad_left, kind):  # fmt: skip
+    # One row of outputs at ``to``; source: address of input row h0
     is_max = np.int64(kind == MAX)
     for column in range(out_width):
         w0, w1 = pool_window(column, kernel_w, stride_w, pad_left, width, out_width, kind)
@@ -136,25 +127,42 @@ def _pool_task(op, index, scratch):
         else:
             how = is_max
         _reduce_window(source + w0 * pixel_bytes, max(rows, np.int64(0)), max(columns, np.int64(0)), row_bytes,
-                       pixel_bytes, to_pixel, count, how, by, by2)  # fmt: skip
+                       pixel_bytes, to_pixel, channels, how, by, by2)  # fmt: skip
+
+
+@kernel
+def _pool_task(op, index, scratch):
+    # op words from ARGS on: see pool2d_f32_op
+    (x, height, width, pixel_bytes, out, out_height, out_width, out_stride, channels, kernel_h, kernel_w, stride_h,
+     stride_w, pad_top, pad_left, kind, blocks, block, rows, band) = load_words(op + 8 * program.ARGS, 20)  # fmt: skip
+
+    c = index % blocks * block
+    count = min(block, channels - c)
+    row_bytes = width * pixel_bytes
+    for row in range(index // blocks * band, min((index // blocks + 1) * band, rows)):
+        image, y = row // out_height, row % out_height
+        h0, h1 = pool_window(y, kernel_h, stride_h, pad_top, height, out_height, kind)
+        source = x + (image * height + h0) * row_bytes + 4 * c
+        _pool_row(source, row_bytes, h0, h1, width, pixel_bytes, out + row * out_width * out_stride + 4 * c, out_width,
+                  out_stride, count, kernel_w, stride_w, pad_left, kind)  # fmt: skip
 
 
 def pool2d_f32_op(x: np.ndarray, geometry: PoolGeometry, kind: int, out: np.ndarray) -> np.ndarray:
     """The op of a pooling; see :func:`pool2d_f32`. The arrays must stay alive."""
     _, height, width, channels = x.shape
     images, out_height, out_width, _ = out.shape
-    blocks = 1
-    if images * out_height < 4:
+    rows, blocks = images * out_height, 1
+    if rows < 4:
         blocks = max(1, min(8, channels // (4 * _LANES)))
-    block = -(-channels // blocks)
-    address = program.data_address
+    block, band = -(-channels // blocks), rows_a_task(rows)
+    blocks, address = -(-channels // block), program.data_address
     args = [
         address(x), height, width, pixel_stride(x) * 4,
         address(out), out_height, out_width, pixel_stride(out) * 4, channels,
         *geometry,
-        kind, -(-channels // block), block,
+        kind, blocks, block, rows, band,
     ]  # fmt: skip
-    return program.new_op(_pool_task, images * out_height * -(-channels // block), 0, args)
+    return program.new_op(_pool_task, -(-rows // band) * blocks, 0, args)
 
 
 def pool2d_f32(x: np.ndarray, geometry: PoolGeometry, kind: int, out: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from tnnquant.kernels import program
+from tnnquant.kernels.conv_rows import rows_a_task
 from tnnquant.kernels.geometry import PoolGeometry, pixel_stride
 from tnnquant.kernels.jit import inline, kernel
 from tnnquant.kernels.pool_f32 import AVERAGE, MAX, pool_window
@@ -88,36 +89,37 @@ def _average_pixel(x, rows, columns, row_bytes, pixel_bytes, out, channels):
 def _pool_task(op, index, scratch):
     # op words from ARGS on: see pool2d_i8_op
     (x, height, width, pixel_bytes, out, out_height, out_width, out_stride, channels, kernel_h, kernel_w, stride_h,
-     stride_w, pad_top, pad_left, kind) = load_words(op + 8 * program.ARGS, 16)  # fmt: skip
+     stride_w, pad_top, pad_left, kind, rows, block) = load_words(op + 8 * program.ARGS, 18)  # fmt: skip
 
-    y = index % out_height
-    image = index // out_height
     row_bytes = width * pixel_bytes
-    h0, h1 = pool_window(y, kernel_h, stride_h, pad_top, height, out_height, AVERAGE)
-    source = x + (image * height + h0) * row_bytes
-    for column in range(out_width):
-        w0, w1 = pool_window(column, kernel_w, stride_w, pad_left, width, out_width, AVERAGE)
-        to = out + ((image * out_height + y) * out_width + column) * out_stride
-        if kind == MAX and h0 < h1 and w0 < w1:
-            _maximum(source + w0 * pixel_bytes, h1 - h0, w1 - w0, row_bytes, pixel_bytes, to, channels)
-        elif kind == MAX:
-            i8_view(to, channels)[:] = 0
-        else:
-            _average_pixel(source + w0 * pixel_bytes, h1 - h0, w1 - w0, row_bytes, pixel_bytes, to, channels)
+    for row in range(index * block, min((index + 1) * block, rows)):
+        image, y = row // out_height, row % out_height
+        h0, h1 = pool_window(y, kernel_h, stride_h, pad_top, height, out_height, AVERAGE)
+        source = x + (image * height + h0) * row_bytes
+        for column in range(out_width):
+            w0, w1 = pool_window(column, kernel_w, stride_w, pad_left, width, out_width, AVERAGE)
+            to = out + (row * out_width + column) * out_stride
+            if kind == MAX and h0 < h1 and w0 < w1:
+                _maximum(source + w0 * pixel_bytes, h1 - h0, w1 - w0, row_bytes, pixel_bytes, to, channels)
+            elif kind == MAX:
+                i8_view(to, channels)[:] = 0
+            else:
+                _average_pixel(source + w0 * pixel_bytes, h1 - h0, w1 - w0, row_bytes, pixel_bytes, to, channels)
 
 
 def pool2d_i8_op(x: np.ndarray, geometry: PoolGeometry, kind: int, out: np.ndarray) -> np.ndarray:
     """The op of a quantized pooling; see :func:`pool2d_i8`. The arrays must stay alive."""
     _, height, width, channels = x.shape
     images, out_height, out_width, _ = out.shape
-    address = program.data_address
+    rows, address = images * out_height, program.data_address
+    block = rows_a_task(rows)
     args = [
         address(x), height, width, pixel_stride(x),
         address(out), out_height, out_width, pixel_stride(out), channels,
         *geometry,
-        kind,
+        kind, rows, block,
     ]  # fmt: skip
-    return program.new_op(_pool_task, images * out_height, 0, args)
+    return program.new_op(_pool_task, -(-rows // block), 0, args)
 
 
 def pool2d_i8(x: np.ndarray, geometry: PoolGeometry, kind: int, out: np.ndarray) -> np.ndarray:

@@ -1,9 +1,10 @@
 """Runs a table of operations on all threads: the only ``prange`` of the engine.
 
-An operation is one row of int64 words, an *op*: the address of a compiled task function, the number of its tasks, two
-counters, and from word :data:`ARGS` on whatever that function reads (addresses of arrays, sizes). A program is a
-table of ops, run in order. Every thread takes tasks of the current op from a shared counter until none is left, then
-waits until those taken by others are done, and goes on to the next op: one fork and join a *program*, about 0.1 us an
+An operation is one row of int64 words, an *op*: the address of a compiled task function, the number of its tasks, and
+from word :data:`ARGS` on whatever that function reads (addresses of arrays, sizes). A program is a table of ops, run in
+order. The tasks of an op are cut into as many equal parts as there are threads. Every thread takes those of its own
+part first: the same part of every layer's image, which is then in the caches of its core. It goes on with what is left
+of the others', waits until all tasks are done, and turns to the next op: one fork and join a *program*, about 0.1 us an
 op, and a thread that the system holds up takes fewer tasks. Nothing waits for a thread that has not started, so any
 threading layer and any number of threads actually granted is safe.
 
@@ -49,7 +50,8 @@ _SPINS = 500
 #: How often it then offers a turn before it sleeps: to burn time while others compute delays the thread waited for.
 _TURNS = 100
 _FUNCTION, _TASKS, _SCRATCH = 0, 1, 2
-_NEXT, _DONE = 4, 5
+# Words from counter to counter: each has a cache line of its own.
+_LINE = 8
 _TASK_SIGNATURE = types.void(types.int64, types.int64, types.int64)
 
 
@@ -132,19 +134,37 @@ def _call_task(typingctx, function, op, index, scratch):
 
 
 @kernel
-def _work(table, count, scratch):
-    # table: address of int64 (count, WORDS); scratch: address of this thread's memory
+def _take_part(op, counter, first, last, scratch):
+    # Runs tasks first..last-1 of an op as far as nobody else has taken them; how many it ran.
+    done = np.int64(0)
+    if _load_acquire(counter) >= last - first:
+        return done
+    while True:
+        index = first + _atomic_add(counter, np.int64(1))
+        if index >= last:
+            return done
+        _call_task(_load_acquire(op + np.int64(8 * _FUNCTION)), op, index, scratch)
+        done += 1
+
+
+@kernel
+def _work(table, count, counters, thread, threads, scratch):
+    # table: address of int64 (count, WORDS); counters: of int64 (count, threads + 1, _LINE): tasks taken of each part,
+    # and tasks done; scratch: address of this thread's memory
     for i in range(count):
         op = table + np.int64(i * WORDS * 8)
+        line = counters + i * (threads + 1) * (8 * _LINE)
+        finished = line + threads * (8 * _LINE)
         tasks = _load_acquire(op + np.int64(8 * _TASKS))
-        while True:
-            index = _atomic_add(op + np.int64(8 * _NEXT), np.int64(1))
-            if index >= tasks:
-                break
-            _call_task(_load_acquire(op + np.int64(8 * _FUNCTION)), op, index, scratch)
-            _atomic_add(op + np.int64(8 * _DONE), np.int64(1))
+        done = np.int64(0)
+        for turn in range(threads):
+            part = (thread + turn) % threads
+            first, last = part * tasks // threads, (part + 1) * tasks // threads
+            done += _take_part(op, line + part * (8 * _LINE), first, last, scratch)
+        if done > 0:
+            _atomic_add(finished, done)
         spins = 0
-        while _load_acquire(op + np.int64(8 * _DONE)) < tasks:
+        while _load_acquire(finished) < tasks:
             # On a busy machine the thread waited for may not be running: it needs this core more than we do.
             spins += 1
             if spins < _SPINS:
@@ -156,22 +176,22 @@ def _work(table, count, scratch):
 @kernel
 def _run_serial(table, scratch):
     # table: int64 (count, WORDS), scratch: uint8 (bytes)
-    table[:, _NEXT] = 0
-    table[:, _DONE] = 0
-    _work(np.int64(table.ctypes.data), np.int64(table.shape[0]), np.int64(scratch.ctypes.data))
+    first, memory = np.int64(table.ctypes.data), np.int64(scratch.ctypes.data)
+    for i in range(table.shape[0]):
+        op = first + np.int64(i * WORDS * 8)
+        for index in range(table[i, _TASKS]):
+            _call_task(table[i, _FUNCTION], op, np.int64(index), memory)
 
 
 @kernel(parallel=True)
-def _run_parallel(table, scratch):
-    # table: int64 (count, WORDS), scratch: uint8 (threads, bytes)
-    table[:, _NEXT] = 0
-    table[:, _DONE] = 0
-    first = np.int64(table.ctypes.data)
-    count = np.int64(table.shape[0])
+def _run_parallel(table, counters, scratch):
+    # table: int64 (count, WORDS); counters: int64 (count, threads + 1, _LINE), zeros; scratch: uint8 (threads, bytes)
+    first, line = np.int64(table.ctypes.data), np.int64(counters.ctypes.data)
+    count, threads = np.int64(table.shape[0]), np.int64(scratch.shape[0])
     memory = np.int64(scratch.ctypes.data)
     stride = np.int64(scratch.shape[1])
-    for thread in prange(scratch.shape[0]):
-        _work(first, count, memory + thread * stride)
+    for thread in prange(threads):
+        _work(first, count, line, np.int64(thread), threads, memory + thread * stride)
 
 
 _alone: ContextVar[bool] = ContextVar("one_thread", default=False)
@@ -240,9 +260,11 @@ def aligned_empty(shape: tuple[int, ...], dtype) -> np.ndarray:
     return raw[start : start + size].view(dtype).reshape(shape)
 
 
-# Scratch memory is kept between calls: fresh pages from the system cost more than most layers. A call takes a buffer
-# off the list of its number of threads and puts it back, so calls from several Python threads never share one.
+# Scratch memory and counters are kept between calls: fresh pages from the system cost more than most layers. A call
+# takes a buffer off the list of its number of threads and puts it back, so calls from several Python threads never
+# share one.
 _free_scratch: dict[int, list[np.ndarray]] = {}
+_free_counters: dict[int, list[np.ndarray]] = {}
 _PAGE = 4096
 
 
@@ -256,13 +278,26 @@ def _take_scratch(threads: int, size: int) -> np.ndarray:
     return buffer
 
 
+def _take_counters(threads: int, count: int) -> np.ndarray:
+    try:
+        counters = _free_counters.setdefault(threads, []).pop()
+    except IndexError:
+        counters = None
+    if counters is None or len(counters) < count:
+        counters = aligned_empty((count, threads + 1, _LINE), np.int64)
+    counters[:count] = 0
+    return counters
+
+
 def _run(table: np.ndarray, scratch_bytes: int, most_tasks: int) -> None:
     threads = thread_count() if most_tasks > 1 else 1
     scratch = _take_scratch(threads, scratch_bytes)
     if threads == 1:
         _run_serial(table, scratch[0])
     else:
-        _run_parallel(table, scratch)
+        counters = _take_counters(threads, len(table))
+        _run_parallel(table, counters, scratch)
+        _free_counters[threads].append(counters)
     _free_scratch[threads].append(scratch)
 
 
@@ -272,8 +307,7 @@ def run(program: np.ndarray) -> None:
     Parameters
     ----------
     program : int64 (count, WORDS)
-        Ops in order; all memory they point to must be alive. Its counters are written, so it must not run twice at the
-        same time.
+        Ops in order; all memory they point to must be alive.
     """
     if program.shape[0] == 1:
         _run(program, program.item(_SCRATCH), program.item(_TASKS))
