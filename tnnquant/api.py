@@ -9,11 +9,22 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tnnquant.config import QuantizeConfig, VerifyConfig
-from tnnquant.errors import OutputError
+from tnnquant.errors import InputError, OutputError
 from tnnquant.format import read_model, write_model
+from tnnquant.format.files import read_file
 from tnnquant.graph import InputSpec
 from tnnquant.inputs import InputConfig, Samples, scan
-from tnnquant.quantize import plan_graph, quantize_graph
+from tnnquant.parts import (
+    Part,
+    merge,
+    model_digest,
+    observers_of,
+    relevant_settings,
+    require_complete,
+    require_same,
+)
+from tnnquant.parts_file import read_part
+from tnnquant.quantize import plan_graph, quantize_graph, quantize_observed
 from tnnquant.report import ENOUGH_SAMPLES, Report, blob_reports, layer_reports
 from tnnquant.threads import set_threads
 from tnnquant.verdict.verify import Verification
@@ -27,11 +38,12 @@ Progress = Callable[[str, int, int], None]
 def quantize_model(
     proto: PathLike,
     model: PathLike,
-    inputs: PathLike | Sequence[PathLike],
+    inputs: PathLike | Sequence[PathLike] | None,
     output: PathLike = "model",
     config: QuantizeConfig | None = None,
     *,
     verify: VerifyConfig | None = None,
+    statistics: Sequence[PathLike] | Part = (),
     threads: int | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -43,13 +55,16 @@ def quantize_model(
     proto, model : path
         The fp32 pair.
     inputs : path or sequence of path
-        A folder of pictures (.jpg .jpeg .png .bmp) or tensors (.txt .npy .npz), or the files themselves.
+        A folder of pictures (.jpg .jpeg .png .bmp) or tensors (.txt .npy .npz), or the files themselves; None with
+        ``statistics``.
     output : path, default "model"
         May hold a folder, which must exist. Files of that name are replaced, and only on success.
     config : QuantizeConfig, optional
         Methods and preprocessing; the defaults are those of TNN's tool.
     verify : VerifyConfig, optional
         How the written model is judged; by default on 16 of the calibration pictures.
+    statistics : sequence of path, or Part
+        Statistics gathered elsewhere (:func:`tnnquant.collect_statistics`), of all parts: no sample is read.
     threads : int, optional
         Default: one a core. The result does not depend on it.
     dry_run : bool
@@ -78,6 +93,8 @@ def quantize_model(
     set_threads(threads)
     target_proto, target_model = output_paths(output)
     graph = read_model(proto, model)
+    if statistics:
+        return _quantize_statistics(graph, (proto, model), (target_proto, target_model), statistics, config, progress)
     files = scan(inputs)
     read_seconds = time.perf_counter() - started
     samples = Samples(files, graph_inputs(graph, config), input_config(config), workers=threads)
@@ -122,6 +139,31 @@ def _evaluation(samples: Samples, verify: VerifyConfig, threads: int | None) -> 
     if not verify.eval_path or verify.no_verify:
         return None
     return Samples(scan(verify.eval_path), samples.specs, samples.config, workers=threads)
+
+
+def _quantize_statistics(graph, source, target, statistics, config: QuantizeConfig, progress) -> Report:
+    """The rest of :func:`quantize_model` where the statistics are there already."""
+    started = time.perf_counter()
+    executor, plan = plan_graph(graph, config)
+    part = statistics if isinstance(statistics, Part) else merge([read_part(path) for path in statistics], plan)
+    require_same(part, model_digest([read_file(path) for path in source]), relevant_settings(config))
+    require_complete(part)
+    if not part.is_last:
+        raise InputError(
+            f"{part.name}: holds pass {part.number + 1} of {part.passes}; for the next one, run --stats-only with "
+            "--from-stats and these files on every part of the inputs"
+        )
+    result = quantize_observed(executor, plan, observers_of(part, plan), config, progress)
+    write_model(result.graph, *target)
+    report = Report(*map(str, target), sum(map(_size, source)), settings=settings(config))
+    report.seconds = {**result.seconds, "total": time.perf_counter() - started}
+    report.bytes_after = sum(map(_size, target))
+    report.layers = layer_reports(result.graph, result.plan, result.notes)
+    report.blobs = blob_reports(result)
+    report.samples = len(part.samples)
+    report.warnings += [*part.notes, "the model was not judged: a run from statistics reads no pictures"]
+    _warn_of_few(report)
+    return report
 
 
 def output_paths(output: PathLike) -> tuple[Path, Path]:

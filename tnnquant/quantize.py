@@ -81,10 +81,19 @@ def quantize_graph(
     """
     config = config or QuantizeConfig()
     executor, plan = plan_graph(graph, config)
-    clock = _Stopwatch()
+    started = time.perf_counter()
     observers = make_observers(plan)
     calibrate(executor, samples, observers, progress, watch=watch)
-    clock.lap("calibration")
+    seconds = {"calibration": time.perf_counter() - started}
+    result = quantize_observed(executor, plan, observers, config, progress)
+    return replace(result, seconds={**seconds, **result.seconds})
+
+
+def quantize_observed(
+    executor: Executor, plan: QuantPlan, observers: Mapping, config: QuantizeConfig, progress: Progress | None = None
+) -> Quantization:
+    """The part of :func:`quantize_graph` behind calibration: observers that have seen all samples give the scales."""
+    clock = _Stopwatch()
     scales = blob_scales(plan, observers)
     clock.lap("blob scales")
     nodes, notes = quantize_weights(executor.graph, plan, scales, config, progress)

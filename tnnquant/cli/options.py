@@ -20,12 +20,27 @@ _NUMBERS = {"SHARE": float, "COUNT": int, "SECONDS": float}
 
 
 class VectorCommand(click.Command):
-    """A command whose number lists may be separated by spaces without quotes: ``-n 104 116.7 122``."""
+    """A command whose lists need no quotes: numbers, ``-n 104 116.7 122``, and files, ``--from-stats part*.npz``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        vectors = {
-            flag for p in self.params if getattr(p, "metavar", "") == "NUMBERS" for flag in getattr(p, "opts", ())
-        }
+        return super().parse_args(ctx, self._joined_numbers(self._repeated_flags(args)))
+
+    def _flags(self, metavar: str) -> set[str]:
+        return {flag for p in self.params if getattr(p, "metavar", "") == metavar for flag in getattr(p, "opts", ())}
+
+    def _repeated_flags(self, args: list[str]) -> list[str]:
+        """``--flag a b`` as ``--flag a --flag b``, for options that take files and may be repeated."""
+        lists, flag, out = self._flags("FILES"), "", []
+        for position, arg in enumerate(args):
+            if arg.startswith("-") and len(arg) > 1:
+                flag = arg if arg in lists else ""
+            elif flag and args[position - 1] != flag:
+                out.append(flag)
+            out.append(arg)
+        return out
+
+    def _joined_numbers(self, args: list[str]) -> list[str]:
+        vectors = self._flags("NUMBERS")
         joined: list[str] = []
         position = 0
         while position < len(args):
@@ -37,7 +52,7 @@ class VectorCommand(click.Command):
                     values.append(args[position])
                     position += 1
                 joined += [" ".join(values)] if values else []
-        return super().parse_args(ctx, joined)
+        return joined
 
 
 def config_options(config: type, *names: str) -> Callable:

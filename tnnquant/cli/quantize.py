@@ -22,7 +22,7 @@ BROKEN_CODE = 8
 @click.option("-p", "--proto", required=True, metavar="FILE", help="The fp32 .tnnproto.")
 @click.option("-m", "--model", required=True, metavar="FILE", help="The fp32 .tnnmodel.")
 @click.option(
-    "-i", "--input_path", required=True, metavar="FOLDER",
+    "-i", "--input_path", metavar="FOLDER",
     help="Pictures (.jpg .jpeg .png .bmp) or tensors (.txt in NCHW order, .npy, .npz).",
 )
 @config_options(QuantizeConfig)
@@ -36,8 +36,17 @@ BROKEN_CODE = 8
 )
 @click.option("--threads", type=int, default=None, metavar="N", help="Default: one a core; the result is the same.")
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan, run and write nothing.")
+@click.option("--stats-only", is_flag=True, help="Write the statistics of these inputs to -o NAME.npz, and no model.")
+@click.option(
+    "--from-stats", multiple=True, metavar="FILES",
+    help="Go on from the statistics of all parts: make the model, or with --stats-only the next pass.",
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Gather the statistics on the workers of a Dask scheduler.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def command(proto, model, input_path, input_shape, output, threads, dry_run, as_json, **options) -> int:
+def command(
+    proto, model, input_path, input_shape, output, threads, dry_run, stats_only, from_stats, scheduler, as_json,
+    **options,
+) -> int:  # fmt: skip
     """Quantize an fp32 TNN model to int8 over a folder of calibration pictures.
 
     Methods and types may be given by the original tool's numbers or by name: -b 2 is -b kl. In the end the written
@@ -47,15 +56,30 @@ def command(proto, model, input_path, input_shape, output, threads, dry_run, as_
         **from_options(QuantizeConfig, options), input_dims=parse_input_shapes(input_shape)
     )
     verify = VerifyConfig(**from_options(VerifyConfig, options))
+    _check_sources(input_path, stats_only, from_stats, scheduler, dry_run, verify)
     from tnnquant.api import quantize_model
     from tnnquant.cli.progress import progress_display
 
     started = time.perf_counter()
+    statistics = from_stats
+    if stats_only or scheduler:
+        with progress_display(enabled=sys.stderr.isatty() and not as_json) as progress:
+            if not scheduler:
+                from tnnquant.collect import collect_statistics
+
+                part = collect_statistics(
+                    proto, model, input_path, output, config, after=from_stats, threads=threads, progress=progress
+                )
+                return _tell_of_statistics(part, output, as_json)
+            from tnnquant.distribute import gather_distributed
+
+            statistics = gather_distributed(scheduler, proto, model, input_path, config, progress)
+            input_path = None
     with progress_display(enabled=sys.stderr.isatty() and not as_json and not dry_run) as progress:
         report = quantize_model(
-            proto, model, input_path, output, config, verify=verify, threads=threads, dry_run=dry_run,
-            progress=progress,
-        )
+            proto, model, input_path, output, config, verify=verify, statistics=statistics, threads=threads,
+            dry_run=dry_run, progress=progress,
+        )  # fmt: skip
     if as_json:
         click.echo(json.dumps(report.as_dict(), indent=2))
     else:
@@ -63,3 +87,44 @@ def command(proto, model, input_path, input_shape, output, threads, dry_run, as_
 
         print_summary(report, time.perf_counter() - started)
     return BROKEN_CODE if report.verdict and report.verdict.status == "broken" else 0
+
+
+def _check_sources(
+    inputs, stats_only: bool, from_stats: tuple, scheduler: str | None, dry_run: bool, verify: VerifyConfig
+) -> None:
+    """Refuse combinations of options that would leave one of them without effect."""
+    finishing = from_stats and not stats_only
+    if not inputs and not from_stats:
+        raise click.UsageError("Missing option '-i' / '--input_path'.")
+    if inputs and finishing:
+        raise click.UsageError(
+            "--from-stats makes the model of statistics alone, -i would not be read: leave it out, or add --stats-only "
+            "for the next pass over it."
+        )
+    if scheduler and (stats_only or from_stats):
+        raise click.UsageError("--scheduler gathers all statistics by itself: leave out --stats-only and --from-stats.")
+    if (verify.eval_path or verify.labels or verify.holdout) and (stats_only or from_stats or scheduler):
+        raise click.UsageError(
+            "--eval, --labels and --holdout judge on pictures that are read in the same run: not with --stats-only, "
+            "--from-stats or --scheduler."
+        )
+    if dry_run and (stats_only or from_stats or scheduler):
+        raise click.UsageError(
+            "--dry-run looks at the inputs on this machine: leave out --stats-only, --from-stats and --scheduler."
+        )
+
+
+def _tell_of_statistics(part, output: str, as_json: bool) -> int:
+    """Say what was written and what comes next."""
+    facts = {"written": output, "samples": len(part.samples), "pass": part.number + 1, "passes": part.passes}
+    if as_json:
+        click.echo(json.dumps({**facts, "warnings": list(part.notes)}, indent=2))
+        return 0
+    for warning in part.notes:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(f"{output}: pass {part.number + 1} of {part.passes} over {len(part.samples)} samples. Then:")
+    if part.is_last:
+        click.echo("  make the model, without -i: ... --from-stats PARTS... -o NAME")
+    else:
+        click.echo("  run the next pass on each: ... -i FOLDER --stats-only --from-stats PARTS... -o NEXT.npz")
+    return 0

@@ -172,6 +172,15 @@ class Samples:
         """How many files (or groups of files, for several inputs) have been fed to the model."""
         return len(self._seen)
 
+    @property
+    def repeated(self) -> int:
+        """How many items of the last batch were fed before, to complete it; known after the first pass."""
+        return self._repeated
+
+    def fed_digests(self) -> list[str]:
+        """A hash of the contents of every sample that has been fed, in order."""
+        return [digest_files(self._sources[number].files) for number in sorted(self._seen)]
+
     def __iter__(self) -> Iterator[Sample]:
         samples = self._packed() if self.batch > 1 else self._single()
         length = 0

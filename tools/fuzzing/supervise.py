@@ -109,4 +109,18 @@ def _keep_death(name: str, why: str, board: Path, stderr: Path, findings: Path, 
     target = findings / f"{name}-{why}-{executions}"
     target.with_suffix(".bin").write_bytes(content[HEAD.size : HEAD.size + length])
     shutil.copyfile(stderr, target.with_suffix(".txt"))
-    log(f"{name}: {why} after {executions} executions, kept as {target.name}")
+    if _dies_again(target.with_suffix(".bin")):
+        log(f"{name}: {why} after {executions} executions, kept as {target.name}")
+        return
+    # The engine may end the process by itself; that is no fault of the input.
+    log(f"{name}: the worker ended ({why}) after {executions} executions; its input does no harm, going on")
+    for suffix in (".bin", ".txt"):
+        target.with_suffix(suffix).unlink()
+
+
+def _dies_again(path: Path) -> bool:
+    try:
+        command = [sys.executable, str(_TOOL), "--replay", str(path)]
+        return subprocess.run(command, capture_output=True, check=False, timeout=_WALL_SECONDS).returncode != 0
+    except subprocess.TimeoutExpired:
+        return True

@@ -122,6 +122,7 @@ def _run_atheris(worker: Worker, seed: int, stop: float, corpus: Path) -> None:
     seconds = max(1, int(stop - time.monotonic()))
     options = [f"-max_total_time={seconds}", f"-seed={seed + 1}", f"-max_len={target.most}", "-rss_limit_mb=0"]
     options += ["-timeout=0", "-verbosity=0", "-print_final_stats=0", "-reload=0", "-handle_segv=0", "-handle_abrt=0"]
+    options.append(f"-artifact_prefix={corpus}/died-")
     atheris.Setup([sys.argv[0], *options, str(corpus)], worker.execute, custom_mutator=mutate)
     atheris.Fuzz()
 

@@ -1,0 +1,77 @@
+"""The statistics of a Dask cluster are those of one run, whatever its workers do."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tnnquant.distribute import gather_distributed, split_files
+from tnnquant.errors import ConfigError, InputError
+from tnnquant.graph import InputSpec
+
+from .conftest import written
+
+distributed = pytest.importorskip("distributed", reason="needs Dask: pip install 'tnnquant[dask]'")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two worker processes of one thread each, on this machine."""
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+    ) as made:
+        yield made
+
+
+def test_a_cluster_gives_the_bytes_of_one_run(case, run, tmp_path, cluster):
+    for options in (["-b", "kl", "-t", "mix", "-w", "admm"], ["-b", "aciq-laplace"]):
+        assert run(*case.flags(*options, "-o", tmp_path / "one")).code == 0
+        address = cluster.scheduler_address
+        outcome = run(*case.flags(*options, "--scheduler", address, "-o", tmp_path / "out"))
+        assert outcome.code == 0, outcome.err
+        assert written(tmp_path) == written(tmp_path, "one")
+
+
+def test_a_worker_that_is_killed_midway_changes_nothing(case, run, tmp_path, cluster):
+    from tnnquant.config import QuantizeConfig
+
+    config = QuantizeConfig(blob_method="kl", mean=(127.5,), scale=(1 / 127.5,))
+    assert run(*case.flags("-b", "kl", "-o", tmp_path / "one")).code == 0
+    killed = []
+
+    def progress(stage, done, total):
+        if stage == "histograms" and not killed:
+            killed.append(next(iter(cluster.workers.values())).process.pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    part = gather_distributed(
+        cluster.scheduler_address, case.proto, case.model, case.pictures, config, progress=progress
+    )
+    assert killed
+    from tnnquant.api import quantize_model
+
+    quantize_model(case.proto, case.model, None, tmp_path / "out", config, statistics=part)
+    assert written(tmp_path) == written(tmp_path, "one")
+
+
+def test_what_a_worker_meets_is_told(case, tmp_path, cluster):
+    (case.pictures / "bad.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"bad\.png: is no picture"):
+        gather_distributed(cluster.scheduler_address, case.proto, case.model, case.pictures)
+
+
+def test_no_scheduler(case, monkeypatch):
+    monkeypatch.setattr("tnnquant.distribute._PATIENCE", 1)
+    with pytest.raises(ConfigError, match="--scheduler: no Dask scheduler answers at"):
+        gather_distributed("tcp://127.0.0.1:1", case.proto, case.model, case.pictures)
+
+
+@pytest.mark.parametrize(("count", "batch", "sizes"), [(10, 1, [3, 3, 3, 1]), (3, 1, [1, 1, 1]), (10, 4, [4, 4, 2])])
+def test_files_are_split_into_whole_batches(count, batch, sizes):
+    files = [Path(f"/x/{number:02}.png") for number in range(count)]
+    chunks = split_files(files, {"input": InputSpec((batch, 3, 8, 8))}, 4)
+    assert [len(chunk) for chunk in chunks] == sizes
+    assert [path for chunk in chunks for path in chunk] == list(map(str, files))
