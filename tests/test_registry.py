@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from tnnquant.errors import ConfigError
-from tnnquant.registry import Registry
+from tnnquant.registry import Registry, declared_codes
 
 
 @pytest.fixture
@@ -63,3 +63,12 @@ def test_an_unknown_name_lists_the_known_ones(package):
 def test_a_near_miss_is_suggested(package):
     with pytest.raises(ConfigError, match=r"did you mean zebra\?"):
         package.find("zebre")
+
+
+def test_names_are_known_before_anything_is_imported():
+    """What is read off the sources is what registers itself."""
+    from tnnquant import observers, weights
+
+    assert declared_codes("tnnquant.observers", "observer") == observers.method_codes()
+    assert declared_codes("tnnquant.weights", "weight_method") == weights.method_codes()
+    assert declared_codes("tnnquant.nothing", "observer") is None

@@ -6,12 +6,14 @@ A configuration is checked when it is built; code that is handed one trusts it.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from tnnquant.errors import ConfigError
+from tnnquant.registry import declared_codes
 
 __all__ = ["MergeType", "QuantizeConfig", "VerifyConfig", "option"]
 
@@ -49,16 +51,15 @@ def option(default: Any, help: str, *flags: str, choices: str = "", metavar: str
     return field(default=default, metadata=metadata)
 
 
+#: Packages whose modules register names with a decorator that is called as the key.
+_REGISTERED = {"observer": "tnnquant.observers", "weight_method": "tnnquant.weights"}
+
+
 def choice_codes(kind: str) -> Mapping[int, str]:
     """The numbers of the original tool and the names they stand for."""
-    if kind == "observer":
-        from tnnquant.observers import method_codes
-
-        return method_codes()
-    if kind == "weight_method":
-        from tnnquant.weights import method_codes
-
-        return method_codes()
+    if kind in _REGISTERED:
+        package = _REGISTERED[kind]
+        return declared_codes(package, kind) or importlib.import_module(package).method_codes()
     if kind == "task":
         return dict(enumerate(TASKS))
     return {0: "channel", 1: "mix", 2: "tensor"} if kind == "merge_type" else dict(enumerate(RESIZE_MODES))

@@ -4,12 +4,40 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable
 from difflib import get_close_matches
+from pathlib import Path
 
 from tnnquant.errors import ConfigError
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "declared_codes"]
+
+
+def declared_codes(package: str, decorator: str) -> dict[int, str] | None:
+    """The names that the modules of a package register, by number, without importing anything.
+
+    ``--help`` lists them, and must not pay for the NumPy that the modules import. What is read are the lines
+    ``@decorator(number, "name")`` of the sources.
+
+    Parameters
+    ----------
+    package : str
+        A sub-package of tnnquant: ``"tnnquant.observers"``.
+    decorator : str
+
+    Returns
+    -------
+    dict of int to str, or None
+        In order of the numbers. None: the sources are not there to be read.
+    """
+    folder = Path(__file__).parent.joinpath(*package.split(".")[1:])
+    line = re.compile(rf'^@{decorator}\((\d+), "([^"]+)"\)', re.MULTILINE)
+    try:
+        found = [match for path in folder.glob("*.py") for match in line.findall(path.read_text("utf-8"))]
+    except OSError:
+        return None
+    return {code: name for code, name in sorted((int(code), name) for code, name in found)} or None
 
 
 class Registry:

@@ -179,13 +179,32 @@ def test_an_unknown_command_lists_the_known_ones(capsys):
     assert "Commands: quantize" in capsys.readouterr().err
 
 
-def test_help_and_wrong_options_do_not_import_numba():
+def test_help_and_wrong_options_import_nothing_heavy():
     code = (
-        "import sys; sys.argv = ['tnnquant', *{!r}]\n"
+        "import sys\n"
         "from tnnquant.cli import main\n"
-        "try: main()\n"
+        "try: main({!r})\n"
         "except SystemExit: pass\n"
-        "assert 'numba' not in sys.modules and 'PIL' not in sys.modules"
+        "assert not set(sys.modules) & set('numba numpy PIL rich'.split())"
     )
     for args in (["--help"], ["quantize", "--help"], ["quantize", "-b", "9"], ["--version"]):
         subprocess.run([sys.executable, "-c", code.format(args)], check=True, capture_output=True)
+
+
+def test_the_process_ends_at_once_with_its_code_and_its_output(model, tmp_path):
+    command = [sys.executable, "-c", "import tnnquant.cli as c; c.main(); print('never')"]
+    done = subprocess.run([*command, *flags(model, "--dry-run")], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "int8" in done.stdout
+    assert "never" not in done.stdout
+    failed = subprocess.run([*command, "quantize", "-b", "9"], capture_output=True, text=True)
+    assert (failed.returncode, failed.stdout) == (2, "")
+    assert failed.stderr.startswith("error: -b/--blob_method is '9'")
+
+
+def test_output_that_nobody_reads(model):
+    command = [sys.executable, "-c", "import tnnquant.cli as c; c.main()", *flags(model, "--dry-run")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 1

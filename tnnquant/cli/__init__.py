@@ -104,6 +104,9 @@ def _run(argv: list[str] | None) -> int:
         return _failed("interrupted; nothing was written", 130)
     except MemoryError:
         return _failed("out of memory", 1)
+    except BrokenPipeError:  # nobody reads any more: `tnnquant ... | head`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - to the end of the process
+        return 1
     except Exception as error:
         if os.environ.get("TNNQUANT_DEBUG"):
             raise
