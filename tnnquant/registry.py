@@ -37,7 +37,7 @@ def declared_codes(package: str, decorator: str) -> dict[int, str] | None:
         found = [match for path in folder.glob("*.py") for match in line.findall(path.read_text("utf-8"))]
     except OSError:
         return None
-    return {code: name for code, name in sorted((int(code), name) for code, name in found)} or None
+    return dict(sorted((int(code), name) for code, name in found)) or None
 
 
 class Registry:
