@@ -46,9 +46,9 @@ def op_time(op: np.ndarray) -> float:
     return best_time(plan.run) / count
 
 
-def record(benchmark: str, case: str, **figures) -> None:
-    """Append a result to :data:`RESULTS`."""
-    RESULTS.parent.mkdir(exist_ok=True)
+def record(benchmark: str, case: str, file: Path = RESULTS, **figures) -> None:
+    """Append a result to a file of results."""
+    file.parent.mkdir(exist_ok=True)
     line = {
         "date": time.strftime("%Y-%m-%d"),
         "cpu": cpu_name(),
@@ -58,8 +58,8 @@ def record(benchmark: str, case: str, **figures) -> None:
         "case": case,
         **{key: round(value, 6) if isinstance(value, float) else value for key, value in figures.items()},
     }
-    with RESULTS.open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    with file.open("a") as lines:
+        lines.write(json.dumps(line) + "\n")
 
 
 def header(threads: int) -> None:

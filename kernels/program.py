@@ -45,8 +45,9 @@ __all__ = [
 #: int64 words of an op, and the first that belongs to the task function.
 WORDS = 64
 ARGS = 8
-#: Waits of about 20 us before a thread offers its core to others.
-_SPINS = 500
+#: Waits of about 40 ns before a thread offers its core to others: longer than a task mostly takes, because on a busy
+#: machine who gives its core away gets it back only after a whole slice of the other's.
+_SPINS = 5000
 #: How often it then offers a turn before it sleeps: to burn time while others compute delays the thread waited for.
 _TURNS = 100
 _FUNCTION, _TASKS, _SCRATCH = 0, 1, 2
