@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 __all__ = [
-    "ACCURACY_COLUMNS", "accuracy_cells", "custom_rows", "kernel_rows", "print_accuracy", "print_latency",
-    "print_lines", "print_machine", "print_report", "print_table", "print_warnings", "seconds_text",
+    "ACCURACY_COLUMNS", "accuracy_cells", "custom_rows", "kernel_rows", "print_accuracy", "print_configurations",
+    "print_latency", "print_lines", "print_machine", "print_report", "print_table", "print_warnings", "seconds_text",
 ]  # fmt: skip
 
 UNLIMITED = 10_000
@@ -228,3 +228,22 @@ def print_warnings(report) -> None:
         errors.print(f"[yellow]warning:[/] {escape(line)}")
     if report.skipped:
         errors.print(f"[yellow]warning:[/] {escape(f'{len(report.skipped)} files skipped: {report.skipped[0]}')}")
+
+
+def print_configurations(report) -> None:
+    """The table of ``bench table``."""
+    fp32, *models = report.accuracy.models
+    rows = [[fp32.name, "", *accuracy_cells(report.accuracy, fp32)[1:], _megabytes(report.fp32_bytes), ""]]
+    for row, model in zip(report.rows, models, strict=True):
+        cells = accuracy_cells(report.accuracy, model)[1:]
+        seconds = f"{row.seconds:.1f}" + (" *" if row.statistics_from else "")
+        rows.append([model.name, row.configuration.flags, *cells, _megabytes(row.bytes), seconds])
+    print_table(("model", "what", *ACCURACY_COLUMNS[2:], "size", "seconds"), rows)
+    lines = [f"{report.samples} calibration samples; measured on {len(report.accuracy.names)} pictures, 95 % intervals"]
+    shared = [f"{row.configuration.name} with {row.statistics_from}" for row in report.rows if row.statistics_from]
+    if shared:
+        lines.append(f"* statistics shared: {'; '.join(shared)}")
+    if not report.accuracy.has_labels:
+        lines.append("no labels: neither --labels nor a class index in the file names")
+    print_lines(*lines)
+    print_warnings(report.accuracy)

@@ -1,0 +1,71 @@
+"""``tnnquant bench table``: the configurations of the original documentation on one's own model and pictures."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from tnnquant.cli.bench_accuracy import PICTURE_OPTIONS
+from tnnquant.cli.options import VectorCommand, config_options, from_options, parse_input_shapes
+from tnnquant.config import QuantizeConfig
+
+
+@click.command("table", cls=VectorCommand, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-p", "--proto", required=True, metavar="FILE", help="The fp32 .tnnproto.")
+@click.option("-m", "--model", required=True, metavar="FILE", help="The fp32 .tnnmodel.")
+@click.option("-i", "--input_path", required=True, metavar="FOLDER", help="Calibration pictures (or tensors).")
+@click.option(
+    "--eval", "eval_path", metavar="FOLDER", help="Pictures to measure on. Default: the calibration pictures."
+)
+@click.option(
+    "--labels", metavar="FILE",
+    help="Of the pictures that are measured on; as for 'bench accuracy'. Default: the class index that begins each "
+    "file's name.",
+)
+@click.option("--output", metavar="NAME", help="The output that holds the scores, if the model has several.")
+@config_options(QuantizeConfig, *PICTURE_OPTIONS)
+@click.option(
+    "--input-shape", multiple=True, metavar="NAME:N,C,H,W", help="Dims of an input, instead of those in the proto."
+)
+@click.option("--threads", type=int, default=None, metavar="N", help="Default: one a core; the result is the same.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def command(
+    proto, model, input_path, eval_path, labels, output, input_shape, threads, as_json, **options
+) -> int:
+    """The accuracy table of the original tool's documentation for your model and data: KL with ADMM per channel, per
+    tensor and mixed, and min-max per channel, beside fp32.
+
+    Nothing is written. Rows with the same statistics share them. Flags are those of 'tnnquant quantize'.
+    """
+    config = QuantizeConfig(**from_options(QuantizeConfig, options), input_dims=parse_input_shapes(input_shape))
+    from tnnquant.api import input_config
+    from tnnquant.bench.labels import labels_from_file, labels_from_names
+    from tnnquant.bench.models import samples_for, single_items
+    from tnnquant.bench.table import measure_table
+    from tnnquant.cli.progress import progress_display
+    from tnnquant.format import read_model
+    from tnnquant.inputs import Samples, scan
+    from tnnquant.threads import set_threads
+
+    set_threads(threads)
+    graph = read_model(proto, model)
+    samples = samples_for(graph, input_path, config, threads)
+    specs = single_items(graph, config.input_dims)
+    evaluation = Samples(scan(eval_path or input_path), specs, input_config(config), workers=threads)
+    known = labels_from_file(labels, evaluation.names) if labels else labels_from_names(evaluation.names)
+    with progress_display(enabled=sys.stderr.isatty() and not as_json) as progress:
+        report = measure_table(
+            graph, samples, evaluation, known, config, output=output, progress=progress,
+            input_dims={name: spec.dims for name, spec in specs.items()},
+        )
+    if as_json:
+        click.echo(json.dumps(report.as_dict(), indent=2))
+        return 0
+    from tnnquant.cli.bench_tables import print_configurations
+
+    print_configurations(report)
+    if eval_path is None:
+        click.echo("Measured on the calibration pictures: --eval FOLDER measures on others.")
+    return 0
