@@ -1,4 +1,4 @@
-"""Small networks with the structure of those people have: random weights, normalized so that activations keep their size.
+"""Small networks of the structure people have: random weights, normalized so that activations keep their size.
 
 A family is a function of a :class:`NetBuilder` that returns the names of the outputs to be compared and of the others.
 """
@@ -216,7 +216,7 @@ def crnn(net):
 
 @family((1, 3, 32, 32))
 def ssd(net):
-    """Two maps with box and class heads, prior boxes, and the detections; what the detections are made of is compared."""
+    """Two maps with box and class heads, prior boxes, and the detections; what they are made of is compared."""
     x = net.add("ReLU6", net.conv("input", 3, 16, stride=2))
     x = net.add("ReLU6", net.conv(x, 16, 16, groups=16))
     first = net.add("ReLU6", net.conv(x, 16, 32, kernel=1, stride=2))
