@@ -97,3 +97,15 @@ def test_dynamic_range_weights_in_constants_are_widened(build, rng):
     assert graph.nodes[0].type_string == "MatMul"
     assert list(graph.constants) == ["w"]
     np.testing.assert_array_equal(graph.constants["w"].array(), codes * np.float32(0.02))
+
+
+def test_sigmoid_and_mul_become_one_swish_where_tnn_would_drop_the_sigmoid(build):
+    net = build()
+    r = net.add("ReLU", net.conv("input", 3, 4))  # fused: then they stand right behind the convolution
+    a = net.add("Mul", [r, net.add("Sigmoid", r)])
+    assert kinds(prepare_for_quantization(net.graph(a))) == ["Convolution", "Swish"]
+    net = build()
+    c, d = net.conv("input", 3, 4, kernel=1), net.conv("input", 3, 4, kernel=1)
+    s = net.add("Add", [c, d])  # an int8 add becomes part of the convolution before it
+    out = net.add("Mul", [s, net.add("Sigmoid", s)])
+    assert kinds(prepare_for_quantization(net.graph(out))) == ["Convolution", "Convolution", "Add", "Swish"]

@@ -42,16 +42,17 @@ def test_merge_types(build, merge_type, slots):
 def test_max_pooling_and_relu_are_int8_only_behind_int8_and_hand_their_scales_up(build):
     net = build()
     a = net.conv("input", 3, 4, name="a")
-    r = net.add("ReLU", a, name="r")
-    b = net.conv(a, 4, 4, name="b")  # reads a too: the ReLU is not fused
+    b = net.conv("input", 3, 4, name="b")
+    s = net.add("Add", [a, b], name="sum")
+    r = net.add("ReLU", s, name="r")
     p = net.pool(r, name="p")
     first = net.pool("input", name="first")
     tail = net.add("Sigmoid", p, name="s")
     last = net.pool(tail, name="last")
-    made, int8, reasons = plan(net.graph(b, first, last))
-    assert int8 == ["a", "r", "b", "p"]
+    made, int8, reasons = plan(net.graph(first, last))
+    assert int8 == ["a", "b", "sum", "r", "p"]
     assert reasons["first"] == reasons["last"] == "not behind an int8 layer"
-    assert made.takes_scale_of == {r: p, a: p}
+    assert made.takes_scale_of == {r: p, s: p}
 
 
 def test_a_concat_of_channels_is_not_observed(build):
@@ -61,9 +62,9 @@ def test_a_concat_of_channels_is_not_observed(build):
     out = net.conv(c, 10, 4)
     assert plan(net.graph(out))[0].blobs[c].parts == (a, b)
     assert plan(net.graph(out), merge_type="mix")[0].blobs[c].parts == ()
-    # Under KL the network input stays min-max: its scales are not those the concat would find.
+    # Under KL the network input stays min-max; its bytes are copied all the same.
     d = net.add("Concat", ["input", a], 1)
-    assert plan(net.graph(out, d), blob_method="kl")[0].blobs[d].parts == ()
+    assert plan(net.graph(out, d), blob_method="kl")[0].blobs[d].parts == ("input", a)
 
 
 def test_kl_falls_back_to_min_max_for_the_input_and_for_small_maps(build):
@@ -98,6 +99,53 @@ def test_adds_that_tnn_computes_wrongly_stay_fp32(build):
     last = net.add("Add", [a, point], name="behind_relu6")
     reasons = plan(net.graph(last, "broadcast_out", "constant_out", "stored_out"))[2]
     assert {"broadcast", "constant", "stored", "behind_relu6"} <= set(reasons)
+
+
+def point_net(build, behind, outputs=(), activation=0):
+    """A 1x1 convolution and an add, which TNN fuses, and what comes right behind."""
+    net = build((1, 4, 6, 6))
+    a = net.conv("input", 4, 4, name="a")
+    point = net.conv(a, 4, 4, kernel=1, activation_type=activation, name="point")
+    s = net.add("Add", [point, a], name="sum")
+    out = s
+    for kind, source in behind:
+        out = net.add(kind, {"sum": s, "a": a}[source], name=f"then_{kind.lower()}")
+    return net.graph(*outputs, net.conv(out, 4, 4, name="last"))
+
+
+def test_adds_whose_fusion_goes_wrong_stay_fp32(build):
+    assert "sum" in plan(point_net(build, []))[1]
+    assert "sum" in plan(point_net(build, [("ReLU", "sum")]))[1]
+    assert "sum" in plan(point_net(build, [("ReLU6", "sum")], activation=1))[1]  # TNN leaves this ReLU6 alone
+    assert "no int8 form" in plan(point_net(build, [("ReLU6", "sum")]))[2]["sum"]
+    assert "loses 'sum_out'" in plan(point_net(build, [("ReLU", "a")], ["sum_out"]))[2]["sum"]
+    assert "loses 'sum_out'" in plan(point_net(build, [("ReLU", "sum")], ["sum_out"]))[2]["sum"]
+    assert "loses the model output 'point_out'" in plan(point_net(build, [], ["point_out"]))[2]["sum"]
+    assert "no int8 form" in plan(point_net(build, [("ReLU", "sum")]), exclude=("then_relu",))[2]["sum"]
+
+
+def test_an_asymmetric_relu_is_int8_where_it_is_fused(build):
+    int8 = plan(point_net(build, [("ReLU", "sum")]), blob_method="asymmetric")[1]
+    assert {"sum", "then_relu"} <= set(int8)
+    int8, reasons = plan(point_net(build, [("ReLU", "sum")], activation=1), blob_method="asymmetric")[1:]
+    assert "sum" in int8
+    assert "zero point" in reasons["then_relu"]
+
+
+def test_blobs_tied_to_that_of_an_inner_product_have_one_scale_too(build):
+    net = build()
+    a = net.conv("input", 3, 4, name="a")
+    r = net.add("ReLU", a, name="r")
+    made = plan(net.graph(net.inner_product(a, 480, 5, name="fc"), net.conv(r, 4, 2, name="c")))[0]
+    assert made.blobs[a].slots == made.blobs[r].slots == 1
+    assert made.takes_scale_of == {r: a}
+
+
+def test_relu6_spares_the_zero_point_of_the_pooling_behind_it(build):
+    net = build()
+    p = net.pool(net.conv("input", 3, 4, activation_type=2, name="a"), name="p")
+    made = plan(net.graph(net.conv(p, 4, 4)), blob_method="asymmetric")[0]
+    assert made.blobs[p].method == made.blobs["a_out"].method == "minmax"
 
 
 def test_concats_that_tnn_computes_wrongly_stay_fp32(build):

@@ -36,7 +36,8 @@ def fuse_adds(graph: Graph) -> Graph:
         if (
             previous is not None
             and result[-1] is previous
-            and _is_point(previous)
+            and previous.quantized
+            and previous.layer.fuses_add
             and node.quantized
             and node.layer.role == QuantRole.JOIN
             and not node.layer.JOINS_CHANNELS
@@ -51,17 +52,6 @@ def fuse_adds(graph: Graph) -> Graph:
         else:
             result.append(node)
     return graph.with_nodes(result)
-
-
-def _is_point(node: Node) -> bool:
-    """Whether the node is an int8 convolution that TNN would fuse an add into."""
-    layer = node.layer
-    return (
-        node.quantized
-        and type(layer) is find_layer("Convolution")
-        and (layer.group, layer.kernel_h, layer.kernel_w, layer.stride_h, layer.stride_w) == (1, 1, 1, 1, 1)
-        and (layer.pad_h, layer.pad_w) == (0, 0)
-    )
 
 
 def insert_reformats(graph: Graph) -> Graph:

@@ -74,8 +74,7 @@ def fuse_activations(graph: Graph) -> Graph:
         ):
             result[-1:] = _merged(previous, activation)
         elif activation is not None:
-            # Sigmoid and Mul behind an int8 convolution that they cannot be fused into would make TNN drop the Sigmoid.
-            result += [activation] if behind else graph.nodes[position : position + length]
+            result += [activation] if _loses_sigmoid(previous) else graph.nodes[position : position + length]
         else:
             result.append(graph.nodes[position])
         position += length
@@ -118,6 +117,16 @@ def _activation_at(graph: Graph, position: int) -> tuple[Node | None, int]:
         ):
             return _swish(product.name, node.inputs[0], product.outputs[0]), 2
     return None, 1
+
+
+def _loses_sigmoid(previous: Node | None) -> bool:
+    """Whether TNN drops the Sigmoid of a Sigmoid and Mul behind this layer when it cannot fuse the two (6.6).
+
+    Behind a convolution; an int8 add may have been fused into one by then.
+    """
+    return previous is not None and (
+        hasattr(previous.layer, "activation_type") or type(previous.layer) is find_layer("Add")
+    )
 
 
 def _is_free(node: Node) -> bool:

@@ -6,7 +6,7 @@ tool would flag although the int8 model then crashes or gives garbage stays fp32
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from tnnquant.config import MergeType, QuantizeConfig
@@ -15,10 +15,13 @@ from tnnquant.infer import Inference
 from tnnquant.layers.base import BlobSpec, QuantRole
 from tnnquant.patterns import match_layers
 from tnnquant.tensor import DataType
+from tnnquant.ties import tied_blobs, top_of, who_takes_whose
 
 __all__ = ["BlobPlan", "QuantPlan", "make_plan"]
 
 RELU6 = 2
+FOLLOW_PEAK = ("minmax", "asymmetric")
+"""Observers whose scales are a matter of the extremes alone."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,8 @@ class BlobPlan:
         Scales of the blob: 1 or its channels.
     dims : tuple of int
     parts : tuple of str
-        A concat of blobs that are observed themselves, channel by channel in the same way, has their scales side by
-        side: it need not be observed. Empty for any other blob.
+        A concat of blobs with a scale a channel has their scales side by side, whatever it would observe, because TNN
+        copies its bytes: it need not be observed. Empty for any other blob.
     """
 
     method: str
@@ -56,7 +59,8 @@ class QuantPlan:
     blobs : dict of str to BlobPlan
         The int8 blobs.
     takes_scale_of : dict of str to str
-        Blobs that take the finished scales of another: the input of a ReLU or max pooling that of its output.
+        Blobs that take the finished scales of another: the input of a ReLU or max pooling that of its output, or the
+        other way round (:mod:`tnnquant.ties`).
     """
 
     int8: frozenset[int]
@@ -71,7 +75,7 @@ class QuantPlan:
         def need(blob: str) -> None:
             if self.blobs[blob].parts:
                 for part in self.blobs[blob].parts:
-                    need(part)
+                    need(self.takes_scale_of.get(part, part))
             else:
                 needed[blob] = None
 
@@ -115,13 +119,21 @@ def make_plan(inference: Inference, config: QuantizeConfig, fused: Mapping[str, 
             int8.add(position)
     if barred:
         _drop_lonely_joins(graph, int8, reasons)
-    takes = _merge_pass_through(inference, int8, reasons, config, barred)
+    _add_pass_through(inference, int8, reasons, config, barred)
+    groups = tied_blobs(graph, int8)
+    top = top_of(groups)
     touched = dict.fromkeys(b for p in sorted(int8) for b in (*graph.nodes[p].inputs, *graph.nodes[p].outputs))
-    blobs = {blob: BlobPlan(_method(blob, inference, config), slots(blob), specs[blob].dims) for blob in touched}
+    blobs = {
+        blob: BlobPlan(_method(blob, top.get(blob, blob), inference, config), slots(blob), specs[blob].dims)
+        for blob in touched
+    }
     for position in sorted(int8):
         node = graph.nodes[position]
         if _is_sum_of_parts(node, blobs):
             blobs[node.outputs[0]] = replace(blobs[node.outputs[0]], parts=node.inputs)
+    takes = who_takes_whose(
+        graph, groups, lambda blob: bool(blobs[blob].parts), lambda blob: blobs[blob].method in FOLLOW_PEAK
+    )
     return QuantPlan(frozenset(int8), reasons, blobs, takes)
 
 
@@ -161,31 +173,32 @@ def _drop_lonely_joins(graph: Graph, int8: set[int], reasons: dict[int, str]) ->
 
 
 def _is_sum_of_parts(node: Node, blobs: Mapping[str, BlobPlan]) -> bool:
-    """Whether the output's scales are the inputs' side by side: a concat of channels, one scale each, one method."""
+    """Whether the output's scales are the inputs' side by side: a concat of channels, one scale each."""
     if not node.layer.JOINS_CHANNELS or node.layer.axis != 1:
         return False
-    whole, parts = blobs[node.outputs[0]], [blobs[blob] for blob in node.inputs]
-    return whole.slots == whole.dims[1] and all(
-        part.slots == part.dims[1] and part.method == whole.method for part in parts
-    )
+    blob = blobs[node.outputs[0]]
+    return blob.slots == blob.dims[1] and all(blobs[name].slots == blobs[name].dims[1] for name in node.inputs)
 
 
 def _per_tensor_blobs(graph: Graph, config: QuantizeConfig) -> frozenset[str]:
     """Blobs with one scale: all but under merge type 0, and always those an inner product touches (7.4, 4)."""
     if config.merge_type != MergeType.CHANNEL:
         return graph.blob_names() | frozenset(graph.inputs)
-    return frozenset(
-        blob for node in graph.nodes if node.layer.PER_TENSOR_BLOBS for blob in (*node.inputs, *node.outputs)
-    )
+    merged = {blob for node in graph.nodes if node.layer.PER_TENSOR_BLOBS for blob in (*node.inputs, *node.outputs)}
+    for blobs in tied_blobs(graph, range(len(graph.nodes))).values():
+        if not merged.isdisjoint(blobs):
+            merged.update(blobs)
+    return frozenset(merged)
 
 
-def _method(blob: str, inference: Inference, config: QuantizeConfig) -> str:
+def _method(blob: str, top: str, inference: Inference, config: QuantizeConfig) -> str:
+    """The observer of a blob; ``top``: the blob at the top of those it is tied to."""
     from tnnquant.observers import choose_method
 
     method = choose_method(
         config.blob_method, inference.specs[blob].dims, is_network_input=blob in inference.graph.inputs
     )
-    producer = inference.graph.producers().get(blob)
+    producer = inference.graph.producers().get(top)
     if method == "asymmetric" and producer and getattr(producer.layer, "activation_type", 0) == RELU6:
         return "minmax"  # TNN's int8 ReLU6 drops the output's zero point (7.11, 10): it must be 0
     return method
@@ -214,11 +227,14 @@ def _why_fp32(
         return node.layer.why_not_int8([specs[b] for b in node.inputs], node.tensors)
     if node.resource is not None:
         return "an operand lies in the model file; TNN's int8 form takes blobs only"
-    return _why_join_fp32(position, inference, slots, int8)
+    return _why_join_fp32(position, inference, slots, int8, barred)
 
 
-def _why_join_fp32(position: int, inference: Inference, slots, int8: set[int]) -> str | None:
-    node, specs = inference.graph.nodes[position], inference.specs
+def _why_join_fp32(
+    position: int, inference: Inference, slots, int8: set[int], barred: Mapping[int, str]
+) -> str | None:
+    graph, specs = inference.graph, inference.specs
+    node = graph.nodes[position]
     counts = [slots(b) for b in node.inputs]
     output_count = slots(node.outputs[0])
     reason = node.layer.why_not_int8([specs[b] for b in node.inputs], node.tensors)
@@ -236,19 +252,43 @@ def _why_join_fp32(position: int, inference: Inference, slots, int8: set[int]) -
         return None
     if len({*counts, output_count}) > 1:
         return "some blobs have one scale, some one a channel; TNN's int8 form cannot mix them (7.11, 28)"
-    return _why_fused_add_breaks(position, inference) if position - 1 in int8 else None
+    return _why_fused_add_breaks(position, inference.graph, barred) if _is_fused_add(position, graph, int8) else None
 
 
-def _why_fused_add_breaks(position: int, inference: Inference) -> str | None:
-    """TNN fuses an int8 1x1 convolution into the add right behind it; where that is wrong, the add stays fp32."""
-    graph = inference.graph
-    node, previous = graph.nodes[position], graph.nodes[position - 1] if position else None
-    if previous is None or previous.layer.role != QuantRole.WEIGHTED or previous.outputs[0] not in node.inputs:
-        return None
-    if node.inputs.count(previous.outputs[0]) > 1:
+def _is_fused_add(position: int, graph: Graph, int8: Collection[int]) -> bool:
+    """Whether TNN fuses the add at this position into the int8 1x1 convolution right before it (reference, 6.6)."""
+    node, previous = graph.nodes[position], graph.nodes[position - 1]
+    if position - 1 not in int8 or not previous.layer.fuses_add or node.layer.role != QuantRole.JOIN:
+        return False
+    source = previous.outputs[0]
+    is_add = not node.layer.JOINS_CHANNELS and source in node.inputs
+    return is_add and not _is_read_behind(source, position, graph)
+
+
+def _is_read_behind(blob: str, position: int, graph: Graph) -> bool:
+    return any(blob in node.inputs for node in graph.nodes[position + 1 :])
+
+
+def _why_fused_add_breaks(position: int, graph: Graph, barred: Mapping[int, str]) -> str | None:
+    """Why an add that TNN fuses into the convolution before it must stay fp32, or None."""
+    node, previous = graph.nodes[position], graph.nodes[position - 1]
+    source, target = previous.outputs[0], node.outputs[0]
+    if source in graph.outputs:
+        return f"TNN's fusion with the convolution before it loses the model output {source!r} (6.6)"
+    if node.inputs.count(source) > 1:
         return "adds a convolution's output to itself: TNN's fusion of the two crashes (6.6)"
-    if getattr(previous.layer, "activation_type", 0) == RELU6:
+    if previous.layer.activation_type == RELU6:
         return "behind a convolution with ReLU6: TNN's fusion of the two loses the addend (7.11, 9)"
+    follower = graph.nodes[position + 1] if position + 1 < len(graph.nodes) else None
+    if follower is None or not follower.layer.FUSED_CODE or previous.layer.activation_type:
+        return None
+    if _is_read_behind(target, position + 1, graph):
+        return None
+    # TNN also fuses the activation in the next line, whatever it reads and whether it is int8 or not.
+    if follower.inputs != node.outputs or target in graph.outputs:
+        return f"TNN's fusion of convolution, add and {follower.name!r} behind them loses {target!r} (6.6)"
+    if follower.layer.role != QuantRole.PASS or position + 1 in barred:
+        return f"TNN fuses convolution, add and {follower.name!r}, which has no int8 form, and then misses its scales"
     return None
 
 
@@ -256,36 +296,29 @@ def _channels(spec: BlobSpec) -> int:
     return spec.dims[1] if len(spec.dims) > 1 else 1
 
 
-def _merge_pass_through(
+def _add_pass_through(
     inference: Inference, int8: set[int], reasons: dict[int, str], config: QuantizeConfig, barred: Mapping[int, str]
-) -> dict[str, str]:
-    """ReLU and max pooling behind an int8 producer become int8; the blob before takes the scales of the blob after."""
+) -> None:
+    """ReLU and max pooling behind an int8 producer become int8."""
     graph = inference.graph
     makers = {blob: p for p, node in enumerate(graph.nodes) if p not in inference.folded for blob in node.outputs}
-    takes: dict[str, str] = {}
     for position, node in enumerate(graph.nodes):
         if node.layer.role != QuantRole.PASS or position in inference.folded:
             continue
-        reason = barred.get(position) or _why_pass_fp32(node, inference, makers.get(node.inputs[0]), int8, config)
-        reasons[position] = reason or ""
+        reason = barred.get(position)
+        reason = reason or _why_pass_fp32(position, inference, makers.get(node.inputs[0]), int8, config)
         if reason:
-            continue
-        del reasons[position]
-        int8.add(position)
-        # A chain (pooling behind ReLU behind convolution) hands the scales of its last blob up to its first.
-        at = position
-        while True:
-            above, below = graph.nodes[at].inputs[0], graph.nodes[at].outputs[0]
-            takes[above] = takes.get(below, below)
-            maker = makers.get(above)
-            if maker is None or maker not in int8 or graph.nodes[maker].layer.role != QuantRole.PASS:
-                break
-            at = maker
-    return takes
+            reasons[position] = reason
+        else:
+            reasons.pop(position, None)
+            int8.add(position)
 
 
-def _why_pass_fp32(node: Node, inference: Inference, maker: int | None, int8: set[int], config) -> str | None:
-    specs = inference.specs
+def _why_pass_fp32(
+    position: int, inference: Inference, maker: int | None, int8: set[int], config: QuantizeConfig
+) -> str | None:
+    graph, specs = inference.graph, inference.specs
+    node = graph.nodes[position]
     if maker is None or maker not in int8:
         return "not behind an int8 layer"
     if specs[node.inputs[0]].dtype != DataType.FLOAT:
@@ -294,5 +327,10 @@ def _why_pass_fp32(node: Node, inference: Inference, maker: int | None, int8: se
     if reason:
         return reason
     if config.blob_method == "asymmetric" and not node.layer.KEEPS_ZERO_POINT:
-        return "TNN's int8 form ignores the zero point of an asymmetric blob (7.11, 11)"
+        # Fused into a convolution with an add, it comes before the zero point is added.
+        fused = maker == position - 1 and _is_fused_add(maker, graph, int8) and node.layer.FUSED_CODE
+        if not fused or graph.nodes[maker - 1].layer.activation_type or _is_read_behind(
+            node.inputs[0], position, graph
+        ):
+            return "TNN's int8 form ignores the zero point of an asymmetric blob (7.11, 11)"
     return None

@@ -123,7 +123,7 @@ def blob_scales(plan: QuantPlan, observers: Mapping) -> dict[str, QuantParams]:
 
     def side_by_side(name: str) -> QuantParams:
         if name not in scales:
-            parts = [side_by_side(part) for part in plan.blobs[name].parts]
+            parts = [side_by_side(plan.takes_scale_of.get(part, part)) for part in plan.blobs[name].parts]
             scales[name] = QuantParams(
                 np.concatenate([part.scale for part in parts]), np.concatenate([part.zero_point for part in parts])
             )

@@ -226,6 +226,8 @@ class Layer:
     """Role PASS: the int8 form is right for blobs with a zero point too (max pooling; not ReLU)."""
     CONVERTS: ClassVar[bool] = False
     """Its int8 form has a float blob on one side: the border between int8 and fp32 (Reformat)."""
+    FUSED_CODE: ClassVar[int] = 0
+    """The activation code of a convolution into which TNN fuses this layer right behind an int8 one; 0: it does not."""
     NORMALIZES: ClassVar[bool] = False
     """Shifts or scales its input by stored values: a model that begins with one may be fed raw pixels."""
     WHY_NOT: ClassVar[str] = ""
@@ -360,6 +362,16 @@ class Layer:
 
     def joins_in_place(self, state: Any, *, quantized: bool) -> bool:
         """Whether the inputs may be made where they lie in the output: a concat along the channels that moves bytes."""
+        return False
+
+    @property
+    def rectifies(self) -> bool:
+        """Whether the outputs are never below 0."""
+        return False
+
+    @property
+    def fuses_add(self) -> bool:
+        """Whether TNN fuses an int8 add right behind the int8 form into it (reference, 6.6)."""
         return False
 
     @property

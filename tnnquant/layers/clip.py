@@ -22,6 +22,8 @@ class Relu(PixelInt8, Mapped):
 
     QUANT = QuantRole.PASS
     KEEPS_ZERO_POINT = False
+    FUSED_CODE = 1
+    rectifies = True
 
     def function(self):
         return "BOUND", 0.0, math.inf
@@ -43,6 +45,9 @@ class Relu(PixelInt8, Mapped):
 @layer(125, "ReLU6", "Relu6")
 class Relu6(Mapped):
     """min(6, max(0, x)), of integers too; 0 where x is NaN."""
+
+    FUSED_CODE = 2
+    rectifies = True
 
     def function(self):
         return "BOUND", 0.0, 6.0

@@ -165,6 +165,15 @@ class Convolution(PixelInt8):
     dilation_w: int = param(default=1)
     activation_type: int = param(default=0)
 
+    @property
+    def rectifies(self) -> bool:
+        return self.activation_type in (1, 2)
+
+    @property
+    def fuses_add(self) -> bool:
+        window = (self.group, self.kernel_h, self.kernel_w, self.stride_h, self.stride_w)
+        return window == (1, 1, 1, 1, 1) and (self.pad_h, self.pad_w) == (0, 0)
+
     def axes(self, dims: Sequence[int]) -> tuple[Axis, Axis]:
         """The window along height and width for an input of these dims."""
         if len(dims) != 4:
