@@ -152,33 +152,33 @@ def _fill_band(is_bytes, x, pixel_bytes, height, width, channels, zero, run, sub
 
 @kernel
 def _run_tiles(is_bytes, kind, rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out,
-               out_stride, repeat, n, activation, simple, sums):  # fmt: skip
+               out_stride, repeat, n, activation, simple, sums, fusion, added, added_stride):  # fmt: skip
     # kind: 0 full, 1 middle, 2 half, 3 wide tiles; the rest is that of tile_i8
     if _HAS_BYTES and is_bytes:
         if kind == 0:
             _byte_full(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride,
-                       repeat, n, activation, simple, sums)  # fmt: skip
+                       repeat, n, activation, simple, sums, fusion, added, added_stride)  # fmt: skip
         elif kind == 1:
             _byte_middle(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride,
-                         repeat, n, activation, simple, sums)  # fmt: skip
+                       repeat, n, activation, simple, sums, fusion, added, added_stride)  # fmt: skip
         elif kind == 2:
             _byte_half(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride,
-                       repeat, n, activation, simple, sums)  # fmt: skip
+                       repeat, n, activation, simple, sums, fusion, added, added_stride)  # fmt: skip
         else:
             _byte_wide(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride,
-                       repeat, n, activation, simple, sums)  # fmt: skip
+                       repeat, n, activation, simple, sums, fusion, added, added_stride)  # fmt: skip
     elif kind == 0:
-        _tile_full(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, repeat,
-                   n, activation, simple, sums)  # fmt: skip
+        _tile_full(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride,
+                   repeat, n, activation, simple, sums, fusion, added, added_stride)  # fmt: skip
     elif kind == 1:
-        _tile_middle(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, repeat,
-                     n, activation, simple, sums)  # fmt: skip
+        _tile_middle(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride,
+                   repeat, n, activation, simple, sums, fusion, added, added_stride)  # fmt: skip
     elif kind == 2:
-        _tile_half(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, repeat,
-                   n, activation, simple, sums)  # fmt: skip
+        _tile_half(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride,
+                   repeat, n, activation, simple, sums, fusion, added, added_stride)  # fmt: skip
     else:
-        _tile_wide(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride, repeat,
-                   n, activation, simple, sums)  # fmt: skip
+        _tile_wide(rows, taps, tap_count, steps, weights, panel_bytes, params, params_bytes, out, out_stride,
+                   repeat, n, activation, simple, sums, fusion, added, added_stride)  # fmt: skip
 
 
 @kernel
@@ -253,7 +253,8 @@ def _conv_task(op, index, scratch):
             # A single row is bound by reading weights: four panels at once keep the sums independent.
             n = min(n, np.int64(4 * PANEL))
             _run_tiles(is_bytes, np.int64(3), row_table, scratch, tap_count, steps, panel, panel_bytes, table,
-                       params_bytes, to, out_stride, one, n, activation, simple, sums)  # fmt: skip
+                       params_bytes, to, out_stride, one, n, activation, simple, sums, fusion, o,
+                       added_stride)  # fmt: skip
             if simple == 0:
                 requantize_rows(sums, (n + PANEL - 1) // PANEL, np.int64(PANEL), params_bytes, np.int64(PANEL),
                                 np.int64(PANEL), table, to, n, activation, fusion, o)  # fmt: skip
@@ -268,7 +269,8 @@ def _conv_task(op, index, scratch):
             direct = np.int64(simple != 0 and m >= (middle if is_middle else full))
             at = to + start * out_stride
             _run_tiles(is_bytes, kind, row_table + 8 * start, scratch, tap_count, steps, panel, zero, table, zero, at,
-                       out_stride, tiles, n, activation, direct, sums)  # fmt: skip
+                       out_stride, tiles, n, activation, direct, sums, fusion, o + start * added_stride,
+                       added_stride)  # fmt: skip
             if direct == 0:
                 requantize_rows(sums, m, out_stride, zero, zero, added_stride, table, at, n, activation, fusion,
                                 o + start * added_stride)  # fmt: skip
@@ -319,7 +321,7 @@ def conv2d_i8_op(
         address(packed.input_zero), len(packed.input_zero) // channels,
         fusion, address(added), 0 if added is None else pixel_stride(added),
         address(packed.byte_weights) if packed.byte_steps else 0, packed.byte_steps,
-        packed.has_zero, packed.simple.with_activation(activation) and fusion == 0,
+        packed.has_zero, packed.simple.with_activation(activation) and (fusion != 2 or activation == 0),
     ]  # fmt: skip
     return program.new_op(_conv_task, images * blocks * panel_blocks, scratch, args)
 
@@ -346,7 +348,8 @@ def conv2d_i8(
     activation : int
         0 none, 1 ReLU, 2 ReLU6 (which drops the output's zero point, as TNN does).
     out : int8 (N, OH, OW, OC)
-        Written and returned; C-contiguous or a slice of channels of a wider array. Taps outside x contribute nothing.
+        Written and returned; C-contiguous or a slice of channels of a wider array. Must overlap neither x nor added.
+        Taps outside x contribute nothing.
     added : int8 (N, OH, OW, OC) or None
         The other operand of a fused Add.
     fusion : int

@@ -151,7 +151,8 @@ def _simple(quant: ConvQuant, centered: np.ndarray, table: np.ndarray) -> Simple
     if quant.bias is not None:
         largest += np.abs(np.asarray(quant.bias, np.float64).reshape(-1))
     with np.errstate(invalid="ignore", over="ignore"):
-        results = largest * np.abs(table.view(np.float32)[1].astype(np.float64))
+        factors = np.abs(table.view(np.float32)[[1, 4]].astype(np.float64))
+        results = largest * factors[0] + 255 * factors[1]
     return Simple(bool((results < _SIMPLE_RESULT).all()), not np.any(quant.output_zero))
 
 

@@ -2,10 +2,10 @@
 
 Two ways to the same integers:
 
-* :func:`emit_direct`, for sums that are still in registers: neither fused add nor zero point of the output, and
-  factors so small that no result leaves int32 (:func:`~tnnquant.kernels.pack_i8.is_simple`). Rounding and the
-  comparisons with constants are monotonic, so that clamping can wait until four vectors have become one of bytes: five
-  operations a vector remain.
+* :func:`emit_direct`, for sums that are still in registers: no zero point of the output, nothing added behind an
+  activation, and factors so small that no result leaves int32 (:class:`~tnnquant.kernels.pack_i8.Simple`). Rounding
+  and the comparisons with constants are monotonic, so that clamping can wait until four vectors have become one of
+  bytes: five operations a vector remain.
 * :func:`requantize` for all others, a loop over rows of sums in memory; :func:`requantize_rows` is that as a function,
   compiled once.
 """
@@ -121,7 +121,7 @@ def _part(builder, vector, first, count):
 # -- in registers ------------------------------------------------------------------------------------------------------
 
 
-def emit_direct(emit, sums, tables, targets, n, activation):
+def emit_direct(emit, sums, tables, targets, n, activation, fusion=None, added=None):
     """Rescales and stores the sums of a tile of simple results; see the module.
 
     Parameters
@@ -133,32 +133,48 @@ def emit_direct(emit, sums, tables, targets, n, activation):
         Where the rows go.
     n, activation : int64 values
         ``n`` channels of a row exist.
+    fusion, added : int64 value and int64 values
+        Where the rows of the added blob are, if fusion is not 0.
     """
-    builder, vectors, size = emit.builder, len(sums[0]), len(sums[0]) * emit.lanes
-    packed = _clamped(emit, _rounded_simply(emit, sums, tables, activation), tables, vectors, activation)
-    with builder.if_else(builder.icmp_signed(">=", n, I64(size)), likely=True) as (whole, part):
+    builder, vectors = emit.builder, len(sums[0])
+    values = _scaled_rows(emit, sums, tables)
+    if added is not None:
+        slots = [[emit.variable(value) for value in row] for row in values]
+        with builder.if_then(builder.icmp_signed("!=", fusion, I64(0)), likely=False):
+            for row, terms in zip(slots, _terms(emit, tables, added, n, vectors), strict=True):
+                for slot, term in zip(row, terms, strict=True):
+                    builder.store(builder.fadd(builder.load(slot), term), slot)
+        values = [[builder.load(slot) for slot in row] for row in slots]
+    packed = _clamped(emit, _rounded_simply(emit, values, activation), tables, vectors, activation)
+    with builder.if_else(builder.icmp_signed(">=", n, I64(vectors * emit.lanes)), likely=True) as (whole, part):
         with whole:
             _store_rows(emit, packed, targets, vectors)
         with part:
-            _store_partly(emit, packed, targets, vectors, n)
+            # Only n bytes of every row, from a copy of the rows in memory.
+            stage = _stage(emit, len(targets), vectors)
+            _store_rows(emit, packed, stage, vectors)
+            _copy_parts(emit, targets, stage, vectors, n)
 
 
-def _store_partly(emit, packed, targets, vectors, n):
-    """As :func:`_store_rows`, but only ``n`` bytes of every row, from a copy of the rows in memory."""
-    builder, lanes, size = emit.builder, emit.lanes, vectors * emit.lanes
-    stage = builder.bitcast(
-        cgutils.alloca_once(builder, ir.ArrayType(I8, size * len(targets))), I8.as_pointer()
-    )
-    rows = [emit.at(stage, r * size) for r in range(len(targets))]
-    _store_rows(emit, packed, [builder.ptrtoint(row, I64) for row in rows], vectors)
+def _stage(emit, rows, vectors):
+    """Addresses of rows of a byte a lane, on the stack."""
+    size = vectors * emit.lanes
+    start = emit.builder.ptrtoint(cgutils.alloca_once(emit.builder, ir.ArrayType(I8, rows * size)), I64)
+    return [emit.builder.add(start, I64(r * size)) for r in range(rows)]
+
+
+def _copy_parts(emit, to, source, vectors, n):
+    """Copies ``n`` bytes, fewer than the vectors have lanes, of every row between lists of addresses."""
+    builder, lanes = emit.builder, emit.lanes
 
     def one_by_one():
-        places = builder.bitcast(cgutils.alloca_once(builder, ir.ArrayType(I64, len(targets))), I64.as_pointer())
-        for r, at in enumerate(targets):
-            builder.store(at, emit.at(places, r))
-        with emit.loop(I64(len(targets))) as r:
-            row = emit.at(stage, builder.mul(r, I64(size)))
-            _copy_row(emit, emit.pointer(builder.load(emit.at(places, r))), row, n)
+        table = builder.bitcast(cgutils.alloca_once(builder, ir.ArrayType(I64, 2 * len(to))), I64.as_pointer())
+        for r, pair in enumerate(zip(to, source, strict=True)):
+            for i, address in enumerate(pair):
+                builder.store(address, emit.at(table, 2 * r + i))
+        with emit.loop(I64(len(to))) as r:
+            at = emit.at(table, builder.mul(r, I64(2)))
+            _copy_row(emit, emit.pointer(builder.load(at)), emit.pointer(builder.load(emit.at(at, 1))), n)
 
     if vectors != 2:
         one_by_one()
@@ -167,12 +183,42 @@ def _store_partly(emit, packed, targets, vectors, n):
         with most:
             # The first vector, and one that overlaps it up to the end.
             piece, end = ir.VectorType(I8, lanes), builder.sub(n, I64(lanes))
-            for row, at in zip(rows, targets, strict=True):
-                to = emit.pointer(at)
-                emit.store(emit.load(row, piece), to)
-                emit.store(emit.load(emit.at(row, end), piece), emit.at(to, end))
+            for write, read in zip(to, source, strict=True):
+                write, read = emit.pointer(write), emit.pointer(read)
+                first, last = emit.load(read, piece), emit.load(emit.at(read, end), piece)
+                emit.store(first, write)
+                emit.store(last, emit.at(write, end))
         with few:
             one_by_one()
+
+
+def _terms(emit, tables, added, n, vectors):
+    """``f32(a * SA) - f32(za * SA)`` of rows of the added blob, ``[row][vector]``; nothing beyond n is read."""
+    builder, lanes = emit.builder, emit.lanes
+    floats = Emitter(builder, lanes, F32)
+    is_whole = builder.icmp_signed(">=", n, I64(vectors * lanes))
+    stage = _stage(emit, len(added), vectors)
+    with builder.if_then(builder.not_(is_whole), likely=False):
+        _copy_parts(emit, stage, added, vectors, n)
+    factors = [_parameter(floats, tables[j // 2], j % 2, _ADDED_SCALE, F32) for j in range(vectors)]
+    zeros = [_parameter(floats, tables[j // 2], j % 2, _ADDED_ZERO, F32) for j in range(vectors)]
+    terms = []
+    for there, here in zip(added, stage, strict=True):
+        row = emit.pointer(builder.select(is_whole, there, here))
+        terms.append(
+            [
+                builder.fsub(builder.fmul(_floats_of(floats, emit.at(row, j * lanes)), factors[j]), zeros[j])
+                for j in range(vectors)
+            ]
+        )
+    return terms
+
+
+def _floats_of(floats, pointer):
+    """A vector of int8 in memory as float32."""
+    builder, lanes = floats.builder, floats.lanes
+    integers = floats.load(pointer, ir.VectorType(I8, lanes))
+    return builder.sitofp(builder.sext(integers, ir.VectorType(I32, lanes)), floats.vector)
 
 
 def _clamped(emit, results, tables, vectors, activation):
@@ -197,22 +243,29 @@ def _store_rows(emit, packed, targets, vectors):
         emit.store(part, emit.at(emit.pointer(targets[row]), column * lanes))
 
 
-def _rounded_simply(emit, sums, tables, activation):
-    """``trunc(v + copysign(0.5, v))`` of ``v = f32(acc) * S``, all vectors in order. After an activation the sign does
-    not matter: what is below 0 becomes 0 either way.
-    """
+def _scaled_rows(emit, sums, tables):
+    """``f32(acc) * S`` of the sums of a tile."""
     builder = emit.builder
     floats = Emitter(builder, emit.lanes, F32)
     scales = [_parameter(floats, tables[j // 2], j % 2, _SCALE, F32) for j in range(len(sums[0]))]
+    return [
+        [builder.fmul(builder.sitofp(value, floats.vector), scale) for value, scale in zip(row, scales, strict=True)]
+        for row in sums
+    ]
+
+
+def _rounded_simply(emit, values, activation):
+    """``trunc(v + copysign(0.5, v))``, all vectors in order. After an activation the sign does not matter: what is
+    below 0 becomes 0 either way.
+    """
+    builder = emit.builder
     is_plain = builder.icmp_signed("==", activation, I64(0))
     sign = emit.splat(builder.select(is_plain, I32(-0x80000000), I32(0)))
     half = emit.constant(0x3F000000, I32)
     results = []
-    for row in sums:
-        for value, scale in zip(row, scales, strict=True):
-            scaled = builder.fmul(builder.sitofp(value, floats.vector), scale)
-            signed = builder.or_(builder.and_(builder.bitcast(scaled, emit.vector), sign), half)
-            results.append(builder.fptosi(builder.fadd(scaled, builder.bitcast(signed, floats.vector)), emit.vector))
+    for value in (value for row in values for value in row):
+        signed = builder.or_(builder.and_(builder.bitcast(value, emit.vector), sign), half)
+        results.append(builder.fptosi(builder.fadd(value, builder.bitcast(signed, value.type)), emit.vector))
     return results
 
 
@@ -284,8 +337,7 @@ def _with_added(emit, values, code, params, fusion, added):
     slots = [floats.variable(value) for value in values]
     with builder.if_then(builder.icmp_signed("==", fusion, I64(code)), likely=False):
         for j, value in enumerate(values):
-            integers = floats.load(floats.at(added, j * lanes), ir.VectorType(I8, lanes))
-            other = builder.sitofp(builder.sext(integers, ir.VectorType(I32, lanes)), floats.vector)
+            other = _floats_of(floats, floats.at(added, j * lanes))
             term = builder.fmul(other, _parameter(floats, params, j, _ADDED_SCALE, F32))
             term = builder.fsub(term, _parameter(floats, params, j, _ADDED_ZERO, F32))
             builder.store(builder.fadd(value, term), slots[j])

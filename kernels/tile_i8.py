@@ -50,7 +50,7 @@ def _accumulate(emit, rows, vectors, dot, args):
 def emit_tile(builder, rows, vectors, dot, args):
     """The body of :func:`tile_i8`: LLVM IR only, so that it can be compiled for other machines than this one too."""
     emit = Emitter(builder, _PATH.lanes, I32)
-    row_table, *inner, out, out_stride, repeat, n, activation, is_simple, buffer = args
+    row_table, *inner, out, out_stride, repeat, n, activation, is_simple, buffer, fusion, added, added_stride = args
     params, params_stride = inner[-2:]
     with emit.loop(repeat) as i:
         first = builder.mul(i, I64(rows))
@@ -61,8 +61,12 @@ def emit_tile(builder, rows, vectors, dot, args):
             with simple:
                 panels = (vectors + 1) // 2
                 tables = [builder.add(params, builder.mul(params_stride, I64(panel))) for panel in range(panels)]
-                targets = [builder.add(target, builder.mul(out_stride, I64(r))) for r in range(rows)]
-                emit_direct(emit, sums, tables, targets, n, activation)
+                others = builder.add(added, builder.mul(first, added_stride))
+                targets, others = (
+                    [builder.add(start, builder.mul(stride, I64(r))) for r in range(rows)]
+                    for start, stride in ((target, out_stride), (others, added_stride))
+                )
+                emit_direct(emit, sums, tables, targets, n, activation, fusion, others)
             with general:
                 keep_sums(emit, sums, buffer)
 
@@ -71,7 +75,7 @@ def tile_i8(rows: int, vectors: int, dot: str = _PATH.dot):
     """An intrinsic that computes tiles of ``rows`` x 1 or 2 vectors, or of one row x several panels of 2 vectors.
 
     ``tile(row_table, taps, tap_count, steps, weights, panel_stride, params, params_stride, out, out_stride, repeat, n,
-    activation, is_simple, buffer)``, all int64, addresses and strides in bytes:
+    activation, is_simple, buffer, fusion, added, added_stride)``, all int64, addresses and strides in bytes:
 
     * row_table: int64 (repeat * rows,) addresses of each row's first tap;
     * taps: int64 (tap_count,) byte offsets added to every row; each tap has ``steps`` groups of 4 bytes in sequence;
@@ -81,15 +85,16 @@ def tile_i8(rows: int, vectors: int, dot: str = _PATH.dot):
     * repeat, n: how many tiles, one below the other, and how many channels exist; no others are written;
     * is_simple: whether the results are simple (:mod:`~tnnquant.kernels.requantize_i8`). If not, nothing is written to
       out; the sums go to ``buffer``, int32 (rows, whole panels), and ``repeat`` must be 1.
+    * added: int8 rows ``added_stride`` apart, which are added to simple results if fusion is not 0.
     """
 
     @intrinsic
     def tile(typingctx, row_table, taps, tap_count, steps, weights, panel_stride, params, params_stride, out,
-             out_stride, repeat, n, activation, is_simple, buffer):  # fmt: skip
+             out_stride, repeat, n, activation, is_simple, buffer, fusion, added, added_stride):  # fmt: skip
         def codegen(context, builder, sig, args):
             emit_tile(builder, rows, vectors, dot, args)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 15), codegen
+        return types.void(*[types.int64] * 18), codegen
 
     return tile

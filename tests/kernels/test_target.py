@@ -99,7 +99,7 @@ llvm.initialize_all_asmprinters()
 module = ir.Module()
 module.triple = triple
 word = ir.IntType(64)
-for kind, count in (("i8", 15), ("f32", 12)):
+for kind, count in (("i8", 18), ("f32", 12)):
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [word] * count), kind)
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     path = target.isa()
