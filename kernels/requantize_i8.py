@@ -315,14 +315,14 @@ def _relu6_pair(emit, sums, params, fusion, added):
     return _narrow(emit, results)
 
 
-def _plain_pair(emit, sums, params, floor, fusion, added):
-    """``f2i8(v + zero_out)`` of ``v = f32(acc) * S``; the added blob if fusion is 1; not below ``floor`` (0 for ReLU,
-    else -inf); the added blob if fusion is 2.
+def _plain_pair(emit, sums, params, is_relu, fusion, added):
+    """``f2i8(v + zero_out)`` of ``v = f32(acc) * S``; the added blob if fusion is 1; ReLU, of which NaN makes 0 as in
+    TNN; the added blob if fusion is 2.
     """
     builder = emit.builder
     floats = Emitter(builder, emit.lanes, F32)
     values = _with_added(emit, _scaled(emit, sums, params), 1, params, fusion, added)
-    values = [floats.larger(floor, value) for value in values]
+    values = [builder.select(is_relu, floats.larger(value, floats.constant(0.0)), value) for value in values]
     values = _with_added(emit, values, 2, params, fusion, added)
     shifted = [builder.fadd(value, _parameter(floats, params, j, _ZERO, F32)) for j, value in enumerate(values)]
     return _narrow(emit, [emit_round(floats, value, saturate=not _CONVERTS) for value in shifted])
@@ -410,9 +410,7 @@ def requantize(emit, buffer, steps, params, out, n, activation, fusion=None, add
             each_row(lambda pair, table, row: _relu6_pair(emit, pair, table, fusion, row))
         with other:
             is_relu = builder.icmp_signed("==", activation, I64(1))
-            lowest = builder.select(is_relu, F32(0.0), F32(float("-inf")))
-            floor = Emitter(builder, lanes, F32).splat(lowest)
-            each_row(lambda pair, table, row: _plain_pair(emit, pair, table, floor, fusion, row))
+            each_row(lambda pair, table, row: _plain_pair(emit, pair, table, is_relu, fusion, row))
     with builder.if_then(builder.not_(is_whole), likely=False):
         _copy_rows(emit, emit.pointer(out), out_step, stage, I64(PANEL), count, n, n_step)
 
