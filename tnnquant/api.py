@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tnnquant.config import QuantizeConfig, VerifyConfig
-from tnnquant.errors import InputError, OutputError
+from tnnquant.config import QuantizeConfig, SearchConfig, VerifyConfig
+from tnnquant.errors import ConfigError, InputError, OutputError
 from tnnquant.format import read_model, write_model
 from tnnquant.format.files import read_file
 from tnnquant.graph import InputSpec
@@ -31,6 +31,9 @@ from tnnquant.verdict.verify import Verification
 
 __all__ = ["output_paths", "quantize_model"]
 
+#: Options that trials differ in: statistics of all of them may lie together.
+_TRIED = frozenset({"blob_method", "weight_method", "merge_type"})
+
 PathLike = str | os.PathLike
 Progress = Callable[[str, int, int], None]
 
@@ -43,6 +46,7 @@ def quantize_model(
     config: QuantizeConfig | None = None,
     *,
     verify: VerifyConfig | None = None,
+    search: SearchConfig | None = None,
     statistics: Sequence[PathLike] | Part = (),
     threads: int | None = None,
     dry_run: bool = False,
@@ -65,6 +69,8 @@ def quantize_model(
         How the written model is judged; by default on 16 of the calibration pictures.
     statistics : sequence of path, or Part
         Statistics gathered elsewhere (:func:`tnnquant.collect_statistics`), of all parts: no sample is read.
+    search : SearchConfig, optional
+        Several models to compare, of which the best is written; by default one is made.
     threads : int, optional
         Default: one a core. The result does not depend on it.
     dry_run : bool
@@ -88,7 +94,7 @@ def quantize_model(
     ...     tnnquant.QuantizeConfig(mean=(104.006, 116.669, 122.679), reverse_channel=True),
     ... )  # doctest: +SKIP
     """
-    config, verify = config or QuantizeConfig(), verify or VerifyConfig()
+    config, verify, search = config or QuantizeConfig(), verify or VerifyConfig(), search or SearchConfig()
     started = time.perf_counter()
     set_threads(threads)
     target_proto, target_model = output_paths(output)
@@ -98,7 +104,10 @@ def quantize_model(
     files = scan(inputs)
     read_seconds = time.perf_counter() - started
     samples = Samples(files, graph_inputs(graph, config), input_config(config), workers=threads)
-    verification = Verification(samples, verify, evaluation=_evaluation(samples, verify, threads))
+    if search.compares and verify.no_verify:
+        raise ConfigError("--auto and --target-agreement compare models by their verdict: leave out --no-verify")
+    evaluation = _evaluation(samples, verify, threads)
+    verification = Verification(samples, verify, searching=search.compares, evaluation=evaluation)
     report = Report(
         str(target_proto), str(target_model), _size(proto) + _size(model), settings=settings(config), dry_run=dry_run
     )
@@ -109,14 +118,19 @@ def quantize_model(
         report.layers = layer_reports(executor.graph, plan)
         report.samples = samples.fed
         report.skipped = list(samples.skipped)
-        _warn_of_few(report)
+        _warn_of_few(report, len(samples.names) - len(report.skipped))
         return report
 
     fed = verification.fed
-    result = quantize_graph(graph, fed, config, progress, verification.watch)
-    write_started = time.perf_counter()
-    write_model(result.graph, target_proto, target_model)
-    report.seconds = {"reading": read_seconds, **result.seconds, "writing": time.perf_counter() - write_started}
+    if search.compares or search.state:
+        paths = (proto, model), (target_proto, target_model)
+        result = _search(report, graph, verification, paths, config, search, progress)
+        report.seconds = {"reading": read_seconds, **report.seconds}
+    else:
+        result = quantize_graph(graph, fed, config, progress, verification.watch)
+        write_started = time.perf_counter()
+        write_model(result.graph, target_proto, target_model)
+        report.seconds = {"reading": read_seconds, **result.seconds, "writing": time.perf_counter() - write_started}
     if not verify.no_verify:
         verify_started = time.perf_counter()
         written = read_model(target_proto, target_model)
@@ -126,12 +140,36 @@ def quantize_model(
     report.bytes_after = _size(target_proto) + _size(target_model)
     report.layers = layer_reports(result.graph, result.plan, result.notes)
     report.blobs = blob_reports(result)
-    report.samples = fed.fed
+    report.samples = fed.fed or len(fed.numbers)  # nothing was fed if a state held the statistics
     report.skipped = list(fed.skipped)
     report.inputs = fed.statistics()
     report.warnings += fed.warnings(is_normalized_inside=_normalizes_inside(graph))
-    _warn_of_few(report)
+    _warn_of_few(report, len(samples.names) - len(report.skipped))
     return report
+
+
+def _search(
+    report: Report, graph, verification: Verification, paths, config: QuantizeConfig, options: SearchConfig, progress
+):
+    """Try several models; the best is written whenever a better one is found. Fills in what the report says of them."""
+    from tnnquant.search.auto import Search
+    from tnnquant.search.state import State, digest_of
+
+    source, target = paths
+    state = None
+    if options.state:
+        fixed = {key: value for key, value in settings(config).items() if key not in _TRIED}
+        contents = [read_file(path) for path in source]
+        state = State(options.state, digest_of(*contents, fixed, verification.fingerprint()))
+    search = Search(graph, verification, config, options, lambda graph: write_model(graph, *target), state, progress)
+    outcome = search.run()
+    report.seconds = dict(search.seconds)
+    report.settings = settings(outcome.config)
+    report.trials = [{**trial.as_dict(), "best": trial.name == outcome.best} for trial in outcome.trials]
+    report.warnings += outcome.notes
+    if options.target_agreement is not None:
+        report.target = {"agreement": options.target_agreement, "reached": outcome.reached}
+    return outcome.result
 
 
 def _evaluation(samples: Samples, verify: VerifyConfig, threads: int | None) -> Samples | None:
@@ -162,7 +200,7 @@ def _quantize_statistics(graph, source, target, statistics, config: QuantizeConf
     report.blobs = blob_reports(result)
     report.samples = len(part.samples)
     report.warnings += [*part.notes, "the model was not judged: a run from statistics reads no pictures"]
-    _warn_of_few(report)
+    _warn_of_few(report, report.samples)
     return report
 
 
@@ -214,8 +252,9 @@ def _normalizes_inside(graph) -> bool:
     )
 
 
-def _warn_of_few(report: Report) -> None:
-    if report.samples < ENOUGH_SAMPLES:
+def _warn_of_few(report: Report, given: int) -> None:
+    # Where some are held out, the user gave enough all the same.
+    if given < ENOUGH_SAMPLES:
         report.warnings.append(
             f"only {report.samples} samples: fewer than {ENOUGH_SAMPLES} seldom cover what the model will see"
         )

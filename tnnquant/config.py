@@ -15,7 +15,7 @@ from typing import Any
 from tnnquant.errors import ConfigError
 from tnnquant.registry import declared_codes
 
-__all__ = ["MergeType", "QuantizeConfig", "VerifyConfig", "option"]
+__all__ = ["MergeType", "QuantizeConfig", "SearchConfig", "VerifyConfig", "option"]
 
 
 class MergeType(StrEnum):
@@ -159,7 +159,7 @@ class VerifyConfig:
     holdout: float | None = option(
         None,
         "Share of the calibration pictures kept out of the statistics and used for the verdict, chosen by content. "
-        "Default: 0, as in the original; 0.2 where recipes are compared.",
+        "Default: 0, as in the original; 0.2 to 0.25 where models are compared.",
         "--holdout", metavar="SHARE",
     )
     verify_pictures: int = option(
@@ -173,3 +173,36 @@ class VerifyConfig:
             raise ConfigError(f"--holdout is {self.holdout:g}, expected a share from 0 to 0.9")
         if self.verify_pictures < 1:
             raise ConfigError(f"--verify-pictures is {self.verify_pictures}, expected 1 or more (or --no-verify)")
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """What is tried beyond one model."""
+
+    auto: bool = option(False, "Try several recipes and layers in fp32; write the best.", "--auto")
+    target_agreement: float | None = option(
+        None,
+        "Keep the fewest layers in fp32 with which this share of the pictures held out (or of --eval) has the same "
+        "top-1 as in fp32; for other outputs, the cosine of the worst part.",
+        "--target-agreement", metavar="SHARE",
+    )
+    time_budget: float = option(
+        60.0, "No trial is begun after so many seconds; the best model so far is always written.", "--time-budget",
+        metavar="SECONDS",
+    )
+    state: str | None = option(
+        None, "Keep statistics and trials there, to go on from after an interruption or with other options.", "--state",
+        metavar="FOLDER",
+    )
+
+    def __post_init__(self) -> None:
+        target = self.target_agreement
+        if target is not None and not 0 < target <= 1:
+            raise ConfigError(f"--target-agreement is {target:g}, expected a share above 0, at most 1")
+        if not self.time_budget >= 0:
+            raise ConfigError(f"--time-budget is {self.time_budget:g}, expected seconds, 0 or more")
+
+    @property
+    def compares(self) -> bool:
+        """Whether models are compared, on pictures held out for that."""
+        return self.auto or self.target_agreement is not None

@@ -115,11 +115,17 @@ def plan_graph(graph: Graph, config: QuantizeConfig) -> tuple[Executor, QuantPla
 
 
 def blob_scales(plan: QuantPlan, observers: Mapping) -> dict[str, QuantParams]:
-    """Finish the observers and let blobs before a ReLU or max pooling take the scales of the blob after it."""
+    """Finish the observers; the scales of all int8 blobs."""
     from tnnquant.observers import finish
 
     finish(observers.values())
-    scales = {name: QuantParams(*observer.params()) for name, observer in observers.items()}
+    return spread_scales(plan, {name: QuantParams(*observer.params()) for name, observer in observers.items()})
+
+
+def spread_scales(plan: QuantPlan, observed: Mapping[str, QuantParams]) -> dict[str, QuantParams]:
+    """From the scales of the observed blobs to those of all: blobs before a ReLU or max pooling take the scales of the
+    blob after it, a concat of channels has those of its inputs side by side."""
+    scales = dict(observed)
 
     def side_by_side(name: str) -> QuantParams:
         if name not in scales:

@@ -61,6 +61,10 @@ class Report:
     dry_run : bool
     verdict : Verdict or None
         What the written model is worth; None if it was not run.
+    trials : list of dict
+        Models that were compared, in order (:class:`tnnquant.search.Trial`); ``best`` is true of the one written.
+    target : dict or None
+        ``agreement`` that was asked for, and whether it was ``reached``.
     """
 
     proto: str
@@ -77,6 +81,8 @@ class Report:
     seconds: dict[str, float] = field(default_factory=dict)
     dry_run: bool = False
     verdict: Verdict | None = None
+    trials: list[dict] = field(default_factory=list)
+    target: dict | None = None
 
     def fp32_reasons(self) -> Counter:
         """How many layers stay fp32, by type and reason."""

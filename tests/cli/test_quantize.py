@@ -132,6 +132,9 @@ def test_excluded_layers_are_float_in_the_file(model, tmp_path, capsys):
     [
         (["--exclude", "conv"], 2, "--exclude 'conv' matches no layer; the nearest names are convolution"),
         (["--include", "type:Conv"], 2, "TNN has no layer type 'Conv'"),
+        (["--target-agreement", "98"], 2, "--target-agreement is 98, expected a share"),
+        (["--time-budget", "soon"], 2, "--time-budget is 'soon', expected a number"),
+        (["--auto", "--no-verify"], 2, "leave out --no-verify"),
         (["--holdout", "2"], 2, "--holdout is 2, expected a share"),
         (["--holdout", "some"], 2, "--holdout is 'some', expected a number"),
         (["--verify-pictures", "0"], 2, "--verify-pictures is 0"),
@@ -208,3 +211,20 @@ def test_output_that_nobody_reads(model):
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait() == 1
+
+
+def test_auto_prints_its_trials(model, tmp_path, capsys):
+    assert run(*flags(model, "-o", tmp_path / "out", "--auto", "--state", tmp_path / "state")) == 0
+    printed = capsys.readouterr().out
+    assert "->" in printed
+    assert printed.count("kl, admm, per") >= 3
+    assert "held out from the statistics" in printed
+
+
+def test_a_missed_target_has_an_exit_code_of_its_own(model, tmp_path, capsys, monkeypatch):
+    from tnnquant.search import trials
+
+    monkeypatch.setattr(trials, "agreement_of", lambda verdict: 0.5)
+    assert run(*flags(model, "-o", tmp_path / "out", "--target-agreement", "0.9", "--time-budget", "0")) == 9
+    assert "90 %: NOT reached" in capsys.readouterr().out
+    assert len(list(tmp_path.glob("out_quantized.*"))) == 2

@@ -9,13 +9,14 @@ import time
 import click
 
 from tnnquant.cli.options import VectorCommand, config_options, from_options, parse_input_shapes
-from tnnquant.config import QuantizeConfig, VerifyConfig
+from tnnquant.config import QuantizeConfig, SearchConfig, VerifyConfig
 
 EPILOG = (
     "Exit codes: 0 done; 2 wrong option; 3 bad model file; 4 model cannot be run; 5 bad calibration files; "
-    "6 no usable statistics; 7 cannot write; 8 written, but broken by its verdict; 130 interrupted."
+    "6 no usable statistics; 7 cannot write; 8 written, but broken by its verdict; "
+    "9 written, but the target was not reached; 130 interrupted."
 )
-BROKEN_CODE = 8
+BROKEN_CODE, MISSED_CODE = 8, 9
 
 
 @click.command("quantize", cls=VectorCommand, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,6 +28,7 @@ BROKEN_CODE = 8
 )
 @config_options(QuantizeConfig)
 @config_options(VerifyConfig)
+@config_options(SearchConfig)
 @click.option(
     "--input-shape", multiple=True, metavar="NAME:N,C,H,W", help="Dims of an input, instead of those in the proto."
 )
@@ -56,7 +58,8 @@ def command(
         **from_options(QuantizeConfig, options), input_dims=parse_input_shapes(input_shape)
     )
     verify = VerifyConfig(**from_options(VerifyConfig, options))
-    _check_sources(input_path, stats_only, from_stats, scheduler, dry_run, verify)
+    search = SearchConfig(**from_options(SearchConfig, options))
+    _check_sources(input_path, stats_only, from_stats, scheduler, dry_run, verify, search)
     from tnnquant.api import quantize_model
     from tnnquant.cli.progress import progress_display
 
@@ -77,8 +80,8 @@ def command(
             input_path = None
     with progress_display(enabled=sys.stderr.isatty() and not as_json and not dry_run) as progress:
         report = quantize_model(
-            proto, model, input_path, output, config, verify=verify, statistics=statistics, threads=threads,
-            dry_run=dry_run, progress=progress,
+            proto, model, input_path, output, config, verify=verify, search=search, statistics=statistics,
+            threads=threads, dry_run=dry_run, progress=progress,
         )  # fmt: skip
     if as_json:
         click.echo(json.dumps(report.as_dict(), indent=2))
@@ -86,12 +89,15 @@ def command(
         from tnnquant.cli.summary import print_summary
 
         print_summary(report, time.perf_counter() - started)
-    return BROKEN_CODE if report.verdict and report.verdict.status == "broken" else 0
+    if report.verdict and report.verdict.status == "broken":
+        return BROKEN_CODE
+    return MISSED_CODE if report.target and not report.target["reached"] else 0
 
 
 def _check_sources(
-    inputs, stats_only: bool, from_stats: tuple, scheduler: str | None, dry_run: bool, verify: VerifyConfig
-) -> None:
+    inputs, stats_only: bool, from_stats: tuple, scheduler: str | None, dry_run: bool, verify: VerifyConfig,
+    search: SearchConfig,
+) -> None:  # fmt: skip
     """Refuse combinations of options that would leave one of them without effect."""
     finishing = from_stats and not stats_only
     if not inputs and not from_stats:
@@ -107,6 +113,11 @@ def _check_sources(
         raise click.UsageError(
             "--eval, --labels and --holdout judge on pictures that are read in the same run: not with --stats-only, "
             "--from-stats or --scheduler."
+        )
+    if (search.compares or search.state) and (stats_only or from_stats or scheduler):
+        raise click.UsageError(
+            "--auto, --target-agreement and --state make statistics of their own: not with --stats-only, --from-stats "
+            "or --scheduler."
         )
     if dry_run and (stats_only or from_stats or scheduler):
         raise click.UsageError(

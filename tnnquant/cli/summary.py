@@ -54,11 +54,32 @@ def _rows(report: Report, seconds: float):
     ratio = report.bytes_after / max(report.bytes_before, 1)
     yield "size", f"{_megabytes(report.bytes_before)} -> {_megabytes(report.bytes_after)} ({100 * ratio:.0f} %)"
     stages = ", ".join(f"{name} {value:.2f}" for name, value in report.seconds.items() if name != "total")
+    if report.trials and report.trials[0]["likeness"]:
+        yield from _trial_rows(report)
     if report.verdict:
         yield from _verdict_rows(report.verdict)
     yield "seconds", f"{seconds:.2f} in all ({stages})"
     yield "written", report.proto
     yield "", report.model
+
+
+def _trial_rows(report: Report):
+    width = max(len(trial["name"]) for trial in report.trials)
+    yield "trials", f"  {'':{width}}  verdict    agreement  cosine  SQNR dB  seconds"
+    for trial in report.trials:
+        mark = "->" if trial["best"] else "  "
+        if trial["status"] == "failed":
+            yield "", f"{mark}{trial['name']:{width}}  failed: {trial['note']}"
+            continue
+        yield "", (
+            f"{mark}{trial['name']:{width}}  {trial['status']:9}  {100 * trial['agreement']:7.1f} %  "
+            f"{trial['likeness']:.4f}  {trial['sqnr_db']:7.1f}  {trial['seconds']:7.1f}"
+        )
+        if trial["fp32_layers"]:
+            yield "", f"  kept in fp32: --exclude {shlex.quote(','.join(trial['fp32_layers']))}"
+    if report.target:
+        reached = "reached" if report.target["reached"] else "NOT reached"
+        yield "target", f"{100 * report.target['agreement']:g} %: {reached}"
 
 
 def _verdict_rows(verdict: Verdict):

@@ -13,12 +13,37 @@ from tnnquant.verdict.judge import judge_output
 from tnnquant.verdict.kinds import CLASSES, INTEGERS, OutputKind
 from tnnquant.verdict.result import SetVerdict, worst
 
-__all__ = ["Comparison", "Recorder", "compare"]
+__all__ = ["Comparison", "Recorder", "References", "compare"]
 
 _MOST_NAMES = 10
 _ONE_CLASS = 16
 
 Progress = Callable[[str, int, int], None]
+
+
+class References:
+    """What fp32 gave, by number of the source, so that every trial need not run it again.
+
+    Parameters
+    ----------
+    limit : int
+        Bytes; what does not fit is computed again.
+    """
+
+    def __init__(self, limit: int = 64 << 20):
+        self._limit, self._bytes = limit, 0
+        self._outputs: dict[int, Mapping[str, np.ndarray]] = {}
+
+    def get(self, number: int) -> Mapping[str, np.ndarray] | None:
+        """The outputs, if they were kept."""
+        return self._outputs.get(number)
+
+    def put(self, number: int, outputs: Mapping[str, np.ndarray]) -> None:
+        """Keep outputs if there is room."""
+        size = sum(array.nbytes for array in outputs.values())
+        if number not in self._outputs and self._bytes + size <= self._limit:
+            self._outputs[number] = outputs
+            self._bytes += size
 
 
 class Recorder:
@@ -28,21 +53,18 @@ class Recorder:
     ----------
     numbers : iterable of int
         The sources whose outputs are wanted (:attr:`tnnquant.inputs.Samples.numbers`).
-
-    Attributes
-    ----------
-    outputs : dict of int to dict of str to ndarray
-        By source, by output name. Of models of batch 1 only: what shares a batch may change.
+    references : References
+        Where they go. Of models of batch 1 only: what shares a batch may change.
     """
 
-    def __init__(self, numbers: Iterable[int]):
+    def __init__(self, numbers: Iterable[int], references: References):
         self._wanted = frozenset(numbers)
-        self.outputs: dict[int, dict[str, np.ndarray]] = {}
+        self._references = references
 
     def __call__(self, sample, results: Mapping[str, np.ndarray]) -> None:
         numbers = getattr(sample, "numbers", ())
         if len(numbers) == 1 and numbers[0] in self._wanted:
-            self.outputs[numbers[0]] = dict(results)
+            self._references.put(numbers[0], dict(results))
 
 
 class Comparison:
@@ -165,7 +187,7 @@ def compare(
     samples: Iterable,
     int8: Executor,
     fp32: Executor | None,
-    known: Mapping[int, Mapping[str, np.ndarray]] | None = None,
+    known: References | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Run both models on every sample.
@@ -177,16 +199,21 @@ def compare(
     samples : re-iterable of Sample
     int8, fp32 : Executor
         ``fp32`` is needed for samples that are not ``known`` only.
-    known : mapping of int to outputs, optional
-        What fp32 gave, by number of the source; from a :class:`Recorder`.
+    known : References, optional
+        What fp32 gave for these samples; what is missing is added.
     progress : callable (stage, done, total), optional
         The stage is "verdict".
     """
     result = Comparison(kinds)
     for done, sample in enumerate(samples, 1):
         numbers = getattr(sample, "numbers", ())
-        wanted = known.get(numbers[0]) if known and len(numbers) == 1 else None
-        result.add(sample, wanted or fp32.run(sample.arrays), int8.run(sample.arrays))
+        is_alone = known is not None and len(numbers) == 1
+        wanted = known.get(numbers[0]) if is_alone else None
+        if wanted is None:
+            wanted = fp32.run(sample.arrays)
+            if is_alone:
+                known.put(numbers[0], wanted)
+        result.add(sample, wanted, int8.run(sample.arrays))
         if progress:
             progress("verdict", done, len(samples))
     return result

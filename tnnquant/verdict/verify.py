@@ -11,22 +11,29 @@ from tnnquant.executor import Executor
 from tnnquant.graph import Graph
 from tnnquant.inputs import Samples
 from tnnquant.verdict.choose import pick, split
-from tnnquant.verdict.compare import Recorder, compare
+from tnnquant.verdict.compare import Recorder, References, compare
 from tnnquant.verdict.kinds import CLASSES, output_kind
 from tnnquant.verdict.labels import labels_of_names, read_labels
 from tnnquant.verdict.layers import layer_noise
 from tnnquant.verdict.result import SetVerdict, Verdict
 
-__all__ = ["DEFAULT_HOLDOUT", "Verification"]
+__all__ = ["Verification", "default_share"]
 
-#: Share of the pictures that recipes which choose by the verdict keep out of the statistics.
-DEFAULT_HOLDOUT = 0.2
+#: Share of the pictures that is held out where trials are compared: a fifth, or up to a quarter to have 16.
+_SHARE, _LARGEST_SHARE, _ENOUGH = 0.2, 0.25, 16
 #: Pictures whose blobs are compared layer by layer, and layers that are named.
 _TAPPED, _NAMED = 1, 5
+#: Pictures that layers to be kept in fp32 are ranked by.
+_GLANCED = 4
 #: Leading numbers are no classes if fp32 is right in fewer cases than this.
 _PLAUSIBLE_TOP1 = 0.1
 
 Progress = Callable[[str, int, int], None]
+
+
+def default_share(count: int) -> float:
+    """Share of ``count`` calibration pictures to hold out where trials are compared."""
+    return max(_SHARE, min(_LARGEST_SHARE, _ENOUGH / max(count, 1)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +43,7 @@ class _Set:
     samples: Samples
     source: str
     held_out: bool
+    references: References
     labels: dict[int, int]
     are_labels_guessed: bool = False
 
@@ -48,8 +56,8 @@ class Verification:
     samples : Samples
         All calibration pictures.
     config : VerifyConfig
-    holdout : float
-        Share of the pictures to keep out of the statistics, unless the configuration says another.
+    searching : bool
+        Trials are compared: pictures are kept out of the statistics although the configuration does not say so.
     evaluation : Samples, optional
         The pictures of ``--eval``.
 
@@ -69,7 +77,7 @@ class Verification:
     """
 
     def __init__(
-        self, samples: Samples, config: VerifyConfig, *, holdout: float = 0.0, evaluation: Samples | None = None
+        self, samples: Samples, config: VerifyConfig, *, searching: bool = False, evaluation: Samples | None = None
     ):
         self.config = config
         self.fed = samples
@@ -80,7 +88,8 @@ class Verification:
         if config.labels and evaluation is None:
             raise ConfigError("--labels needs --eval FOLDER: the pictures that the labels are for")
         self._labels = read_labels(config.labels, evaluation.names) if config.labels else {}
-        share = holdout if config.holdout is None else config.holdout
+        share = default_share(len(samples.names)) if searching else 0.0
+        share = share if config.holdout is None else config.holdout
         held: list[int] = []
         if share > 0:
             kept, held = split(samples.digests(), share)
@@ -90,8 +99,15 @@ class Verification:
                 self.notes.append("all calibration pictures are the same: none can be held out for the verdict")
         self._held = held
         self._checked: list[int] = []
+        self._references = References()
+        self._sets: list[_Set] = []
+        self._glanced: _Set | None = None
         if not config.no_verify:
             self._choose()
+            self._sets = self._make_sets()
+            # Not of the statistics: values beyond the ranges, where layers in fp32 help most, occur in others only.
+            few = pick(samples.digests(), _GLANCED * samples.batch, self._checked)
+            self._glanced = _Set(samples.subset(few), "", False, self._references, {})
 
     def _choose(self) -> None:
         among = self._held or None
@@ -99,7 +115,7 @@ class Verification:
         most = self.config.verify_pictures if not self._held else len(self._held)
         self._checked = pick(digests, max(1, most // self._samples.batch) * self._samples.batch, among)
         if not self._held and self._samples.batch == 1:
-            self.watch = Recorder(self._checked)
+            self.watch = Recorder(self._checked, self._references)
         different = len(set(digests))
         if different < len(digests):
             copies = len(digests) - different
@@ -108,31 +124,36 @@ class Verification:
                 + (": the statistics are those of one picture" if different == 1 else "")
             )
 
-    @property
-    def held(self) -> Samples | None:
-        """The pictures that are held out, or None."""
-        return self._samples.subset(self._held) if self._held else None
+    def fingerprint(self) -> dict:
+        """What trials depend on beside the model, as JSON types: contents of the pictures and how they are judged."""
+        digests = self._samples.digests()
+        return {
+            "statistics": sorted(digests[number] for number in self.fed.numbers),
+            "comparison": [digests[number] for number in self._checked],
+            "evaluation": self._evaluation.digests() if self._evaluation is not None else [],
+            "task": self.config.task,
+        }
 
-    def sets(self) -> list[_Set]:
+    def _make_sets(self) -> list[_Set]:
         """Evaluation pictures, if any, then calibration pictures."""
         sets = []
         if self._evaluation is not None:
             names = self._evaluation.names
             labels = self._labels or labels_of_names(names)
             source = f"all {len(names)} of --eval"
-            sets.append(_Set(self._evaluation, source, True, labels, not self._labels))
+            sets.append(_Set(self._evaluation, source, True, References(), labels, not self._labels))
         count = len(self._checked)
         if self._held:
             source = f"{count} calibration pictures held out from the statistics"
         else:
             source = f"{count} of the {len(self._samples.names)} pictures of the statistics: not held out"
-        sets.append(_Set(self._samples.subset(self._checked), source, bool(self._held), {}))
+        sets.append(_Set(self._samples.subset(self._checked), source, bool(self._held), self._references, {}))
         return sets
 
     def run(
         self, written: Graph, fp32: Executor, layers: Executor | None = None, progress: Progress | None = None
     ) -> Verdict:
-        """Compare.
+        """Compare on all sets of pictures, and find the layers that add most noise.
 
         Parameters
         ----------
@@ -144,21 +165,34 @@ class Verification:
             Of the graph whose blobs the int8 model has, if that is another.
         progress : callable (stage, done, total), optional
         """
-        int8 = Executor(written, {name: fp32.specs[name].dims for name in fp32.graph.inputs})
-        kinds = [output_kind(fp32.inference, name, self.config.task) for name in fp32.graph.outputs]
-        known = self.watch.outputs if self.watch else None
-        found = []
-        for number, chosen in enumerate(self.sets()):
-            # The watch is of calibration pictures: evaluation pictures have numbers of their own.
-            is_last = number == len(self.sets()) - 1
-            seen = compare(kinds, chosen.samples, int8, fp32, known if is_last else None, progress)
-            classes = next((kind.rows for kind in kinds if kind.kind == CLASSES), None)
-            labels = {n: label for n, label in chosen.labels.items() if classes is None or label < classes}
-            verdict = seen.verdict(chosen.source, held_out=chosen.held_out, labels=labels)
-            found.append(_without_guesses(verdict) if chosen.are_labels_guessed else verdict)
-        tapped = self._samples.subset(self._checked[: _TAPPED * self._samples.batch])
-        worst_layers = layer_noise(layers or fp32, int8, tapped)[:_NAMED]
+        int8 = self.executor(written, fp32)
+        found = [self._judge(chosen, int8, fp32, progress) for chosen in self._sets]
+        worst_layers = layer_noise(layers or fp32, int8, self.tapped())[:_NAMED]
         return Verdict(found[0].status, found, worst_layers)
+
+    def try_out(self, graph: Graph, fp32: Executor, *, on_evaluation: bool = False) -> SetVerdict:
+        """The verdict of a trial on calibration pictures, or on those of ``--eval`` if there are any."""
+        return self._judge(self._sets[0 if on_evaluation else -1], self.executor(graph, fp32), fp32, None)
+
+    def tapped(self) -> Samples:
+        """The few pictures on which layers are compared."""
+        return self._samples.subset(self._checked[: _TAPPED * self._samples.batch])
+
+    def glance(self, graph: Graph, fp32: Executor) -> SetVerdict:
+        """As :meth:`try_out`, on a few of the pictures: to rank what is tried."""
+        return self._judge(self._glanced, self.executor(graph, fp32), fp32, None)
+
+    def executor(self, graph: Graph, fp32: Executor) -> Executor:
+        """An executor of an int8 model with the dims of the fp32 one."""
+        return Executor(graph, {name: fp32.specs[name].dims for name in fp32.graph.inputs})
+
+    def _judge(self, chosen: _Set, int8: Executor, fp32: Executor, progress: Progress | None) -> SetVerdict:
+        kinds = [output_kind(fp32.inference, name, self.config.task) for name in fp32.graph.outputs]
+        seen = compare(kinds, chosen.samples, int8, fp32, chosen.references, progress)
+        classes = next((kind.rows for kind in kinds if kind.kind == CLASSES), None)
+        labels = {n: label for n, label in chosen.labels.items() if classes is None or label < classes}
+        verdict = seen.verdict(chosen.source, held_out=chosen.held_out, labels=labels)
+        return _without_guesses(verdict) if chosen.are_labels_guessed else verdict
 
 
 def _without_guesses(verdict: SetVerdict) -> SetVerdict:

@@ -1,0 +1,135 @@
+"""Searches on files: the best is written, a target, a budget, a state to go on from."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tnnquant import QuantizeConfig, SearchConfig, VerifyConfig, quantize_model
+from tnnquant.errors import ConfigError
+from tnnquant.format import read_model
+from tnnquant.search import auto, mixer
+
+TENSOR = QuantizeConfig(merge_type="tensor")
+
+
+def written(tmp_path, name="out"):
+    return tuple((tmp_path / f"{name}_quantized.{suffix}").read_bytes() for suffix in ("tnnproto", "tnnmodel"))
+
+
+def test_auto_writes_the_best_of_its_trials(files, tmp_path):
+    report = quantize_model(*files, tmp_path / "out", TENSOR, search=SearchConfig(auto=True))
+    names = [trial["name"] for trial in report.trials]
+    assert names[:5] == [
+        "minmax, minmax, per tensor", "minmax, minmax, per channel", "kl, admm, per channel", "kl, admm, per mix",
+        "kl, admm, per tensor",
+    ]  # fmt: skip
+    (best,) = [trial for trial in report.trials if trial["best"]]
+    assert best["likeness"] == max(trial["likeness"] for trial in report.trials if trial["status"] == best["status"])
+    assert report.verdict.status == best["status"] == "good"
+    assert report.verdict.sets[0].held_out
+    assert report.samples == 15
+    # What was judged is what was written.
+    assert report.verdict.sets[0].outputs[0].figures["cosine"] == pytest.approx(best["likeness"], abs=1e-12)
+    json.dumps(report.as_dict(), allow_nan=False)
+
+
+def test_a_budget_of_nothing_still_writes_a_model(files, tmp_path):
+    report = quantize_model(*files, tmp_path / "out", search=SearchConfig(auto=True, time_budget=0))
+    assert len(report.trials) == 1
+    assert any("the time budget of 0 s was used up before: kl" in line for line in report.warnings)
+    assert read_model(*(tmp_path / f"out_quantized.{suffix}" for suffix in ("tnnproto", "tnnmodel"))).is_quantized
+
+
+def test_a_target_is_reached_with_layers_in_fp32(files, tmp_path):
+    report = quantize_model(
+        *files, tmp_path / "out", TENSOR, search=SearchConfig(target_agreement=1.0), verify=VerifyConfig(holdout=0.5)
+    )
+    base, best = report.trials
+    assert base["agreement"] < 1
+    assert best["best"]
+    assert best["agreement"] == 1
+    # One scale for channels whose ranges differ 300 times: what reads the blob, or what makes it, is to blame.
+    assert {"wild", "second"} & set(best["fp32_layers"])
+    assert len(best["fp32_layers"]) < 4
+    assert report.target == {"agreement": 1.0, "reached": True}
+    graph = read_model(*(tmp_path / f"out_quantized.{suffix}" for suffix in ("tnnproto", "tnnmodel")))
+    reasons = {layer.name: layer.reason for layer in report.layers}
+    for name in best["fp32_layers"]:
+        assert not graph.node(name).quantized
+        assert reasons[name] == "kept in fp32 for the verdict"
+
+
+def test_a_target_that_cannot_be_reached(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(mixer.Mixer, "costs", lambda self: dict.fromkeys(mixer.candidates(self._base.graph), 1.0))
+    report = quantize_model(
+        *files, tmp_path / "out", TENSOR, search=SearchConfig(target_agreement=1.0), verify=VerifyConfig(holdout=0.5)
+    )
+    assert report.target["reached"] is False
+    assert any("the target of 1 was not reached" in line for line in report.warnings)
+    assert len(written(tmp_path)) == 2
+
+
+def test_a_state_spares_what_was_done(files, tmp_path, monkeypatch):
+    options = {"search": SearchConfig(auto=True, state=str(tmp_path / "state"))}
+    first = quantize_model(*files, tmp_path / "out", **options)
+    bytes_before = written(tmp_path)
+    monkeypatch.setattr("tnnquant.search.statistics.calibrate", None)
+    monkeypatch.setattr(auto.Search, "_judge", None)
+    again = quantize_model(*files, tmp_path / "out", **options)
+    assert again.trials == first.trials
+    assert written(tmp_path) == bytes_before
+
+
+def test_a_changed_run_does_not_use_what_no_longer_holds(files, tmp_path):
+    options = {"search": SearchConfig(state=str(tmp_path / "state"))}
+    quantize_model(*files, tmp_path / "out", **options)
+    plain = written(tmp_path)
+    quantize_model(*files, tmp_path / "same", QuantizeConfig(weight_method="admm"), **options)
+    assert len(list((tmp_path / "state").iterdir())) == 1
+    path = files[2] / "00.npy"
+    np.save(path, 3 * np.load(path))
+    quantize_model(*files, tmp_path / "out", **options)
+    assert len(list((tmp_path / "state").iterdir())) == 2
+    assert written(tmp_path) != plain
+
+
+def test_a_state_gives_the_bytes_of_a_plain_run(files, tmp_path):
+    for blob in ("minmax", "kl"):
+        config = QuantizeConfig(blob_method=blob)
+        quantize_model(*files, tmp_path / "plain", config)
+        quantize_model(*files, tmp_path / "kept", config, search=SearchConfig(state=str(tmp_path / "state")))
+        assert written(tmp_path, "plain") == written(tmp_path, "kept")
+
+
+def test_damaged_state_is_done_again(files, tmp_path):
+    options = {"search": SearchConfig(auto=True, state=str(tmp_path / "state"))}
+    first = quantize_model(*files, tmp_path / "out", **options)
+    (folder,) = (tmp_path / "state").iterdir()
+    (folder / "statistics.npz").write_bytes(b"no archive")
+    (folder / "results.json").write_text("{")
+    again = quantize_model(*files, tmp_path / "out", **options)
+    assert [trial["likeness"] for trial in again.trials] == [trial["likeness"] for trial in first.trials]
+
+
+def test_an_interruption_keeps_the_best_so_far(files, tmp_path, monkeypatch):
+    calls = []
+    judge = auto.Search._judge
+
+    def interrupted(self, graph):
+        calls.append(graph)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return judge(self, graph)
+
+    monkeypatch.setattr(auto.Search, "_judge", interrupted)
+    report = quantize_model(*files, tmp_path / "out", search=SearchConfig(auto=True))
+    assert len(report.trials) == 2
+    assert any(line.startswith("interrupted: the model is the best") for line in report.warnings)
+
+
+def test_trials_need_the_verdict(files, tmp_path):
+    with pytest.raises(ConfigError, match="leave out --no-verify"):
+        quantize_model(
+            *files, tmp_path / "out", search=SearchConfig(auto=True), verify=VerifyConfig(no_verify=True)
+        )

@@ -1,0 +1,242 @@
+"""What ``--auto`` tries: the original's four configurations, better recipes, then layers in fp32."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from tnnquant.config import MergeType, QuantizeConfig, SearchConfig
+from tnnquant.errors import TnnQuantError
+from tnnquant.graph import Graph
+from tnnquant.patterns import fused_names
+from tnnquant.plan import QuantPlan, make_plan
+from tnnquant.quantize import Quantization, plan_graph, quantize_weights, spread_scales
+from tnnquant.search.mixed import smallest_set
+from tnnquant.search.mixer import Mixer
+from tnnquant.search.state import State
+from tnnquant.search.statistics import StatisticsPool, as_arrays, from_arrays
+from tnnquant.search.trials import Trial, trial_of
+from tnnquant.verdict.result import GOOD, SetVerdict
+from tnnquant.verdict.verify import Verification
+
+__all__ = ["Outcome", "Search"]
+
+#: Blob method, weight method, merge type of the configurations that the original tool is used with.
+ORIGINALS = (
+    ("minmax", "minmax", MergeType.CHANNEL),
+    ("kl", "admm", MergeType.CHANNEL),
+    ("kl", "admm", MergeType.MIX),
+    ("kl", "admm", MergeType.TENSOR),
+)
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class Outcome:
+    """The best model, and what was tried.
+
+    Attributes
+    ----------
+    result : Quantization
+    trials : list of Trial
+        In order; the best is among them.
+    best : str
+        Its name.
+    config : QuantizeConfig
+        Its methods.
+    reached : bool or None
+        Whether the target was reached; None without one.
+    notes : list of str
+    """
+
+    result: Quantization
+    trials: list[Trial]
+    best: str
+    config: QuantizeConfig
+    reached: bool | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def _name_of(config: QuantizeConfig) -> str:
+    return f"{config.blob_method}, {config.weight_method}, per {config.merge_type}"
+
+
+class Search:
+    """One search.
+
+    Parameters
+    ----------
+    graph : Graph
+        The fp32 model.
+    verification : Verification
+        With the pictures for the statistics, and those for the comparison.
+    config : QuantizeConfig
+        What the user asked for; ``--auto`` tries it too.
+    options : SearchConfig
+    write : callable (Graph)
+        Called with every model that is better than those before.
+    state : State, optional
+    progress : callable (stage, done, total), optional
+    """
+
+    def __init__(
+        self, graph: Graph, verification: Verification, config: QuantizeConfig, options: SearchConfig,
+        write: Callable[[Graph], None], state: State | None = None, progress: Progress | None = None,
+    ):  # fmt: skip
+        self._started = self._mix_started = time.perf_counter()
+        self._graph, self._verification = graph, verification
+        self._config, self._options = config, options
+        self._write, self._state, self._progress = write, state, progress
+        self._executor, self._plan = plan_graph(graph, config)
+        self._fused = fused_names(graph, self._executor.graph)
+        self._pool = StatisticsPool(self._executor, verification.fed, progress, verification.watch)
+        self._trials: list[Trial] = []
+        self._best: tuple[Trial, Quantization] | None = None
+        self._failure: TnnQuantError | None = None
+        self._configs: dict[str, QuantizeConfig] = {}
+        self.seconds: dict[str, float] = {}
+
+    def run(self) -> Outcome:
+        """Try, and return the best; it has been written.
+
+        Raises
+        ------
+        TnnQuantError
+            Nothing could be made.
+        KeyboardInterrupt
+            Before the first model was there; later, the best so far is returned.
+        """
+        notes: list[str] = []
+        try:
+            configurations = dict(self._configurations())
+            self._make_statistics([self._plan_of(config) for config in configurations.values()])
+            for name, config in configurations.items():
+                if self._best and not self._in_time():
+                    notes.append(f"the time budget of {self._options.time_budget:g} s was used up before: {name}")
+                    break
+                self._configs[name] = config
+                self._try(name, lambda config=config: self._make(config))
+            self._mix(notes)
+        except KeyboardInterrupt:
+            if self._best is None:
+                raise
+            notes.append("interrupted: the model is the best of the trials so far")
+        if self._best is None:
+            raise self._failure
+        trial, result = self._best
+        reached = None if self._options.target_agreement is None else self._is_enough(trial)
+        return Outcome(result, self._trials, trial.name, self._configs[trial.name], reached, notes)
+
+    # --- what is tried ---
+
+    def _configurations(self) -> Iterator[tuple[str, QuantizeConfig]]:
+        yield _name_of(self._config), self._config
+        if self._options.auto:
+            for blob, weight, merge in ORIGINALS:
+                config = replace(self._config, blob_method=blob, weight_method=weight, merge_type=merge)
+                yield _name_of(config), config
+
+    def _plan_of(self, config: QuantizeConfig) -> QuantPlan:
+        return make_plan(self._executor.inference, config, self._fused)
+
+    def _make_statistics(self, plans: list[QuantPlan]) -> None:
+        started = time.perf_counter()
+        if self._state:
+            self._pool.states |= from_arrays(self._state.load_statistics())
+        if self._pool.gather(plans) and self._state:
+            self._state.save_statistics(as_arrays(self._pool.states))
+        self.seconds["calibration"] = time.perf_counter() - started
+
+    def _make(self, config: QuantizeConfig) -> Quantization:
+        """The model of a configuration of the original's methods."""
+        plan = self._plan_of(config)
+        graph = self._executor.graph
+        scales = spread_scales(plan, self._pool.params(plan))
+        nodes, notes = quantize_weights(graph, plan, scales, config)
+        quantized = graph.with_nodes(nodes).replace(scales=scales)
+        return Quantization(quantized, graph, plan, {}, notes, {}, self._executor)
+
+    # --- trials ---
+
+    def _in_time(self, share: float = 1.0) -> bool:
+        now = time.perf_counter()
+        since = self._mix_started if share < 1 else self._started
+        return now - since < share * (self._options.time_budget - (since - self._started))
+
+    def _on_evaluation(self) -> bool:
+        return self._options.target_agreement is not None
+
+    def _judge(self, graph: Graph) -> SetVerdict:
+        return self._verification.try_out(graph, self._executor, on_evaluation=self._on_evaluation())
+
+    def _try(self, name: str, make: Callable[[], Quantization]) -> None:
+        """Make a model and judge it; a recipe that fails is noted."""
+        started = time.perf_counter()
+        try:
+            result = make()
+        except TnnQuantError as error:
+            self._failure = error
+            self._trials.append(Trial(name, "failed", seconds=time.perf_counter() - started, note=str(error)))
+            return
+        self._enter(name, result, started, ())
+
+    def _enter(self, name: str, result: Quantization, started: float, layers: tuple[str, ...]) -> None:
+        def compute() -> Mapping:
+            seconds = time.perf_counter() - started
+            return trial_of(name, self._judge(result.graph), seconds, layers).as_dict()
+
+        if self._options.compares:
+            stored = self._remember(f"trial {name} {','.join(layers)}", compute)
+            trial = Trial(**{**stored, "fp32_layers": tuple(stored["fp32_layers"])})
+        else:
+            trial = Trial(name, GOOD, seconds=time.perf_counter() - started)
+        self._trials.append(trial)
+        if self._best is None or self._order(trial) > self._order(self._best[0]):
+            self._best = trial, result
+            self._write(result.graph)
+        if self._progress:
+            self._progress("trials", len(self._trials), max(len(self._trials), 2 + len(ORIGINALS)))
+
+    def _remember(self, what: str, compute: Callable[[], Mapping]) -> dict:
+        return self._state.remember(what, compute) if self._state else dict(compute())
+
+    # --- mixed precision ---
+
+    def _mix(self, notes: list[str]) -> None:
+        """Layers in fp32 until the target is reached, or with ``--auto`` until the verdict is good."""
+        target = self._options.target_agreement
+        if self._best is None or not self._options.compares or self._is_enough(self._best[0]):
+            return
+        self._mix_started = time.perf_counter()
+        base, result = self._best
+        mixer = Mixer(self._verification, result, base.name, self._judge, self._remember)
+        found = smallest_set(
+            mixer.names(), mixer.costs(), mixer.noise_of,
+            lambda layers: self._is_enough(mixer.trial(layers)), self._in_time, self._progress,
+        )  # fmt: skip
+        if not found.complete:
+            notes.append(
+                f"the time budget of {self._options.time_budget:g} s was used up while layers were tried in fp32; "
+                + ("fewer might do" if found.reached else "more might help")
+            )
+        if found.layers:
+            mixed = mixer.result(found.layers)
+            name = f"{base.name}, {len(found.layers)} layers fp32"
+            self._configs[name] = self._configs[base.name]
+            self._enter(name, mixed, mixer.started, found.layers)
+        if not found.reached:
+            goal = "a good verdict" if target is None else f"the target of {target:g}"
+            notes.append(f"{goal} was not reached with {len(found.layers)} layers in fp32")
+
+    def _is_enough(self, trial: Trial) -> bool:
+        target = self._options.target_agreement
+        return trial.status == GOOD if target is None else trial.agreement >= target
+
+    def _order(self, trial: Trial) -> tuple:
+        """What is best: with a target, to reach it with the fewest layers in fp32, or else to come close; without one,
+        the verdict, and then int8 everywhere."""
+        if self._options.target_agreement is None:
+            return trial.rank
+        enough = self._is_enough(trial)
+        return enough, -len(trial.fp32_layers) if enough else trial.agreement, *trial.rank

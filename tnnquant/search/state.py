@@ -1,0 +1,104 @@
+"""Statistics and trials in a folder: what was done already is not done again, after an interruption or a change.
+
+A run is known by the hash of all that its results depend on: the model's files, preprocessing, and the contents of the
+pictures. Every run has a sub-folder named by that hash; runs that differ do not meet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tnnquant.errors import OutputError
+from tnnquant.format import read_model, write_model
+from tnnquant.format.files import write_files
+from tnnquant.graph import Graph
+
+__all__ = ["State", "digest_of"]
+
+_STATISTICS, _RESULTS = "statistics.npz", "results.json"
+#: Results of another version's figures are of no use.
+_VERSION = 1
+
+
+def digest_of(*parts) -> str:
+    """Hash of JSON values and bytes, 32 hex digits."""
+    whole = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        data = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, default=str).encode()
+        whole.update(hashlib.blake2b(data, digest_size=16).digest())
+    return whole.hexdigest()
+
+
+class State:
+    """What is kept of one run.
+
+    Parameters
+    ----------
+    folder : path
+        Made if need be.
+    key : str
+        Of :func:`digest_of`: all that statistics and trials depend on.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be made or written.
+    """
+
+    def __init__(self, folder: str | os.PathLike, key: str):
+        self.folder = Path(folder) / key
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"--state: the folder {str(self.folder)!r} cannot be made: {error.strerror}") from None
+        self._results = self._load_results()
+
+    def _load_results(self) -> dict[str, dict]:
+        try:
+            stored = json.loads((self.folder / _RESULTS).read_text(encoding="utf-8"))
+            return dict(stored["results"]) if stored["version"] == _VERSION else {}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}  # none yet, or of no use: done again
+
+    def remember(self, what: str, compute: Callable[[], Mapping]) -> dict:
+        """A result as JSON types: the stored one of that name, or the one computed now, which is stored."""
+        if what not in self._results:
+            self._results[what] = dict(compute())
+            text = json.dumps({"version": _VERSION, "results": self._results}, indent=1)
+            write_files([(self.folder / _RESULTS, [text.encode()])])
+        return self._results[what]
+
+    def save_statistics(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Keep arrays by name."""
+        buffer = io.BytesIO()
+        np.savez(buffer, names=np.array(list(arrays)), **{f"a{i}": array for i, array in enumerate(arrays.values())})
+        write_files([(self.folder / _STATISTICS, [buffer.getvalue()])])
+
+    def load_statistics(self) -> dict[str, np.ndarray]:
+        """The arrays that were kept; empty if there are none, or they cannot be read."""
+        try:
+            with np.load(self.folder / _STATISTICS) as stored:
+                return {str(name): stored[f"a{i}"] for i, name in enumerate(stored["names"])}
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return {}
+
+    def save_model(self, what: str, graph: Graph) -> None:
+        """Keep the model of a trial that takes long to make."""
+        write_model(graph, *self._paths(what))
+
+    def load_model(self, what: str) -> Graph | None:
+        """The model of a trial, or None."""
+        paths = self._paths(what)
+        return read_model(*paths) if all(path.exists() for path in paths) else None
+
+    def _paths(self, what: str) -> tuple[Path, Path]:
+        name = digest_of(what)
+        return self.folder / f"{name}.tnnproto", self.folder / f"{name}.tnnmodel"
