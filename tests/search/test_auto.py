@@ -43,16 +43,15 @@ def test_a_budget_of_nothing_still_writes_a_model(files, tmp_path):
 
 def test_a_target_is_reached_with_layers_in_fp32(files, tmp_path):
     report = quantize_model(
-        *files, tmp_path / "out", TENSOR, search=SearchConfig(target_agreement=1.0), verify=VerifyConfig(holdout=0.5)
+        *files, tmp_path / "out", TENSOR, search=SearchConfig(target_agreement=0.9), verify=VerifyConfig(holdout=0.5)
     )
     base, best = report.trials
-    assert base["agreement"] < 1
     assert best["best"]
-    assert best["agreement"] == 1
+    assert base["agreement"] < 0.9 <= best["agreement"]
     # One scale for channels whose ranges differ 300 times: what reads the blob, or what makes it, is to blame.
     assert {"wild", "second"} & set(best["fp32_layers"])
     assert len(best["fp32_layers"]) < 4
-    assert report.target == {"agreement": 1.0, "reached": True}
+    assert report.target == {"agreement": 0.9, "reached": True}
     graph = read_model(*(tmp_path / f"out_quantized.{suffix}" for suffix in ("tnnproto", "tnnmodel")))
     reasons = {layer.name: layer.reason for layer in report.layers}
     for name in best["fp32_layers"]:
