@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,6 +78,23 @@ class Operator:
     why: ClassVar[str] = ""
     unit: ClassVar[str] = BYTES
 
+    @property
+    def signature(self) -> str:
+        """The name with the arguments of the naive twin."""
+        return f"{self.name}({', '.join(inspect.signature(_python(self.naive)).parameters)})"
+
+    @property
+    def notes(self) -> list[str]:
+        """What the naive twin's first comment says of its arguments."""
+        found = []
+        for line in inspect.getsource(_python(self.naive)).splitlines():
+            text = line.strip()
+            if text.startswith("#"):
+                found.append(text)
+            elif found:
+                break
+        return found
+
     def make(self, rng: np.random.Generator, *case: Any) -> tuple:
         """The arguments of the naive twin for a case."""
         raise NotImplementedError
@@ -140,6 +158,11 @@ def find_operator(name: str) -> Operator:
         hint = f" (did you mean {close[0]}?)" if close else ""
         raise ConfigError(f"no operator {name!r}{hint}; known: {', '.join(known)}")
     return known[name]
+
+
+def _python(function: Callable) -> Callable:
+    """The Python function of a compiled one."""
+    return getattr(function, "py_func", function)
 
 
 def flat_arrays(values: Any):

@@ -36,13 +36,12 @@ def command(names: tuple[str, ...], path: str | None, list_only: bool, threads: 
 
 
 def _list(names: tuple[str, ...]) -> int:
-    import inspect
-
     from tnnquant.bench.operators import find_operator, operators
 
     for entry in [find_operator(name) for name in names] or operators().values():
-        naive = getattr(entry.naive, "py_func", entry.naive)
-        click.echo(f"{entry.name}({', '.join(inspect.signature(naive).parameters)})")
+        click.echo(entry.signature)
+        for line in entry.notes:
+            click.echo(f"    {line}")
         click.echo(f"    cases: {'; '.join(entry.cases)}")
     return 0
 
