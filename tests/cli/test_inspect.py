@@ -112,7 +112,7 @@ def test_errors_against_fp32(inspected_files, quantized_files, pictures, capsys)
     args = [quantized_files, "--against", inspected_files, "-i", pictures, "-n", 127.5, "-s", "1/127.5", "--limit", 3]
     assert run("inspect", *args) == 0
     captured = capsys.readouterr()
-    assert re.search(r"^(good|fair|poor)  The outputs keep \d+\.\d dB over 3 inputs", captured.out)
+    assert re.search(r"^(good|doubtful|broken)  The outputs keep \d+\.\d dB over 3 inputs", captured.out)
     assert re.search(r"(?m)^1 +\w+ +\w+ +\d+\.\d", captured.out)
     assert re.search(r"--exclude \w+", captured.out)
     assert run("inspect", *args, "--json") == 0

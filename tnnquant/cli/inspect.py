@@ -16,6 +16,8 @@ EPILOG = (
     "Isolated: one layer is int8 and reads fp32 inputs. It shows what a layer adds by itself, and is the one to find "
     "the guilty with; but it does not tell how much the layers behind it care."
 )
+FIELDS = ("blob_method", "merge_type", "mean", "scale", "reverse_channel", "resize", "skip_bad")
+LIMIT = 16
 
 
 @click.command("inspect", cls=VectorCommand, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -28,18 +30,19 @@ EPILOG = (
     "--against", metavar="FP32", help="The fp32 model that MODEL was made from: measure the error of every layer."
 )
 @click.option("-i", "--input_path", metavar="FOLDER", help="Pictures or tensors, as for quantize.")
-@click.option(
-    "--limit", type=int, default=16, show_default=True, metavar="N", help="Use N files of FOLDER, evenly spread."
-)
-@config_options(QuantizeConfig, "mean", "scale", "reverse_channel", "resize", "skip_bad")
+@click.option("--limit", type=int, metavar="N",
+              help=f"Use N files of FOLDER, evenly spread. Default: {LIMIT}, or all with --samples.")  # fmt: skip
+@click.option("--samples", is_flag=True, help="Show what the model is fed, and whether it is enough to calibrate with.")
+@click.option("--sheet", metavar="FILE", help="Write the pictures, as the model sees them, tiled on one PNG.")
+@click.option("--html", metavar="FILE", help="Write a page that shows all of it, to open in a browser; no network.")
+@config_options(QuantizeConfig, *FIELDS)
 @click.option(
     "--input-shape", multiple=True, metavar="NAME:N,C,H,W", help="Dims of an input, instead of those in the proto."
 )
 @click.option("--threads", type=int, default=None, metavar="N", help="Default: one a core; the result is the same.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON (schema: docs/inspect.md).")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the table of layers as CSV.")
-def command(models, proto, model, layer, is_diff, against, input_path, limit, input_shape, threads, as_json, as_csv,
-            **options) -> int:  # fmt: skip
+def command(models, proto, model, layer, is_diff, input_shape, **options) -> int:
     """Show a TNN model, fp32 or int8: layers, shapes, sizes, arithmetic, scales, and what is int8 and why.
 
     MODEL is a name (net, for net.tnnproto and net.tnnmodel), either file, or a folder with one model. With --against
@@ -48,55 +51,101 @@ def command(models, proto, model, layer, is_diff, against, input_path, limit, in
     dims = parse_input_shapes(input_shape)
     config = QuantizeConfig(**from_options(QuantizeConfig, options), input_dims=dims)
     names = _names(models, proto, model, is_diff)
-    if against and not input_path:
-        raise ConfigError("--against needs inputs to run both models on: give them with -i FOLDER")
-    if input_path and not against:
-        raise ConfigError("-i is for --against: give the fp32 model too")
+    _check(options)
     from tnnquant.inspect.run import diff_models, load
 
     first = load(names[0], proto, model, dims)
     if is_diff:
-        _show_diff(diff_models(first, load(names[1])), as_json)
-        return 0
-    errors = _errors(first, against, input_path, limit, config, threads, not (as_json or as_csv)) if against else None
-    if as_json:
-        from tnnquant.inspect.table import json_text
-
-        click.echo(json_text(summary=first.summary, errors=errors))
-    elif as_csv:
-        from tnnquant.inspect.table import csv_text
-
-        columns = {row.name: row.columns() for row in errors.layers} if errors else None
-        click.echo(csv_text(first.summary, columns), nl=False)
+        _show_diff(diff_models(first, load(names[1])), options["as_json"])
     elif layer:
         from tnnquant.cli.inspect_tables import print_channels
         from tnnquant.inspect.summary import find_row
 
         print_channels(find_row(first.summary, layer), first.summary)
-    elif errors:
-        from tnnquant.cli.inspect_errors import print_errors
-
-        print_errors(errors, first.summary)
+    elif options["input_path"] or options["html"]:
+        _show_study(_study(first, config, options), options)
     else:
-        from tnnquant.cli.inspect_tables import print_summary
-
-        print_summary(first.summary)
+        _show(first.summary, None, options)
     return 0
 
 
-def _errors(model, against: str, input_path: str, limit: int, config: QuantizeConfig, threads, is_shown: bool):
-    """Run both models, with progress on a terminal."""
+def _check(options: dict) -> None:
+    for name in ("against", "samples", "sheet"):
+        if options[name] and not options["input_path"]:
+            raise ConfigError(f"--{name} needs inputs: give a folder with -i")
+    if options["input_path"] and not any(options[name] for name in ("against", "samples", "sheet", "html", "as_json")):
+        raise ConfigError("-i is for --against, --samples, --html or --json; give one of them")
+
+
+def _study(first, config: QuantizeConfig, options: dict):
+    """Run what was asked for, with progress on a terminal."""
+    from tnnquant.inspect.study import Study, study
+
+    if not options["input_path"]:
+        return Study(first)
     from tnnquant.cli.progress import progress_display
-    from tnnquant.inspect.run import compare_models, load, pick_samples
+    from tnnquant.inspect.run import load, pick_samples
     from tnnquant.threads import set_threads
 
-    set_threads(threads)
-    samples = pick_samples(model, input_path, config, limit, threads)
-    with progress_display(enabled=sys.stderr.isatty() and is_shown) as progress:
-        errors = compare_models(model, load(against), samples, config, progress)
-    for line in samples.warnings():
+    set_threads(options["threads"])
+    against = load(options["against"]) if options["against"] else None
+    limit = options["limit"] if options["limit"] is not None else (None if options["samples"] else LIMIT)
+    samples = pick_samples(first, options["input_path"], config, limit, options["threads"])
+    with progress_display(enabled=sys.stderr.isatty() and not options["as_json"]) as progress:
+        result = study(
+            first, against, samples, config, ranges=bool(options["html"] or options["as_json"]),
+            coverage=bool(options["samples"] or options["sheet"]), progress=progress,
+        )  # fmt: skip
+    return result
+
+
+def _show_study(result, options: dict) -> None:
+    """Print the results and write the files."""
+    for line in result.warnings:
         click.echo(f"warning: {line}", err=True)
-    return errors
+    errors = result.errors
+    if options["as_json"]:
+        from tnnquant.inspect.table import json_text
+
+        click.echo(json_text(summary=result.model.summary, errors=errors, coverage=result.coverage,
+                             ranges=dict(result.ranges) or None, inputs=result.statistics or None))  # fmt: skip
+    elif options["as_csv"] or not (errors or options["samples"] or options["html"] or options["sheet"]):
+        _show(result.model.summary, errors, options)
+    if errors and not (options["as_json"] or options["as_csv"]):
+        from tnnquant.cli.inspect_errors import print_errors
+
+        print_errors(errors, result.model.summary)
+    if options["samples"] and not (options["as_json"] or options["as_csv"]):
+        from tnnquant.cli.inspect_samples import print_samples
+
+        print_samples(result)
+    if options["html"]:
+        from tnnquant.inspect.study import write_page
+
+        write_page(result, options["html"], seen=options["samples"])
+        click.echo(f"written {options['html']}", err=True)
+    if options["sheet"]:
+        from tnnquant.inputs.preview import contact_sheet
+
+        count = contact_sheet(result.samples, options["sheet"])
+        told = f"{options['sheet']} ({count} pictures)" if count else "no sheet: there are no pictures"
+        click.echo(f"written {told}" if count else told, err=True)
+
+
+def _show(summary, errors, options: dict) -> None:
+    """The table of layers, in the form that was asked for."""
+    if options["as_json"]:
+        from tnnquant.inspect.table import json_text
+
+        click.echo(json_text(summary=summary))
+    elif options["as_csv"]:
+        from tnnquant.inspect.table import csv_text
+
+        click.echo(csv_text(summary, {row.name: row.columns() for row in errors.layers} if errors else None), nl=False)
+    else:
+        from tnnquant.cli.inspect_tables import print_summary
+
+        print_summary(summary)
 
 
 def _show_diff(diff, as_json: bool) -> None:

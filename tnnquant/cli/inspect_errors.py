@@ -20,8 +20,9 @@ COLOURS = ((30, "green"), (20, "yellow"), (-1000, "red"))
 def print_errors(errors: Errors, summary: Summary) -> None:
     """The result, the ranking, and what to do."""
     advice = advise(errors, summary)
-    colour = {"good": "green", "fair": "yellow", "poor": "red"}[advice.grade]
-    click.echo(f"{click.style(advice.grade, fg=colour, bold=True)}  {advice.headline}")
+    status = errors.verdict.status
+    colour = {"good": "green", "doubtful": "yellow", "broken": "red"}[status]
+    click.echo(f"{click.style(status, fg=colour, bold=True)}  {advice.headline}")
     for name, figures in errors.outputs.items():
         click.echo(f"  output {name}: SQNR {figures.sqnr_db:.1f} dB, cosine {figures.cosine:.5f}")
     worst = sorted(errors.samples, key=lambda sample: sample.sqnr_db)[:3]

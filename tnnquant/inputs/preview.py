@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from itertools import islice
 from pathlib import Path
@@ -14,7 +15,7 @@ from tnnquant.inputs.files import reason_of
 from tnnquant.inputs.normalize import PictureInput
 from tnnquant.inputs.samples import Samples
 
-__all__ = ["save_preview"]
+__all__ = ["contact_sheet", "save_preview", "thumbnail"]
 
 
 def save_preview(samples: Samples, folder: str | os.PathLike, count: int = 8) -> list[Path]:
@@ -54,6 +55,82 @@ def save_preview(samples: Samples, folder: str | os.PathLike, count: int = 8) ->
                     raise OutputError(f"{printable(str(path))}: cannot be written: {reason_of(error)}") from None
                 written.append(path)
     return written
+
+
+def thumbnail(array: np.ndarray, picture_input: PictureInput, size: int) -> tuple[bytes, int, int]:
+    """One picture as a small PNG: its bytes, width and height.
+
+    Parameters
+    ----------
+    array : float32 (1, C, H, W)
+        What the model was fed.
+    picture_input : PictureInput
+    size : int
+        Of the longer side, at most.
+    """
+    picture = _shrunk(_pixels(array, picture_input)[0], size)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue(), *picture.size
+
+
+def contact_sheet(samples: Samples, path: str | os.PathLike, count: int = 64, size: int = 160, columns: int = 8) -> int:
+    """Write the first pictures, as the model sees them, tiled on one PNG.
+
+    Parameters
+    ----------
+    samples : Samples
+    path : path
+    count : int
+        Pictures at most.
+    size : int
+        Of the longer side of a picture.
+    columns : int
+
+    Returns
+    -------
+    int
+        How many were written; 0, and no file, if the samples hold no pictures.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    InputError
+        A file cannot be used.
+    """
+    from PIL import Image
+
+    tiles = []
+    for sample in samples:
+        for name, picture_input in samples.picture_inputs().items():
+            for row in range(sample.fresh):
+                if len(tiles) < count:
+                    tiles.append(_shrunk(_pixels(sample.arrays[name][row : row + 1], picture_input)[0], size))
+        if len(tiles) >= count:
+            break
+    if not tiles:
+        return 0
+    columns = min(columns, len(tiles))
+    width, height = (max(tile.size[axis] for tile in tiles) + 4 for axis in (0, 1))
+    sheet = Image.new("RGB", (columns * width, -(-len(tiles) // columns) * height), (32, 36, 40))
+    for i, tile in enumerate(tiles):
+        sheet.paste(tile.convert("RGB"), (i % columns * width + 2, i // columns * height + 2))
+    try:
+        sheet.save(path, "PNG", optimize=True)
+    except OSError as error:
+        raise OutputError(f"{printable(str(path))}: cannot be written: {reason_of(error)}") from None
+    return len(tiles)
+
+
+def _shrunk(pixels: np.ndarray, size: int):
+    from PIL import Image
+
+    picture = Image.fromarray(pixels)
+    scale = size / max(picture.size)
+    if scale >= 1:
+        return picture
+    return picture.resize(tuple(max(1, round(side * scale)) for side in picture.size), Image.Resampling.BOX)
 
 
 def _pixels(array: np.ndarray, picture_input: PictureInput) -> np.ndarray:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from tnnquant.inspect.compare import Errors, Figures, LayerError
+from tnnquant.inspect.compare import Errors, LayerError
 from tnnquant.inspect.summary import Summary
+from tnnquant.verdict import GOOD
 
 __all__ = ["Advice", "advise", "cause_of", "is_unexplained"]
 
-GOOD_DB, FAIR_DB = 20.0, 10.0
 #: A layer whose whole error is that many dB worse than its parts together: neither weights nor ranges explain it.
 UNEXPLAINED_DB = 6.0
 #: The input quantized by itself is usually at 40 dB and more.
 INPUT_DB = 25.0
-#: Outputs of so few channels, with several values each, are judged channel by channel: boxes, scores, masks.
-FEW_CHANNELS = 64
 
 
 @dataclass
@@ -26,8 +22,6 @@ class Advice:
 
     Attributes
     ----------
-    grade : {"good", "fair", "poor"}
-        Of the worst output, or of a quarter of its channels: SQNR of at least 20 dB, 10 dB, less.
     headline : str
         The result in one sentence.
     lines : list of str
@@ -35,7 +29,6 @@ class Advice:
         Worst first.
     """
 
-    grade: str
     headline: str
     lines: list[str] = field(default_factory=list)
     exclude: list[str] = field(default_factory=list)
@@ -50,14 +43,9 @@ def advise(errors: Errors, summary: Summary) -> Advice:
     summary : Summary
         Of the int8 model.
     """
-    worst = min((figures.sqnr_db for figures in errors.outputs.values()), default=0.0)
-    judged = min((_judged_db(name, figures, summary) for name, figures in errors.outputs.items()), default=0.0)
-    advice = Advice(_grade(judged), _headline(errors, worst))
-    for name, figures in errors.outputs.items():
-        poor = int((figures.channel_db < FAIR_DB).sum())
-        if poor and _is_judged_by_channel(name, figures, summary):
-            advice.lines.append(f"Of the {figures.channel_db.size} channels of {name}, {poor} keep less than "
-                                f"{FAIR_DB:.0f} dB.")  # fmt: skip
+    advice = Advice(_headline(errors))
+    advice.lines += [f"{check.where}: {check.text}." for check in errors.verdict.checks() if check.status != GOOD]
+    advice.lines += [f"{note}." for note in errors.verdict.notes]
     for name, figures in errors.inputs.items():
         if figures.sqnr_db < INPUT_DB:
             advice.lines.append(f"Quantizing the input {name} alone leaves {figures.sqnr_db:.1f} dB: check mean and "
@@ -90,7 +78,7 @@ def _propose(advice: Advice, errors: Errors, summary: Summary, broken: set[str])
         return
     first = errors.candidates()
     spread = "No layer stands out: the error is spread over all of them."
-    if advice.grade != "good":
+    if errors.verdict.status != GOOD:
         spread += " Other ranges (-b), weights (-w) or more calibration pictures will do more than leaving layers out."
     if first:
         advice.lines.append(f"{spread} The first to leave out would be:")
@@ -115,26 +103,8 @@ def cause_of(row: LayerError) -> str:
     return "activations" if gap > 3 else ("weights" if gap < -3 else "both")
 
 
-def _grade(db: float) -> str:
-    return "good" if db >= GOOD_DB else ("fair" if db >= FAIR_DB else "poor")
-
-
-def _is_judged_by_channel(name: str, figures: Figures, summary: Summary) -> bool:
-    dims = summary.outputs.get(name, ())
-    return len(dims) > 2 and 1 < figures.channel_db.size <= FEW_CHANNELS
-
-
-def _judged_db(name: str, figures: Figures, summary: Summary) -> float:
-    """What an output is judged by: its SQNR, or, if it has few channels, that of the worst quarter of them.
-
-    Large channels (boxes in pixels) would otherwise hide that small ones (scores) are lost.
-    """
-    if not _is_judged_by_channel(name, figures, summary):
-        return figures.sqnr_db
-    return min(figures.sqnr_db, float(np.nanpercentile(figures.channel_db, 25)))
-
-
-def _headline(errors: Errors, worst: float) -> str:
+def _headline(errors: Errors) -> str:
+    worst = min((figures.sqnr_db for figures in errors.outputs.values()), default=0.0)
     text = f"The outputs keep {worst:.1f} dB over {len(errors.samples)} inputs"
     if errors.agreement:
         text += "; the best score is the same for {} of {}".format(*errors.agreement)

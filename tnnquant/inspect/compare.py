@@ -9,7 +9,7 @@ but not how much later layers care.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from tnnquant.inspect.isolated import Isolated, Requantizer, check_same_network
 from tnnquant.inspect.measure import ErrorSums, as_rows
 from tnnquant.layers.base import QuantRole
 from tnnquant.passes import prepare_for_quantization
+from tnnquant.verdict import SetVerdict
+from tnnquant.verdict.compare import Comparison
+from tnnquant.verdict.kinds import output_kind
 
 __all__ = ["Errors", "Figures", "LayerError", "SampleError", "compare_graphs"]
 
@@ -150,6 +153,8 @@ class Errors:
         Of the model outputs.
     samples : list of SampleError
         In the order of the files.
+    verdict : SetVerdict
+        The one that quantize gives.
     usage : dict of str to CodeUsage
         How the codes of each int8 blob are used, by channel.
     """
@@ -158,6 +163,7 @@ class Errors:
     inputs: dict[str, Figures]
     outputs: dict[str, Figures]
     samples: list[SampleError]
+    verdict: SetVerdict
     usage: dict[str, CodeUsage] = field(default_factory=dict)
     _adds: frozenset[str] = frozenset()
 
@@ -188,6 +194,8 @@ class Errors:
         """As JSON types."""
         agreement = self.agreement
         return {
+            "status": self.verdict.status,
+            "checks": [asdict(check) for check in self.verdict.checks()],
             "samples": [sample.as_dict() for sample in self.samples],
             "top1_agreement": list(agreement) if agreement else None,
             "inputs": {name: figures.as_dict() for name, figures in self.inputs.items()},
@@ -245,6 +253,7 @@ class _Comparison:
         self._cumulative: dict[str, ErrorSums] = {}
         self._counts: dict[str, np.ndarray] = {}
         self._samples: list[SampleError] = []
+        self._judged = Comparison(output_kind(self._fp32.inference, name) for name in quantized.outputs)
 
     def add(self, sample) -> None:
         blobs: dict[str, np.ndarray] = {}
@@ -255,6 +264,7 @@ class _Comparison:
         wanted = self._fp32.run(sample.arrays, keep)
         got = self._int8.run(sample.arrays, lambda name, array: self._compare(name, array, blobs))
         self._isolated.add(blobs)
+        self._judged.add(sample, wanted, got)
         worst = min(self._output_sums(name).per_sample[-1] for name in self._file.outputs)
         self._samples.append(SampleError(sample.name, worst, _top1(wanted, got)))
 
@@ -295,10 +305,11 @@ class _Comparison:
             kind: {name: figures for name in names if (figures := self._figures(name))}
             for kind, names in (("inputs", self._file.inputs), ("outputs", self._file.outputs))
         }
+        verdict = self._judged.verdict(f"{len(self._samples)} inputs", held_out=False)
         usage = {name: usage_of_counts(counts) for name, counts in self._counts.items() if name in scales}
         adds = frozenset(node.layer.TYPE_NAMES[0] for node in self._file.nodes
                           if node.layer.role == QuantRole.JOIN and not node.layer.JOINS_CHANNELS)  # fmt: skip
-        return Errors(_ranked(rows), named["inputs"], named["outputs"], self._samples, usage, adds)
+        return Errors(_ranked(rows), named["inputs"], named["outputs"], self._samples, verdict, usage, adds)
 
     def _figures(self, name: str) -> Figures | None:
         params = self._scales.get(name)
@@ -306,8 +317,6 @@ class _Comparison:
 
 
 def _ranked(rows: list[LayerError]) -> list[LayerError]:
-    from dataclasses import replace
-
     for what in ("isolated", "cumulative"):
         order = sorted((i for i, row in enumerate(rows) if getattr(row, what)),
                        key=lambda i: (getattr(rows[i], what).sqnr_db, i))  # fmt: skip

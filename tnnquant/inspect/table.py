@@ -84,6 +84,12 @@ def csv_text(summary: Summary, errors: dict[str, dict] | None = None) -> str:
 
 
 def json_text(**parts) -> str:
-    """The parts that are not None, each with its ``as_dict``, as one JSON object."""
-    body = {name: part.as_dict() for name, part in parts.items() if part is not None}
+    """The parts that are not None as one JSON object: each has an ``as_dict``, or is a dict of such, or is plain."""
+    body = {name: _plain(part) for name, part in parts.items() if part is not None}
     return json.dumps({"schema": SCHEMA, **body}, indent=1, allow_nan=False)
+
+
+def _plain(part):
+    if hasattr(part, "as_dict"):
+        return part.as_dict()
+    return {key: _plain(value) for key, value in part.items()} if isinstance(part, dict) else part

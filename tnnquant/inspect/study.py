@@ -1,0 +1,127 @@
+"""A whole inspection: everything that was asked for, from files to results, and the page of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tnnquant.config import QuantizeConfig
+from tnnquant.errors import ConfigError
+from tnnquant.format.files import write_files
+from tnnquant.inspect.compare import Errors
+from tnnquant.inspect.coverage import Coverage
+from tnnquant.inspect.gather import blob_ranges, coverage_of, small_pictures, weight_pairs
+from tnnquant.inspect.page.document import page_html
+from tnnquant.inspect.page.material import Material
+from tnnquant.inspect.ranges import BlobRanges
+from tnnquant.inspect.run import Model, compare_models
+
+__all__ = ["Study", "study", "write_page"]
+
+
+@dataclass(eq=False)
+class Study:
+    """What an inspection over inputs found.
+
+    Attributes
+    ----------
+    model : Model
+    against : Model or None
+        The fp32 one.
+    samples : Samples or None
+    errors : Errors or None
+    ranges : dict of str to BlobRanges
+    coverage : Coverage or None
+    statistics : dict
+        Lowest, mean and highest value fed, per input and channel.
+    warnings : list of str
+    """
+
+    model: Model
+    against: Model | None = None
+    samples: object = None
+    errors: Errors | None = None
+    ranges: Mapping[str, BlobRanges] = field(default_factory=dict)
+    coverage: Coverage | None = None
+    statistics: Mapping[str, dict] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def fp32(self) -> Model | None:
+        """The fp32 network, if there is one."""
+        return self.against or (None if self.model.graph.is_quantized else self.model)
+
+
+def study(
+    model: Model, against: Model | None, samples, config: QuantizeConfig, *, ranges: bool, coverage: bool, progress=None
+) -> Study:
+    """Run what was asked for.
+
+    Parameters
+    ----------
+    model : Model
+    against : Model or None
+        The fp32 model, to compare an int8 one with.
+    samples : Samples
+    config : QuantizeConfig
+    ranges, coverage : bool
+        Gather them; each needs an fp32 network.
+    progress : callable (stage, done, total), optional
+
+    Raises
+    ------
+    TnnQuantError
+        A model cannot be run, an input cannot be used, or there is nothing that could be done.
+    """
+    result = Study(model, against, samples)
+    if against is not None:
+        result.errors = compare_models(model, against, samples, config, progress)
+    fp32 = result.fp32
+    if fp32 is None and not coverage:
+        raise ConfigError("over inputs, an int8 model can only be compared: give its fp32 model with --against")
+    if fp32 is not None and ranges:
+        result.ranges = blob_ranges(fp32, model if against else None, samples, config, progress)
+    if fp32 is not None and coverage:
+        result.coverage = coverage_of(fp32, samples, config, progress)
+    if not samples.fed:
+        samples.check()
+    result.statistics, result.warnings = samples.statistics(), samples.warnings()
+    return result
+
+
+def write_page(result: Study, path: str | os.PathLike, *, seen: bool = False) -> None:
+    """Write the page; a file that is there is replaced, and only on success.
+
+    Parameters
+    ----------
+    result : Study
+    path : path
+    seen : bool
+        Show all inputs, not only the worst.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    from importlib.metadata import version
+
+    model = result.model
+    quantized = model if model.graph.is_quantized else None
+    pictures = small_pictures(result.samples, result.errors, seen=seen) if result.samples is not None else []
+    material = Material(
+        Path(model.summary.proto).stem, _made_by(result, version("tnnquant")), model.graph, model.summary,
+        result.errors, result.ranges, weight_pairs(quantized, result.fp32), result.coverage, result.statistics, pictures,
+    )  # fmt: skip
+    write_files([(path, [page_html(material).encode("utf-8")])])
+
+
+def _made_by(result: Study, version: str) -> str:
+    text = f"Made by tnnquant {version}."
+    if result.against is not None:
+        text += f" fp32: {result.against.summary.proto}."
+    if result.samples is not None:
+        text += f" Histograms, ranges and errors are of {result.samples.fed} inputs."
+    return text
