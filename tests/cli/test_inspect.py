@@ -126,7 +126,7 @@ def test_errors_against_fp32(inspected_files, quantized_files, pictures, capsys)
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        (["small", "--against", "net"], 2, "give them with -i"),
+        (["small", "--against", "net"], 2, "--against needs inputs"),
         (["net", "--against", "net", "-i", "pictures"], 2, "net.tnnproto is fp32"),
         (["small", "--against", "small", "-i", "pictures"], 2, "it is int8; give the fp32 model"),
         (["small", "--against", "none", "-i", "pictures"], 3, "no 'none.tnnproto'"),
@@ -141,3 +141,24 @@ def test_bad_comparisons(tmp_path, monkeypatch, capsys, args, code, message):
     lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("compiling")]
     assert len(lines) == 1
     assert re.search(message, lines[0])
+
+
+def test_samples_sheet_and_page(inspected_files, quantized_files, pictures, tmp_path, capsys):
+    inputs = ["-i", pictures, "-n", 127.5, "-s", "1/127.5"]
+    page, sheet = tmp_path / "page.html", tmp_path / "sheet.png"
+    assert run("inspect", inspected_files, *inputs, "--samples", "--html", page, "--sheet", sheet) == 0
+    printed = capsys.readouterr().out
+    assert "6 inputs, as the model sees them" in printed
+    assert re.search(r"coverage \(\w+\): (enough|add more)", printed)
+    assert page.read_text().startswith("<!doctype html>")
+    assert sheet.stat().st_size > 0
+    assert run("inspect", quantized_files, *inputs, "--samples") == 0
+    assert "coverage needs the fp32 model" in capsys.readouterr().out
+    assert run("inspect", quantized_files, "--html", tmp_path / "static.html") == 0
+    assert run("inspect", inspected_files, *inputs, "--json", "--limit", 2) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["ranges"]["left_out"]["methods"][0]["method"] == "minmax"
+    assert run("inspect", quantized_files, "--html", tmp_path / "nowhere" / "page.html") == 7
+    assert run("inspect", inspected_files, *inputs) == 2
+    assert run("inspect", inspected_files, "--samples") == 2
+    assert run("inspect", quantized_files, *inputs, "--html", page) == 2

@@ -1,5 +1,7 @@
 """Pictures as the model sees them."""
 
+import io
+
 import imageio.v3 as iio
 import numpy as np
 import pytest
@@ -48,3 +50,23 @@ def test_no_folder(folder):
 def test_tensors_have_no_preview(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((1, 3)))
     assert save_preview(Samples(scan(tmp_path), {"x": InputSpec((1, 3))}), tmp_path) == []
+
+
+def test_thumbnails_and_the_contact_sheet(tmp_path):
+    from tnnquant.inputs.preview import contact_sheet, thumbnail
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(3):
+        Image.new("RGB", (20, 10), (200, 100, 40 * i)).save(folder / f"{i}.png")
+    samples = Samples(scan(folder), {"x": InputSpec((1, 3, 10, 20))}, InputConfig(reverse_channel=True))
+    sample = next(iter(samples))
+    png, width, height = thumbnail(sample.arrays["x"], samples.picture_inputs()["x"], 8)
+    assert (width, height) == (8, 4)
+    assert Image.open(io.BytesIO(png)).getpixel((3, 2)) == (200, 100, 0)
+    assert contact_sheet(samples, tmp_path / "sheet.png", columns=2) == 3
+    sheet = Image.open(tmp_path / "sheet.png")
+    assert sheet.size == (48, 28)
+    assert sheet.getpixel((30, 8)) == (200, 100, 40)
+    with pytest.raises(OutputError, match="cannot be written"):
+        contact_sheet(samples, tmp_path / "nowhere" / "sheet.png")

@@ -35,5 +35,5 @@ def print_samples(result) -> None:
     print_table(("blob", ">scale moves by"), [(name, f"{100 * move:.1f} %") for name, move in moving])
     for lone in coverage.lone[:SHOWN]:
         noun = "blob" if lone.blobs == 1 else "blobs"
-        click.echo(f"{lone.name} alone sets the maximum of {lone.blobs} {noun}, {lone.ratio:.2f} times that of any other "
-                   f"in {lone.worst}")  # fmt: skip
+        click.echo(f"{lone.name} alone sets the maximum of {lone.blobs} {noun}, {lone.ratio:.2f} times any other's in "
+                   f"{lone.worst}")  # fmt: skip

@@ -14,6 +14,8 @@ __all__ = ["Advice", "advise", "cause_of", "is_unexplained"]
 UNEXPLAINED_DB = 6.0
 #: The input quantized by itself is usually at 40 dB and more.
 INPUT_DB = 25.0
+#: Checks of the verdict that are quoted, worst first.
+CHECKS = 3
 
 
 @dataclass
@@ -44,7 +46,8 @@ def advise(errors: Errors, summary: Summary) -> Advice:
         Of the int8 model.
     """
     advice = Advice(_headline(errors))
-    advice.lines += [f"{check.where}: {check.text}." for check in errors.verdict.checks() if check.status != GOOD]
+    failed = [check for check in errors.verdict.checks() if check.status != GOOD]
+    advice.lines += [f"{check.where}: {check.text}." for check in failed[:CHECKS]]
     advice.lines += [f"{note}." for note in errors.verdict.notes]
     for name, figures in errors.inputs.items():
         if figures.sqnr_db < INPUT_DB:

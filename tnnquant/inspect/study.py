@@ -111,9 +111,10 @@ def write_page(result: Study, path: str | os.PathLike, *, seen: bool = False) ->
     model = result.model
     quantized = model if model.graph.is_quantized else None
     pictures = small_pictures(result.samples, result.errors, seen=seen) if result.samples is not None else []
+    weights = weight_pairs(quantized, result.fp32)
     material = Material(
         Path(model.summary.proto).stem, _made_by(result, version("tnnquant")), model.graph, model.summary,
-        result.errors, result.ranges, weight_pairs(quantized, result.fp32), result.coverage, result.statistics, pictures,
+        result.errors, result.ranges, weights, result.coverage, result.statistics, pictures,
     )  # fmt: skip
     write_files([(path, [page_html(material).encode("utf-8")])])
 

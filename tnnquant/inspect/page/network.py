@@ -10,7 +10,7 @@ from tnnquant.inspect.summary import LayerRow, Summary
 __all__ = ["anchor", "network_svg"]
 
 BOX, TALL, GAP, ROW, MARGIN = 172, 36, 16, 58, 12
-LETTERS = 25
+LETTERS = 23
 
 
 def anchor(row: LayerRow) -> str:

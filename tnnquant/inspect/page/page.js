@@ -7,6 +7,8 @@
   addEventListener("hashchange", open);
   open();
 
+  for (const map of document.querySelectorAll(".map")) map.scrollLeft = (map.scrollWidth - map.clientWidth) / 2;
+
   const table = document.getElementById("layers-table"), body = table.tBodies[0];
   const value = (row, at) => {
     const cell = row.cells[at], text = cell.dataset.v ?? cell.textContent;
