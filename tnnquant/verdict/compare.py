@@ -11,12 +11,14 @@ from tnnquant.executor import Executor
 from tnnquant.verdict.figures import OutputSums
 from tnnquant.verdict.judge import judge_output
 from tnnquant.verdict.kinds import CLASSES, INTEGERS, OutputKind
-from tnnquant.verdict.result import SetVerdict, worst
+from tnnquant.verdict.result import DOUBTFUL, Check, SetVerdict, worst
 
 __all__ = ["Comparison", "Recorder", "References", "compare"]
 
 _MOST_NAMES = 10
 _ONE_CLASS = 16
+#: Fewer pictures allow no good verdict.
+_FEW = 4
 
 Progress = Callable[[str, int, int], None]
 
@@ -141,11 +143,21 @@ class Comparison:
             for name, (a, b) in zip(self.names, self.best[kind.name], strict=False)
             if a != b
         ]
-        status = worst(check.status for output in outputs for check in output.checks)
+        limits = self._limits()
+        status = worst(check.status for check in (*limits, *(c for output in outputs for c in output.checks)))
         return SetVerdict(
-            status, self.pictures, source, held_out, outputs, self._top1(labels),
+            status, self.pictures, source, held_out, outputs, limits, self._top1(labels),
             list(dict.fromkeys(disagreeing))[:_MOST_NAMES], self._notes(labels),
         )  # fmt: skip
+
+    def _limits(self) -> list[Check]:
+        """Why nothing can be called good, whatever the figures are."""
+        if self.pictures < _FEW:
+            count = f"{self.pictures} picture{'s' if self.pictures != 1 else ''}"
+            return [Check(DOUBTFUL, f"only {count}: fewer than {_FEW} different ones prove nothing", "pictures")]
+        if all(sums.is_constant for sums in self.sums.values()):
+            return [Check(DOUBTFUL, "fp32 gives the same for all of them: they are no test", "pictures")]
+        return []
 
     def _class_output(self) -> str | None:
         return next((kind.name for kind in self.kinds if self.best[kind.name]), None)

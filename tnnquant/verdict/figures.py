@@ -122,6 +122,11 @@ class OutputSums:
         return decibels(signal, noise) if signal > _CONSTANT * energy else None
 
     @property
+    def is_constant(self) -> bool:
+        """Whether fp32 gave the same for all pictures."""
+        return self.pictures > 0 and self.figures().contrast_db is None
+
+    @property
     def mean_cosine(self) -> float:
         """Of the pictures; 0 without any."""
         return float(np.mean(self.cosines)) if self.cosines else 0.0

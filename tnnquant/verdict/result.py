@@ -80,6 +80,8 @@ class SetVerdict:
     held_out : bool
         None of them is in the statistics.
     outputs : list of OutputVerdict
+    limits : list of Check
+        Of the pictures themselves: too few, all the same.
     labels : dict or None
         ``pictures``, ``top1_fp32``, ``top1_int8`` (shares) of those with labels.
     disagreeing : list of str
@@ -93,13 +95,14 @@ class SetVerdict:
     source: str
     held_out: bool
     outputs: list[OutputVerdict] = field(default_factory=list)
+    limits: list[Check] = field(default_factory=list)
     labels: dict | None = None
     disagreeing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def checks(self) -> list[Check]:
-        """Of all outputs, the worst first."""
-        found = [check for output in self.outputs for check in output.checks]
+        """Of the pictures and of all outputs, the worst first."""
+        found = self.limits + [check for output in self.outputs for check in output.checks]
         return sorted(found, key=lambda check: -_ORDER.index(check.status))
 
 
