@@ -7,7 +7,7 @@ import sys
 
 from tnnquant.errors import ConfigError
 
-__all__ = ["available_cores", "set_threads", "threads_in_use"]
+__all__ = ["available_cores", "set_threads", "threading_layer", "threads_in_use"]
 
 
 def available_cores() -> int:
@@ -49,3 +49,11 @@ def threads_in_use() -> int:
     import numba
 
     return numba.get_num_threads()
+
+
+def threading_layer() -> str:
+    """What runs the threads of kernels: ``omp``, ``tbb`` or ``workqueue``."""
+    import numba
+
+    numba.get_num_threads()  # starts the threads, if nothing has
+    return numba.threading_layer()

@@ -25,6 +25,8 @@ COMMANDS = {
     "quantize": ("quantize", "Quantize an fp32 TNN model to int8."),
     "inspect": ("inspect", "Show a model, compare two, and find the layers that int8 hurts."),
     "bench": ("bench", "Measure kernels and models on this machine."),
+    "doctor": ("doctor", "Examine this machine: processor, Numba, cache, and whether all kernels agree."),
+    "warmup": ("warmup", "Compile the kernels now, so that no later run has to."),
     "example": ("example", "Build an example folder: SqueezeNet v1.1 and pictures."),
 }
 

@@ -15,7 +15,7 @@ from tnnquant.inputs.files import reason_of
 from tnnquant.inputs.normalize import PictureInput
 from tnnquant.inputs.samples import Samples
 
-__all__ = ["contact_sheet", "save_preview", "thumbnail"]
+__all__ = ["blank_picture", "contact_sheet", "save_preview", "thumbnail"]
 
 
 def save_preview(samples: Samples, folder: str | os.PathLike, count: int = 8) -> list[Path]:
@@ -121,6 +121,22 @@ def contact_sheet(samples: Samples, path: str | os.PathLike, count: int = 64, si
     except OSError as error:
         raise OutputError(f"{printable(str(path))}: cannot be written: {reason_of(error)}") from None
     return len(tiles)
+
+
+def blank_picture(path: str | os.PathLike, mode: str, size: tuple[int, int]) -> None:
+    """Write a black picture: something to decode where no picture is at hand.
+
+    Parameters
+    ----------
+    path : path
+    mode : str
+        Of Pillow: ``L``, ``RGB``, ...
+    size : (int, int)
+        Width, height.
+    """
+    from PIL import Image
+
+    Image.new(mode, size).save(path)
 
 
 def _shrunk(pixels: np.ndarray, size: int):

@@ -1,0 +1,95 @@
+"""The examination of a machine."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tnnquant.health import doctor
+from tnnquant.health.doctor import BAD, NOTE, OK, Finding, Health, examine
+
+
+def finding(health, name):
+    return next(entry for entry in health.findings if entry.name == name)
+
+
+def test_a_quick_look():
+    health = examine(self_test=False)
+    assert health.is_well
+    names = [entry.name for entry in health.findings]
+    for name in ("tnnquant", "Python", "NumPy", "Numba", "llvmlite", "processor", "features", "path", "threads", "cache"):
+        assert name in names
+    assert finding(health, "threading layer").value in ("omp", "tbb", "workqueue")
+    assert "LLVM" in finding(health, "llvmlite").value
+    report = health.as_dict()
+    assert report["well"]
+    assert report["schema"] == "tnnquant.doctor/1"
+
+
+class Run:
+    def __init__(self, out="", code=0, err=""):
+        self.stdout, self.returncode, self.stderr = out, code, err
+
+
+def test_paths_are_compared(monkeypatch):
+    reports = {
+        "a": '{"path": "a", "digests": {"conv": "1", "add": "2"}, "wrong": [], "seconds": 1}',
+        "b": '{"path": "b", "digests": {"conv": "1", "add": "3"}, "wrong": [], "seconds": 1}',
+    }
+    monkeypatch.setattr("tnnquant.kernels.target.available_paths", lambda: ["a", "b", "emulated-a"])
+    monkeypatch.setattr(subprocess, "run", lambda command, env, **_: Run(reports[env["TNNQUANT_ISA"]]))
+    health, told = Health(), []
+    doctor._test_paths(health, told.append)
+    assert finding(health, "agreement").status == BAD
+    assert "these differ: add" in finding(health, "agreement").value
+    assert len(told) == 2
+    reports["b"] = reports["b"].replace('"3"', '"2"')
+    health = Health()
+    doctor._test_paths(health, told.append)
+    assert finding(health, "agreement").status == OK
+    assert "equal, bit for bit" in finding(health, "agreement").value
+
+
+@pytest.mark.parametrize(
+    ("run", "value"),
+    [
+        (Run("", -6, "LLVM ERROR: Cannot select"), "died with signal 6: LLVM ERROR: Cannot select"),
+        (Run("", 1, ""), "died with exit code 1: without a word"),
+        (Run('{"digests": {"a": "1"}, "wrong": ["a"], "seconds": 1}'), "wrong: a"),
+    ],
+)
+def test_a_path_that_fails_is_bad(monkeypatch, run, value):
+    monkeypatch.setattr(subprocess, "run", lambda *args, **_: run)
+    found = doctor._test_path("avx2", {})
+    assert found.status == BAD
+    assert found.value == value
+    assert "portable" in found.advice
+
+
+def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
+    monkeypatch.setattr("tnnquant.kernels.jit.CACHE_DIR", None)
+    assert doctor._cache()[0].status == BAD
+    monkeypatch.setattr("tnnquant.kernels.jit.CACHE_DIR", tmp_path)
+    assert doctor._cache()[0].status == NOTE
+    assert "warmup" in doctor._cache()[0].advice
+    monkeypatch.setenv("TNNQUANT_CACHE_DIR", "/elsewhere")
+    assert "cannot be written" in doctor._cache()[0].advice
+
+
+def test_an_old_numba_and_a_forced_path(monkeypatch):
+    monkeypatch.setattr(doctor, "_version", lambda package: "0.61.2")
+    assert next(entry for entry in doctor._software() if entry.name == "Numba").status == BAD
+    code = (
+        "from tnnquant.health.doctor import _processor\n"
+        "found = {entry.name: entry for entry in _processor()}\n"
+        "assert found['path'].value == 'portable', found\n"
+        "assert 'TNNQUANT_ISA=portable' in found['forced by'].value\n"
+    )
+    import os
+
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "TNNQUANT_ISA": "portable"})
+
+
+def test_findings_as_lines():
+    assert not Health([Finding("x", "y", BAD)]).is_well
+    assert Health([Finding("x", "y", NOTE)]).is_well

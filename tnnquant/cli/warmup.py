@@ -1,0 +1,31 @@
+"""``tnnquant warmup``: compile the kernels now."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("warmup", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("model", required=False)
+def command(model: str | None) -> int:
+    """Fill the cache of compiled kernels, so that no later run compiles: for images of containers and for CI.
+
+    With MODEL (net, for net.tnnproto and net.tnnmodel; fp32) the kernels of its layers are ready too.
+    """
+    from tnnquant.health.warmup import warm_up
+
+    graph = None
+    if model:
+        from tnnquant.errors import ConfigError
+        from tnnquant.inspect.run import load
+
+        graph = load(model).graph
+        if graph.is_quantized:
+            raise ConfigError(f"{model} is int8; give the fp32 model, which needs the kernels of both")
+    warmth = warm_up(graph, tell=lambda line: click.echo(f"{line} ...", err=True))
+    if warmth.folder is None:
+        click.echo("no folder can be written: nothing was kept; set TNNQUANT_CACHE_DIR to a folder of your own")
+        return 1
+    word = f"{warmth.compiled} kernels compiled" if warmth.compiled else "nothing left to compile"
+    click.echo(f"{word} in {warmth.seconds:.1f} s; {warmth.folder} holds {warmth.size / 1e6:.1f} MB")
+    return 0
