@@ -33,7 +33,8 @@ def test_warmup_reports(monkeypatch, tmp_path, capsys, inspected_files, quantize
     import tnnquant.health.warmup as module
 
     seen = []
-    monkeypatch.setattr(module, "warm_up", lambda graph, tell: seen.append(graph) or module.Warmth(tmp_path, 3, 5_000_000, 2.0))
+    warmth = module.Warmth(tmp_path, 3, 5_000_000, 2.0)
+    monkeypatch.setattr(module, "warm_up", lambda graph, tell: seen.append(graph) or warmth)
     assert run("warmup") == 0
     assert "3 kernels compiled in 2.0 s" in capsys.readouterr().out
     assert seen == [None]

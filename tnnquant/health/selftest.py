@@ -50,7 +50,7 @@ def int8_form(graph: Graph, *, asymmetric: bool = False) -> Graph:
     per_tensor = node.layer.PER_TENSOR_BLOBS
     source = _params(rng, 1 if per_tensor else channels, 0.02, asymmetric)
     relu6 = getattr(node.layer, "activation_type", 0) == 2  # TNN's drops the zero point
-    target = _params(rng, 1 if per_tensor else count, 0.5, asymmetric and not relu6)
+    target = _params(rng, 1 if per_tensor else count, 0.06 if relu6 else 0.5, asymmetric and not relu6)
     scale = (rng.uniform(0.5, 1.5, count) * 1e-3).astype(np.float32)
     zero = rng.integers(-5, 6, count).astype(np.int8) if asymmetric else np.zeros(count, np.int8)
     tensors = {
