@@ -14,10 +14,19 @@ from tnnquant.kernels import program
 from tnnquant.kernels.conv_rows import rows_a_task
 from tnnquant.kernels.geometry import PoolGeometry, pixel_stride
 from tnnquant.kernels.jit import inline, kernel
-from tnnquant.kernels.simd import F32, load_words, sweep
+from tnnquant.kernels.simd import F32, I64, load_words, sweep
 from tnnquant.kernels.target import isa
 
-__all__ = ["ADAPTIVE_AVERAGE", "AVERAGE", "MAX", "pool2d_f32", "pool2d_f32_naive", "pool2d_f32_op", "pool_window"]
+__all__ = [
+    "ADAPTIVE_AVERAGE",
+    "AVERAGE",
+    "MAX",
+    "emit_window",
+    "pool2d_f32",
+    "pool2d_f32_naive",
+    "pool2d_f32_op",
+    "pool_window",
+]
 
 #: Kinds of pooling; 0 and 1 are TNN's pool_type.
 MAX, AVERAGE, ADAPTIVE_AVERAGE = 0, 1, 2
@@ -68,6 +77,30 @@ def pool2d_f32_naive(x, geometry, kind, out):
                         out[n, y, column, c] = total / np.float32((h1 - h0) * (w1 - w0))
 
 
+def emit_window(emit, x, rows, columns, row_bytes, pixel_bytes, initial, step):
+    """``step(pixel, total)`` for all pixels of a window in order, total being ``initial`` at first; the last total.
+
+    int64 values: address of the first pixel, sizes, byte steps. Pixels come as pointers to bytes. 3 x 3, the usual
+    window, is written out: its loops would take as long as what they do.
+    """
+    builder, total = emit.builder, emit.variable(initial)
+
+    def at(r, c):
+        row = builder.add(x, builder.mul(r, row_bytes))
+        builder.store(step(emit.pointer(builder.add(row, builder.mul(c, pixel_bytes))), builder.load(total)), total)
+
+    three = I64(3)
+    is_usual = builder.and_(builder.icmp_signed("==", rows, three), builder.icmp_signed("==", columns, three))
+    with builder.if_else(is_usual) as (usual, other):
+        with usual:
+            for r in range(3):
+                for c in range(3):
+                    at(I64(r), I64(c))
+        with other, emit.loop(rows) as r, emit.loop(columns) as c:
+            at(r, c)
+    return builder.load(total)
+
+
 @intrinsic
 def _reduce_window(typingctx, x, rows, columns, row_bytes, pixel_bytes, out, channels, is_max, by, by2):
     """Maximum or average of one window for all channels.
@@ -80,13 +113,10 @@ def _reduce_window(typingctx, x, rows, columns, row_bytes, pixel_bytes, out, cha
         x, rows, columns, row_bytes, pixel_bytes, out, channels, is_max, by, by2 = args
 
         def reduce(emit, at, initial, step):
-            total = emit.variable(emit.constant(initial))
-            with emit.loop(rows) as r:
-                row = builder.add(x, builder.mul(r, row_bytes))
-                with emit.loop(columns) as c:
-                    pixel = emit.pointer(builder.add(row, builder.mul(c, pixel_bytes)), F32)
-                    builder.store(step(emit, emit.load(emit.at(pixel, at)), builder.load(total)), total)
-            return builder.load(total)
+            def add(pixel, total):
+                return step(emit, emit.load(emit.at(emit.pointer(builder.ptrtoint(pixel, I64), F32), at)), total)
+
+            return emit_window(emit, x, rows, columns, row_bytes, pixel_bytes, emit.constant(initial), add)
 
         def maximum(emit, at):
             value = reduce(emit, at, _LOWEST, lambda emit, new, best: emit.larger(new, best))

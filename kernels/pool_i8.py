@@ -14,7 +14,7 @@ from tnnquant.kernels import program
 from tnnquant.kernels.conv_rows import rows_a_task
 from tnnquant.kernels.geometry import PoolGeometry, pixel_stride
 from tnnquant.kernels.jit import inline, kernel
-from tnnquant.kernels.pool_f32 import AVERAGE, MAX, pool_window
+from tnnquant.kernels.pool_f32 import AVERAGE, MAX, emit_window, pool_window
 from tnnquant.kernels.simd import I8, i8_view, load_words, sweep
 
 __all__ = ["AVERAGE", "MAX", "pool2d_i8", "pool2d_i8_naive", "pool2d_i8_op"]
@@ -59,14 +59,12 @@ def _maximum(typingctx, x, rows, columns, row_bytes, pixel_bytes, out, channels)
         x, rows, columns, row_bytes, pixel_bytes, out, channels = args
 
         def body(emit, at):
-            best = emit.variable(emit.constant(-127))
-            with emit.loop(rows) as r:
-                row = builder.add(x, builder.mul(r, row_bytes))
-                with emit.loop(columns) as c:
-                    pixel = emit.pointer(builder.add(row, builder.mul(c, pixel_bytes)))
-                    value, old = emit.load(emit.at(pixel, at)), builder.load(best)
-                    builder.store(builder.select(builder.icmp_signed(">", value, old), value, old), best)
-            emit.store(builder.load(best), emit.at(emit.pointer(out), at))
+            def larger(pixel, old):
+                value = emit.load(emit.at(pixel, at))
+                return builder.select(builder.icmp_signed(">", value, old), value, old)
+
+            best = emit_window(emit, x, rows, columns, row_bytes, pixel_bytes, emit.constant(-127), larger)
+            emit.store(best, emit.at(emit.pointer(out), at))
 
         sweep(builder, channels, (64, 16), I8, body)
         return context.get_dummy_value()

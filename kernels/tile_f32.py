@@ -104,13 +104,11 @@ def activate(emits, sums, bias, activation):
         for line, values in zip(slots, sums, strict=True):
             line.append(emit.variable(builder.fadd(values[j], term)))
     with builder.if_then(builder.icmp_signed("!=", activation, I64(0))):
-        is_relu6 = builder.icmp_signed("==", activation, I64(2))
-        limit = builder.select(is_relu6, F32(6.0), F32(float("inf")))
-        for j, emit in enumerate(emits):
-            top = emit.splat(limit)
-            for slot in (line[j] for line in slots):
-                positive = emit.larger(builder.load(slot), emit.constant(0.0))
-                builder.store(emit.smaller(positive, top), slot)
+        for slot, emit in ((line[j], emit) for line in slots for j, emit in enumerate(emits)):
+            builder.store(emit.larger(builder.load(slot), emit.constant(0.0)), slot)
+        with builder.if_then(builder.icmp_signed("==", activation, I64(2))):
+            for slot, emit in ((line[j], emit) for line in slots for j, emit in enumerate(emits)):
+                builder.store(emit.smaller(builder.load(slot), emit.constant(6.0)), slot)
     return [[builder.load(slot) for slot in line] for line in slots]
 
 
