@@ -166,8 +166,8 @@ def cut_into_tasks(work: Work, tile_rows: int) -> tuple[int, int, int]:
     return _cut(work, tile_rows, threads)
 
 
-def cut_by_rows(rows: int, panels: int, together: int) -> tuple[int, int, int, int]:
-    """Cut a depthwise convolution into blocks of panels of channels x bands of output rows.
+def cut_by_rows(images: int, rows: int, panels: int, together: int) -> tuple[int, int, int, int]:
+    """Cut a depthwise convolution of images into blocks of panels of channels x bands of output rows of each.
 
     At most ``together`` panels fit the nearest caches. One thread takes all rows at once, more a band each, which
     overlaps its neighbours by the size of the kernel; where the rows are few, blocks of channels are shared out.
@@ -180,8 +180,8 @@ def cut_by_rows(rows: int, panels: int, together: int) -> tuple[int, int, int, i
     threads = thread_count()
     blocks, bands = -(-panels // together), 1
     if threads > 1:
-        if rows >= 4 * threads:
-            bands = threads if blocks > 1 else 2 * threads
+        if images * rows >= 4 * threads:
+            bands = min(rows, -(-(threads if blocks > 1 else 2 * threads) // images))
         else:
             blocks = min(panels, -(-blocks // (2 * threads)) * 2 * threads)
     block = -(-panels // blocks)

@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from tnnquant.kernels import program
 from tnnquant.kernels.conv_rows import cut_by_rows
 from tnnquant.kernels.convert_i8 import interleave_pixels
-from tnnquant.kernels.depthwise_f32 import emit_blocks
+from tnnquant.kernels.depthwise_row_f32 import emit_blocks
 from tnnquant.kernels.dot_i8 import GROUP, PANEL, emit_dot
 from tnnquant.kernels.geometry import ConvGeometry, pixel_stride
 from tnnquant.kernels.jit import inline, kernel
@@ -198,7 +198,7 @@ def depthwise_i8_op(
     panels = -(-out_channels // PANEL)
     # As many panels at a time as leave the ring in the nearest caches.
     together = max(1, min(panels, _RING_BYTES // (columns * ring_rows * PANEL * 4)))
-    block, blocks, band_rows, bands = cut_by_rows(images * out_height, panels, together)
+    block, blocks, band_rows, bands = cut_by_rows(images, out_height, panels, together)
     block *= PANEL
     scratch = 8 * (row_groups * geometry.kernel_w * packed.repeat + ring_rows + 2 * GROUP) + 64
     scratch += ring_rows * columns * block * 4

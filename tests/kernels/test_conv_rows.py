@@ -48,10 +48,11 @@ def test_rows_wrap_at_the_width_of_the_image(column, count):
 @pytest.mark.parametrize(("rows", "panels", "together"), [(1, 1, 1), (7, 36, 4), (14, 21, 8), (112, 3, 1), (56, 5, 5)])
 def test_bands_and_blocks_cover_rows_and_panels(monkeypatch, threads, rows, panels, together):
     monkeypatch.setattr("tnnquant.kernels.conv_rows.thread_count", lambda: threads)
-    block, blocks, band_rows, bands = cut_by_rows(rows, panels, together)
-    assert block <= together
-    assert (blocks - 1) * block < panels <= blocks * block
-    assert (bands - 1) * band_rows < rows <= bands * band_rows
+    for images in (1, 5):
+        block, blocks, band_rows, bands = cut_by_rows(images, rows, panels, together)
+        assert block <= together
+        assert (blocks - 1) * block < panels <= blocks * block
+        assert (bands - 1) * band_rows < rows <= bands * band_rows
     assert (rows_a_task(rows) == rows) == (threads == 1 or rows == 1)
 
 
