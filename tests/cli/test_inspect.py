@@ -39,6 +39,9 @@ def test_one_layer_and_one_blob(quantized_files, capsys):
     assert "weights: 32 values, INT8" in printed
     assert "left_out  blob 1x4x16x12, made by left" in printed
     assert run("inspect", quantized_files, "--layer", "gate_out") == 0
+    capsys.readouterr()
+    assert run("inspect", quantized_files, "--layer", "left", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["layer"]["weights"]["count"] == 32
     assert run("inspect", quantized_files, "--layer", "lefd") == 4
     assert "did you mean left" in capsys.readouterr().err
 

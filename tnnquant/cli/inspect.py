@@ -58,10 +58,7 @@ def command(models, proto, model, layer, is_diff, input_shape, **options) -> int
     if is_diff:
         _show_diff(diff_models(first, load(names[1])), options["as_json"])
     elif layer:
-        from tnnquant.cli.inspect_tables import print_channels
-        from tnnquant.inspect.summary import find_row
-
-        print_channels(find_row(first.summary, layer), first.summary)
+        _show_layer(first.summary, layer, options["as_json"])
     elif options["input_path"] or options["html"]:
         _show_study(_study(first, config, options), options)
     else:
@@ -146,6 +143,20 @@ def _show(summary, errors, options: dict) -> None:
         from tnnquant.cli.inspect_tables import print_summary
 
         print_summary(summary)
+
+
+def _show_layer(summary, name: str, as_json: bool) -> None:
+    from tnnquant.inspect.summary import LayerRow, find_row
+
+    row = find_row(summary, name)
+    if as_json:
+        from tnnquant.inspect.table import json_text
+
+        click.echo(json_text(**{"layer" if isinstance(row, LayerRow) else "blob": row}))
+        return
+    from tnnquant.cli.inspect_tables import print_channels
+
+    print_channels(row, summary)
 
 
 def _show_diff(diff, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from tnnquant.inspect.compare import Errors, LayerError
@@ -75,7 +76,7 @@ def _propose(advice: Advice, errors: Errors, summary: Summary, broken: set[str])
         verb = "layer stands" if len(guilty) == 1 else "layers stand"
         advice.lines.append(f"{len(guilty)} {verb} out. To keep them in fp32, with {share:.1f} % of the arithmetic, "
                             "give this to quantize:")  # fmt: skip
-        advice.exclude = guilty
+        advice.exclude = [_pattern(name) for name in guilty]
         return
     if broken:
         return
@@ -85,7 +86,12 @@ def _propose(advice: Advice, errors: Errors, summary: Summary, broken: set[str])
         spread += " Other ranges (-b), weights (-w) or more calibration pictures will do more than leaving layers out."
     if first:
         advice.lines.append(f"{spread} The first to leave out would be:")
-        advice.exclude = [first[0].name]
+        advice.exclude = [_pattern(first[0].name)]
+
+
+def _pattern(name: str) -> str:
+    """A pattern for ``--exclude`` that matches a name, also one with the signs of a pattern in it."""
+    return re.sub(r"[*?\[\]]", "?", name)
 
 
 def is_unexplained(row: LayerError) -> bool:

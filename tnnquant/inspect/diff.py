@@ -96,7 +96,7 @@ def diff_graphs(a: Graph, b: Graph, summary_a: Summary, summary_b: Summary) -> D
     rows = []
     for name, node in nodes_a.items():
         if name in nodes_b:
-            channels = tuple(row[name].dims[1] if len(row[name].dims) > 1 else 1 for row in (rows_a, rows_b))
+            channels = tuple(row[name].weights.channels if row[name].weights else 1 for row in (rows_a, rows_b))
             rows.append(_diff_layer(a, b, node, nodes_b[name], channels))
         else:
             rows.append(DiffRow("layer", name, ONLY_A, [rows_a[name].type]))

@@ -60,8 +60,8 @@ def weight_pairs(quantized: Model | None, fp32: Model | None) -> dict[str, tuple
 def _weights_of(graph: Graph, model: Model) -> dict[str, np.ndarray]:
     found = {}
     for node, row in zip(graph.nodes, model.summary.layers, strict=True):
-        if row.weights is not None and len(row.dims) > 1:
-            found[node.name] = real_weights(node, row.dims[1], graph.scales.get(node.inputs[0]))
+        if row.weights is not None:
+            found[node.name] = real_weights(node, row.weights.channels, graph.scales.get(node.inputs[0]))
     return found
 
 

@@ -368,14 +368,16 @@ def _layer_row(index: int, node: Node, specs: Mapping[str, BlobSpec], precision:
 
 
 def _weight_row(node: Node, dims: tuple[int, ...]) -> WeightRow | None:
-    rows = weight_rows(node, dims[1] if len(dims) > 1 else 1)
+    scale = node.tensors["scale"].float32() if "scale" in node.tensors else np.ones(1, np.float32)
+    rows = weight_rows(node, scale.size if scale.size > 1 else (dims[1] if len(dims) > 1 else 1))
     if rows is None:
         return None
     dtype = weight_tensor(node).dtype.name
     if rows.dtype != np.int8:
         return WeightRow(dtype, rows.size, len(rows), rows.min(axis=1), rows.max(axis=1))
-    scale = node.tensors["scale"].float32() if "scale" in node.tensors else np.ones(1, np.float32)
     zero = node.tensors["zero_point"].data if "zero_point" in node.tensors else np.zeros(scale.size, np.int8)
+    if zero.size != scale.size:
+        raise GraphError(f"{node} has {scale.size} scales and {zero.size} zero points of its weights, expected as many")
     usage = usage_of_counts(count_codes(rows))
     low, high = ((ends - zero.astype(np.float32)) * scale for ends in (usage.low, usage.high))
     return WeightRow(dtype, rows.size, len(rows), low.astype(np.float32), high.astype(np.float32), scale, zero, usage)

@@ -45,6 +45,8 @@ def real_weights(node: Node, channels: int, input_params: QuantParams | None) ->
         return products * inverse[0]
     # Input channels of a group lie side by side, each with all its taps.
     groups = getattr(node.layer, "group", 1)
+    if groups < 1 or channels % groups or inverse.size % groups or products.shape[1] % (inverse.size // groups):
+        return products  # scales that do not fit the layer; the executor refuses it
     each = inverse.size // groups
     folded = products.reshape(groups, channels // groups, each, -1) * inverse.reshape(groups, 1, each, 1)
     return np.ascontiguousarray(folded.reshape(channels, -1), np.float32)

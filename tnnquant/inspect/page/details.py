@@ -118,8 +118,7 @@ def _blob(material: Material, row: BlobRow) -> list[str]:
         body.append(tag("p", text(told + ".")))
     if ranges is None:
         return body
-    title = "Values, and where each method would clip with one scale for the blob"
-    body.append(_plot(title, histogram_svg(ranges, chosen)))
+    body.append(_plot("Values, and where each method would clip", histogram_svg(ranges, chosen)))
     body.append(_methods(ranges, chosen))
     note = "Bars: what the samples held. Lines: what int8 can hold." if chosen is not None else ""
     body.append(_plot("Range of each channel", channel_ranges_svg(ranges.low, ranges.high, chosen), note))
@@ -144,5 +143,5 @@ def _methods(ranges, chosen: np.ndarray | None) -> str:
                         tag("td", value, class_="num"),
                         tag("td", f"{100 * threshold.clipped:.3f} %" if symmetric else "", class_="num")))  # fmt: skip
     heads = (tag("th", name, scope="col", class_="num") for name in ("threshold", "values beyond"))
-    head = tag("tr", tag("th", "method", scope="col"), *heads)
+    head = tag("tr", tag("th", "method, with one scale", scope="col"), *heads)
     return tag("div", tag("table", tag("thead", head), tag("tbody", *rows)), class_="cell")
