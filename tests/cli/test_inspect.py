@@ -122,6 +122,10 @@ def test_errors_against_fp32(inspected_files, quantized_files, pictures, capsys)
     report = json.loads(capsys.readouterr().out)
     assert len(report["errors"]["samples"]) == 3
     assert len(report["errors"]["layers"]) == 7
+    assert run("inspect", *args, "--layer", "left") == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"channel +scale +zero point +low +high +low code +high code +unused levels", printed)
+    assert re.search(r"(?m)^isolated +\d+\.\d +0\.\d+ +0\.\d+$", printed)
     assert run("inspect", *args, "--csv") == 0
     assert "isolated_sqnr_db" in capsys.readouterr().out.splitlines()[0]
 

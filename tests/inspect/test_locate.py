@@ -26,6 +26,7 @@ def test_both_files_and_one_file(folder):
     proto, model = str(folder / "lone.tnnproto"), str(folder / "net.tnnmodel")
     assert tuple(map(str, find_pair(None, proto, model))) == (proto, model)
     assert find_pair(None, str(folder / "net.tnnproto"))[1] == folder / "net.tnnmodel"
+    assert tuple(map(str, find_pair(folder / "lone", None, model))) == (proto, model)
     assert find_pair(None, None, model)[0] == folder / "net.tnnproto"
 
 

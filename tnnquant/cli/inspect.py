@@ -58,7 +58,8 @@ def command(models, proto, model, layer, is_diff, input_shape, **options) -> int
     if is_diff:
         _show_diff(diff_models(first, load(names[1])), options["as_json"])
     elif layer:
-        _show_layer(first.summary, layer, options["as_json"])
+        errors = _study(first, config, options).errors if options["against"] else None
+        _show_layer(first.summary, layer, errors, options["as_json"])
     elif options["input_path"] or options["html"]:
         _show_study(_study(first, config, options), options)
     else:
@@ -145,18 +146,19 @@ def _show(summary, errors, options: dict) -> None:
         print_summary(summary)
 
 
-def _show_layer(summary, name: str, as_json: bool) -> None:
+def _show_layer(summary, name: str, errors, as_json: bool) -> None:
     from tnnquant.inspect.summary import LayerRow, find_row
 
     row = find_row(summary, name)
     if as_json:
         from tnnquant.inspect.table import json_text
 
-        click.echo(json_text(**{"layer" if isinstance(row, LayerRow) else "blob": row}))
+        found = next((entry for entry in errors.layers if entry.name == name), None) if errors else None
+        click.echo(json_text(**{"layer" if isinstance(row, LayerRow) else "blob": row}, errors=found))
         return
     from tnnquant.cli.inspect_tables import print_channels
 
-    print_channels(row, summary)
+    print_channels(row, summary, errors)
 
 
 def _show_diff(diff, as_json: bool) -> None:
@@ -173,9 +175,10 @@ def _show_diff(diff, as_json: bool) -> None:
 def _names(models: tuple[str, ...], proto: str | None, model: str | None, is_diff: bool) -> list[str | None]:
     """The names of the model and, for a comparison, of the other one."""
     names: list[str | None] = list(models)
-    if proto or model:
-        names.insert(0, None)
     wanted = 2 if is_diff else 1
+    # With one of -p and -m, a name may still mean the other half.
+    if (proto and model) or ((proto or model) and len(names) < wanted):
+        names.insert(0, None)
     if len(names) < wanted:
         what = "--diff compares two models: give both" if is_diff else "no model is given: name it, or give -p and -m"
         raise ConfigError(what)

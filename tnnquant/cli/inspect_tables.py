@@ -111,11 +111,12 @@ def _print_problems(summary: Summary) -> None:
         click.echo(f"  {click.style('problem', fg='red', bold=True)} {line}")
 
 
-def print_channels(row: LayerRow | BlobRow, summary: Summary) -> None:
-    """One layer or blob, channel by channel."""
+def print_channels(row: LayerRow | BlobRow, summary: Summary, errors=None) -> None:
+    """One layer or blob, channel by channel; with Errors also how the codes of its blobs are used."""
     blobs = {blob.name: blob for blob in summary.blobs}
+    usage = errors.usage if errors else {}
     if isinstance(row, BlobRow):
-        _print_blob(row)
+        _print_blob(row, usage.get(row.name))
         return
     click.echo(f"{_bold(row.name)}  {row.type}, layer {row.index}, {row.precision.stored}")
     for word, names in (("reads", row.inputs), ("makes", row.outputs)):
@@ -128,7 +129,21 @@ def print_channels(row: LayerRow | BlobRow, summary: Summary) -> None:
         _print_weights(row)
     for name in row.outputs:
         if name in blobs and blobs[name].params is not None:
-            _print_blob(blobs[name])
+            _print_blob(blobs[name], usage.get(name))
+    for error in errors.layers if errors else ():
+        if error.name == row.name:
+            _print_figures(error)
+
+
+def _print_figures(error) -> None:
+    click.echo()
+    rows = []
+    for what in ("isolated", "weights", "activations", "cumulative"):
+        figures = getattr(error, what)
+        if figures is not None:
+            steps = "" if figures.rmse_steps is None else f"{figures.rmse_steps:.3f}"
+            rows.append((what, f"{figures.sqnr_db:.1f}", f"{figures.cosine:.6f}", steps))
+    print_table(("error", ">SQNR dB", ">cosine", ">RMSE in steps"), rows)
 
 
 def _print_weights(row: LayerRow) -> None:
@@ -152,18 +167,27 @@ def _print_weights(row: LayerRow) -> None:
     print_table(columns, rows)
 
 
-def _print_blob(row: BlobRow) -> None:
+def _print_blob(row: BlobRow, usage=None) -> None:
     made = f"made by {row.made_by}" if row.made_by else "a model input"
     click.echo(f"\n{_bold(row.name)}  blob {dims_text(row.dims)}, {made}")
     if row.params is None:
         click.echo("  fp32: it has no scale")
         return
+    columns = [">channel", ">scale", ">zero point", ">low", ">high"]
+    if usage is not None:
+        columns += [">low code", ">high code", ">unused levels", ">at the ends", ">zeros"]
     rows = []
-    for channel, (scale, zero) in enumerate(zip(row.params.scale, row.params.zero_point, strict=True)):
+    for channel in range(usage.low.size if usage else row.params.scale.size):
+        of = channel if row.params.scale.size > 1 else 0
+        scale, zero = row.params.scale[of], row.params.zero_point[of]
         ends = ((code - float(zero)) * float(scale) for code in (-127, 127))
-        rows.append(("all" if row.params.scale.size == 1 else str(channel), f"{scale:.6g}", str(zero),
-                     *(f"{end:.5g}" for end in ends)))  # fmt: skip
-    print_table((">channel", ">scale", ">zero point", ">low", ">high"), rows)
+        cells = ["all" if row.params.scale.size == 1 and not usage else str(channel), f"{scale:.6g}", str(zero),
+                 *(f"{end:.5g}" for end in ends)]  # fmt: skip
+        if usage is not None:
+            cells += [str(usage.low[channel]), str(usage.high[channel]), str(usage.unused[channel]),
+                      f"{100 * usage.saturated[channel]:.2f} %", f"{100 * usage.zero[channel]:.1f} %"]  # fmt: skip
+        rows.append(cells)
+    print_table(columns, rows)
 
 
 def print_diff(diff) -> None:

@@ -22,7 +22,7 @@ def find_pair(
     name : path, optional
         ``net``, ``net.tnnproto``, ``net.tnnmodel`` or a folder. Not needed if both files are given.
     proto, model : path, optional
-        One of the two files, or both, where their names differ.
+        One of the two files, or both, where their names differ; with one, ``name`` means the other.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def find_pair(
     """
     if proto and model:
         return Path(proto), Path(model)
-    given = proto or model or name
+    given = name or proto or model
     if given is None:
         raise ModelFormatError("no model is given: name it (net, for net.tnnproto and net.tnnmodel) or give -p and -m")
     path = Path(given)
