@@ -37,7 +37,7 @@ class InputConfig:
     pixel_limit : int
         Pictures with more pixels are refused before anything is decoded.
     cache_bytes : int
-        Memory for decoded pictures and tensors, kept for the next pass. The default holds 160 RGB pictures of 224x224:
+        Memory for decoded pictures and tensors, kept for the next pass. The default holds 110 RGB pictures of 224x224:
         the usual calibration set is decoded once, and thousands of pictures cost hardly more memory than 64.
     """
 
@@ -47,7 +47,7 @@ class InputConfig:
     resize: str = "stretch"
     skip_bad: bool = False
     pixel_limit: int = PIXEL_LIMIT
-    cache_bytes: int = 24 << 20
+    cache_bytes: int = 16 << 20
 
     def __post_init__(self) -> None:
         for what in ("mean", "scale"):
