@@ -118,6 +118,8 @@ def quantize_model(
         report.layers = layer_reports(executor.graph, plan)
         report.samples = samples.fed
         report.skipped = list(samples.skipped)
+        report.inputs = samples.statistics()
+        report.warnings += samples.warnings(is_normalized_inside=_normalizes_inside(graph))
         _warn_of_few(report, len(samples.names) - len(report.skipped))
         return report
 

@@ -80,13 +80,14 @@ def quantize_graph(
         The model cannot be run or quantized, or the samples allow no statistics.
     """
     config = config or QuantizeConfig()
+    clock = _Stopwatch()
     executor, plan = plan_graph(graph, config)
-    started = time.perf_counter()
+    clock.lap("preparing")
     observers = make_observers(plan)
     calibrate(executor, samples, observers, progress, watch=watch)
-    seconds = {"calibration": time.perf_counter() - started}
+    clock.lap("calibration")
     result = quantize_observed(executor, plan, observers, config, progress)
-    return replace(result, seconds={**seconds, **result.seconds})
+    return replace(result, seconds={**clock.laps, **result.seconds})
 
 
 def quantize_observed(

@@ -84,7 +84,8 @@ def test_json(model, tmp_path, capsys):
     assert [layer["precision"] for layer in report["layers"]] == ["int8"] * 4
     assert report["settings"]["merge_type"] == "channel"
     assert report["bytes_after"] == sum(path.stat().st_size for path in tmp_path.glob("out_quantized.*"))
-    assert set(report["seconds"]) == {"reading", "calibration", "blob scales", "weights", "writing", "verdict", "total"}
+    stages = {"reading", "preparing", "calibration", "blob scales", "weights", "writing", "verdict", "total"}
+    assert set(report["seconds"]) == stages
 
 
 def test_few_pictures_are_warned_of(model, tmp_path, capsys):
@@ -175,6 +176,12 @@ def test_a_failure_leaves_earlier_output_as_it_was(model, tmp_path):
     assert run(*flags(model, "-o", target)) == 5
     assert {path.name: path.read_bytes() for path in tmp_path.glob("out_*")} == before
     assert run(*flags(model, "-o", target, "--skip-bad")) == 0
+
+
+def test_a_dry_run_warns_as_the_run_would(model, capsys):
+    proto, weights, pictures = model
+    assert run("quantize", "-p", proto, "-m", weights, "-i", pictures, "--dry-run") == 0
+    assert "values of 0..255, raw, since neither mean nor scale is given" in capsys.readouterr().err
 
 
 def test_an_unknown_command_lists_the_known_ones(capsys):

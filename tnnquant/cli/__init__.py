@@ -103,7 +103,7 @@ def _run(argv: list[str] | None) -> int:
         hint = f" (see 'tnnquant {error.ctx.info_name} --help')" if _in_command(error) else ""
         return _failed(error.format_message() + hint, error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        return _failed("interrupted; nothing was written", 130)
+        return _failed("interrupted; no file is half-written", 130)
     except MemoryError:
         return _failed("out of memory", 1)
     except BrokenPipeError:  # nobody reads any more: `tnnquant ... | head`
