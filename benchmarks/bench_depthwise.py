@@ -1,7 +1,9 @@
 """Depthwise convolutions and pooling, fp32 and int8, over the shapes of EfficientNet-Lite0 and SqueezeNet.
 
-``python benchmarks/bench_depthwise.py [threads]``. Depthwise layers are bound by loads: beside the time stands the
-share of the loads that the first-level cache could deliver (two vectors a cycle, twice the multiply-add peak in bytes).
+``python benchmarks/bench_depthwise.py [threads]``. Depthwise layers are bound by loads. Beside the time of fp32 stands
+the share of the first-level cache's bandwidth that it would take to load a value for every tap of every output: a
+vector a multiply-add, of which the cache delivers as many as the bare loop of multiply-adds takes. (Values that are
+loaded once for several taps count as often as they are used.)
 """
 
 from __future__ import annotations
@@ -56,12 +58,11 @@ def measure(size: int, channels: int, kernel: int, stride: int) -> tuple[float, 
 def main(arguments: list[str]) -> None:
     threads = int(next((a for a in arguments if a.isdigit()), "1"))
     header(threads)
-    loads = 2 * peak("fma") * threads / 2  # vectors a second times lanes: two loads a cycle, as two multiply-adds
+    loads = peak("fma") * threads  # values a second, in 1e9: a vector is loaded in the time of a multiply-add
     for size, channels, kernel, stride in LAYERS:
         fp32, int8 = measure(size, channels, kernel, stride)
         outputs = (-(-size // stride)) ** 2 * channels
-        # Per output and tap: a value of x, and a seventh of a weight.
-        share = outputs * kernel**2 * (1 + 1 / 7) / fp32 / loads / 1e9
+        share = outputs * kernel**2 / fp32 / loads / 1e9
         gigabytes = 4 * (size**2 * channels + outputs) / fp32 / 1e9
         name = f"{kernel}x{kernel}/{stride} {channels} at {size}"
         line = f"{name:20s} fp32 {fp32 * 1e6:6.0f} us {share:4.0%} of the loads, {gigabytes:5.1f} GB/s in and out"
