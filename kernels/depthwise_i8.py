@@ -5,7 +5,9 @@ Versions, slowest first:
 * :func:`~tnnquant.kernels.conv_i8.conv2d_i8_naive` with as many groups as channels: the reference.
 * :func:`depthwise_i8`: GROUP kernel rows at a time. A ring in the nearest caches holds GROUP image rows interleaved, 4
   bytes a channel, so that one dot product sums GROUP taps of a channel: a 3x3 kernel takes 6 instructions a vector with
-  int16 (3 with bytes) where fp32 takes 9. Blocks of 7 neighbouring outputs x 2 vectors share the weights.
+  int16 (3 with bytes) where fp32 takes 9. Blocks of 7 neighbouring outputs x 2 vectors share the weights. Without
+  stride, as many rows of outputs as find all their taps in the same groups are computed before the next is made: 2 of a
+  3x3 kernel, 4 of 5x5 with bytes.
 """
 
 from __future__ import annotations
@@ -142,7 +144,7 @@ def _depthwise_task(op, index, scratch):
     # op words from ARGS on: see depthwise_i8_op
     (x, height, width, pixel_bytes, multiplier, out, out_height, out_width, out_stride, channels, weights, params,
      activation, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, band_rows, bands,
-     blocks, block, zero, repeat, subtract, simple) = load_words(op + 8 * program.ARGS, 29)  # fmt: skip
+     blocks, block, zero, repeat, subtract, simple, phases) = load_words(op + 8 * program.ARGS, 30)  # fmt: skip
 
     first = index % blocks * block
     count = min(block, channels - first)
@@ -165,9 +167,11 @@ def _depthwise_task(op, index, scratch):
     for slot in range(ring_rows):
         store_word(held + 8 * slot, np.int64(_EMPTY))
     params_bytes = PARAMETERS * PANEL * 4
+    phase_bytes = (channels + PANEL - 1) // PANEL * tap_count * repeat * (4 * PANEL)
     for y in range(y0, y1):
+        phase = (y - y0) % phases
         for group in range(row_groups):
-            row = y * stride_h - pad_top + group * group_step
+            row = (y - phase) * stride_h - pad_top + group * group_step
             slot = (row + pad_top) % ring_rows
             if load_word(held + 8 * slot) != row:
                 store_word(held + 8 * slot, row)
@@ -181,7 +185,8 @@ def _depthwise_task(op, index, scratch):
         to = out + (image * out_height + y) * out_width * out_stride
         for c in range(0, count, PANEL):
             n, taps = min(count - c, np.int64(PANEL)), tap_count * repeat
-            panel, table = weights + (first + c) * taps * 4, params + (first + c) // PANEL * params_bytes
+            panel = weights + phase * phase_bytes + (first + c) * taps * 4
+            table = params + (first + c) // PANEL * params_bytes
             _depthwise_row(ring + 4 * c, stride_w * cell, scratch, taps, panel, table, to + first + c, out_stride,
                            out_width, n, activation, simple)  # fmt: skip
 
@@ -211,7 +216,7 @@ def depthwise_i8_op(
         address(packed.weights), address(packed.params), activation,
         *geometry[:8],
         band_rows, bands, blocks, block, address(packed.input_zero), packed.repeat, packed.has_zero,
-        packed.simple.with_activation(activation),
+        packed.simple.with_activation(activation), len(packed.weights),
     ]  # fmt: skip
     return program.new_op(_depthwise_task, images * bands * blocks, scratch, args)
 

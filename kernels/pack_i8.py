@@ -103,8 +103,10 @@ class PackedConvI8(NamedTuple):
 class PackedDepthwiseI8(NamedTuple):
     """Weights of a depthwise convolution: GROUP kernel rows at a time.
 
-    weights : int16 or int8 (panels, repeat * row_groups * KW, PANEL, GROUP); params : as in :class:`PackedConvI8`,
-    (panels, PARAMETERS, PANEL); input_zero : int8 (OC,), of the input channel that each output channel reads.
+    weights : int16 or int8 (phases, panels, repeat * row_groups * KW, PANEL, GROUP): where neighbouring outputs are
+    neighbouring rows, ``phases`` of them share the same groups of rows, each with its weights a row further down.
+    params : as in :class:`PackedConvI8`, (panels, PARAMETERS, PANEL). input_zero : int8 (OC,), of the input channel
+    that each output channel reads.
     """
 
     weights: np.ndarray
@@ -250,13 +252,15 @@ def pack_depthwise_i8(weight: np.ndarray, geometry: ConvGeometry, quant: ConvQua
     centered = weight.astype(np.int32) - _spread(quant.weight_zero, out_channels, np.int32)[:, None, None, None]
     start = _start(centered.reshape(out_channels, 1, -1), zero.astype(np.int32)[:, None], quant.bias)
     row_groups = -(-kernel_h // GROUP)
+    phases = row_groups * GROUP - kernel_h + 1 if geometry.stride_h == geometry.dilation_h == 1 else 1
     parts = _parts(centered[:, 0])
-    padded = np.zeros((panels * PANEL, len(parts), row_groups * GROUP, kernel_w), parts[0].dtype)
-    for index, part in enumerate(parts):
-        padded[:out_channels, index, :kernel_h] = part
-    shape = (panels, PANEL, len(parts), row_groups, GROUP, kernel_w)
-    packed = aligned_empty((panels, len(parts) * row_groups * kernel_w, PANEL, GROUP), padded.dtype)
-    packed[...] = padded.reshape(shape).transpose(0, 2, 3, 5, 1, 4).reshape(packed.shape)
+    padded = np.zeros((phases, panels * PANEL, len(parts), row_groups * GROUP, kernel_w), parts[0].dtype)
+    for phase in range(phases):
+        for index, part in enumerate(parts):
+            padded[phase, :out_channels, index, phase : phase + kernel_h] = part
+    shape = (phases, panels, PANEL, len(parts), row_groups, GROUP, kernel_w)
+    packed = aligned_empty((phases, panels, len(parts) * row_groups * kernel_w, PANEL, GROUP), padded.dtype)
+    packed[...] = padded.reshape(shape).transpose(0, 1, 3, 4, 6, 2, 5).reshape(packed.shape)
     table = _parameters(quant, start)
     params = _in_panels(table, 1, panels)[0]
     simple = _simple(quant, centered, table)
