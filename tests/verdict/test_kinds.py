@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tnnquant.infer import infer
-from tnnquant.verdict.kinds import CLASSES, INTEGERS, VALUES, magnitude_parts, output_kind
+from tnnquant.verdict.kinds import CLASSES, INTEGERS, VALUES, judged_blobs, magnitude_parts, output_kind
 
 
 def kind_of(graph, task="auto"):
@@ -71,3 +71,13 @@ def test_whole_numbers(build):
 )
 def test_rows_of_two_units_are_told_by_a_gap(peaks, parts):
     assert [part.rows.tolist() for part in magnitude_parts(np.array(peaks, float))] == parts
+
+
+def test_what_a_selection_reads_is_compared_instead_of_what_it_selects(build):
+    net = build()
+    scores = net.add("Reshape", net.conv("input", 3, 4), 0, 2, (1, -1), 0)
+    best, _ = net.add("TopK", scores, 1, 1, 1, 5, outputs=2)
+    other = net.conv("input", 3, 2)
+    inference = infer(net.graph(net.add("Sigmoid", best), other))
+    assert judged_blobs(inference) == (sorted([other, scores]), {scores})
+    assert judged_blobs(infer(net.graph(other))) == ([other], frozenset())

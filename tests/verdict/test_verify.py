@@ -145,6 +145,19 @@ def files_of(tmp_path):
     return tmp_path / "net.tnnproto", tmp_path / "net.tnnmodel", tmp_path / "inputs"
 
 
+def test_a_detector_with_suppression_inside_is_judged_by_what_it_reads(build, tmp_path, rng):
+    net = build((1, 3, 16, 12))
+    a = net.add("ReLU", net.conv("input", 3, 8))
+    boxes = net.add("Permute", net.add("Reshape", net.conv(a, 8, 4), 0, 3, (1, 4, -1), 0), (0, 2, 1))
+    scores = net.add("Sigmoid", net.add("Reshape", net.conv(a, 8, 2), 0, 3, (1, 2, -1), 0))
+    kept = net.add("NonMaxSuppression", [boxes, scores], 1, 20, 0.5, 0.55)
+    report = quantize_model(*save(net.graph(kept), tmp_path, rng), tmp_path / "m")
+    (found,) = report.verdict.sets
+    assert [output.name for output in found.outputs] == sorted([boxes, scores])
+    assert [output.kind for output in found.outputs] == ["values", "values"]
+    assert report.verdict.status == "good"
+
+
 def test_nan_of_fp32_names_picture_and_output(build, tmp_path, rng):
     net = build((1, 3, 16, 12))
     out = net.add("Log", net.conv("input", 3, 4, name="c"))

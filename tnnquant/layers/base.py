@@ -230,6 +230,9 @@ class Layer:
     """The activation code of a convolution into which TNN fuses this layer right behind an int8 one; 0: it does not."""
     NORMALIZES: ClassVar[bool] = False
     """Shifts or scales its input by stored values: a model that begins with one may be fed raw pixels."""
+    SELECTS: ClassVar[bool] = False
+    """What lies at a place of its outputs depends on values (non-maximum suppression, sorting): two models' outputs
+    cannot be compared place by place."""
     WHY_NOT: ClassVar[str] = ""
     """Why the type cannot be run, where TNN itself cannot; shown to the user."""
 

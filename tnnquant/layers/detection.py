@@ -60,6 +60,8 @@ class DetectionOutput(Layer):
     together; ours for as many of each.
     """
 
+    SELECTS = True
+
     num_classes: int = param(default=0)
     share_location: bool = param("bool", default=False)
     background_label_id: int = param(default=0)
@@ -166,6 +168,8 @@ class DetectionPostProcess(Layer):
     The inputs are codes (1, 4, A, 1) and scores (1, classes, A, 1), where classes may have a background in front. Boxes
     are y0, x0, y1, x1; rows beyond the count are 0.
     """
+
+    SELECTS = True
 
     RESOURCE = (TextField(), TensorField("anchors"))
 

@@ -25,6 +25,8 @@ class NonZero(Movement):
     scrambled, all rows written over one another; that is reproduced. At run time, where TNN crashes, they are right.
     """
 
+    SELECTS = True
+
     def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
         return [BlobSpec((len(inputs[0].dims), prod(inputs[0].dims)), DataType.INT32)]
 

@@ -51,6 +51,8 @@ class NonMaxSuppression(Layer):
     any order; else centre x, y, width, height. TNN's output has room for one class of one image; ours for all.
     """
 
+    SELECTS = True
+
     center_point_box: int = param(default=0)
     max_output_boxes_per_class: int = param(default=0)
     iou_threshold: float = param("float", default=0.0)

@@ -58,6 +58,8 @@ class TopK(Movement):
     is better (TNN leaves that open). ``k`` may come from the second input.
     """
 
+    SELECTS = True
+
     axis: int = param(default=-1)
     largest: int = param(default=1)
     sorted: int = param(default=1)

@@ -16,6 +16,7 @@ from tnnquant.verdict.result import DOUBTFUL, Check, SetVerdict, worst
 __all__ = ["Comparison", "Recorder", "References", "compare"]
 
 _MOST_NAMES = 10
+_FLATTERY = "pictures of the statistics flatter a model: --holdout 0.2 or --eval FOLDER judge it on others"
 _ONE_CLASS = 16
 #: Fewer pictures allow no good verdict.
 _FEW = 4
@@ -117,6 +118,8 @@ class Comparison:
                 "the preprocessing of its input"
             )
         self.sums[kind.name].add(reference, result)
+        if reference.shape != result.shape:
+            return
         if kind.kind == INTEGERS:
             self.agreed[kind.name].append(float(np.mean(reference == result)))
         elif kind.kind == CLASSES:
@@ -147,7 +150,7 @@ class Comparison:
         status = worst(check.status for check in (*limits, *(c for output in outputs for c in output.checks)))
         return SetVerdict(
             status, self.pictures, source, held_out, outputs, limits, self._top1(labels),
-            list(dict.fromkeys(disagreeing))[:_MOST_NAMES], self._notes(labels),
+            list(dict.fromkeys(disagreeing))[:_MOST_NAMES], ([] if held_out else [_FLATTERY]) + self._notes(labels),
         )  # fmt: skip
 
     def _limits(self) -> list[Check]:
@@ -216,12 +219,13 @@ def compare(
     progress : callable (stage, done, total), optional
         The stage is "verdict".
     """
+    kinds = list(kinds)
     result = Comparison(kinds)
     for done, sample in enumerate(samples, 1):
         numbers = getattr(sample, "numbers", ())
         is_alone = known is not None and len(numbers) == 1
         wanted = known.get(numbers[0]) if is_alone else None
-        if wanted is None:
+        if wanted is None or any(kind.name not in wanted for kind in kinds):
             wanted = fp32.run(sample.arrays)
             if is_alone:
                 known.put(numbers[0], wanted)

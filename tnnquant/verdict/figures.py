@@ -74,13 +74,15 @@ class OutputSums:
     pictures : int
     nonfinite : int
         Pictures left out because a value of int8 is NaN or infinite.
+    unlike : int
+        Pictures left out because the outputs have other dims.
     cosines : list of float
         Of each picture.
     """
 
     def __init__(self, rows: int):
         self.pictures = 0
-        self.nonfinite = 0
+        self.nonfinite = self.unlike = 0
         self.cosines: list[float] = []
         # energy of fp32, of int8, of the difference; product; energy about the means is made of `_total` in the end.
         self._sums = np.zeros((4, rows))
@@ -89,6 +91,9 @@ class OutputSums:
 
     def add(self, wanted: np.ndarray, got: np.ndarray) -> None:
         """Count in one picture; (rows, ...) of fp32 and of int8, fp32 finite."""
+        if wanted.shape != got.shape:
+            self.unlike += 1
+            return
         if not np.isfinite(got).all():
             self.nonfinite += 1
             return

@@ -63,6 +63,8 @@ def judge_output(kind: OutputKind, sums: OutputSums, agreed: list[float]) -> Out
     checks = []
     if sums.nonfinite:
         checks.append(Check(BROKEN, f"NaN or infinity in {sums.nonfinite} pictures", kind.name))
+    if sums.unlike:
+        checks.append(Check(DOUBTFUL, f"other dims than fp32 in {sums.unlike} pictures: not compared", kind.name))
     parts: tuple[Part, ...] = ()
     if kind.kind == VALUES:
         parts = kind.parts or magnitude_parts(sums.row_peaks)

@@ -18,7 +18,7 @@ from tnnquant.infer import Inference
 from tnnquant.layers.base import BlobSpec
 from tnnquant.tensor import DataType
 
-__all__ = ["CLASSES", "INTEGERS", "VALUES", "OutputKind", "Part", "magnitude_parts", "output_kind"]
+__all__ = ["CLASSES", "INTEGERS", "VALUES", "OutputKind", "Part", "judged_blobs", "magnitude_parts", "output_kind"]
 
 CLASSES, INTEGERS, VALUES = "classes", "integers", "values"
 #: A concat of more inputs is no sign of different units.
@@ -94,6 +94,26 @@ def output_kind(inference: Inference, name: str, task: str = "auto") -> OutputKi
     axis = 1 if len(dims) == 2 and dims[1] < dims[0] else 0
     parts = _concat_parts(inference.graph, inference.specs, name, axis + batched)
     return OutputKind(name, VALUES, axis, dims[axis], parts, batched)
+
+
+def judged_blobs(inference: Inference) -> tuple[list[str], frozenset[str]]:
+    """The blobs to compare, in name order, and those among them that stand in for outputs that cannot be compared.
+
+    Outputs behind a layer that selects or sorts (the boxes kept by non-maximum suppression) hold other things at the
+    same place as soon as a score changes a little. What the first such layer reads is compared instead.
+    """
+    graph = inference.graph
+    behind: dict[str, frozenset[str]] = {}  # what is behind a selection, with the blobs that were read for it
+    for node in graph.nodes:
+        read = frozenset().union(*(behind.get(blob, frozenset()) for blob in node.inputs))
+        if node.layer.SELECTS and not read:
+            specs = inference.specs
+            read = frozenset(b for b in node.inputs if specs[b].value is None and specs[b].dtype == DataType.FLOAT)
+        if read:
+            behind |= dict.fromkeys(node.outputs, read)
+    plain = {name for name in graph.outputs if name not in behind}
+    instead = frozenset().union(*(behind[name] for name in graph.outputs if name in behind)) - plain
+    return sorted(plain | instead), instead
 
 
 def _batch(inference: Inference) -> int | None:

@@ -12,7 +12,7 @@ from tnnquant.graph import Graph
 from tnnquant.inputs import Samples
 from tnnquant.verdict.choose import pick, split
 from tnnquant.verdict.compare import Recorder, References, compare
-from tnnquant.verdict.kinds import CLASSES, output_kind
+from tnnquant.verdict.kinds import CLASSES, judged_blobs, output_kind
 from tnnquant.verdict.labels import labels_of_names, read_labels
 from tnnquant.verdict.layers import layer_noise
 from tnnquant.verdict.result import SetVerdict, Verdict
@@ -102,6 +102,7 @@ class Verification:
         self._references = References()
         self._sets: list[_Set] = []
         self._glanced: _Set | None = None
+        self._reference: Executor | None = None
         if not config.no_verify:
             self._choose()
             self._sets = self._make_sets()
@@ -183,11 +184,22 @@ class Verification:
         return self._judge(self._glanced, self.executor(graph, fp32), fp32, None)
 
     def executor(self, graph: Graph, fp32: Executor) -> Executor:
-        """An executor of an int8 model with the dims of the fp32 one."""
-        return Executor(graph, {name: fp32.specs[name].dims for name in fp32.graph.inputs})
+        """An executor of an int8 model with the dims of the fp32 one; its outputs are what is judged."""
+        judged, _ = judged_blobs(fp32.inference)
+        return Executor(
+            graph.replace(outputs=tuple(judged)), {name: fp32.specs[name].dims for name in fp32.graph.inputs}
+        )
 
     def _judge(self, chosen: _Set, int8: Executor, fp32: Executor, progress: Progress | None) -> SetVerdict:
-        kinds = [output_kind(fp32.inference, name, self.config.task) for name in fp32.graph.outputs]
+        judged, instead = judged_blobs(fp32.inference)
+        kinds = [
+            output_kind(fp32.inference, name, "regress" if name in instead else self.config.task) for name in judged
+        ]
+        if instead:
+            if self._reference is None:
+                dims = {name: fp32.specs[name].dims for name in fp32.graph.inputs}
+                self._reference = Executor(fp32.graph.replace(outputs=tuple(judged)), dims)
+            fp32 = self._reference
         seen = compare(kinds, chosen.samples, int8, fp32, chosen.references, progress)
         classes = next((kind.rows for kind in kinds if kind.kind == CLASSES), None)
         labels = {n: label for n, label in chosen.labels.items() if classes is None or label < classes}
