@@ -1,0 +1,30 @@
+"""The bare loops: they do the multiply-adds they are counted for."""
+
+import numpy as np
+import pytest
+
+from tnnquant.kernels.peak import LOOPS, MACS, copy_loop, loop_buffers
+from tnnquant.kernels.target import isa
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_every_lane_of_every_sum_counts_the_steps(kind):
+    source, target = loop_buffers()
+    if kind == "fma":
+        source.view(np.float32)[:] = 1
+        LOOPS[kind](source, target, 1000)
+        sums = target.view(np.float32)
+    else:
+        # One byte, or int16, of the group is 1, the others are 0: a product a step.
+        LOOPS[kind](source, target, 1000)
+        sums = target
+    rows = isa().rows - (kind != "fma")
+    assert (sums[: 2 * rows * isa().lanes] == 1000).all()
+    products = 1 if kind == "fma" else 2 if kind in ("vpmaddwd", "generic2") else 4
+    assert MACS[kind] == 2 * rows * isa().lanes * products
+
+
+def test_the_copy_copies():
+    source, target = np.arange(256, dtype=np.uint8), np.zeros(256, np.uint8)
+    copy_loop(source, target, 3)
+    np.testing.assert_array_equal(target, source)
