@@ -1,12 +1,16 @@
 """The executor: results do not depend on how blobs are placed, joined to programs, or looked at."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tnnquant.arithmetic import exact_sums
 from tnnquant.errors import GraphError, InputError, UnsupportedLayerError
 from tnnquant.executor import Executor
+from tnnquant.graph import InputSpec
 from tnnquant.layers.base import channels_last
+from tnnquant.tensor import DataType, Tensor
 
 
 def run_plainly(graph, inputs, exact=True):
@@ -189,3 +193,16 @@ def test_a_twin_has_memory_of_its_own(build, rng):
     for got, want in zip((first.run(inputs[0], tap), seen), expected, strict=True):
         for name, value in want.items():
             np.testing.assert_array_equal(got[name], value)
+
+
+def test_layers_with_int8_weights_of_their_own_are_widened(build):
+    net = build((1, 1, 1, 2))
+    table, scale = np.array([[1, -2], [3, 4]], np.int8), np.array([0.5, 0.25], np.float32)
+    out = net.add("Gather", "input", 0, True, False, tensors={"data": table, "scale": scale})
+    graph = net.graph(out)
+    node = graph.nodes[0]
+    tensors = {**node.tensors, "data": Tensor.from_array(table)}
+    node = node.replace(dynamic_range=True, resource=replace(node.resource, tensors=tensors))
+    graph = graph.with_nodes([node]).replace(inputs={"input": InputSpec((3,), DataType.INT32)})
+    (result,) = Executor(graph).run({"input": np.array([1, 0, 1], np.int32)}).values()
+    np.testing.assert_array_equal(result, np.array([[0.75, 1], [0.5, -1], [0.75, 1]], np.float32))

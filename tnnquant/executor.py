@@ -24,6 +24,7 @@ from tnnquant.infer import infer, located
 from tnnquant.layers.int8 import dequantized
 from tnnquant.layers.movement import copy_into
 from tnnquant.lower import lower
+from tnnquant.passes import widen_dynamic_range
 from tnnquant.placement import Placement
 from tnnquant.steps import Step, make_step
 from tnnquant.tensor import DataType
@@ -97,8 +98,7 @@ class Executor:
     def __init__(
         self, graph: Graph, input_dims: Mapping[str, Sequence[int]] | None = None, *, exact: bool = True
     ):
-        if graph.is_quantized:
-            graph = lower(graph)
+        graph = lower(graph) if graph.is_quantized else widen_dynamic_range(graph)
         refuse_unrunnable(graph)
         self._exact = exact
         self.inference = infer(graph, input_dims)
