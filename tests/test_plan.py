@@ -124,6 +124,15 @@ def test_adds_whose_fusion_goes_wrong_stay_fp32(build):
     assert "no int8 form" in plan(point_net(build, [("ReLU", "sum")]), exclude=("then_relu",))[2]["sum"]
 
 
+def test_an_add_before_a_swish_whose_sigmoid_is_needed_stays_fp32(build):
+    net = build((1, 4, 6, 6))
+    s = net.add("Add", [net.conv("input", 4, 4, kernel=1), "input"], name="sum")
+    gate = net.add("Sigmoid", s, name="gate")
+    out = net.conv(net.add("Mul", [s, gate]), 4, 4)
+    assert "sum" in plan(net.graph(out))[1]  # Sigmoid and Mul became one Swish
+    assert "drops the Sigmoid 'gate'" in plan(net.graph(out, gate))[2]["sum"]
+
+
 def test_an_asymmetric_relu_is_int8_where_it_is_fused(build):
     int8 = plan(point_net(build, [("ReLU", "sum")]), blob_method="asymmetric")[1]
     assert {"sum", "then_relu"} <= set(int8)

@@ -20,7 +20,7 @@ from tnnquant.infer import located
 from tnnquant.layers.base import QuantRole, find_layer
 from tnnquant.tensor import DataType, Tensor
 
-__all__ = ["fuse_activations", "prepare_for_quantization", "widen_dynamic_range"]
+__all__ = ["fuse_activations", "is_sigmoid_mul", "prepare_for_quantization", "widen_dynamic_range"]
 
 SWISH = 256
 #: Appended to the name of an int8 constant of a dynamic-range layer: the name of its scale.
@@ -104,19 +104,27 @@ def _activation_at(graph: Graph, position: int) -> tuple[Node | None, int]:
     kind = type(node.layer)
     if kind in (find_layer("ReLU"), find_layer("ReLU6"), find_layer("Swish")):
         return node, 1
-    if kind is find_layer("Sigmoid") and position + 1 < len(graph.nodes):
+    if is_sigmoid_mul(graph, position, node.inputs[0]):
         product = graph.nodes[position + 1]
         private = node.outputs[0] not in graph.outputs and not any(
             node.outputs[0] in later.inputs for later in graph.nodes[position + 2 :]
         )
-        if (
-            type(product.layer) is find_layer("Mul")
-            and private
-            and product.resource is None
-            and product.inputs == (node.inputs[0], node.outputs[0])
-        ):
+        if private:
             return _swish(product.name, node.inputs[0], product.outputs[0]), 2
     return None, 1
+
+
+def is_sigmoid_mul(graph: Graph, position: int, source: str) -> bool:
+    """Whether a Sigmoid stands here, and behind it the product of ``source`` and its output, in this order."""
+    if position + 1 >= len(graph.nodes):
+        return False
+    node, product = graph.nodes[position : position + 2]
+    return (
+        type(node.layer) is find_layer("Sigmoid")
+        and type(product.layer) is find_layer("Mul")
+        and product.resource is None
+        and product.inputs == (source, node.outputs[0])
+    )
 
 
 def _loses_sigmoid(previous: Node | None) -> bool:

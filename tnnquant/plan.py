@@ -13,6 +13,7 @@ from tnnquant.config import MergeType, QuantizeConfig
 from tnnquant.graph import Graph, Node
 from tnnquant.infer import Inference
 from tnnquant.layers.base import BlobSpec, QuantRole
+from tnnquant.passes import is_sigmoid_mul
 from tnnquant.patterns import match_layers
 from tnnquant.tensor import DataType
 from tnnquant.ties import tied_blobs, top_of, who_takes_whose
@@ -279,6 +280,8 @@ def _why_fused_add_breaks(position: int, graph: Graph, barred: Mapping[int, str]
         return "adds a convolution's output to itself: TNN's fusion of the two crashes (6.6)"
     if previous.layer.activation_type == RELU6:
         return "behind a convolution with ReLU6: TNN's fusion of the two loses the addend (7.11, 9)"
+    if is_sigmoid_mul(graph, position + 1, target):
+        return f"TNN's fusion with the convolution before it drops the Sigmoid {graph.nodes[position + 1].name!r} (6.6)"
     follower = graph.nodes[position + 1] if position + 1 < len(graph.nodes) else None
     if follower is None or not follower.layer.FUSED_CODE or previous.layer.activation_type:
         return None
