@@ -68,6 +68,13 @@ def test_a_model_beyond_the_memory_runs_one_sample_at_a_time(build, rng, monkeyp
     assert observe(executor, samples, "kl", False, 4) == want
 
 
+def test_one_sample_has_all_threads(build, rng, monkeypatch):
+    executor, samples = net(build), make_samples(rng, 1)
+    want = observe(executor, samples, "kl", False, 1)
+    monkeypatch.setattr(Executor, "twin", None)
+    assert observe(executor, samples, "kl", False, 4) == want
+
+
 def test_the_first_bad_sample_is_named(build, rng):
     executor, samples = net(build), make_samples(rng, 40)
     for number in (7, 8, 30):

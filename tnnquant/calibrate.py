@@ -1,8 +1,8 @@
 """Run the fp32 model over samples and let an observer see every int8 blob.
 
 Samples run side by side: each on one core, in memory of its own. That keeps every core busy, where threads that share
-a layer wait for each other at the end of each; models whose memory would be too much run one sample at a time on all
-cores. Observers take in samples in any order, so the result does not depend on any of this.
+a layer wait for each other at the end of each; models whose memory would be too much, and samples that are fewer than
+half of the cores, run one at a time on all cores. Observers take in samples in any order, so the result does not depend on any of this.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def calibrate(
     Parameters
     ----------
     executor : Executor
-    samples : re-iterable of Sample
+    samples : re-iterable of Sample, with a length
         Each has a ``name`` and ``arrays`` by input name; the same ones in the same order each time.
     observers : mapping of str to Observer
         By blob name.
@@ -72,7 +72,7 @@ def calibrate(
         No samples; or a blob holds NaN or infinity: the first sample and layer are named.
     """
     passes = max((observer.passes for observer in observers.values()), default=0)
-    workers = _Workers(executor, observers, threads or threads_in_use(), watch)
+    workers = _Workers(executor, observers, len(samples), threads or threads_in_use(), watch)
     try:
         for number in range(passes) if only is None else (only,):
             stage = "ranges" if number == 0 else "histograms"
@@ -90,15 +90,15 @@ def calibrate(
 class _Workers:
     """Threads that each run samples on an executor of their own."""
 
-    def __init__(self, executor: Executor, observers: Mapping, threads: int, watch: Watch | None):
+    def __init__(self, executor: Executor, observers: Mapping, samples: int, threads: int, watch: Watch | None):
         self._executor = executor
         self._watch = watch
         self._observers = observers
         self._makers = {blob: str(node) for node in executor.graph.nodes for blob in node.outputs}
         slots = sum(observer.slots for observer in observers.values())
-        affordable = 1 + _MEMORY // (executor.blob_bytes + _SLOT_BYTES * slots)
+        affordable = min(1 + _MEMORY // (executor.blob_bytes + _SLOT_BYTES * slots), samples)
         # With less than half of the cores it is better to have all of them on each layer.
-        self._count = min(threads, affordable) if 2 * affordable >= threads else 1
+        self._count = max(1, min(threads, affordable)) if 2 * affordable >= threads else 1
         self._own = threading.local()
         self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="tnnquant-calibrate")
 
