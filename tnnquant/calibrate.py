@@ -2,7 +2,8 @@
 
 Samples run side by side: each on one core, in memory of its own. That keeps every core busy, where threads that share
 a layer wait for each other at the end of each; models whose memory would be too much, and samples that are fewer than
-half of the cores, run one at a time on all cores. Observers take in samples in any order, so the result does not depend on any of this.
+half of the cores, run one at a time on all cores. Observers take in samples in any order, so the result does not depend
+on any of this.
 """
 
 from __future__ import annotations
