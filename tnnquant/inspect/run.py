@@ -11,7 +11,6 @@ from tnnquant.errors import ConfigError
 from tnnquant.format import read_model
 from tnnquant.graph import Graph
 from tnnquant.infer import infer
-from tnnquant.inspect.diff import Diff, diff_graphs
 from tnnquant.inspect.locate import find_pair
 from tnnquant.inspect.summary import Summary, summarize
 from tnnquant.passes import prepare_for_quantization
@@ -75,8 +74,15 @@ def compare_models(model: Model, against: Model, samples, config: QuantizeConfig
     return compare_graphs(model.graph, against.graph, samples, config.input_dims, progress)
 
 
-def diff_models(a: Model, b: Model) -> Diff:
-    """Compare two models; an fp32 one beside an int8 one in the form that is quantized."""
+def diff_models(a: Model, b: Model):
+    """Compare two models; an fp32 one beside an int8 one in the form that is quantized.
+
+    Returns
+    -------
+    Diff
+    """
+    from tnnquant.inspect.diff import Diff, diff_graphs
+
     if a.graph.is_quantized == b.graph.is_quantized:
         return diff_graphs(a.graph, b.graph, a.summary, b.summary)
     sides = [model if model.graph.is_quantized else _as_quantized(model) for model in (a, b)]
