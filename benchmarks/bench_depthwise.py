@@ -22,6 +22,7 @@ from tnnquant.kernels.pack_f32 import pack_depthwise_f32
 from tnnquant.kernels.pack_i8 import ConvQuant, pack_depthwise_i8
 from tnnquant.kernels.pool_f32 import MAX, pool2d_f32_op
 from tnnquant.kernels.pool_i8 import pool2d_i8_op
+from tnnquant.kernels.program import aligned_empty
 
 # size, channels, kernel, stride
 LAYERS = [
@@ -36,7 +37,11 @@ def measure(size: int, channels: int, kernel: int, stride: int) -> tuple[float, 
     rng = np.random.default_rng(0)
     geometry = ConvGeometry(kernel, kernel, stride, stride, kernel // 2, kernel // 2, 1, 1, channels)
     shape = (1, -(-size // stride), -(-size // stride), channels)
-    x, out, want = rng.standard_normal((1, size, size, channels), np.float32), *np.empty((2, *shape), np.float32)
+    # As the executor lays out its blobs: whole cache lines.
+    x, out, want = aligned_empty((1, size, size, channels), np.float32), *(
+        aligned_empty(shape, np.float32) for _ in range(2)
+    )
+    x[...] = rng.standard_normal(x.shape, np.float32)
     weight, bias = rng.standard_normal((channels, 1, kernel, kernel), np.float32), np.zeros(channels, np.float32)
     packed = pack_depthwise_f32(weight, bias)
     depthwise_f32(x, packed, geometry, RELU6, out)
@@ -44,7 +49,8 @@ def measure(size: int, channels: int, kernel: int, stride: int) -> tuple[float, 
     assert np.abs(out - want).max() < 6e-5, "fp32 results differ"
     fp32 = op_time(depthwise_f32_op(x, packed, geometry, RELU6, out))
 
-    x8, (out8, want8) = rng.integers(-128, 128, x.shape).astype(np.int8), np.empty((2, *shape), np.int8)
+    x8, out8, want8 = aligned_empty(x.shape, np.int8), aligned_empty(shape, np.int8), np.empty(shape, np.int8)
+    x8[...] = rng.integers(-128, 128, x.shape)
     weight8 = rng.integers(-127, 128, weight.shape).astype(np.int8)
     ones, zeros = np.ones(channels, np.float32), np.zeros(channels, np.int8)
     quant = ConvQuant(ones * np.float32(0.01), zeros, zeros, np.zeros(channels, np.int32), ones, zeros)
@@ -69,10 +75,11 @@ def main(arguments: list[str]) -> None:
         print(f"{line} | int8 {int8 * 1e6:6.0f} us | x{fp32 / int8:.2f}")
         record("depthwise", name, f32_us=fp32 * 1e6, i8_us=int8 * 1e6, load_share=share)
     for size, channels in POOLS:
-        x = np.random.default_rng(0).standard_normal((1, size, size, channels), np.float32)
-        x8 = x.astype(np.int8)
+        x, x8 = (aligned_empty((1, size, size, channels), dtype) for dtype in (np.float32, np.int8))
+        x[...] = 10 * np.random.default_rng(0).standard_normal(x.shape, np.float32)
+        x8[...] = x.astype(np.int8)
         shape = (1, -(-(size - 3) // 2) + 1, -(-(size - 3) // 2) + 1, channels)
-        out, out8 = np.empty(shape, np.float32), np.empty(shape, np.int8)
+        out, out8 = aligned_empty(shape, np.float32), aligned_empty(shape, np.int8)
         geometry = PoolGeometry(3, 3, 2, 2)
         fp32, int8 = op_time(pool2d_f32_op(x, geometry, MAX, out)), op_time(pool2d_i8_op(x8, geometry, MAX, out8))
         name = f"max 3x3/2 {channels} at {size}"

@@ -103,8 +103,8 @@ class PackedConvI8(NamedTuple):
 class PackedDepthwiseI8(NamedTuple):
     """Weights of a depthwise convolution: GROUP kernel rows at a time.
 
-    weights : int16 or int8 (phases, panels, repeat * row_groups * KW, PANEL, GROUP): where neighbouring outputs are
-    neighbouring rows, ``phases`` of them share the same groups of rows, each with its weights a row further down.
+    weights : int16 or int8 (phases, panels, repeat * row_groups * KW, PANEL, GROUP): ``phases`` rows of outputs in turn
+    share the same groups of rows, each with its weights a stride further down.
     params : as in :class:`PackedConvI8`, (panels, PARAMETERS, PANEL). input_zero : int8 (OC,), of the input channel
     that each output channel reads.
     """
@@ -252,12 +252,13 @@ def pack_depthwise_i8(weight: np.ndarray, geometry: ConvGeometry, quant: ConvQua
     centered = weight.astype(np.int32) - _spread(quant.weight_zero, out_channels, np.int32)[:, None, None, None]
     start = _start(centered.reshape(out_channels, 1, -1), zero.astype(np.int32)[:, None], quant.bias)
     row_groups = -(-kernel_h // GROUP)
-    phases = row_groups * GROUP - kernel_h + 1 if geometry.stride_h == geometry.dilation_h == 1 else 1
+    step = geometry.stride_h
+    phases = (row_groups * GROUP - kernel_h) // step + 1 if geometry.dilation_h == 1 else 1
     parts = _parts(centered[:, 0])
     padded = np.zeros((phases, panels * PANEL, len(parts), row_groups * GROUP, kernel_w), parts[0].dtype)
     for phase in range(phases):
         for index, part in enumerate(parts):
-            padded[phase, :out_channels, index, phase : phase + kernel_h] = part
+            padded[phase, :out_channels, index, phase * step : phase * step + kernel_h] = part
     shape = (phases, panels, PANEL, len(parts), row_groups, GROUP, kernel_w)
     packed = aligned_empty((phases, panels, len(parts) * row_groups * kernel_w, PANEL, GROUP), padded.dtype)
     packed[...] = padded.reshape(shape).transpose(0, 1, 3, 4, 6, 2, 5).reshape(packed.shape)
