@@ -107,7 +107,7 @@ def _conv_task(op, index, scratch):
         source, pixel_step = x + image * height * row_bytes, pixel_bytes
         pixel_bytes = channels * groups * 4
         row_bytes = columns * pixel_bytes
-        origin = row_table + 8 * (block + ROWS)
+        origin = (row_table + 8 * (block + ROWS) + 63) // 64 * 64
         _copy_band(
             source, pixel_step, height, width, row_bytes, y0 * stride_h - pad_top, -pad_left, rows, columns, origin
         )
