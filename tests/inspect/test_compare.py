@@ -14,7 +14,7 @@ from tnnquant.inspect.summary import summarize
 from tnnquant.layers.int8 import dequantized
 from tnnquant.layers.int8 import quantized as to_codes
 from tnnquant.passes import prepare_for_quantization
-from tnnquant.tensor import QuantParams
+from tnnquant.tensor import DataType, QuantParams, Tensor
 
 
 @pytest.fixture
@@ -133,6 +133,33 @@ def test_samples_usage_and_dictionary(inspected, quantized, samples):
     assert {row["name"] for row in report["layers"]} == {node.name for node in quantized.nodes}
     ranks = sorted(row["rank_isolated"] for row in report["layers"] if row["rank_isolated"])
     assert ranks == list(range(1, 7))
+
+
+def test_layers_of_dynamic_range(inspected, samples):
+    """int8 weights, fp32 arithmetic: all of the error is that of the weights."""
+    nodes = []
+    for node in prepare_for_quantization(inspected).nodes:
+        if node.name == "left":
+            weight = node.tensors["filter"].data.reshape(4, -1)
+            scale = (np.abs(weight).max(axis=1) / 127).astype(np.float32)
+            codes = np.rint(weight / scale[:, None]).astype(np.int8)
+            tensors = {"filter": Tensor(codes.reshape(-1), (), DataType.INT8), "scale": Tensor(scale),
+                       "bias": node.tensors["bias"]}  # fmt: skip
+            kind = "DynamicRangeQuantizedConvolution"
+            resource = replace(node.resource, tensors=tensors, type_string=kind)
+            node = node.replace(type_string=kind, dynamic_range=True, resource=resource)
+        nodes.append(node)
+    dynamic = inspected.replace(nodes=tuple(nodes))
+    summary = summarize(dynamic)
+    assert summary.precision == "dynamic"
+    errors = compare_graphs(dynamic, inspected, samples)
+    row = row_of(errors, "left")
+    assert row.isolated.sqnr_db == pytest.approx(row.cumulative.sqnr_db, abs=1e-3)
+    assert 30 < row.weights.sqnr_db == row.isolated.sqnr_db < 60
+    assert row.activations is None
+    assert cause_of(row) == "weights"
+    assert row_of(errors, "stem").isolated is None
+    assert advise(errors, summary).exclude == ["left"]
 
 
 def test_two_networks_that_have_nothing_in_common(build, quantized, samples):

@@ -107,7 +107,7 @@ def cause_of(row: LayerError) -> str:
     if is_unexplained(row):
         return "int8 form"
     if row.weights is None or row.activations is None:
-        return "activations"
+        return "activations" if row.weights is None else "weights"
     gap = row.weights.sqnr_db - row.activations.sqnr_db
     return "activations" if gap > 3 else ("weights" if gap < -3 else "both")
 

@@ -74,6 +74,7 @@ class LayerError:
     ----------
     name, type : str
     is_int8 : bool
+        Also a layer of dynamic range, whose weights are int8.
     cumulative : Figures or None
         None if its output does not exist at run time (fused) or has no fp32 counterpart.
     isolated : Figures or None
@@ -218,7 +219,7 @@ def compare_graphs(
     Parameters
     ----------
     quantized : Graph
-        The int8 model, as in its file.
+        The int8 model, or one of dynamic range, as in its file.
     fp32 : Graph
         The model it was made from, as in its file.
     samples : iterable of Sample
@@ -297,9 +298,10 @@ class _Comparison:
             isolated = Figures.of(self._isolated.total.get(node.name), scale)
             blobs = Figures.of(self._isolated.blobs.get(node.name), scale)
             activations = blobs if node.layer.role == QuantRole.WEIGHTED else isolated
+            cumulative = Figures.of(self._cumulative.get(blob), scale)
             rows.append(LayerError(
-                node.name, node.layer.TYPE_NAMES[0], node.quantized, Figures.of(self._cumulative.get(blob), scale),
-                isolated, Figures.of(self._isolated.weights.get(node.name), scale), activations,
+                node.name, node.layer.TYPE_NAMES[0], node.quantized or node.dynamic_range, cumulative, isolated,
+                Figures.of(self._isolated.weights.get(node.name), scale), activations,
             ))  # fmt: skip
         named = {
             kind: {name: figures for name in names if (figures := self._figures(name))}

@@ -10,6 +10,8 @@ weights   fp32                        fp32          int8 weights made fp32 again
 blobs     fp32, quantized and back    fp32          original weights, output quantized: the error of the activations
 ========  ==========================  ============  ==========================================================
 
+Layers of dynamic range (int8 weights, fp32 arithmetic) are in the second graph: weights are all they differ in.
+
 One pass of the network gives the inputs of all layers, so that the cost is that of three more passes, whatever the
 number of layers.
 """
@@ -88,11 +90,14 @@ class Isolated:
         self.scales = quantized.scales
         self.nodes = [node for node in quantized.nodes if node.quantized and _is_comparable(node, specs)]
         weighted = [node for node in self.nodes if node.layer.role == QuantRole.WEIGHTED]
+        dynamic = [node for node in quantized.nodes if _is_dynamic(node) and _is_comparable(node, specs)]
+        self._dynamic = [node.name for node in dynamic]
         originals = {node.name: node for node in fp32.nodes}
         self._total = self._stand_alone(self.nodes, specs, quantized.scales)
         self._weights = self._stand_alone(
-            [_dequantized(node, specs, quantized.scales) for node in weighted], specs, {}
-        )
+            [_dequantized(node, specs, quantized.scales) for node in weighted] + [_widened(node) for node in dynamic],
+            specs, {},
+        )  # fmt: skip
         kept = [_with_original_weights(node, originals.get(node.name)) for node in weighted]
         self._blobs = self._stand_alone([node for node in kept if node], specs, {})
         # Two: an input must last until all its readers have run, the output of its maker among them.
@@ -120,6 +125,7 @@ class Isolated:
 
         self._run(self._total, blobs, self.total, reference)
         self._run(self._weights, blobs, self.weights, reference)
+        self.total.update({name: self.weights[name] for name in self._dynamic})
         if self._blobs is not None:
             fed = {
                 name: _from_rows(self._feed(name, reference(name)), blobs[name].shape)
@@ -144,6 +150,14 @@ class Isolated:
             sums.setdefault(names[blob], ErrorSums(want.shape[1])).add(want, got)
 
         executor.run({name: blobs[name] for name in executor.graph.inputs}, tap)
+
+
+def _is_dynamic(node: Node) -> bool:
+    return node.dynamic_range and node.layer.role == QuantRole.WEIGHTED
+
+
+def _widened(node: Node) -> Node:
+    return _as_fp32(node, node.layer.widened(node.tensors)).replace(dynamic_range=False)
 
 
 def _is_comparable(node: Node, specs: Mapping[str, BlobSpec]) -> bool:
@@ -189,7 +203,7 @@ def check_same_network(quantized: Graph, fp32: Graph) -> None:
         They share no int8 blob: these are two networks.
     """
     names = fp32.blob_names() | set(fp32.inputs)
-    int8 = {blob for node in quantized.nodes if node.quantized for blob in node.outputs}
+    int8 = {blob for node in quantized.nodes if node.quantized or node.dynamic_range for blob in node.outputs}
     if not int8 & names:
         raise GraphError(
             f"the fp32 model has none of the int8 model's blobs ({', '.join(sorted(int8)[:3])}, ...): is the one made "

@@ -67,10 +67,11 @@ def compare_models(model: Model, against: Model, samples, config: QuantizeConfig
     """The errors of an int8 model against the fp32 one; see :func:`~tnnquant.inspect.compare.compare_graphs`."""
     from tnnquant.inspect.compare import compare_graphs
 
-    if not model.graph.is_quantized:
+    if model.summary.precision == "fp32":
         raise ConfigError(f"{model.summary.proto} is fp32; --against compares an int8 model with its fp32 one")
-    if against.graph.is_quantized:
-        raise ConfigError(f"--against {against.summary.proto}: it is int8; give the fp32 model")
+    if against.summary.precision != "fp32":
+        kind = against.summary.precision
+        raise ConfigError(f"--against {against.summary.proto}: it is {kind}; give the fp32 model")
     return compare_graphs(model.graph, against.graph, samples, config.input_dims, progress)
 
 

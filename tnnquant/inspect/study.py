@@ -51,7 +51,7 @@ class Study:
     @property
     def fp32(self) -> Model | None:
         """The fp32 network, if there is one."""
-        return self.against or (None if self.model.graph.is_quantized else self.model)
+        return self.against or (self.model if self.model.summary.precision == "fp32" else None)
 
 
 def study(
@@ -109,7 +109,7 @@ def write_page(result: Study, path: str | os.PathLike, *, seen: bool = False) ->
     from importlib.metadata import version
 
     model = result.model
-    quantized = model if model.graph.is_quantized else None
+    quantized = model if model.summary.precision != "fp32" else None
     pictures = small_pictures(result.samples, result.errors, seen=seen) if result.samples is not None else []
     weights = weight_pairs(quantized, result.fp32)
     material = Material(
