@@ -13,6 +13,7 @@ import hashlib
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 # The OpenMP runtime of GCC lets waiting threads spin for milliseconds, which on a busy machine holds up the threads
@@ -24,7 +25,7 @@ import numba
 import numpy as np
 from numba.core.runtime import rtsys
 
-__all__ = ["CACHE_DIR", "cache_is_cold", "inline", "kernel"]
+__all__ = ["CACHE_DIR", "before_compiling", "cache_is_cold", "inline", "kernel"]
 
 
 def _source_key() -> str:
@@ -80,6 +81,7 @@ def _choose_cache_dir() -> Path | None:
 
 
 CACHE_DIR: Path | None = _choose_cache_dir()
+_announce: Callable[[], None] | None = None
 
 
 def cache_is_cold() -> bool:
@@ -99,10 +101,32 @@ def _load_at_once(cache) -> None:
 
     def load_overload(signature, target_context):
         rtsys.initialize(target_context)
+        found = None
         with guard():
-            return load(signature, target_context)
+            found = load(signature, target_context)
+        if found is None:
+            _announce_compiling()
+        return found
 
     cache.load_overload = load_overload
+
+
+def before_compiling(announce: Callable[[], None]) -> None:
+    """Have ``announce`` called once before a kernel is compiled, if one has to be in this process.
+
+    Where that cannot be foreseen, because nothing is cached, it is called at once.
+    """
+    global _announce
+    _announce = announce
+    if CACHE_DIR is None:
+        _announce_compiling()
+
+
+def _announce_compiling() -> None:
+    global _announce
+    announce, _announce = _announce, None
+    if announce:
+        announce()
 
 
 def kernel(function=None, *, parallel: bool = False, inline: bool = False):

@@ -15,19 +15,10 @@ STAGES = {"ranges": "ranges", "histograms": "histograms", "weights": "weights"}
 @contextmanager
 def progress_display(enabled: bool) -> Iterator[Callable[[str, int, int], None] | None]:
     """A progress callback ``(stage, done, total)``; on anything but a terminal it shows nothing."""
-    told = False
+    from tnnquant.kernels.jit import before_compiling
 
-    def tell_of_compilation() -> None:
-        nonlocal told
-        if not told:
-            told = True
-            from tnnquant.kernels.jit import cache_is_cold
-
-            if cache_is_cold():
-                click.echo("compiling kernels (first run only, up to half a minute) ...", err=True)
-
+    before_compiling(lambda: click.echo("compiling kernels (first use only, up to half a minute) ...", err=True))
     if not enabled:
-        tell_of_compilation()
         yield None
         return
     from rich.console import Console
@@ -40,7 +31,6 @@ def progress_display(enabled: bool) -> Iterator[Callable[[str, int, int], None] 
         TimeRemainingColumn,
     )
 
-    tell_of_compilation()
     columns = (
         TextColumn("{task.description:12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
         TimeRemainingColumn(),
