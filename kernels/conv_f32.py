@@ -28,6 +28,10 @@ __all__ = ["conv2d_f32", "conv2d_f32_naive", "conv2d_f32_op"]
 _MIDDLE = ROWS // 2 if ROWS > 12 else ROWS * 2 // 3
 _QUARTER = PANEL // 4
 _full_4, _full_3, _full_2, _full_1 = (tile_f32(ROWS, v, exact=True, whole=True) for v in (2, 1.5, 1, 0.5))
+# Two panels at once take 24 sums, 4 weights and a value: more registers than there are of less than 512 bits.
+_PAIR_ROWS, _HAS_PAIRS = 6, PANEL == 32
+_FEW = 48  # products of a sum up to which two panels are taken at once
+_tile_pair = tile_f32(_PAIR_ROWS, 4, exact=True, whole=True)
 _tile_middle, _tile_wide = tile_f32(_MIDDLE, 2, exact=True), tile_f32(1, 8, exact=True)
 
 
@@ -88,7 +92,7 @@ def _conv_task(op, index, scratch):
     # op words from ARGS on: see conv2d_f32_op
     (x, height, width, pixel_bytes, channels, out, out_width, out_pixels, out_stride, out_channels, weights, bias,
      panels, groups, activation, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w,
-     in_place, fused, block, blocks, panel_blocks) = load_words(op + 8 * program.ARGS, 28)  # fmt: skip
+     in_place, fused, block, blocks, panel_blocks, pairs) = load_words(op + 8 * program.ARGS, 29)  # fmt: skip
 
     # Which image, which range of its output positions, which panels.
     split = index % panel_blocks
@@ -133,6 +137,17 @@ def _conv_task(op, index, scratch):
             _tile_wide(row_table, scratch, tap_count, long_tap, panel, panel_bytes, panel_bias, to, out_stride, one,
                        min(n, 4 * PANEL), activation)  # fmt: skip
             p += 4
+            continue
+        if _HAS_PAIRS and pairs and count >= _PAIR_ROWS and n >= 2 * PANEL and p + 2 <= end:
+            # Few products a sum: both panels at once write longer runs, and half as many rows are set up.
+            tiles = count // _PAIR_ROWS
+            _tile_pair(row_table, scratch, tap_count, long_tap, panel, panel_bytes, panel_bias, to, out_stride, tiles,
+                       np.int64(2 * PANEL), activation)  # fmt: skip
+            if tiles * _PAIR_ROWS < count:
+                last = count - _PAIR_ROWS
+                _tile_pair(row_table + 8 * last, scratch, tap_count, long_tap, panel, panel_bytes, panel_bias,
+                           to + last * out_stride, out_stride, one, np.int64(2 * PANEL), activation)  # fmt: skip
+            p += 2
             continue
         i = zero
         while i < count:
@@ -192,7 +207,7 @@ def conv2d_f32_op(
         address(out), out_width, pixels, out_stride * 4, out_channels,
         address(packed.weights), address(packed.bias), panels, groups, activation,
         *geometry[:8],
-        in_place, fused, block, blocks, panel_blocks,
+        in_place, fused, block, blocks, panel_blocks, _HAS_PAIRS and packed.weights.shape[2] <= _FEW,
     ]  # fmt: skip
     return program.new_op(_conv_task, images * blocks * panel_blocks, scratch, args)
 
