@@ -75,6 +75,23 @@ def test_held_out_pictures_are_not_in_the_statistics(files, tmp_path):
     assert found.source == "6 calibration pictures held out from the statistics"
 
 
+def test_pictures_in_batches_are_judged_one_by_one(build, tmp_path, rng):
+    net = build((4, 3, 16, 12))
+    out = net.inner_product(net.pool(net.conv("input", 3, 8)), 8 * 8 * 6, 5)
+    graph = net.graph(net.add("Softmax", out, 1))
+    paths = tmp_path / "net.tnnproto", tmp_path / "net.tnnmodel"
+    write_model(graph, *paths)
+    folder = tmp_path / "inputs"
+    folder.mkdir()
+    for i in range(22):
+        np.save(folder / f"{i:02}.npy", 3 * rng.standard_normal((1, 3, 16, 12)).astype(np.float32))
+    report = quantize_model(*paths, folder, tmp_path / "out", verify=VerifyConfig(eval_path=str(folder)))
+    first, second = report.verdict.sets
+    assert (first.pictures, second.pictures) == (22, 16)
+    assert first.outputs[0].figures["cosine"] == pytest.approx(second.outputs[0].figures["cosine"], abs=0.01)
+    assert report.verdict.status == "good"
+
+
 def test_no_verify_writes_the_same_bytes_and_runs_nothing(files, tmp_path):
     with_verdict = quantize_model(*files, tmp_path / "a")
     without = quantize_model(*files, tmp_path / "b", verify=VerifyConfig(no_verify=True))
