@@ -19,6 +19,7 @@ from tnnquant.threads import threads_in_use
 
 __all__ = ["LatencyReport", "LayerRow", "ModelFigures", "measure_latency", "peak_rss"]
 
+_UNCERTAIN = 0.5e-6  # seconds
 Progress = Callable[[str, int, int], None]
 
 
@@ -73,9 +74,9 @@ class LayerRow:
 
     @property
     def is_slower(self) -> bool:
-        """Whether int8 loses to fp32."""
+        """Whether int8 loses to fp32, by more than the clock's own uncertainty."""
         both = self.fp32 is not None and self.int8 is not None and self.int8.quantized and not self.int8.is_border
-        return both and self.int8.seconds > self.fp32.seconds
+        return both and self.int8.seconds > 1.05 * self.fp32.seconds + _UNCERTAIN
 
     def rate(self, side: str) -> float | None:
         """Multiply-accumulates a second in ``fp32`` or ``int8``; None where there are none."""

@@ -51,20 +51,19 @@ class _Fastest:
 
     def __init__(self) -> None:
         self.seconds: dict[object, float] = {}
-        self._counts: dict[object, int] = {}
-        self._clock = time.thread_time if threads_in_use() == 1 else time.perf_counter
+        self._is_serial = threads_in_use() == 1
+        self._clock = time.thread_time if self._is_serial else time.perf_counter
 
     def measure(self, key: object, run: Callable[[], object], rows: np.ndarray | None) -> None:
         """Time one run; operations in a program of many, so that the call from Python does not count."""
-        count = self._counts.get(key, 1)
+        # Other threads must wake up at the start of a program: it is longer then.
+        target = _TARGET if self._is_serial else 5 * _TARGET
+        count = int(max(1, min(_MOST, target / max(self.seconds.get(key, np.inf), 1e-9))))
         function = run if rows is None else _repeated(rows, count)
         before = self._clock()
         function()
         seconds = (self._clock() - before) / (1 if rows is None else count)
-        if key not in self._counts:
-            self._counts[key] = int(max(1, min(_MOST, _TARGET / max(seconds, 1e-9))))
-        else:
-            self.seconds[key] = min(self.seconds.get(key, np.inf), seconds)
+        self.seconds[key] = min(self.seconds.get(key, np.inf), seconds)
 
 
 def _repeated(rows: np.ndarray, count: int) -> Callable[[], None]:
@@ -73,7 +72,9 @@ def _repeated(rows: np.ndarray, count: int) -> Callable[[], None]:
     return Program([rows] * count).run
 
 
-def layer_times(executor: Executor, inputs: Mapping[str, np.ndarray], rounds: int = 7) -> list[LayerTime]:
+def layer_times(
+    executor: Executor, inputs: Mapping[str, np.ndarray], rounds: int = 7, budget: float = 2.0
+) -> list[LayerTime]:
     """Measure every layer, in execution order; the inputs' way to their places comes first.
 
     The times do not add up to that of a run: alone and repeated, a layer finds its weights and its input in the caches.
@@ -85,7 +86,10 @@ def layer_times(executor: Executor, inputs: Mapping[str, np.ndarray], rounds: in
     inputs : mapping of str to ndarray
         As for :meth:`Executor.run`.
     rounds : int
-        Times that the network is walked through after a first one.
+        Times that the network is walked through, at least, after a first one.
+    budget : float
+        Seconds: with several threads, which a busy machine holds up now and then, it is walked through again and again
+        for so long.
     """
     fastest = _Fastest()
     steps: dict[int, Step] = {}
@@ -95,7 +99,9 @@ def layer_times(executor: Executor, inputs: Mapping[str, np.ndarray], rounds: in
         steps[id(step)] = step
         fastest.measure(id(step), run, step.rows)
 
-    for _ in range(rounds + 1):
+    start, walks = time.perf_counter(), 0
+    while walks <= rounds or (threads_in_use() > 1 and time.perf_counter() - start < budget):
+        walks += 1
         for name, feed in executor.feeds.items():
             feed(inputs[name])
             fastest.measure(name, lambda feed=feed, name=name: feed(inputs[name]), _rows_of(feed, inputs[name]))
