@@ -72,7 +72,7 @@ from __future__ import annotations
 import os
 
 from tnnquant.format.check import check_structure
-from tnnquant.format.files import PathLike, read_file, write_files
+from tnnquant.format.files import PathLike, read_file, refuse_mixed, write_files
 from tnnquant.format.model import Resources, attach, model_pieces, read_resources
 from tnnquant.format.proto import read_proto, write_proto
 from tnnquant.graph import Graph
@@ -112,6 +112,8 @@ def read_model(proto_path: PathLike, model_path: PathLike | None = None) -> Grap
         The layers do not fit together by name.
     """
     proto_name = os.fsdecode(proto_path)
+    if model_path is not None:
+        refuse_mixed([proto_path, model_path])
     graph = read_proto(read_file(proto_path), proto_name)
     if model_path is not None:
         model_name = os.fsdecode(model_path)
@@ -125,7 +127,7 @@ def write_model(graph: Graph, proto_path: PathLike, model_path: PathLike) -> Non
 
     Both are written under temporary names into the target folder, forced to the disk, and then renamed one right after
     the other. A process that is killed leaves at most files named ``.tnnquant-*`` behind; only a kill between the two
-    renames, some microseconds, would leave a new proto with an old model.
+    renames, some microseconds, leaves a new proto with an old model, which :func:`read_model` refuses with advice.
 
     Raises
     ------

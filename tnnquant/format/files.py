@@ -1,18 +1,25 @@
-"""Files on disk: read whole, and written in pairs that are replaced together or not at all."""
+"""Files on disk: read whole, and written in pairs that are replaced together or not at all.
+
+No system renames two files at once. While a pair is replaced, a *journal* lies beside it, which says under what names
+the new contents wait; whoever is killed in between leaves it behind, and :func:`refuse_mixed` tells the mixed pair from
+an old or a new one.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tnnquant.errors import ModelFormatError, OutputError
 
-__all__ = ["PathLike", "read_file", "write_files"]
+__all__ = ["PathLike", "read_file", "refuse_mixed", "write_files"]
 
 PathLike = str | os.PathLike
 Pieces = Iterable[bytes | memoryview]
@@ -43,7 +50,9 @@ def write_files(files: Sequence[tuple[PathLike, Pieces]]) -> None:
     """Write several files; all are replaced, or none.
 
     Each content is first written, and forced to the disk, under a temporary name in its target's folder; only when all
-    are there are they renamed, one right after the other. A symbolic link is followed, its target replaced.
+    are there are they renamed, one right after the other; two processes that replace files in a folder take turns. A
+    symbolic link is followed, its target replaced. A process that is killed leaves files named ``.tnnquant-*`` behind;
+    those of the same targets are removed by the next run.
 
     Parameters
     ----------
@@ -65,7 +74,9 @@ def write_files(files: Sequence[tuple[PathLike, Pieces]]) -> None:
                 raise OutputError(f"{_text(current)} is given for both files; choose two names")
             staged[target] = _beside(target, "tmp")
             _write_through(staged[target], target, pieces)
-        _replace_all(staged)
+        with _turn_in(target.parent for target in staged):
+            _clear_journal(list(staged))
+            _replace_all(staged)
     except (OSError, ValueError) as error:
         path = getattr(error, "filename2", None) or current
         raise OutputError(f"cannot write {_text(path)}: {_reason(error)}") from None
@@ -103,9 +114,12 @@ def _write_through(path: Path, target: Path, pieces: Pieces) -> None:
 def _replace_all(staged: Mapping[Path, Path]) -> None:
     """Rename every staged file to its target; if that fails midway, undo what was done."""
     kept = {target: _beside(target, "old") for target in staged}
+    journal = _journal(list(staged))
     try:
         for target, old in kept.items():
             _keep(target, old)
+        if len(staged) > 1:
+            _write_journal(journal, staged, kept)
         for target, source in staged.items():
             os.replace(source, target)
     except BaseException:
@@ -118,9 +132,77 @@ def _replace_all(staged: Mapping[Path, Path]) -> None:
                 target.unlink(missing_ok=True)
         raise
     finally:
-        _remove(kept.values())
-    for folder in {target.parent for target in staged}:
-        _sync_folder(folder)
+        for folder in {target.parent for target in staged}:
+            _sync_folder(folder)
+        # The journal last: without it, nobody would know whose the others are.
+        _remove([*kept.values(), journal])
+
+
+def refuse_mixed(paths: Sequence[PathLike]) -> None:
+    """Raise ModelFormatError if a run was killed when it had replaced some of these files and not the others.
+
+    The files are given in the order in which they were written.
+    """
+    targets = [Path(os.path.realpath(path)) for path in paths]
+    waiting = [target.parent / new for target, new in zip(targets, _journalled(targets, "new"), strict=False)]
+    there = [os.path.lexists(path) for path in waiting]
+    if not any(there) or all(there):
+        return  # all are new, or all are old
+    position = there.index(True)
+    raise ModelFormatError(
+        f"{_text(paths[0])} and {_text(paths[-1])} do not belong together: a run was killed while it replaced them (or "
+        f"is at it right now); run it again, or rename {_text(waiting[position])} to {_text(targets[position])}"
+    )
+
+
+def _journal(targets: Sequence[Path]) -> Path:
+    names = "\0".join(os.fspath(target) for target in targets).encode("utf-8", "surrogateescape")
+    return targets[0].parent / f".tnnquant-{hashlib.sha256(names).hexdigest()[:16]}.journal"
+
+
+def _write_journal(journal: Path, staged: Mapping[Path, Path], kept: Mapping[Path, Path]) -> None:
+    names = {"new": [path.name for path in staged.values()], "old": [path.name for path in kept.values()]}
+    # Complete under its name, or not there at all.
+    draft = _beside(journal, "draft")
+    try:
+        draft.write_text(json.dumps(names), encoding="ascii")
+        os.rename(draft, journal)  # it is not there: it has just been cleared
+    finally:
+        _remove([draft])
+
+
+def _journalled(targets: Sequence[Path], which: str) -> list[str]:
+    """Names in the journal of a run that was killed; none without one."""
+    try:
+        names = list(json.loads(_journal(targets).read_text(encoding="ascii"))[which])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+    # Plain names of ours, whoever wrote the journal.
+    return [name for name in names if isinstance(name, str) and name.startswith(".tnnquant-") and os.sep not in name]
+
+
+def _clear_journal(targets: Sequence[Path]) -> None:
+    """Remove what a killed run left of these targets; they are about to be replaced."""
+    for which in ("new", "old"):
+        _remove(target.parent / name for target, name in zip(targets, _journalled(targets, which), strict=False))
+    _remove([_journal(targets)])
+
+
+@contextmanager
+def _turn_in(folders: Iterable[Path]) -> Iterator[None]:
+    """Wait until no other process replaces files in the folders; where the system has no such locks, do not wait."""
+    descriptors: list[int] = []
+    try:
+        with suppress(ImportError, OSError):
+            import fcntl
+
+            for folder in sorted(set(folders)):
+                descriptors.append(os.open(folder, os.O_RDONLY))
+                fcntl.flock(descriptors[-1], fcntl.LOCK_EX)
+        yield
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 def _keep(target: Path, old: Path) -> None:
