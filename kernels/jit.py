@@ -4,7 +4,8 @@ Numba's own cache key does not contain the source of called functions: after an 
 others would run stale machine code. The cache folder is therefore keyed by a hash of every file of this package, by
 ``TNNQUANT_ISA`` and by the versions of Numba, llvmlite, NumPy and Python. The first of these folders that can be
 written is used: ``$TNNQUANT_CACHE_DIR``, ``$NUMBA_CACHE_DIR``, the user's cache folder, a private temporary folder;
-if none can, caching is off and :data:`CACHE_DIR` is None.
+if none can, caching is off and :data:`CACHE_DIR` is None. A cache that is damaged, or full, costs the time to compile,
+nothing else.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 # The OpenMP runtime of GCC lets waiting threads spin for milliseconds, which on a busy machine holds up the threads
@@ -129,6 +131,31 @@ def _announce_compiling() -> None:
         announce()
 
 
+def _forgive(cache) -> None:
+    """Have failures of a function's cache be no failures of the function: it is compiled, and not kept."""
+    load, save = cache.load_overload, cache.save_overload
+
+    def forget() -> None:
+        with suppress(OSError, AttributeError):
+            os.unlink(cache._cache_file._index_path)
+
+    def load_overload(signature, target_context):
+        try:
+            return load(signature, target_context)
+        except Exception:  # whatever reading a damaged pickle raises
+            _announce_compiling()
+            forget()
+            return None
+
+    def save_overload(signature, data):
+        try:
+            save(signature, data)
+        except Exception:  # a full disk, a folder that vanished
+            forget()
+
+    cache.load_overload, cache.save_overload = load_overload, save_overload
+
+
 def kernel(function=None, *, parallel: bool = False, inline: bool = False):
     """Decorate a function as a kernel: ``njit``, lazily compiled, cached, GIL released, IEEE arithmetic.
 
@@ -153,6 +180,7 @@ def kernel(function=None, *, parallel: bool = False, inline: bool = False):
         try:
             dispatcher.enable_caching()
             _load_at_once(dispatcher._cache)
+            _forgive(dispatcher._cache)
         except RuntimeError:  # a function typed at a prompt has no file to key a cache entry by
             pass
         finally:

@@ -20,7 +20,7 @@ def scale_of_threshold(peak: np.ndarray, threshold: np.ndarray | int) -> np.ndar
     threshold : int (slots,) or int
         Bin, 0..2047.
     """
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         interval = (np.float32(BINS) / peak).astype(np.float32)
     return ((np.asarray(threshold, np.float64) + 0.5) / interval.astype(np.float64) / 127).astype(np.float32)
 

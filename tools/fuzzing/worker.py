@@ -90,7 +90,8 @@ def _run_own(worker: Worker, seed: int, stop: float) -> None:
     """Mutations without feedback, mostly of seeds, sometimes of mutated ones."""
     rng = random.Random(seed)
     target, pool = worker.target, list(worker.target.seeds)
-    for data in pool:
+    # After a restart not again: one of them may have ended the process.
+    for data in pool if not worker.executions else ():
         worker.execute(data)
     while time.monotonic() < stop:
         for _ in range(50):

@@ -1,0 +1,80 @@
+"""What fuzzing found, read from files again; and a short run of the fuzzer itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CORPUS = ROOT / "tests" / "corpus"
+CASES = sorted(path for path in CORPUS.glob("*/*") if path.is_file())
+
+
+@pytest.fixture(scope="module")
+def targets():
+    """The fuzzer's targets, by name."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        from fuzzing.targets import TARGETS
+
+        yield TARGETS
+    finally:
+        sys.path.remove(str(ROOT / "tools"))
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_found_cases(targets, path):
+    targets[path.parent.name].run(path.read_bytes())
+
+
+def test_every_target_and_its_seeds(targets):
+    import random
+
+    for target in targets.values():
+        assert target.seeds
+        rng = random.Random(20261126)
+        for _ in range(3 if target.name == "graph" else 60):
+            target.run(target.mutate(rng.choice(target.seeds), rng))
+
+
+def fuzz(*arguments):
+    command = [sys.executable, str(ROOT / "tools" / "fuzz.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_fuzzer_finds_what_is_there(tmp_path):
+    """A reader that fails on some inputs and dies of others is found out."""
+    broken = """
+import os, sys
+sys.path.insert(0, {tools!r})
+from fuzzing import targets, worker
+def run(data):
+    if data.startswith(b"\\xff\\xd8"):
+        raise ValueError("found")
+    if data.startswith(b"GIF") and len(data) % 3:
+        os.kill(os.getpid(), 9)
+target = targets.TARGETS["picture"]
+targets.TARGETS["picture"] = targets.Target("picture", 1, run, target.make_seeds, target.make_words, "binary")
+import fuzz
+from fuzzing import supervise
+supervise._TOOL = __file__
+sys.exit(fuzz.main())
+"""
+    script = tmp_path / "broken.py"
+    script.write_text(broken.format(tools=str(ROOT / "tools")))
+    command = [sys.executable, str(script), "picture", "--seconds", "3", "--engine", "own", "--findings", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1, result.stderr
+    found = {path.stem.split("-")[1] for path in tmp_path.glob("picture-*.bin")}
+    assert found == {"ValueError", "exit"}
+
+
+def test_the_report_of_a_replayed_file(tmp_path, targets):
+    path = tmp_path / "proto-x.bin"
+    path.write_bytes(targets["proto"].seeds[0])
+    assert fuzz("--replay", path).returncode == 0
+    assert json.dumps(str(path))[1:-1] in fuzz("--replay", path).stdout

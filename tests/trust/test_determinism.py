@@ -1,0 +1,69 @@
+"""The same input gives the same bytes: on any number of threads, in any order, again, and on every instruction path."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tnnquant.api import quantize_model
+from tnnquant.config import QuantizeConfig
+
+from .conftest import run_process, written
+
+CONFIG = QuantizeConfig(blob_method="kl", weight_method="admm", mean=(127.5,), scale=(1 / 127.5,))
+OPTIONS = ("-b", "kl", "-w", "admm")
+
+
+@pytest.fixture
+def expected(case, tmp_path):
+    """The two files of a run in this process."""
+    quantize_model(case.proto, case.model, case.pictures, tmp_path / "first", CONFIG)
+    return written(tmp_path, "first")
+
+
+def test_twice_in_a_row(case, tmp_path, expected):
+    quantize_model(case.proto, case.model, case.pictures, tmp_path / "out", CONFIG)
+    assert written(tmp_path) == expected
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_threads(case, tmp_path, expected, threads):
+    env = {"NUMBA_NUM_THREADS": threads, "OMP_NUM_THREADS": None}
+    outcome = run_process(*case.flags(*OPTIONS, "--threads", threads, "-o", tmp_path / "out"), env=env)
+    assert outcome.code == 0, outcome.err
+    assert written(tmp_path) == expected
+
+
+def test_any_order_of_files(case, tmp_path, expected):
+    shuffled = tmp_path / "shuffled"
+    shuffled.mkdir()
+    for number, path in enumerate(sorted(case.pictures.iterdir())):
+        (shuffled / f"{number * 7 % 24:03}.png").write_bytes(path.read_bytes())
+    assert len(list(shuffled.iterdir())) == 24
+    quantize_model(case.proto, case.model, shuffled, tmp_path / "out", CONFIG)
+    assert written(tmp_path) == expected
+
+
+def test_order_and_place_of_folders(case, tmp_path, expected):
+    files = sorted(case.pictures.iterdir(), reverse=True)
+    quantize_model(case.proto, case.model, files, tmp_path / "out", CONFIG)
+    assert written(tmp_path) == expected
+
+
+_PATHS = ("avx512vnni", "avxvnni", "avx512", "avx2", "dotprod", "neon", "portable", "generic CPU")
+
+
+@pytest.mark.parametrize("path", _PATHS)
+def test_instruction_paths(case, tmp_path, expected, path):
+    if not os.environ.get("TNNQUANT_ALL_PATHS"):
+        pytest.skip("compiles all kernels anew: set TNNQUANT_ALL_PATHS=1, as tools/matrix.py does")
+    env = {"TNNQUANT_ISA": path} if path != "generic CPU" else {"NUMBA_CPU_NAME": "generic", "TNNQUANT_ISA": None}
+    if path != "generic CPU":
+        from tnnquant.kernels.target import available_paths
+
+        if path not in available_paths():
+            pytest.skip(f"this machine cannot run {path}")
+    outcome = run_process(*case.flags(*OPTIONS, "-o", tmp_path / "out"), env=env)
+    assert outcome.code == 0, outcome.err
+    assert written(tmp_path) == expected

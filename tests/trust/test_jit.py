@@ -1,0 +1,173 @@
+"""Where machine code is cached, and what happens when it cannot be."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tnnquant.kernels import jit
+
+from .conftest import run_process, small_graph, written
+
+NOWHERE = "/dev/null/nowhere"  # a folder that nobody can make, root included
+
+
+@pytest.fixture
+def variables(monkeypatch, tmp_path):
+    """A function that sets the variables that decide; the rest of them is absent."""
+
+    def set_variables(**values):
+        for name in ("TNNQUANT_CACHE_DIR", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in values.items():
+            monkeypatch.setenv(name, str(value))
+        monkeypatch.setattr(jit.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
+
+    return set_variables
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="other folders there")
+def test_the_first_writable_folder_is_used(variables, tmp_path):
+    own, numba, home = tmp_path / "own", tmp_path / "numba", tmp_path / "home"
+    variables(TNNQUANT_CACHE_DIR=own, NUMBA_CACHE_DIR=numba, HOME=home)
+    assert jit._choose_cache_dir().parent == own
+    variables(TNNQUANT_CACHE_DIR=NOWHERE, NUMBA_CACHE_DIR=numba, HOME=home)
+    assert jit._choose_cache_dir().parent == numba
+    variables(TNNQUANT_CACHE_DIR=NOWHERE, NUMBA_CACHE_DIR=NOWHERE, HOME=home)
+    assert jit._choose_cache_dir().parent == home / ".cache" / "tnnquant"
+    variables(XDG_CACHE_HOME=tmp_path / "xdg", HOME=home)
+    assert jit._choose_cache_dir().parent == tmp_path / "xdg" / "tnnquant"
+    variables(NUMBA_CACHE_DIR=NOWHERE, HOME=NOWHERE)
+    assert jit._choose_cache_dir().parent.parent == tmp_path / "temporary"
+    (tmp_path / "file").write_text("")
+    jit.tempfile.gettempdir = lambda: str(tmp_path / "file")  # undone by monkeypatch
+    assert jit._choose_cache_dir() is None
+
+
+def test_the_folder_of_the_package_is_never_written(variables, tmp_path):
+    """Read-only site-packages are no obstacle."""
+    variables(HOME=tmp_path)
+    package = Path(jit.__file__).resolve().parent
+    assert all(package not in (root, *root.parents) for root in jit._candidate_roots())
+
+
+def test_a_cache_of_another_user_is_not_used(variables, tmp_path, monkeypatch):
+    variables(TNNQUANT_CACHE_DIR=tmp_path / "theirs", HOME=tmp_path)
+    monkeypatch.setattr(jit, "_is_private", lambda folder: tmp_path / "theirs" not in folder.parents)
+    assert jit._choose_cache_dir().parent == tmp_path / ".cache" / "tnnquant"
+
+
+def test_the_key_follows_every_edit_and_version(tmp_path, monkeypatch):
+    package = tmp_path / "kernels"
+    shutil.copytree(Path(jit.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(jit, "__file__", str(package / "jit.py"))
+    keys = [jit._source_key()]
+    (package / "kl.py").write_bytes((package / "kl.py").read_bytes() + b"\n")
+    keys.append(jit._source_key())
+    (package / "another.py").write_text("")
+    keys.append(jit._source_key())
+    for name in ("numba", "llvmlite", "np"):
+        monkeypatch.setattr(getattr(jit, name), "__version__", "0.0")
+        keys.append(jit._source_key())
+    monkeypatch.setenv("TNNQUANT_ISA", "portable")
+    keys.append(jit._source_key())
+    assert len(set(keys)) == len(keys)
+
+
+SMALL = """
+from tnnquant.kernels.jit import kernel, CACHE_DIR
+@kernel
+def add(a, b):
+    return a + NUMBER * b
+print(add(1, 2), len(list(CACHE_DIR.rglob("*.nbi"))) if CACHE_DIR else "off")
+"""
+
+
+def small_program(folder: Path, number: int = 1) -> Path:
+    """A program with one kernel."""
+    path = folder / "small.py"
+    path.write_text(SMALL.replace("NUMBER", str(number)))
+    return path
+
+
+def run_small(path: Path, cache: object, **env) -> str:
+    values = {**os.environ, "TNNQUANT_CACHE_DIR": str(cache), **env}
+    result = subprocess.run([sys.executable, str(path)], env=values, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+def test_without_any_folder_it_works(tmp_path):
+    env = {"NUMBA_CACHE_DIR": NOWHERE, "XDG_CACHE_HOME": NOWHERE, "HOME": NOWHERE, "TMPDIR": NOWHERE}
+    code = "import tempfile; tempfile.gettempdir = lambda: '/dev/null/nowhere'\n"
+    path = small_program(tmp_path)
+    path.write_text(code + path.read_text())
+    assert run_small(path, NOWHERE, **env) == "3 off"
+
+
+def test_a_damaged_or_stale_cache_is_compiled_anew(tmp_path):
+    cache, path = tmp_path / "cache", small_program(tmp_path)
+    assert run_small(path, cache) == "3 1"
+    for damage in (b"", b"garbage", b"\x80\x04K\x01."):
+        for file in cache.rglob("*.nbi"):
+            file.write_bytes(damage)
+        assert run_small(path, cache) == "3 1"
+    for file in cache.rglob("*.nbc"):
+        file.write_bytes(file.read_bytes()[:40])
+    assert run_small(path, cache) == "3 1"
+    assert run_small(small_program(tmp_path, 10), cache).startswith("21 ")
+
+
+def test_a_full_disk_under_the_cache(tmp_path):
+    path = small_program(tmp_path)
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))\n"
+    path.write_text(limit + path.read_text())
+    assert run_small(path, tmp_path / "cache").startswith("3 ")
+
+
+def test_eight_cold_processes_at_once(tmp_path):
+    path, cache = small_program(tmp_path), tmp_path / "cache"
+    env = {**os.environ, "TNNQUANT_CACHE_DIR": str(cache)}
+    processes = [
+        subprocess.Popen([sys.executable, str(path)], env=env, stdout=subprocess.PIPE, text=True) for _ in range(8)
+    ]
+    results = [process.communicate()[0].split()[0] for process in processes]
+    assert results == ["3"] * 8
+    assert run_small(path, cache) == "3 1"
+
+
+def _quantized(job):
+    from tnnquant.format import model_bytes, write_proto
+    from tnnquant.quantize import quantize_graph
+
+    graph, samples = job
+    made = quantize_graph(graph, samples).graph
+    return write_proto(made), model_bytes(made)
+
+
+class PlainSample:
+    """A sample that can be sent to another process."""
+
+    def __init__(self, name, array):
+        self.name, self.arrays = name, {"input": array}
+
+
+def test_spawned_workers_give_the_same_bytes(build, rng):
+    graph = small_graph(build)
+    samples = [PlainSample(f"s{n}", rng.standard_normal((1, 3, 16, 12)).astype(np.float32)) for n in range(3)]
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        results = pool.map(_quantized, [(graph, samples)] * 2)
+    assert results[0] == results[1] == _quantized((graph, samples))
+
+
+def test_without_home_and_user_folder_the_command_runs(case, tmp_path):
+    outcome = run_process(*case.flags("--no-verify", "-o", tmp_path / "out"), env={"HOME": NOWHERE})
+    assert outcome.code == 0, outcome.err
+    assert all(written(tmp_path))
