@@ -127,8 +127,8 @@ def test_a_damaged_or_stale_cache_is_compiled_anew(tmp_path):
 
 def test_a_full_disk_under_the_cache(tmp_path):
     path = small_program(tmp_path)
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))\n"
-    path.write_text(limit + path.read_text())
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))\n@kernel"
+    path.write_text(path.read_text().replace("@kernel", limit))
     assert run_small(path, tmp_path / "cache").startswith("3 ")
 
 
