@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from tnnquant.api import quantize_model
 from tnnquant.kernels import jit
 
-from .conftest import run_process, small_graph, written
+from .conftest import run_process, written
 
 NOWHERE = "/dev/null/nowhere"  # a folder that nobody can make, root included
 
@@ -143,28 +142,27 @@ def test_eight_cold_processes_at_once(tmp_path):
     assert run_small(path, cache) == "3 1"
 
 
-def _quantized(job):
-    from tnnquant.format import model_bytes, write_proto
-    from tnnquant.quantize import quantize_graph
+SPAWN = """
+import multiprocessing, sys
 
-    graph, samples = job
-    made = quantize_graph(graph, samples).graph
-    return write_proto(made), model_bytes(made)
+def work(output):
+    from tnnquant.api import quantize_model
+    from tnnquant.config import VerifyConfig
+    quantize_model(*sys.argv[1:4], output, verify=VerifyConfig(no_verify=True))
 
-
-class PlainSample:
-    """A sample that can be sent to another process."""
-
-    def __init__(self, name, array):
-        self.name, self.arrays = name, {"input": array}
-
-
-def test_spawned_workers_give_the_same_bytes(build, rng):
-    graph = small_graph(build)
-    samples = [PlainSample(f"s{n}", rng.standard_normal((1, 3, 16, 12)).astype(np.float32)) for n in range(3)]
+if __name__ == "__main__":
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        results = pool.map(_quantized, [(graph, samples)] * 2)
-    assert results[0] == results[1] == _quantized((graph, samples))
+        pool.map_async(work, sys.argv[4:]).get(timeout=500)
+"""
+
+
+def test_spawned_workers_give_the_same_bytes(case, tmp_path):
+    quantize_model(case.proto, case.model, case.pictures, tmp_path / "here")
+    (tmp_path / "program.py").write_text(SPAWN)
+    outputs = [tmp_path / "a", tmp_path / "b"]
+    command = [sys.executable, tmp_path / "program.py", case.proto, case.model, case.pictures, *outputs]
+    subprocess.run(list(map(str, command)), check=True)
+    assert written(tmp_path, "a") == written(tmp_path, "b") == written(tmp_path, "here")
 
 
 def test_without_home_and_user_folder_the_command_runs(case, tmp_path):
