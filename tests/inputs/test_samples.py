@@ -9,6 +9,7 @@ from PIL import Image
 from tnnquant.errors import ConfigError, InputError
 from tnnquant.graph import InputSpec
 from tnnquant.inputs import InputConfig, Samples, loading, scan
+from tnnquant.inputs.loading import _AROUND
 from tnnquant.tensor import DataType
 
 SPECS = {"data": InputSpec((1, 3, 4, 5))}
@@ -60,7 +61,7 @@ def test_the_number_of_threads_changes_nothing(tmp_path, pictures, threads):
 
 
 def test_the_cache_is_bounded(tmp_path, pictures, reads):
-    samples = Samples(scan(tmp_path), SPECS, InputConfig(cache_bytes=3 * 60 + 59))
+    samples = Samples(scan(tmp_path), SPECS, InputConfig(cache_bytes=3 * (60 + _AROUND) + 59))
     for _ in range(2):
         np.testing.assert_array_equal(
             np.concatenate([sample.arrays["data"] for sample in samples]), nchw(pictures)
