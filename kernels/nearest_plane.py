@@ -1,0 +1,194 @@
+"""Rounding to a grid by second-order information: the nearest-plane method of Babai, which is what GPTQ does.
+
+Weights w of one output are to become ``q * s`` with integer q so that the output changes least for the inputs seen:
+minimise ``(w - q*s)' H (w - q*s)`` with H the second moments of the inputs. With ``H = R'R``, R upper triangular, the
+objective is ``sum over i of (R[i,i] * (t[i] - q[i]*s))**2`` where ``t[i] = w[i] + sum over j > i of R[i,j]/R[i,i] *
+(w[j] - q[j]*s)``: going from the last weight to the first, each is rounded where the errors made so far have moved it.
+(Frantar et al., GPTQ, 2022, go the other way with the factor of the inverse of H; the result is the same, and this
+needs no inverse. That it is Babai's method: Chen et al., The geometry of LLM quantization, 2025.)
+
+Versions, slowest first: the naive twins, one weight at a time; the tasks, a vector lane an output. All sums are float64
+in a fixed order.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import carray
+
+from tnnquant.kernels import program
+from tnnquant.kernels.jit import inline, kernel
+from tnnquant.kernels.simd import _pointer, f32_view, i8_view, words
+
+__all__ = ["cholesky", "cholesky_naive", "nearest_plane", "nearest_plane_naive"]
+
+LANES = 16
+
+
+@inline
+def _f64_view(address, count):
+    return carray(_pointer(address, np.float64), (count,))
+
+
+@inline
+def _rounded(t):
+    q = np.floor(abs(t) + 0.5)
+    return np.copysign(min(q, 127.0), t)
+
+
+@kernel
+def cholesky_naive(h):
+    # h: float64 (groups, K, K), symmetric positive definite; becomes R with R'R = h, upper triangular
+    for g in range(h.shape[0]):
+        for i in range(h.shape[1]):
+            for j in range(h.shape[1]):
+                if j < i:
+                    h[g, i, j] = 0.0
+                    continue
+                total = h[g, i, j]
+                for k in range(i):
+                    total -= h[g, k, i] * h[g, k, j]
+                h[g, i, j] = np.sqrt(total) if j == i else total / h[g, i, i]
+
+
+@kernel
+def _cholesky_task(op, index, scratch):
+    # op words from ARGS on: address of h float64 (groups, K, K), K. Row by row from above, so that inner loops run along
+    # rows
+    args = words(op, program.WORDS)[program.ARGS :]
+    n = args[1]
+    first = args[0] + 8 * n * n * index
+    for i in range(n):
+        row = _f64_view(first + 8 * n * i, n)
+        for k in range(i):
+            above = _f64_view(first + 8 * n * k, n)
+            factor = above[i]
+            for j in range(i, n):
+                row[j] -= factor * above[j]
+        root = np.sqrt(row[i])
+        for j in range(i):
+            row[j] = 0.0
+        row[i] = root
+        for j in range(i + 1, n):
+            row[j] /= root
+
+
+def cholesky(h: np.ndarray) -> None:
+    """Replace symmetric positive definite matrices by their upper factors R, ``R'R = h``.
+
+    Parameters
+    ----------
+    h : float64 (groups, K, K)
+        C-contiguous; overwritten. A matrix that is not positive definite gives NaN.
+    """
+    if h.size:
+        program.run(program.new_op(_cholesky_task, h.shape[0], 0, [program.data_address(h), h.shape[1]]))
+
+
+@kernel
+def nearest_plane_naive(weights, factor, steps, codes, chosen, error):
+    # weights: float32 (groups, rows, K); factor: float64 (groups, K, K); steps: float32 (groups, rows, trials);
+    # codes: int8 (groups, rows, K); chosen: float32 (groups, rows); error: float64 (groups, rows)
+    n = weights.shape[2]
+    for g in range(weights.shape[0]):
+        for row in range(weights.shape[1]):
+            error[g, row] = np.inf
+            for trial in range(steps.shape[2]):
+                step = np.float64(steps[g, row, trial])
+                left = np.zeros(n)
+                q = np.zeros(n)
+                total = 0.0
+                for i in range(n - 1, -1, -1):
+                    moved = 0.0
+                    for j in range(i + 1, n):
+                        moved += factor[g, i, j] * left[j]
+                    target = weights[g, row, i] + moved / factor[g, i, i]
+                    q[i] = _rounded(target / step) if step > 0 else 0.0
+                    left[i] = weights[g, row, i] - q[i] * step
+                    total += (factor[g, i, i] * (target - q[i] * step)) ** 2
+                if total < error[g, row]:
+                    error[g, row] = total
+                    chosen[g, row] = steps[g, row, trial]
+                    for i in range(n):
+                        codes[g, row, i] = np.int8(q[i])
+
+
+@kernel
+def _plane_task(op, index, scratch):
+    # op words from ARGS on: addresses of weights, factor, steps, codes, chosen, error (as in the naive twin); rows, K,
+    # trials, lane blocks a group. Scratch: float64 (3, K, LANES): weights, what is left of them, codes; (4, LANES)
+    args = words(op, program.WORDS)[program.ARGS :]
+    rows, n, trials, blocks = args[6], args[7], args[8], args[9]
+    group, first = index // blocks, index % blocks * LANES
+    lanes = min(np.int64(LANES), rows - first)
+    weights = carray(_pointer(scratch, np.float64), (n, LANES))
+    left = carray(_pointer(scratch + 8 * n * LANES, np.float64), (n, LANES))
+    codes = carray(_pointer(scratch + 16 * n * LANES, np.float64), (n, LANES))
+    work = carray(_pointer(scratch + 24 * n * LANES, np.float64), (4, LANES))
+    moved, total, best, step = work[0], work[1], work[2], work[3]
+    for lane in range(LANES):
+        row = group * rows + first + min(np.int64(lane), lanes - 1)
+        source = f32_view(args[0] + 4 * n * row, n)
+        best[lane] = np.inf
+        for i in range(n):
+            weights[i, lane] = source[i]
+    for trial in range(trials):
+        for lane in range(LANES):
+            row = group * rows + first + min(np.int64(lane), lanes - 1)
+            step[lane] = f32_view(args[2] + 4 * trials * row, trials)[trial]
+            total[lane] = 0.0
+        for i in range(n - 1, -1, -1):
+            upper = _f64_view(args[1] + 8 * n * (group * n + i), n)
+            moved[:] = 0.0
+            for j in range(i + 1, n):
+                along = upper[j]
+                for lane in range(LANES):
+                    moved[lane] += along * left[j, lane]
+            pivot = upper[i]
+            for lane in range(LANES):
+                target = weights[i, lane] + moved[lane] / pivot
+                q = _rounded(target / step[lane]) if step[lane] > 0 else 0.0
+                codes[i, lane] = q
+                left[i, lane] = weights[i, lane] - q * step[lane]
+                total[lane] += (pivot * (target - q * step[lane])) ** 2
+        for lane in range(lanes):
+            if total[lane] < best[lane]:
+                best[lane] = total[lane]
+                row = group * rows + first + lane
+                f32_view(args[4] + 4 * row, 1)[0] = np.float32(step[lane])
+                _f64_view(args[5] + 8 * row, 1)[0] = total[lane]
+                target_codes = i8_view(args[3] + n * row, n)
+                for i in range(n):
+                    target_codes[i] = np.int8(codes[i, lane])
+
+
+def nearest_plane(
+    weights: np.ndarray, factor: np.ndarray, steps: np.ndarray, codes: np.ndarray, chosen: np.ndarray, error: np.ndarray
+) -> None:
+    """Round groups of weights with the step, of several, that gives the smallest error.
+
+    Parameters
+    ----------
+    weights : float32 (groups, rows, K)
+        C-contiguous, as are all others.
+    factor : float64 (groups, K, K)
+        Upper factors of the second moments of the inputs, diagonals above 0. The last weight is rounded first: sort the
+        inputs so that the ones with the largest second moments come last.
+    steps : float32 (groups, rows, trials)
+        Steps to try, per row. A step of 0 gives codes 0.
+    codes : int8 (groups, rows, K)
+        Written: -127..127.
+    chosen : float32 (groups, rows)
+        Written: the step of each row; the first of equals.
+    error : float64 (groups, rows)
+        Written: ``(w - q*s)' H (w - q*s)`` of each row.
+    """
+    groups, rows, n = weights.shape
+    if not weights.size:
+        chosen[:] = 0
+        error[:] = 0
+        return
+    blocks = -(-rows // LANES)
+    arrays = [program.data_address(array) for array in (weights, factor, steps, codes, chosen, error)]
+    scratch = 8 * LANES * (3 * n + 4)
+    program.run(program.new_op(_plane_task, groups * blocks, scratch, [*arrays, rows, n, steps.shape[2], blocks]))

@@ -1,0 +1,14 @@
+"""Recipes by name: how a model is quantized as a whole."""
+
+from __future__ import annotations
+
+from tnnquant.registry import Registry
+
+__all__ = ["REGISTRY", "recipe"]
+
+REGISTRY = Registry("recipe", "tnnquant.recipes")
+
+
+def recipe(code: int, name: str):
+    """Decorator: register ``function(graph, samples, config, progress) -> Quantization`` under a number and a name."""
+    return REGISTRY.register(name, code)

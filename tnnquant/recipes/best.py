@@ -1,0 +1,289 @@
+"""The recipe ``best``: every step that brings the int8 model closer to fp32, each kept only if it does.
+
+One run of the fp32 network gathers all that is needed; then scales, weights and biases are found several times, with one
+more step each time, on a few samples, and judged on samples that nothing was made from. What helped is done once more on
+all the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+
+from tnnquant.config import QuantizeConfig
+from tnnquant.errors import CalibrationError
+from tnnquant.executor import Executor
+from tnnquant.graph import Graph, Node, Resource
+from tnnquant.layers.base import QuantRole
+from tnnquant.plan import QuantPlan
+from tnnquant.quantize import Quantization, Stopwatch, int8_resource, plan_graph
+from tnnquant.recipes.base import recipe
+from tnnquant.recipes.full_range import zero_codes
+from tnnquant.recipes.islands import COSTLY, choose_islands, useful_plan, without
+from tnnquant.recipes.layerwise import LayerInput, quantize_layers, with_weights
+from tnnquant.recipes.ranges import balanced_scales, peak_scales
+from tnnquant.recipes.rounding import corrected_bias, round_layer
+from tnnquant.recipes.sensitivity import disturbance, sensitivities
+from tnnquant.recipes.slots import ScaleSlots, scale_slots
+from tnnquant.recipes.statistics import Statistics, gather
+from tnnquant.tensor import DataType, Tensor
+
+__all__ = ["STEPS", "Steps", "best", "quantize_with"]
+
+#: One sample in so many is held out, and at most so many are.
+_HELD_OUT_EVERY, _MOST_HELD_OUT = 4, 16
+#: Samples that steps are tried on.
+_TRIED_ON = 16
+#: Samples that are kept in memory, in bytes.
+_MEMORY = 512 << 20
+#: Runs of the network that looking for fp32 islands may take.
+_ISLAND_RUNS = 240
+_LEAST_WINDOWS, _MOST_WINDOWS, _WINDOWS_PER_WEIGHT = 4096, 32768, 16
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Which steps are taken, in the order they are tried.
+
+    Attributes
+    ----------
+    balance : bool
+        Scales between one a channel and one a blob (:mod:`tnnquant.recipes.ranges`); else one a channel from its peak.
+    full_range : bool
+        All 256 codes behind a ReLU (:mod:`tnnquant.recipes.full_range`).
+    rounding : bool
+        Second-order rounding of weights (:mod:`tnnquant.recipes.rounding`); else to the nearest.
+    bias : bool
+        Biases that undo the mean error.
+    islands : bool
+        A few layers in fp32 (:mod:`tnnquant.recipes.islands`).
+    """
+
+    balance: bool = False
+    full_range: bool = False
+    rounding: bool = False
+    bias: bool = False
+    islands: bool = False
+
+
+STEPS = tuple(entry.name for entry in fields(Steps))
+
+
+@recipe(1, "best")
+def best(graph: Graph, samples, config: QuantizeConfig, progress=None) -> Quantization:
+    """Quantize as closely to fp32 as the format allows; the flags for methods and types are not looked at."""
+    work = _Work(graph, samples, config, progress)
+    steps, tried = work.choose()
+    result = work.quantize(steps, work.fitted)
+    result.seconds.update(work.clock.laps)
+    result.notes.update({f"recipe: {step}": note for step, note in tried.items()})
+    return result
+
+
+def quantize_with(graph: Graph, samples, config: QuantizeConfig, steps: Steps, progress=None) -> Quantization:
+    """Quantize with given steps and no check of whether they help, from all but the held-out samples."""
+    work = _Work(graph, samples, config, progress)
+    return work.quantize(steps, work.fitted)
+
+
+@dataclass(frozen=True, eq=False)
+class _Scaled:
+    """Scales found for a plan."""
+
+    plan: QuantPlan
+    slots: ScaleSlots
+    zero: np.ndarray
+    scales: dict
+    sets: list = field(default_factory=list)
+
+
+class _Work:
+    """One model and its samples: what is gathered once and shared by all that is tried."""
+
+    def __init__(self, graph: Graph, samples, config: QuantizeConfig, progress):
+        self.clock = Stopwatch()
+        self._progress = progress
+        self._dims = config.input_dims
+        plain = QuantizeConfig(mean=config.mean, scale=config.scale, input_dims=config.input_dims)
+        executor, plan = plan_graph(_with_biases(graph), plain)
+        self.executor = Executor(executor.graph, config.input_dims, exact=False)
+        self.graph, self.inference = self.executor.graph, self.executor.inference
+        self.plan = useful_plan(self.inference, plan)
+        if not self.plan.int8:
+            self.plan = plan
+        self.fitted, self.held_out = _split(samples)
+        self._windows = self._window_counts(len(self.fitted))
+        self.statistics: Statistics = gather(self.executor, self.plan, self.fitted, self._windows, progress)
+        self.wanted = [self._run(self.executor, sample) for sample in self.held_out]
+        self.clock.lap("statistics")
+        self._scaled: dict[tuple, _Scaled] = {}
+        self._islands: set[int] | None = None
+
+    def _run(self, executor: Executor, sample) -> dict[str, np.ndarray]:
+        return executor.run(sample.arrays)
+
+    def _window_counts(self, samples: int) -> dict[str, int]:
+        counts = {}
+        for position in self.plan.int8:
+            node = self.graph.nodes[position]
+            if node.layer.role == QuantRole.WEIGHTED:
+                length = int(np.prod(node.layer.weight_array(node.tensors).shape[1:]))
+                wanted = min(max(_LEAST_WINDOWS, _WINDOWS_PER_WEIGHT * length), _MOST_WINDOWS)
+                counts[node.name] = -(-wanted // samples)
+        return counts
+
+    # --- which steps help ---
+
+    def choose(self) -> tuple[Steps, dict[str, str]]:
+        """The steps that make the held-out samples come out closer, and what each did."""
+        few = self.fitted[:: max(1, len(self.fitted) // _TRIED_ON)][:_TRIED_ON]
+        steps, notes = Steps(), {}
+        error = self.error(self.quantize(steps, few, quiet=True).graph)
+        for step in STEPS:
+            more = replace(steps, **{step: True})
+            again = self.error(self.quantize(more, few, quiet=True).graph)
+            kept = again < error
+            notes[step] = f"{'kept' if kept else 'dropped'}: held-out error {error:.3g} -> {again:.3g}"
+            if kept:
+                steps, error = more, again
+        self.clock.lap("choosing steps")
+        return steps, notes
+
+    def error(self, graph: Graph) -> float:
+        """Squared error of the outputs on the held-out samples, relative to their power."""
+        executor = Executor(graph, self._dims, exact=False)
+        pairs = zip(self.held_out, self.wanted, strict=True)
+        return float(np.mean([disturbance(self._run(executor, sample), wanted) for sample, wanted in pairs]))
+
+    # --- one candidate ---
+
+    def quantize(self, steps: Steps, samples: Sequence, quiet: bool = False) -> Quantization:
+        """The int8 graph that the steps give, with weights from some samples."""
+        clock = Stopwatch()
+        scaled = self._scales(steps)
+        clock.lap("blob scales")
+        flagged = self._flagged(scaled)
+        notes: dict[str, str] = {}
+
+        def decide(node: Node, seen: LayerInput) -> Resource:
+            resource, note = self._weights(node.name, scaled, seen, steps)
+            if note:
+                notes[node.name] = note
+            return resource
+
+        arrays = [sample.arrays for sample in samples]
+        progress = None if quiet else self._progress
+        found = quantize_layers(flagged, arrays, self._windows, decide, progress, self._dims)
+        nodes = [node.replace(resource=found.get(node.name, node.resource)) for node in flagged.nodes]
+        clock.lap("weights")
+        zero = {blob: scaled.zero[of] for blob, of in scaled.slots.of.items() if (scaled.zero[of] < 0).any()}
+        return Quantization(flagged.with_nodes(nodes), self.graph, scaled.plan, {}, notes, clock.laps, zero)
+
+    def _scales(self, steps: Steps) -> _Scaled:
+        key = steps.balance, steps.full_range, steps.islands
+        if key not in self._scaled:
+            plan = self.plan
+            if steps.islands:
+                plan = without(self.inference, plan, self._find_islands(steps), COSTLY)
+                plan = useful_plan(self.inference, plan) if plan.int8 else self.plan
+            slots = scale_slots(self.graph, plan)
+            zero = zero_codes(self.inference, plan, slots) if steps.full_range else np.zeros(slots.count, np.int64)
+            choose = balanced_scales if steps.balance else peak_scales
+            scales, choices = choose(self.inference, slots, self.statistics, zero)
+            self._scaled[key] = _Scaled(plan, slots, zero, scales, [choice.blobs for choice in choices])
+        return self._scaled[key]
+
+    def _find_islands(self, steps: Steps) -> set[int]:
+        if self._islands is None:
+            scaled = self._scales(replace(steps, balance=True, islands=False))
+            count = max(2, min(_ISLAND_RUNS // max(len(scaled.sets), 1), len(self.held_out)))
+            zero = {blob: scaled.zero[of] for blob, of in scaled.slots.of.items()}
+            chosen = np.linspace(0, len(self.fitted) - 1, count).astype(int)
+            inputs = [self.fitted[i].arrays for i in chosen]
+            wanted = [self.executor.run(arrays) for arrays in inputs]
+            harm = sensitivities(self.executor, scaled.sets, scaled.scales, zero, inputs, wanted)
+            self._islands = choose_islands(self.inference, scaled.plan, scaled.slots, scaled.sets, harm)
+        return self._islands
+
+    def _flagged(self, scaled: _Scaled) -> Graph:
+        """The graph with flags, scales and activations of the int8 model, and fp32 weights."""
+
+        def flagged(position: int, node: Node) -> Node:
+            if position not in scaled.plan.int8:
+                return node
+            layer = node.layer
+            shifted = layer.role == QuantRole.WEIGHTED and (self._zero(scaled, node.outputs[0]) < 0).any()
+            return node.replace(quantized=True, layer=replace(layer, activation_type=0) if shifted else layer)
+
+        nodes = [flagged(position, node) for position, node in enumerate(self.graph.nodes)]
+        return self.graph.with_nodes(nodes).replace(scales=scaled.scales)
+
+    def _zero(self, scaled: _Scaled, blob: str) -> np.ndarray:
+        return scaled.zero[scaled.slots.of[blob]]
+
+    def _weights(self, name: str, scaled: _Scaled, seen: LayerInput, steps: Steps) -> tuple[Resource, str]:
+        node = self.graph.node(name)
+        source, target = node.inputs[0], node.outputs[0]
+        weight, bias = node.layer.weight_array(node.tensors), node.layer.bias_array(node.tensors)
+        lowered = bias + (self._zero(scaled, target) * scaled.scales[target].scale).astype(np.float32)
+        scale = scaled.scales[source].scale
+        lowered = _raised(lowered, weight, self._zero(scaled, source) * scale, seen.moments.shape[0])
+        if steps.rounding:
+            centred = seen.moments - seen.windows * seen.mean[:, :, None] * seen.mean[:, None, :]
+            result = round_layer(weight, lowered, scale, centred, seen.windows)
+        else:
+            result = int8_resource(weight, lowered, scale, seen.moments.shape[0])
+        if steps.bias:
+            wanted = self.statistics.mean_patch[name]
+            base = bias + (self._zero(scaled, target) * scaled.scales[target].scale).astype(np.float32)
+            result = corrected_bias(weight, base, result, wanted, seen.mean)
+        return with_weights(node, result), result.note
+
+
+def _raised(bias: np.ndarray, weight: np.ndarray, zero: np.ndarray, groups: int) -> np.ndarray:
+    """The bias for inputs that are ``codes * scale``, where those that are meant lie ``zero`` lower: float32 (OC,)."""
+    if not zero.any():
+        return bias
+    rows = weight.reshape(groups, -1, weight.shape[1], int(np.prod(weight.shape[2:]))).sum(axis=3, dtype=np.float64)
+    shift = np.einsum("goc,gc->go", rows, np.broadcast_to(zero, groups * weight.shape[1]).reshape(groups, -1))
+    return (bias - shift.reshape(-1)).astype(np.float32)
+
+
+def _split(samples) -> tuple[list, list]:
+    """Samples to make the model from, and samples to judge it on; the same ones if there are too few for both."""
+    kept = []
+    size = 0
+    for sample in samples:
+        kept.append(replace(sample, arrays={name: np.array(array) for name, array in sample.arrays.items()}))
+        size += sum(array.nbytes for array in kept[-1].arrays.values())
+    if not kept:
+        raise CalibrationError("there is no sample to calibrate with")
+    if size > _MEMORY:
+        count = max(1, len(kept) * _MEMORY // size)
+        kept = [kept[i] for i in np.linspace(0, len(kept) - 1, count).astype(int)]
+    if len(kept) < _HELD_OUT_EVERY:
+        return kept, kept
+    held_out = range(_HELD_OUT_EVERY - 1, len(kept), _HELD_OUT_EVERY)[:_MOST_HELD_OUT]
+    return [sample for i, sample in enumerate(kept) if i not in held_out], [kept[i] for i in held_out]
+
+
+def _with_biases(graph: Graph) -> Graph:
+    """The graph with a bias of zeros in every weighted layer that has none: it takes up what rounding shifts."""
+
+    def with_bias(node: Node) -> Node:
+        if node.layer.role != QuantRole.WEIGHTED or node.resource is None or node.quantized:
+            return node
+        flag = "has_bias" if hasattr(node.layer, "has_bias") else "bias"
+        if getattr(node.layer, flag) and "bias" in node.tensors and node.tensors["bias"].size:
+            return node
+        name = "filter" if "filter" in node.tensors else "weight"
+        if name not in node.tensors or not node.tensors[name].size:
+            return node
+        count = node.layer.weight_array(node.tensors).shape[0]
+        bias = Tensor(np.zeros(count, np.float32), (), DataType.FLOAT)
+        resource = replace(node.resource, tensors={**node.tensors, "bias": bias})
+        return node.replace(layer=replace(node.layer, **{flag: 1}), resource=resource)
+
+    return graph.with_nodes(with_bias(node) for node in graph.nodes)

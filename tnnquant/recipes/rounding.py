@@ -1,0 +1,108 @@
+"""int8 weights by second-order rounding, for the codes the layer really reads; biases that undo the mean error."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tnnquant.weights.layer import (
+    LayerWeights,
+    fit_scale_to_bias,
+    fold_input_scale,
+    quantize_bias,
+)
+
+__all__ = ["corrected_bias", "round_layer"]
+
+#: Steps that are tried, as shares of max|w| / 127: a smaller step clips the largest weights.
+_CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
+#: Added to the diagonal of the second moments: share of its mean, for plenty of windows; more for fewer than needed.
+_DAMPING = 0.01
+_ENOUGH = 4
+
+
+def round_layer(
+    weight: np.ndarray, bias: np.ndarray | None, input_scale: np.ndarray, moments: np.ndarray, windows: int
+) -> LayerWeights:
+    """Quantize the weights of a convolution or inner product.
+
+    Parameters
+    ----------
+    weight : float32 (OC, C/G, KH, KW) or (OC, K)
+    bias : float32 (OC,) or None
+    input_scale : float32 (1,) or (C,)
+    moments : float64 (G, K, K)
+        Sums of products of the int8 codes of the input over windows, less their mean: what the weights do to the mean
+        is left to the bias.
+    windows : int
+        How many.
+
+    Notes
+    -----
+    What the layer stores is ``weight * input scale``, whose products with the codes it adds up.
+    """
+    count, groups = weight.shape[0], moments.shape[0]
+    products = fold_input_scale(weight, input_scale.reshape(-1), groups).reshape(groups, count // groups, -1)
+    steps = np.abs(products).max(axis=2, keepdims=True) / 127 * np.float32(_CLIPS)
+    codes, scale = _best_codes(products, np.ascontiguousarray(steps, np.float32), moments, windows)
+    codes, scale = codes.reshape(count, -1), scale.reshape(-1)
+    if bias is None:
+        return LayerWeights(codes.reshape(weight.shape), scale, np.zeros(count, np.int8), None)
+    fitted, note = fit_scale_to_bias(scale, bias)
+    raised = (fitted != scale) & (scale != 0)
+    if raised.any():
+        again = np.rint(products.reshape(count, -1) / np.where(fitted > 0, fitted, 1)[:, None])
+        codes = np.where(raised[:, None], np.clip(again, -127, 127), codes).astype(np.int8)
+    zero = np.zeros(count, np.int8)
+    return LayerWeights(codes.reshape(weight.shape), fitted, zero, quantize_bias(bias, fitted), note)
+
+
+def _best_codes(products: np.ndarray, steps: np.ndarray, moments: np.ndarray, windows: int):
+    from tnnquant.kernels.nearest_plane import cholesky, nearest_plane
+
+    groups, rows, n = products.shape
+    diagonal = np.einsum("gkk->gk", moments)
+    damping = _DAMPING * max(1.0, _ENOUGH * n / max(windows, 1)) * diagonal.mean(axis=1)
+    order = np.argsort(diagonal, axis=1, kind="stable")
+    factor = np.ascontiguousarray(np.take_along_axis(
+        np.take_along_axis(moments, order[:, :, None], 1), order[:, None, :], 2
+    ))  # fmt: skip
+    factor[:, np.arange(n), np.arange(n)] += np.where(damping > 0, damping, 1.0)[:, None]
+    cholesky(factor)
+    sorted_products = np.ascontiguousarray(np.take_along_axis(products, order[:, None, :], 2), np.float32)
+    sorted_codes = np.zeros(products.shape, np.int8)
+    chosen, error = np.zeros((groups, rows), np.float32), np.zeros((groups, rows))
+    nearest_plane(sorted_products, factor, steps, sorted_codes, chosen, error)
+    codes = np.zeros(products.shape, np.int8)
+    np.put_along_axis(codes, np.broadcast_to(order[:, None, :], codes.shape), sorted_codes, 2)
+    return codes, chosen
+
+
+def corrected_bias(
+    weight: np.ndarray, bias: np.ndarray, result: LayerWeights, mean_input: np.ndarray, mean_codes: np.ndarray
+) -> LayerWeights:
+    """Give the bias that makes the mean output (before the activation) that of the fp32 network.
+
+    Parameters
+    ----------
+    weight : float32 (OC, C/G, KH, KW) or (OC, K)
+    bias : float32 (OC,)
+    result : LayerWeights
+        Of :func:`round_layer`.
+    mean_input, mean_codes : float64 (G, K)
+        Mean window of the input, in fp32 and as the codes of the int8 network.
+    """
+    count, groups = weight.shape[0], mean_input.shape[0]
+    wanted = np.einsum("gok,gk->go", weight.reshape(groups, count // groups, -1).astype(np.float64), mean_input)
+    have = np.einsum("gok,gk->go", result.weight.reshape(groups, count // groups, -1).astype(np.float64), mean_codes)
+    target = bias + wanted.reshape(-1) - have.reshape(-1) * result.scale
+    fitted = quantize_bias(np.clip(target, *_bounds(result.scale)), result.scale)
+    dead = result.scale == 0
+    return LayerWeights(
+        result.weight, result.scale, result.zero_point, np.where(dead, result.bias, fitted).astype(np.int32), result.note
+    )
+
+
+def _bounds(scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The biases that fit an int32 in units of the scale."""
+    most = scale.astype(np.float64) * 2**30
+    return -most, most
