@@ -20,7 +20,7 @@ from tnnquant.patterns import fused_names
 from tnnquant.plan import QuantPlan, make_plan
 from tnnquant.tensor import DataType, Tensor
 
-__all__ = ["Quantization", "quantize_graph"]
+__all__ = ["Quantization", "Stopwatch", "quantize_graph"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -44,6 +44,9 @@ class Quantization:
         Time of each stage.
     executor : Executor
         Of ``fp32``.
+    zero_codes : dict of str to int64 (1,) or (C,)
+        The code that means 0 in each channel of the blobs where it is another than the zero point; those blobs stand for
+        ``(code - zero code) * scale`` (:mod:`tnnquant.recipes.full_range`).
     """
 
     graph: Graph
@@ -53,6 +56,7 @@ class Quantization:
     notes: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     executor: Executor | None = None
+    zero_codes: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def quantize_graph(
@@ -94,7 +98,7 @@ def quantize_observed(
     executor: Executor, plan: QuantPlan, observers: Mapping, config: QuantizeConfig, progress: Progress | None = None
 ) -> Quantization:
     """The part of :func:`quantize_graph` behind calibration: observers that have seen all samples give the scales."""
-    clock = _Stopwatch()
+    clock = Stopwatch()
     scales = blob_scales(plan, observers)
     clock.lap("blob scales")
     nodes, notes = quantize_weights(executor.graph, plan, scales, config, progress)
@@ -190,7 +194,7 @@ def _int8_resource(node: Node, source: QuantParams, config: QuantizeConfig) -> t
     return replace(node.resource, tensors=tensors), result.note
 
 
-class _Stopwatch:
+class Stopwatch:
     """Seconds between laps, by name."""
 
     def __init__(self) -> None:

@@ -18,17 +18,18 @@ from tnnquant.executor import Executor
 from tnnquant.graph import Graph, Node, Resource
 from tnnquant.layers.base import QuantRole
 from tnnquant.plan import QuantPlan
-from tnnquant.quantize import Quantization, Stopwatch, int8_resource, plan_graph
+from tnnquant.quantize import Quantization, Stopwatch, plan_graph
 from tnnquant.recipes.base import recipe
 from tnnquant.recipes.full_range import zero_codes
 from tnnquant.recipes.islands import COSTLY, choose_islands, useful_plan, without
 from tnnquant.recipes.layerwise import LayerInput, quantize_layers, with_weights
 from tnnquant.recipes.ranges import balanced_scales, peak_scales
-from tnnquant.recipes.rounding import corrected_bias, round_layer
+from tnnquant.recipes.rounding import corrected_bias, round_layer, shifted_bias
 from tnnquant.recipes.sensitivity import disturbance, sensitivities
 from tnnquant.recipes.slots import ScaleSlots, scale_slots
 from tnnquant.recipes.statistics import Statistics, gather
 from tnnquant.tensor import DataType, Tensor
+from tnnquant.weights import quantize_layer
 
 __all__ = ["STEPS", "Steps", "best", "quantize_with"]
 
@@ -72,11 +73,11 @@ STEPS = tuple(entry.name for entry in fields(Steps))
 
 
 @recipe(1, "best")
-def best(graph: Graph, samples, config: QuantizeConfig, progress=None) -> Quantization:
+def best(graph: Graph, samples, config: QuantizeConfig, progress=None, watch=None) -> Quantization:
     """Quantize as closely to fp32 as the format allows; the flags for methods and types are not looked at."""
-    work = _Work(graph, samples, config, progress)
+    work = _Work(graph, samples, config, progress, watch)
     steps, tried = work.choose()
-    result = work.quantize(steps, work.fitted)
+    result = work.quantize(steps)
     result.seconds.update(work.clock.laps)
     result.notes.update({f"recipe: {step}": note for step, note in tried.items()})
     return result
@@ -85,7 +86,7 @@ def best(graph: Graph, samples, config: QuantizeConfig, progress=None) -> Quanti
 def quantize_with(graph: Graph, samples, config: QuantizeConfig, steps: Steps, progress=None) -> Quantization:
     """Quantize with given steps and no check of whether they help, from all but the held-out samples."""
     work = _Work(graph, samples, config, progress)
-    return work.quantize(steps, work.fitted)
+    return work.quantize(steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,11 +103,11 @@ class _Scaled:
 class _Work:
     """One model and its samples: what is gathered once and shared by all that is tried."""
 
-    def __init__(self, graph: Graph, samples, config: QuantizeConfig, progress):
+    def __init__(self, graph: Graph, samples, config: QuantizeConfig, progress, watch=None):
         self.clock = Stopwatch()
         self._progress = progress
         self._dims = config.input_dims
-        plain = QuantizeConfig(mean=config.mean, scale=config.scale, input_dims=config.input_dims)
+        plain = replace(config, blob_method="minmax", weight_method="minmax", merge_type="channel")
         executor, plan = plan_graph(_with_biases(graph), plain)
         self.executor = Executor(executor.graph, config.input_dims, exact=False)
         self.graph, self.inference = self.executor.graph, self.executor.inference
@@ -115,7 +116,7 @@ class _Work:
             self.plan = plan
         self.fitted, self.held_out = _split(samples)
         self._windows = self._window_counts(len(self.fitted))
-        self.statistics: Statistics = gather(self.executor, self.plan, self.fitted, self._windows, progress)
+        self.statistics: Statistics = gather(self.executor, self.plan, self.fitted, self._windows, progress, watch)
         self.wanted = [self._run(self.executor, sample) for sample in self.held_out]
         self.clock.lap("statistics")
         self._scaled: dict[tuple, _Scaled] = {}
@@ -138,7 +139,7 @@ class _Work:
 
     def choose(self) -> tuple[Steps, dict[str, str]]:
         """The steps that make the held-out samples come out closer, and what each did."""
-        few = self.fitted[:: max(1, len(self.fitted) // _TRIED_ON)][:_TRIED_ON]
+        few = range(len(self.fitted))[:: max(1, len(self.fitted) // _TRIED_ON)][:_TRIED_ON]
         steps, notes = Steps(), {}
         error = self.error(self.quantize(steps, few, quiet=True).graph)
         for step in STEPS:
@@ -159,8 +160,9 @@ class _Work:
 
     # --- one candidate ---
 
-    def quantize(self, steps: Steps, samples: Sequence, quiet: bool = False) -> Quantization:
-        """The int8 graph that the steps give, with weights from some samples."""
+    def quantize(self, steps: Steps, numbers: Sequence[int] | None = None, quiet: bool = False) -> Quantization:
+        """The int8 graph that the steps give, with weights from some of the fitted samples, or all."""
+        numbers = list(range(len(self.fitted)) if numbers is None else numbers)
         clock = Stopwatch()
         scaled = self._scales(steps)
         clock.lap("blob scales")
@@ -168,18 +170,18 @@ class _Work:
         notes: dict[str, str] = {}
 
         def decide(node: Node, seen: LayerInput) -> Resource:
-            resource, note = self._weights(node.name, scaled, seen, steps)
+            resource, note = self._weights(node.name, scaled, seen, steps, numbers)
             if note:
                 notes[node.name] = note
             return resource
 
-        arrays = [sample.arrays for sample in samples]
+        arrays = [self.fitted[number].arrays for number in numbers]
         progress = None if quiet else self._progress
         found = quantize_layers(flagged, arrays, self._windows, decide, progress, self._dims)
         nodes = [node.replace(resource=found.get(node.name, node.resource)) for node in flagged.nodes]
         clock.lap("weights")
         zero = {blob: scaled.zero[of] for blob, of in scaled.slots.of.items() if (scaled.zero[of] < 0).any()}
-        return Quantization(flagged.with_nodes(nodes), self.graph, scaled.plan, {}, notes, clock.laps, zero)
+        return Quantization(flagged.with_nodes(nodes), self.graph, scaled.plan, {}, notes, clock.laps, self.executor, zero)
 
     def _scales(self, steps: Steps) -> _Scaled:
         key = steps.balance, steps.full_range, steps.islands
@@ -223,32 +225,22 @@ class _Work:
     def _zero(self, scaled: _Scaled, blob: str) -> np.ndarray:
         return scaled.zero[scaled.slots.of[blob]]
 
-    def _weights(self, name: str, scaled: _Scaled, seen: LayerInput, steps: Steps) -> tuple[Resource, str]:
+    def _weights(self, name: str, scaled: _Scaled, seen: LayerInput, steps: Steps, numbers) -> tuple[Resource, str]:
         node = self.graph.node(name)
         source, target = node.inputs[0], node.outputs[0]
         weight, bias = node.layer.weight_array(node.tensors), node.layer.bias_array(node.tensors)
-        lowered = bias + (self._zero(scaled, target) * scaled.scales[target].scale).astype(np.float32)
-        scale = scaled.scales[source].scale
-        lowered = _raised(lowered, weight, self._zero(scaled, source) * scale, seen.moments.shape[0])
+        bias = bias + (self._zero(scaled, target) * scaled.scales[target].scale).astype(np.float32)
+        scale, groups = scaled.scales[source].scale, seen.moments.shape[0]
         if steps.rounding:
             centred = seen.moments - seen.windows * seen.mean[:, :, None] * seen.mean[:, None, :]
-            result = round_layer(weight, lowered, scale, centred, seen.windows)
+            result = round_layer(weight, bias, scale, centred, seen.windows)
         else:
-            result = int8_resource(weight, lowered, scale, seen.moments.shape[0])
+            result = quantize_layer(weight, bias, scale, method="minmax", merge_type="channel", groups=groups)
         if steps.bias:
-            wanted = self.statistics.mean_patch[name]
-            base = bias + (self._zero(scaled, target) * scaled.scales[target].scale).astype(np.float32)
-            result = corrected_bias(weight, base, result, wanted, seen.mean)
+            result = corrected_bias(weight, bias, result, self.statistics.mean_patch[name][numbers].mean(axis=0), seen.mean)
+        else:
+            result = shifted_bias(result, self._zero(scaled, source), groups)
         return with_weights(node, result), result.note
-
-
-def _raised(bias: np.ndarray, weight: np.ndarray, zero: np.ndarray, groups: int) -> np.ndarray:
-    """The bias for inputs that are ``codes * scale``, where those that are meant lie ``zero`` lower: float32 (OC,)."""
-    if not zero.any():
-        return bias
-    rows = weight.reshape(groups, -1, weight.shape[1], int(np.prod(weight.shape[2:]))).sum(axis=3, dtype=np.float64)
-    shift = np.einsum("goc,gc->go", rows, np.broadcast_to(zero, groups * weight.shape[1]).reshape(groups, -1))
-    return (bias - shift.reshape(-1)).astype(np.float32)
 
 
 def _split(samples) -> tuple[list, list]:

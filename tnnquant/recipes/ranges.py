@@ -26,14 +26,17 @@ from tnnquant.recipes.full_range import highest_codes, limits
 from tnnquant.recipes.slots import Reader, ScaleSlots
 from tnnquant.recipes.statistics import FOLDS, Statistics
 
-__all__ = ["Choice", "balanced_scales"]
+__all__ = ["Choice", "balanced_scales", "peak_scales"]
 
 AVERAGE = 1
 _EXPONENTS = (0.0, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
-_HEADROOM = (0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3)
+_HEADROOM = (0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5)
 #: Second-order rounding leaves about this share of the error of plain rounding.
 _ROUNDING_GAIN = 0.3
 _LEVELS = 127.0
+#: How much more a squared clipping error counts than one of rounding: it strikes few samples, hard, and all in the same
+#: direction.
+_CLIPPING = 3.0
 #: No channel's scale is below this share of the largest: codes of a dead channel must not blow up.
 _LEAST = 1e-4
 
@@ -115,6 +118,16 @@ def balanced_scales(
         choices.append(Choice(tuple(dict.fromkeys(c.blob for c in members)), *family[best], float(errors[best])))
         scale[numbers] = whole.scales(peaks.max(axis=0)[numbers], [family[best]])[:, 0]
     return {blob: _params(scale[of], peaks.max(axis=0)[of]) for blob, of in slots.of.items()}, choices
+
+
+def peak_scales(
+    inference: Inference, slots: ScaleSlots, statistics: Statistics, zero: np.ndarray
+) -> tuple[dict[str, QuantParams], list[Choice]]:
+    """Scales that put each channel's largest magnitude on the last code; parameters and results as of balanced_scales."""
+    levels, most = highest_codes(zero), limits(inference.graph, slots, zero)
+    peak = np.minimum(_slot_peaks(slots, statistics), most).max(axis=0)
+    scale = peak / levels
+    return {blob: _params(scale[of], peak[of]) for blob, of in slots.of.items()}, []
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,5 +249,5 @@ def _channel_errors(counts: np.ndarray, scales: np.ndarray, levels: np.ndarray, 
     for level in np.unique(levels):
         mine = levels == level
         rounding, clipping = rounding_errors(counts[mine], scales[mine], int(level))
-        errors[mine] = rounding * smoothing + clipping
+        errors[mine] = rounding * smoothing + _CLIPPING * clipping
     return errors / np.maximum(counts.sum(axis=1), 1)[:, None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tnnquant.weights.layer import (
@@ -11,7 +13,7 @@ from tnnquant.weights.layer import (
     quantize_bias,
 )
 
-__all__ = ["corrected_bias", "round_layer"]
+__all__ = ["corrected_bias", "round_layer", "shifted_bias"]
 
 #: Steps that are tried, as shares of max|w| / 127: a smaller step clips the largest weights.
 _CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
@@ -100,6 +102,16 @@ def corrected_bias(
     return LayerWeights(
         result.weight, result.scale, result.zero_point, np.where(dead, result.bias, fitted).astype(np.int32), result.note
     )
+
+
+def shifted_bias(result: LayerWeights, zero: np.ndarray, groups: int) -> LayerWeights:
+    """Give the bias for an input whose codes ``zero``, int64 (1,) or (C,), mean 0: ``bias - sum of codes * zero``."""
+    if not zero.any():
+        return result
+    codes = result.weight.reshape(groups, -1, result.weight.shape[1], int(np.prod(result.weight.shape[2:])))
+    of_input = np.broadcast_to(zero, groups * result.weight.shape[1]).reshape(groups, -1)
+    shift = np.einsum("goc,gc->go", codes.sum(axis=3, dtype=np.int64), of_input).reshape(-1)
+    return replace(result, bias=(result.bias - shift).astype(np.int32))
 
 
 def _bounds(scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,6 @@ __all__ = ["FOLDS", "Statistics", "gather"]
 
 #: Parts of the samples that are kept apart, so that a range can be judged on samples it was not made from.
 FOLDS = 4
-_EXACT = 2**31 - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +29,8 @@ class Statistics:
         Magnitudes of each int8 blob (:mod:`tnnquant.kernels.octaves`).
     peak : dict of str to float32 (FOLDS, slots)
         Largest magnitudes.
-    mean_patch : dict of str to float64 (G, K)
-        Of each weighted int8 layer: the mean window of its input at the positions of ``windows``.
+    mean_patch : dict of str to float64 (samples, G, K)
+        Of each weighted int8 layer: the mean window of its input at the positions of ``windows``, by sample.
     windows : dict of str to int
         Windows a sample.
     """
@@ -48,6 +47,7 @@ def gather(
     samples: Sequence,
     windows: Mapping[str, int],
     progress: Callable[[str, int, int], None] | None = None,
+    watch: Callable | None = None,
 ) -> Statistics:
     """Run the samples once.
 
@@ -61,6 +61,8 @@ def gather(
     windows : mapping of str to int
         Windows a sample of each weighted layer's input, by layer name.
     progress : callable (stage, done, total), optional
+    watch : callable (sample, outputs), optional
+        Shown what the network gives.
 
     Raises
     ------
@@ -77,7 +79,7 @@ def gather(
         node = executor.graph.nodes[position]
         if node.layer.role == QuantRole.WEIGHTED:
             readers.setdefault(node.inputs[0], []).append(node)
-    sums: dict[str, np.ndarray] = {}
+    means: dict[str, list[np.ndarray]] = {}
     makers = {blob: str(node) for node in executor.graph.nodes for blob in node.outputs}
 
     def show(name: str, x: np.ndarray, sample, fold: int) -> None:
@@ -91,17 +93,19 @@ def gather(
         for node in readers.get(name, ()):
             dims = executor.specs[node.outputs[0]].dims
             mean = patches(node, x, dims, windows[node.name]).mean(axis=1, dtype=np.float64)
-            sums[node.name] = sums.get(node.name, 0) + mean
+            means.setdefault(node.name, []).append(mean)
 
     for number, sample in enumerate(samples):
-        executor.run(sample.arrays, lambda name, x, s=sample, f=number % FOLDS: show(name, x, s, f))
+        outputs = executor.run(sample.arrays, lambda name, x, s=sample, f=number % FOLDS: show(name, x, s, f))
+        if watch:
+            watch(sample, outputs)
         if progress:
             progress("ranges", number + 1, len(samples))
     return Statistics(
         {blob: np.stack([fold.rows() for fold in folds]) for blob, folds in octaves.items()},
         {b: np.stack([np.maximum(np.abs(o.low), np.abs(o.high)) if np.isfinite(o.low).all()
                       else np.zeros(o.slots, np.float32) for o in folds]) for b, folds in observers.items()},
-        {name: total / len(samples) for name, total in sums.items()},
+        {name: np.stack(parts) for name, parts in means.items()},
         dict(windows),
     )  # fmt: skip
 
