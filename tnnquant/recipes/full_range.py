@@ -24,6 +24,7 @@ from tnnquant.recipes.slots import ScaleSlots
 __all__ = ["highest_codes", "limits", "zero_codes"]
 
 RELU, RELU6 = 1, 2
+CEILING = 6.0
 _LOWEST, _POOLED = -128, -127
 _HIGHEST = 127
 
@@ -73,11 +74,13 @@ def highest_codes(zero: np.ndarray) -> np.ndarray:
     return _HIGHEST - zero
 
 
-def limits(graph: Graph, slots: ScaleSlots, zero: np.ndarray) -> np.ndarray:
-    """The largest value each slot may mean, float64 (slots.count,): 6 behind a ReLU6 that saturation replaces."""
+def limits(graph: Graph, slots: ScaleSlots) -> np.ndarray:
+    """The largest magnitude that can be met in each slot, float64 (slots.count,): 6 behind a ReLU6, else infinite.
+
+    Where saturation replaces the ReLU6, the largest code must not mean more.
+    """
     most = np.full(slots.count, np.inf)
     for node in graph.nodes:
         if getattr(node.layer, "activation_type", 0) == RELU6 and node.outputs[0] in slots.of:
-            of = slots.of[node.outputs[0]]
-            most[of] = np.where(zero[of] < 0, 6.0, most[of])
+            most[slots.of[node.outputs[0]]] = CEILING
     return most

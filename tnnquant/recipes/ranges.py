@@ -30,10 +30,12 @@ __all__ = ["Choice", "balanced_scales", "peak_scales"]
 
 AVERAGE = 1
 _EXPONENTS = (0.0, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
-_HEADROOM = (0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5)
+_HEADROOM = (0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)
 #: Second-order rounding leaves about this share of the error of plain rounding.
 _ROUNDING_GAIN = 0.3
 _LEVELS = 127.0
+#: An error that is larger by this factor, or by this share of the power of the outputs, is as good.
+_NEARLY, _NEGLIGIBLE = 1.05, 1e-5
 #: How much more a squared clipping error counts than one of rounding: it strikes few samples, hard, and all in the same
 #: direction.
 _CLIPPING = 3.0
@@ -104,7 +106,7 @@ def balanced_scales(
         Zero points are 0.
     choices : list of Choice
     """
-    levels, most = highest_codes(zero), limits(inference.graph, slots, zero)
+    levels, most = highest_codes(zero), limits(inference.graph, slots)
     peaks = np.minimum(_slot_peaks(slots, statistics), most)
     scale = np.zeros(slots.count)
     choices = []
@@ -114,17 +116,31 @@ def balanced_scales(
         family = [(a, h) for a in (_EXPONENTS if len(numbers) > 1 else (1.0,)) for h in _HEADROOM]
         whole = _Set(numbers, levels[numbers], most[numbers])
         errors = _judge(members, whole, peaks[:, numbers], family, statistics)
-        best = int(np.argmin(errors))
+        best = _safest(errors, whole.scales(peaks.max(axis=0)[numbers], family))
         choices.append(Choice(tuple(dict.fromkeys(c.blob for c in members)), *family[best], float(errors[best])))
         scale[numbers] = whole.scales(peaks.max(axis=0)[numbers], [family[best]])[:, 0]
     return {blob: _params(scale[of], peaks.max(axis=0)[of]) for blob, of in slots.of.items()}, choices
+
+
+def _safest(errors: np.ndarray, scales: np.ndarray) -> int:
+    """The member of the family with the widest ranges among those that are nearly as good as the best.
+
+    A picture that goes beyond all that were seen is rare, so that hardly any fold shows one, but it is lost.
+
+    Parameters
+    ----------
+    errors : float64 (members,)
+    scales : float64 (slots, members)
+    """
+    good = np.flatnonzero(errors <= errors.min() * _NEARLY + _NEGLIGIBLE)
+    return int(good[np.argmax(np.log(scales[:, good]).mean(axis=0))])
 
 
 def peak_scales(
     inference: Inference, slots: ScaleSlots, statistics: Statistics, zero: np.ndarray
 ) -> tuple[dict[str, QuantParams], list[Choice]]:
     """Scales that put each channel's largest magnitude on the last code; parameters and results as of balanced_scales."""
-    levels, most = highest_codes(zero), limits(inference.graph, slots, zero)
+    levels, most = highest_codes(zero), limits(inference.graph, slots)
     peak = np.minimum(_slot_peaks(slots, statistics), most).max(axis=0)
     scale = peak / levels
     return {blob: _params(scale[of], peak[of]) for blob, of in slots.of.items()}, []
