@@ -53,8 +53,7 @@ def cholesky_naive(h):
 
 @kernel
 def _cholesky_task(op, index, scratch):
-    # op words from ARGS on: address of h float64 (groups, K, K), K. Row by row from above, so that inner loops run along
-    # rows
+    # op words from ARGS on: address of h float64 (groups, K, K), K. Row by row from above: inner loops run along rows
     args = words(op, program.WORDS)[program.ARGS :]
     n = args[1]
     first = args[0] + 8 * n * n * index

@@ -1,8 +1,8 @@
-"""Histograms of magnitudes with bins of equal ratio: 16 to a factor of two, whatever the range, in one pass over the data.
+"""Histograms of magnitudes with bins of equal ratio, 16 to a factor of two, whatever the range, in one pass.
 
 The bin of a value is read off the bits of its float32: the exponent and the first four bits of the fraction. No range
 must be known beforehand, histograms of different samples add up, and any coarser scale can be had from them later. Bin
-0 takes all magnitudes below :data:`SMALLEST`, the last one all from 2**21 on.
+0 takes all magnitudes below :data:`SMALLEST`, the last one all from about 2e6 on.
 
 Versions, slowest first: the naive twin, value by value; the op, on all threads, 1 ns a value and core.
 """
@@ -61,8 +61,8 @@ def _count(bits, base, counts):
 
 @kernel
 def _octaves_task(op, index, scratch):
-    # op words from ARGS on: address of x, a Walk; addresses of base, int32 (groups, columns), of counts, int32; columns;
-    # int32 elements of one chunk's counts
+    # op words from ARGS on: address of x, a Walk; addresses of base, int32 (groups, columns), of counts, int32;
+    # columns; int32 elements of one chunk's counts
     args = words(op, program.WORDS)[program.ARGS :]
     address, repeats, repeat_step, rows, row_step, width, tail, group = _part(args, index)
     base = i32_view(args[WALK_WORDS + 1] + 4 * group * args[WALK_WORDS + 3], args[WALK_WORDS + 3])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from tnnquant import recipes
 from tnnquant.config import QuantizeConfig, SearchConfig, VerifyConfig
 from tnnquant.errors import ConfigError, InputError, OutputError
 from tnnquant.format import read_model, write_model
@@ -24,7 +25,7 @@ from tnnquant.parts import (
     require_same,
 )
 from tnnquant.parts_file import read_part
-from tnnquant.quantize import plan_graph, quantize_graph, quantize_observed
+from tnnquant.quantize import plan_graph, quantize_observed
 from tnnquant.report import ENOUGH_SAMPLES, Report, blob_reports, layer_reports
 from tnnquant.threads import set_threads
 from tnnquant.verdict.verify import Verification
@@ -32,7 +33,10 @@ from tnnquant.verdict.verify import Verification
 __all__ = ["output_paths", "quantize_model"]
 
 #: Options that trials differ in: statistics of all of them may lie together.
-_TRIED = frozenset({"blob_method", "weight_method", "merge_type"})
+_TRIED = frozenset({"blob_method", "weight_method", "merge_type", "recipe"})
+
+#: The recipe that needs no inputs.
+DYNAMIC = "dynamic"
 
 PathLike = str | os.PathLike
 Progress = Callable[[str, int, int], None]
@@ -101,6 +105,8 @@ def quantize_model(
     graph = read_model(proto, model)
     if statistics:
         return _quantize_statistics(graph, (proto, model), (target_proto, target_model), statistics, config, progress)
+    if inputs is None:
+        return _quantize_without_data(graph, (proto, model), (target_proto, target_model), config, dry_run)
     files = scan(inputs)
     read_seconds = time.perf_counter() - started
     samples = Samples(files, graph_inputs(graph, config), input_config(config), workers=threads)
@@ -129,14 +135,16 @@ def quantize_model(
         result = _search(report, graph, verification, paths, config, search, progress)
         report.seconds = {"reading": read_seconds, **report.seconds}
     else:
-        result = quantize_graph(graph, fed, config, progress, verification.watch)
+        result = recipes.quantize(graph, fed, config, progress, verification.watch)
         write_started = time.perf_counter()
         write_model(result.graph, target_proto, target_model)
         report.seconds = {"reading": read_seconds, **result.seconds, "writing": time.perf_counter() - write_started}
     if not verify.no_verify:
         verify_started = time.perf_counter()
         written = read_model(target_proto, target_model)
-        report.verdict = verification.run(written, result.executor, progress=progress)
+        report.verdict = verification.run(
+            written, result.executor, progress=progress, zero_codes=result.zero_codes
+        )
         report.seconds["verdict"] = time.perf_counter() - verify_started
     report.seconds["total"] = time.perf_counter() - started
     report.bytes_after = _size(target_proto) + _size(target_model)
@@ -174,6 +182,22 @@ def _search(
     return outcome.result
 
 
+def _quantize_without_data(graph, source, target, config: QuantizeConfig, dry_run: bool) -> Report:
+    """:func:`quantize_model` for the recipe that reads no inputs."""
+    started = time.perf_counter()
+    if config.recipe != DYNAMIC:
+        raise ConfigError(f"there are no inputs: give a folder of them, or choose --recipe {DYNAMIC}, which needs none")
+    result = recipes.quantize(graph, None, config)
+    report = Report(*map(str, target), sum(map(_size, source)), settings=settings(config), dry_run=dry_run)
+    report.layers = layer_reports(result.graph, result.plan, result.notes)
+    if not dry_run:
+        write_model(result.graph, *target)
+        report.bytes_after = sum(map(_size, target))
+        report.warnings.append("the model was not judged: without inputs there is nothing to judge it on")
+    report.seconds = {**result.seconds, "total": time.perf_counter() - started}
+    return report
+
+
 def _evaluation(samples: Samples, verify: VerifyConfig, threads: int | None) -> Samples | None:
     """The pictures of --eval, fed as the calibration pictures are."""
     if not verify.eval_path or verify.no_verify:
@@ -184,6 +208,8 @@ def _evaluation(samples: Samples, verify: VerifyConfig, threads: int | None) -> 
 def _quantize_statistics(graph, source, target, statistics, config: QuantizeConfig, progress) -> Report:
     """The rest of :func:`quantize_model` where the statistics are there already."""
     started = time.perf_counter()
+    if config.recipe != "tnn":
+        raise ConfigError(f"--recipe {config.recipe} reads the inputs itself: it does not start from statistics")
     executor, plan = plan_graph(graph, config)
     part = statistics if isinstance(statistics, Part) else merge([read_part(path) for path in statistics], plan)
     require_same(part, model_digest([read_file(path) for path in source]), relevant_settings(config))

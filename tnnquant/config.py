@@ -52,7 +52,9 @@ def option(default: Any, help: str, *flags: str, choices: str = "", metavar: str
 
 
 #: Packages whose modules register names with a decorator that is called as the key.
-_REGISTERED = {"observer": "tnnquant.observers", "weight_method": "tnnquant.weights"}
+_REGISTERED = {
+    "observer": "tnnquant.observers", "weight_method": "tnnquant.weights", "recipe": "tnnquant.recipes"
+}  # fmt: skip
 
 
 def choice_codes(kind: str) -> Mapping[int, str]:
@@ -102,6 +104,14 @@ class QuantizeConfig:
         "--merge_type",
         choices="merge_type",
         metavar="TYPE",
+    )
+    recipe: str = option(
+        "tnn",
+        "tnn: by the methods above, as the original; best: as close to fp32 as the format allows, whatever they are; "
+        "dynamic: int8 weights alone, without data.",
+        "--recipe",
+        choices="recipe",
+        metavar="RECIPE",
     )
     mean: tuple[float, ...] = option(
         (0.0,), "Mean per channel, or one for all; fractions such as 255/2 are understood.",

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 #: Options that leave the statistics as they are.
-_IRRELEVANT = frozenset({"weight_method", "skip_bad"})
+_IRRELEVANT = frozenset({"weight_method", "skip_bad", "recipe"})
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,7 +45,7 @@ class Quantization:
     executor : Executor
         Of ``fp32``.
     zero_codes : dict of str to int64 (1,) or (C,)
-        The code that means 0 in each channel of the blobs where it is another than the zero point; those blobs stand for
+        The code that means 0 in each channel of the blobs where it is another than the zero point; these stand for
         ``(code - zero code) * scale`` (:mod:`tnnquant.recipes.full_range`).
     """
 

@@ -21,7 +21,7 @@ class LayerReport:
     ----------
     name, type : str
     precision : str
-        ``int8`` or ``fp32``.
+        ``int8``, ``fp32``, or ``dynamic``: int8 weights that are widened on loading.
     reason : str
         Why it is fp32; empty for int8.
     note : str
@@ -104,7 +104,7 @@ def layer_reports(graph, plan, notes=None) -> list[LayerReport]:
         LayerReport(
             node.name,
             node.layer.TYPE_NAMES[0],
-            "int8" if position in plan.int8 else "fp32",
+            "dynamic" if node.dynamic_range else "int8" if position in plan.int8 else "fp32",
             plan.reasons.get(position, ""),
             notes.get(node.name, ""),
         )

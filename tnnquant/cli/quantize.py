@@ -59,7 +59,7 @@ def command(
     )
     verify = VerifyConfig(**from_options(VerifyConfig, options))
     search = SearchConfig(**from_options(SearchConfig, options))
-    _check_sources(input_path, stats_only, from_stats, scheduler, dry_run, verify, search)
+    _check_sources(input_path, stats_only, from_stats, scheduler, dry_run, verify, search, config.recipe)
     from tnnquant.api import quantize_model
     from tnnquant.cli.progress import progress_display
 
@@ -96,11 +96,15 @@ def command(
 
 def _check_sources(
     inputs, stats_only: bool, from_stats: tuple, scheduler: str | None, dry_run: bool, verify: VerifyConfig,
-    search: SearchConfig,
+    search: SearchConfig, recipe: str,
 ) -> None:  # fmt: skip
     """Refuse combinations of options that would leave one of them without effect."""
     finishing = from_stats and not stats_only
-    if not inputs and not from_stats:
+    if recipe != "tnn" and (stats_only or from_stats or scheduler):
+        raise click.UsageError(
+            f"--recipe {recipe} reads the inputs itself: not with --stats-only, --from-stats or --scheduler."
+        )
+    if not inputs and not from_stats and recipe != "dynamic":
         raise click.UsageError("Missing option '-i' / '--input_path'.")
     if inputs and finishing:
         raise click.UsageError(

@@ -81,7 +81,8 @@ def rounding_errors(counts: np.ndarray, scales: np.ndarray, levels: int = 127) -
     Returns
     -------
     rounding, clipping : float64 (slots, trials)
-        Sums of squared errors of the values within and beyond the largest code, values taken as evenly spread over their bins.
+        Sums of squared errors of the values within and beyond the largest code; values are taken as evenly spread over
+        their bins.
     """
     from tnnquant.kernels.mse_range import histogram_errors
 

@@ -10,5 +10,5 @@ REGISTRY = Registry("recipe", "tnnquant.recipes")
 
 
 def recipe(code: int, name: str):
-    """Decorator: register ``function(graph, samples, config, progress) -> Quantization`` under a number and a name."""
+    """Decorator: register ``function(graph, samples, config, progress, watch) -> Quantization``."""
     return REGISTRY.register(name, code)

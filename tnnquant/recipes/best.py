@@ -1,8 +1,8 @@
 """The recipe ``best``: every step that brings the int8 model closer to fp32, each kept only if it does.
 
-One run of the fp32 network gathers all that is needed; then scales, weights and biases are found several times, with one
-more step each time, on a few samples, and judged on samples that nothing was made from. What helped is done once more on
-all the others.
+One run of the fp32 network gathers all that is needed; then scales, weights and biases are found several times, with
+one more step each time, on a few samples, and judged on samples that nothing was made from. What helped is done once
+more on all the others.
 """
 
 from __future__ import annotations
@@ -181,7 +181,8 @@ class _Work:
         nodes = [node.replace(resource=found.get(node.name, node.resource)) for node in flagged.nodes]
         clock.lap("weights")
         zero = {blob: scaled.zero[of] for blob, of in scaled.slots.of.items() if (scaled.zero[of] < 0).any()}
-        return Quantization(flagged.with_nodes(nodes), self.graph, scaled.plan, {}, notes, clock.laps, self.executor, zero)
+        int8 = flagged.with_nodes(nodes)
+        return Quantization(int8, self.graph, scaled.plan, {}, notes, clock.laps, self.executor, zero)
 
     def _scales(self, steps: Steps) -> _Scaled:
         key = steps.balance, steps.full_range, steps.islands
@@ -237,7 +238,8 @@ class _Work:
         else:
             result = quantize_layer(weight, bias, scale, method="minmax", merge_type="channel", groups=groups)
         if steps.bias:
-            result = corrected_bias(weight, bias, result, self.statistics.mean_patch[name][numbers].mean(axis=0), seen.mean)
+            wanted = self.statistics.mean_patch[name][numbers].mean(axis=0)
+            result = corrected_bias(weight, bias, result, wanted, seen.mean)
         else:
             result = shifted_bias(result, self._zero(scaled, source), groups)
         return with_weights(node, result), result.note

@@ -3,8 +3,8 @@
 A blob behind a ReLU uses the codes 0..127 only. But int8 codes saturate: a convolution whose bias is lowered by 128
 steps of its output gives ``max(y, 0) / scale - 128`` without any activation, since what is below -128 becomes -128; a
 ReLU6 is cut off at 127 in the same way. The layers that read the blob add the 128 steps of each channel, through
-their weights, to their own bias. That is exact as long as no reader pads its input: padding has the code 0, which would no
-longer mean 0.
+their weights, to their own bias. That is exact as long as no reader pads its input: padding has the code 0, which
+would no longer mean 0.
 
 The code that means 0 is -127 where max pooling is on the way: TNN's starts from -127.
 """

@@ -84,7 +84,8 @@ def quantize_layers(
     inference = infer(lower(graph), input_dims)
     lowered, specs = inference.graph, inference.specs
     live = [
-        {name: _fed(array, specs[name], lowered.scales.get(name)) for name, array in sample.items()} for sample in inputs
+        {name: _fed(array, specs[name], lowered.scales.get(name)) for name, array in sample.items()}
+        for sample in inputs
     ]
     constants = {name: tensor.array() for name, tensor in lowered.constants.items()}
     last = {blob: position for position, node in enumerate(lowered.nodes) for blob in node.inputs}

@@ -1,9 +1,9 @@
 """Choose the scales of blobs: how far to clip, and how different the scales of a blob's channels may be.
 
 One scale a channel rounds activations finest, but then the weights, which absorb the scales of the channels they read,
-span wide ranges and are rounded coarsely; and the range of a channel, seen on few samples, is a poor guess of what other
-samples hold (a classifier's channel may not have met its class). One scale a blob is the other extreme. Between them lies
-a family (SmoothQuant does the same for transformers): ``scale[c] = h * own[c]**a * largest**(1 - a)``.
+span wide ranges and are rounded coarsely; and the range of a channel, seen on few samples, is a poor guess of what
+other samples hold (a classifier's channel may not have met its class). One scale a blob is the other extreme. Between
+them lies a family (SmoothQuant does the same for transformers): ``scale[c] = h * own[c]**a * largest**(1 - a)``.
 
 For each set of channels that are read together, a and h are those with the smallest error at the outputs of the layers
 that read them, relative to the power of these outputs: activation noise through the weights, plus the noise of rounding
@@ -119,7 +119,7 @@ def balanced_scales(
         best = _safest(errors, whole.scales(peaks.max(axis=0)[numbers], family))
         choices.append(Choice(tuple(dict.fromkeys(c.blob for c in members)), *family[best], float(errors[best])))
         scale[numbers] = whole.scales(peaks.max(axis=0)[numbers], [family[best]])[:, 0]
-    return {blob: _params(scale[of], peaks.max(axis=0)[of]) for blob, of in slots.of.items()}, choices
+    return {blob: _params(scale[of]) for blob, of in slots.of.items()}, choices
 
 
 def _safest(errors: np.ndarray, scales: np.ndarray) -> int:
@@ -139,11 +139,13 @@ def _safest(errors: np.ndarray, scales: np.ndarray) -> int:
 def peak_scales(
     inference: Inference, slots: ScaleSlots, statistics: Statistics, zero: np.ndarray
 ) -> tuple[dict[str, QuantParams], list[Choice]]:
-    """Scales that put each channel's largest magnitude on the last code; parameters and results as of balanced_scales."""
+    """Scales that put each channel's largest magnitude on the last code; otherwise as :func:`balanced_scales`."""
     levels, most = highest_codes(zero), limits(inference.graph, slots)
     peak = np.minimum(_slot_peaks(slots, statistics), most).max(axis=0)
-    scale = peak / levels
-    return {blob: _params(scale[of], peak[of]) for blob, of in slots.of.items()}, []
+    scale = np.zeros(slots.count)
+    for of in slots.of.values():
+        scale[of] = _revived(peak[of]) / levels[of]
+    return {blob: _params(scale[of]) for blob, of in slots.of.items()}, []
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,17 +158,21 @@ class _Set:
 
     def scales(self, peak: np.ndarray, family: Sequence[tuple[float, float]]) -> np.ndarray:
         """float64 (slots, members of the family)."""
-        own = peak / self.levels
+        own = _revived(peak) / self.levels
         largest = max(float(own.max()), 1e-30)
         own = np.maximum(own, _LEAST * largest)
         table = np.stack([h * own**a * largest ** (1 - a) for a, h in family], axis=1)
         return np.minimum(table, (self.most / self.levels)[:, None])
 
 
-def _params(scale: np.ndarray, peak: np.ndarray) -> QuantParams:
-    dead = np.float32(0) if scale.size > 1 else FLOOR_SCALE
+def _params(scale: np.ndarray) -> QuantParams:
+    return QuantParams(np.maximum(scale, FLOOR_SCALE).astype(np.float32), np.zeros(scale.size, np.int8))
+
+
+def _revived(peak: np.ndarray) -> np.ndarray:
+    """The peaks, of channels that no sample has awoken the median of the others: other pictures may awake them."""
     alive = peak > DEAD
-    return QuantParams(np.where(alive, scale, dead).astype(np.float32), np.zeros(scale.size, np.int8))
+    return np.where(alive, peak, np.median(peak[alive])) if alive.any() else peak
 
 
 def _judged(slots: ScaleSlots) -> list[Reader]:

@@ -99,9 +99,7 @@ def corrected_bias(
     target = bias + wanted.reshape(-1) - have.reshape(-1) * result.scale
     fitted = quantize_bias(np.clip(target, *_bounds(result.scale)), result.scale)
     dead = result.scale == 0
-    return LayerWeights(
-        result.weight, result.scale, result.zero_point, np.where(dead, result.bias, fitted).astype(np.int32), result.note
-    )
+    return replace(result, bias=np.where(dead, result.bias, fitted).astype(np.int32))
 
 
 def shifted_bias(result: LayerWeights, zero: np.ndarray, groups: int) -> LayerWeights:

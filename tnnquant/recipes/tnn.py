@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from tnnquant.quantize import quantize_graph
+from tnnquant.quantize import Quantization, quantize_graph
 from tnnquant.recipes.base import recipe
 
 __all__ = ["tnn"]
 
-tnn = recipe(0, "tnn")(quantize_graph)
+
+@recipe(0, "tnn")
+def tnn(graph, samples, config, progress=None, watch=None) -> Quantization:
+    """:func:`tnnquant.quantize.quantize_graph`."""
+    return quantize_graph(graph, samples, config, progress, watch)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from tnnquant import recipes
 from tnnquant.config import MergeType, QuantizeConfig, SearchConfig
 from tnnquant.errors import TnnQuantError
 from tnnquant.graph import Graph
@@ -59,6 +60,8 @@ class Outcome:
 
 
 def _name_of(config: QuantizeConfig) -> str:
+    if config.recipe != "tnn":
+        return f"recipe {config.recipe}"
     return f"{config.blob_method}, {config.weight_method}, per {config.merge_type}"
 
 
@@ -110,7 +113,7 @@ class Search:
         notes: list[str] = []
         try:
             configurations = dict(self._configurations())
-            self._make_statistics([self._plan_of(config) for config in configurations.values()])
+            self._make_statistics([self._plan_of(c) for c in configurations.values() if c.recipe == "tnn"])
             for name, config in configurations.items():
                 if self._best and not self._in_time():
                     notes.append(f"the time budget of {self._options.time_budget:g} s was used up before: {name}")
@@ -134,8 +137,10 @@ class Search:
         yield _name_of(self._config), self._config
         if self._options.auto:
             for blob, weight, merge in ORIGINALS:
-                config = replace(self._config, blob_method=blob, weight_method=weight, merge_type=merge)
+                config = replace(self._config, recipe="tnn", blob_method=blob, weight_method=weight, merge_type=merge)
                 yield _name_of(config), config
+            better = replace(self._config, recipe="best")
+            yield _name_of(better), better
 
     def _plan_of(self, config: QuantizeConfig) -> QuantPlan:
         return make_plan(self._executor.inference, config, self._fused)
@@ -149,7 +154,10 @@ class Search:
         self.seconds["calibration"] = time.perf_counter() - started
 
     def _make(self, config: QuantizeConfig) -> Quantization:
-        """The model of a configuration of the original's methods."""
+        """The model of a configuration."""
+        if config.recipe != "tnn":
+            fed, watch = self._verification.fed, self._verification.watch
+            return recipes.quantize(self._graph, fed, config, self._progress, watch)
         plan = self._plan_of(config)
         graph = self._executor.graph
         scales = spread_scales(plan, self._pool.params(plan))
@@ -210,6 +218,10 @@ class Search:
             return
         self._mix_started = time.perf_counter()
         base, result = self._best
+        if result.zero_codes:
+            # Layers cannot go back to fp32 one by one where codes are shifted: they are mixed without that step.
+            config = self._configs[base.name]
+            result = recipes.mixable(self._graph, self._verification.fed, config, self._progress)
         mixer = Mixer(self._verification, result, base.name, self._judge, self._remember)
         found = smallest_set(
             mixer.names(), mixer.costs(), mixer.noise_of,

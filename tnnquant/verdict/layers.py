@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,7 +16,9 @@ from tnnquant.verdict.result import LayerNoise
 __all__ = ["layer_noise"]
 
 
-def layer_noise(fp32: Executor, int8: Executor, samples: Iterable) -> list[LayerNoise]:
+def layer_noise(
+    fp32: Executor, int8: Executor, samples: Iterable, zero_codes: Mapping[str, np.ndarray] | None = None
+) -> list[LayerNoise]:
     """The int8 layers by the noise they add, the worst first.
 
     Noise is energy of the difference to fp32 over energy of fp32, of the layer's output less that of its noisiest
@@ -28,13 +31,16 @@ def layer_noise(fp32: Executor, int8: Executor, samples: Iterable) -> list[Layer
     int8 : Executor
     samples : iterable of Sample
         One or two are enough.
+    zero_codes : mapping of str to ndarray, optional
+        Of the blobs whose codes mean 0 elsewhere than at the zero point, see :class:`tnnquant.quantize.Quantization`.
     """
+    shifted = zero_codes or {}
     sums: dict[str, np.ndarray] = {}
     for sample in samples:
         codes: dict[str, tuple[str, np.ndarray]] = {}
         # The int8 blobs are kept, a quarter of the memory, and fp32 is compared as it passes.
         int8.run(sample.arrays, lambda name, array, codes=codes: _keep(codes, int8, name, array))
-        fp32.run(sample.arrays, lambda name, array, codes=codes: _compare(codes, int8, sums, name, array))
+        fp32.run(sample.arrays, lambda name, array, codes=codes: _compare(codes, int8, sums, name, array, shifted))
     noise = {name: float(error / energy) for name, (energy, error) in sums.items() if energy > 0}
     found = []
     for node in int8.graph.nodes:
@@ -57,11 +63,14 @@ def _keep(codes: dict, int8: Executor, name: str, array: np.ndarray) -> None:
         codes[_base(name)] = name, array.copy()
 
 
-def _compare(codes: dict, int8: Executor, sums: dict, name: str, array: np.ndarray) -> None:
+def _compare(codes: dict, int8: Executor, sums: dict, name: str, array: np.ndarray, shifted: Mapping) -> None:
     if name not in codes:
         return
     stored, values = codes.pop(name)
-    got = dequantized(values, int8.graph.scales[stored]).reshape(array.shape)
+    params = int8.graph.scales[stored]
+    if name in shifted:
+        params = replace(params, zero_point=shifted[name])
+    got = dequantized(values, params).reshape(array.shape)
     # Pairwise float32 sums: the figure is shown with one decimal of a decibel.
     error = got - array
     pair = np.array([np.square(array).sum(dtype=np.float64), np.square(error).sum(dtype=np.float64)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from tnnquant.config import VerifyConfig
@@ -152,7 +152,12 @@ class Verification:
         return sets
 
     def run(
-        self, written: Graph, fp32: Executor, layers: Executor | None = None, progress: Progress | None = None
+        self,
+        written: Graph,
+        fp32: Executor,
+        layers: Executor | None = None,
+        progress: Progress | None = None,
+        zero_codes: Mapping | None = None,
     ) -> Verdict:
         """Compare on all sets of pictures, and find the layers that add most noise.
 
@@ -165,10 +170,12 @@ class Verification:
         layers : Executor, optional
             Of the graph whose blobs the int8 model has, if that is another.
         progress : callable (stage, done, total), optional
+        zero_codes : mapping of str to ndarray, optional
+            Of the quantization, see :class:`tnnquant.quantize.Quantization`.
         """
         int8 = self.executor(written, fp32)
         found = [self._judge(chosen, int8, fp32, progress) for chosen in self._sets]
-        worst_layers = layer_noise(layers or fp32, int8, self.tapped())[:_NAMED]
+        worst_layers = layer_noise(layers or fp32, int8, self.tapped(), zero_codes)[:_NAMED]
         return Verdict(found[0].status, found, worst_layers)
 
     def try_out(self, graph: Graph, fp32: Executor, *, on_evaluation: bool = False) -> SetVerdict:
