@@ -221,7 +221,10 @@ def test_an_empty_observer_merges_and_is_restored(rng):
 
 
 def test_numbers_of_the_methods():
-    assert method_codes() == {0: "minmax", 2: "kl", 3: "asymmetric", 4: "aciq-gauss", 5: "aciq-laplace"}
+    assert method_codes() == {
+        0: "minmax", 2: "kl", 3: "asymmetric", 4: "aciq-gauss", 5: "aciq-laplace",
+        10: "mse", 11: "percentile", 12: "average",
+    }  # fmt: skip
 
 
 def test_an_unknown_method():

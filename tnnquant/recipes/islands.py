@@ -19,7 +19,7 @@ __all__ = ["choose_islands", "useful_plan", "without"]
 #: Share of the multiplications that may go back to fp32.
 BUDGET = 0.2
 #: A set is freed only if it makes up this share of all disturbance.
-WORTH = 0.05
+WORTH = 0.025
 #: A lone layer of less than this share of the multiplications is not worth two conversions.
 TINY = 0.001
 LONE = "lies among fp32 layers: int8 would only add conversions"

@@ -34,11 +34,11 @@ _HEADROOM = (0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)
 #: Second-order rounding leaves about this share of the error of plain rounding.
 _ROUNDING_GAIN = 0.3
 _LEVELS = 127.0
-#: An error that is larger by this factor, or by this share of the power of the outputs, is as good.
-_NEARLY, _NEGLIGIBLE = 1.05, 1e-5
+#: Errors that are larger by this factor are nearly as good.
+_NEARLY = 1.5
 #: How much more a squared clipping error counts than one of rounding: it strikes few samples, hard, and all in the same
 #: direction.
-_CLIPPING = 3.0
+_CLIPPING = 2.0
 #: No channel's scale is below this share of the largest: codes of a dead channel must not blow up.
 _LEAST = 1e-4
 
@@ -116,24 +116,22 @@ def balanced_scales(
         family = [(a, h) for a in (_EXPONENTS if len(numbers) > 1 else (1.0,)) for h in _HEADROOM]
         whole = _Set(numbers, levels[numbers], most[numbers])
         errors = _judge(members, whole, peaks[:, numbers], family, statistics)
-        best = _safest(errors, whole.scales(peaks.max(axis=0)[numbers], family))
+        best = _selected(errors, family, members)
         choices.append(Choice(tuple(dict.fromkeys(c.blob for c in members)), *family[best], float(errors[best])))
         scale[numbers] = whole.scales(peaks.max(axis=0)[numbers], [family[best]])[:, 0]
     return {blob: _params(scale[of]) for blob, of in slots.of.items()}, choices
 
 
-def _safest(errors: np.ndarray, scales: np.ndarray) -> int:
-    """The member of the family with the widest ranges among those that are nearly as good as the best.
+def _selected(errors: np.ndarray, family: Sequence[tuple[float, float]], members: Sequence[_Cost]) -> int:
+    """The member of the family with the smallest error.
 
-    A picture that goes beyond all that were seen is rare, so that hardly any fold shows one, but it is lost.
-
-    Parameters
-    ----------
-    errors : float64 (members,)
-    scales : float64 (slots, members)
+    Of the channels of a map that is averaged to class scores only few have met their class: there the most even scales
+    are taken that are nearly as good as the best.
     """
-    good = np.flatnonzero(errors <= errors.min() * _NEARLY + _NEGLIGIBLE)
-    return int(good[np.argmax(np.log(scales[:, good]).mean(axis=0))])
+    if all(cost.smoothing == 1 for cost in members):
+        return int(np.argmin(errors))
+    good = np.flatnonzero(errors <= errors.min() * _NEARLY)
+    return int(min(good, key=lambda member: (family[member][0], errors[member])))
 
 
 def peak_scales(

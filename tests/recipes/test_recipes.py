@@ -1,0 +1,164 @@
+"""The recipes on small networks: what each step promises."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from tnnquant import recipes
+from tnnquant.config import QuantizeConfig
+from tnnquant.errors import CalibrationError, ConfigError
+from tnnquant.executor import Executor
+from tnnquant.format import model_bytes, read_model, write_model
+from tnnquant.recipes.best import STEPS, Steps, quantize_with
+
+BEST = QuantizeConfig(recipe="best")
+ALL = Steps(**dict.fromkeys(STEPS, True))
+
+
+@dataclass
+class Sample:
+    name: str
+    arrays: dict
+
+
+def samples(rng, count=12, shape=(1, 3, 12, 10)):
+    return [Sample(f"s{i}", {"input": rng.standard_normal(shape).astype(np.float32)}) for i in range(count)]
+
+
+def small_net(build):
+    net = build()
+    a = net.conv("input", 3, 8, name="a", activation_type=1)
+    b = net.add("ReLU6", net.conv(a, 8, 8, groups=8, name="dw"))
+    c = net.conv(b, 8, 8, kernel=1, name="c")
+    s = net.add("Add", [c, a], name="sum")
+    d = net.conv(s, 8, 16, kernel=1, name="d", activation_type=1)
+    p = net.pool(net.add("Concat", [d, net.conv(s, 8, 16, name="e", activation_type=1)], 1, name="cat"), name="pool")
+    return net.graph(net.conv(p, 32, 6, kernel=1, name="last", bias=False))
+
+
+def error(graph, result, data):
+    fp32, int8 = Executor(graph), Executor(result.graph)
+    pairs = [(next(iter(fp32.run(s.arrays).values())), next(iter(int8.run(s.arrays).values()))) for s in data]
+    return sum(np.square(a - b).sum() for a, b in pairs) / sum(np.square(a).sum() for a, _ in pairs)
+
+
+def test_best_is_closer_than_the_original_and_loads_again(build, rng, tmp_path):
+    graph, data, others = small_net(build), samples(rng, 24), samples(rng)
+    best, tnn = (recipes.quantize(graph, data, replace(BEST, recipe=name)) for name in ("best", "tnn"))
+    assert error(graph, best, others) < 0.7 * error(graph, tnn, others)
+    write_model(best.graph, tmp_path / "m.tnnproto", tmp_path / "m.tnnmodel")
+    again = replace(best, graph=read_model(tmp_path / "m.tnnproto", tmp_path / "m.tnnmodel"))
+    assert error(graph, again, others) == error(graph, best, others)
+    assert set(best.notes) >= {f"recipe: {step}" for step in STEPS}
+
+
+def test_best_gives_symmetric_scales(build, rng):
+    result = quantize_with(small_net(build), samples(rng), BEST, ALL)
+    for params in result.graph.scales.values():
+        assert not params.zero_point.any()
+        assert (params.scale > 0).all()
+    for node in result.graph.nodes:
+        if node.quantized and "filter" in node.tensors:
+            assert node.tensors["filter"].data.dtype == np.int8
+            assert np.abs(node.tensors["filter"].data.astype(int)).max() <= 127
+            assert node.tensors["bias"].data.dtype == np.int32
+
+
+def test_the_same_bytes_on_any_number_of_threads(build, rng):
+    import numba
+
+    graph, data = small_net(build), samples(rng)
+    before = numba.get_num_threads()
+    found = []
+    try:
+        for count in (1, before):
+            numba.set_num_threads(count)
+            found.append(model_bytes(recipes.quantize(graph, data, BEST).graph))
+    finally:
+        numba.set_num_threads(before)
+    assert found[0] == found[1]
+
+
+def test_full_range_uses_codes_below_0_and_keeps_the_meaning(build, rng):
+    graph, data = small_net(build), samples(rng, 16)
+    steps = Steps(balance=True, rounding=True, bias=True)
+    half, full = (quantize_with(graph, data, BEST, replace(steps, full_range=on)) for on in (False, True))
+    assert not half.zero_codes
+    assert full.graph.node("d").layer.activation_type == 0
+    noise = {}
+    for result in (half, full):
+        seen = {}
+        Executor(result.graph).run(data[0].arrays, lambda name, x, seen=seen: seen.update({name: x.copy()}))
+        Executor(result.fp32).run(data[0].arrays, lambda name, x, seen=seen: seen.update({f"fp32 {name}": x.copy()}))
+        for blob in ("d_out", "pool_out"):
+            zero, scale = result.zero_codes.get(blob, np.zeros(1)), result.graph.scales[blob].scale.reshape(-1, 1, 1)
+            meant = (seen[blob].astype(np.float32) - zero.reshape(-1, 1, 1)) * scale
+            true = seen[f"fp32 {blob}"]
+            noise[blob, result is full] = np.square(meant - true).sum() / np.square(true).sum()
+            assert (seen[blob].min() < 0) == (result is full)
+    for blob in ("d_out", "pool_out"):
+        assert noise[blob, True] < noise[blob, False] < 1e-3
+
+
+def test_padding_readers_keep_their_input_unshifted(build, rng):
+    net = build()
+    a = net.conv("input", 3, 8, name="a", activation_type=1)
+    graph = net.graph(net.conv(a, 8, 4, name="b"))
+    assert not quantize_with(graph, samples(rng), BEST, ALL).zero_codes
+
+
+def test_a_channel_no_sample_awakes_keeps_a_scale(build, rng):
+    net = build()
+    out = net.conv(net.conv("input", 3, 8, name="a", activation_type=1), 8, 4, name="b")
+    graph = net.graph(out)
+    bias = graph.node("a").tensors["bias"].data.copy()
+    bias[2] = -50
+    tensors = {**graph.node("a").tensors, "bias": replace(graph.node("a").tensors["bias"], data=bias)}
+    sleepy = graph.with_nodes(
+        n.replace(resource=replace(n.resource, tensors=tensors)) if n.name == "a" else n for n in graph.nodes
+    )
+    result = quantize_with(sleepy, samples(rng), BEST, Steps(balance=True))
+    assert (result.graph.scales["a_out"].scale > 0).all()
+
+
+def test_excluded_layers_stay_fp32(build, rng):
+    result = recipes.quantize(small_net(build), samples(rng), replace(BEST, exclude=("dw",)))
+    assert not result.graph.node("dw").quantized
+    assert result.graph.node("d").quantized
+
+
+def test_few_samples_serve_twice_and_none_is_an_error(build, rng):
+    graph = small_net(build)
+    assert recipes.quantize(graph, samples(rng, 1), BEST).graph.is_quantized
+    with pytest.raises(CalibrationError, match="no sample"):
+        recipes.quantize(graph, [], BEST)
+
+
+def test_dynamic_rounds_weights_alone(build, rng, tmp_path):
+    net = build()
+    pooled = net.pool(net.conv("input", 3, 8, name="a", activation_type=1))
+    graph = net.graph(net.inner_product(pooled, 8 * 6 * 5, 7, name="fc"))
+    result = recipes.quantize(graph, None, QuantizeConfig(recipe="dynamic"))
+    write_model(result.graph, tmp_path / "m.tnnproto", tmp_path / "m.tnnmodel")
+    assert "DynamicRangeQuantizedInnerProduct fc" in (tmp_path / "m.tnnproto").read_text()
+    again = read_model(tmp_path / "m.tnnproto", tmp_path / "m.tnnmodel")
+    assert [node.dynamic_range for node in again.nodes] == [True, False, True]
+    weight = graph.node("a").tensors["filter"].data.reshape(8, -1)
+    stored = again.node("a").tensors
+    wide = stored["filter"].data.reshape(8, -1) * stored["scale"].data[:, None]
+    assert np.abs(wide - weight).max() <= np.abs(weight).max() / 127 / 2 * 1.001
+    assert stored["scale"].data.shape == (8,)
+    assert again.node("fc").tensors["scale"].data.shape == (1,)
+    assert error(graph, replace(result, graph=again), samples(rng)) < 1e-4
+
+
+def test_dynamic_needs_weights_and_two_layers(build):
+    net = build()
+    with pytest.raises(ConfigError, match="one layer"):
+        recipes.quantize(net.graph(net.conv("input", 3, 4)), None, QuantizeConfig(recipe="dynamic"))
+    net = build()
+    with pytest.raises(ConfigError, match="no layer"):
+        recipes.quantize(
+            net.graph(net.add("ReLU", net.add("Sigmoid", "input"))), None, QuantizeConfig(recipe="dynamic")
+        )
