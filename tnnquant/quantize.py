@@ -84,7 +84,7 @@ def quantize_graph(
         The model cannot be run or quantized, or the samples allow no statistics.
     """
     config = config or QuantizeConfig()
-    clock = _Stopwatch()
+    clock = Stopwatch()
     executor, plan = plan_graph(graph, config)
     clock.lap("preparing")
     observers = make_observers(plan)

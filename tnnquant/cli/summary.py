@@ -36,8 +36,11 @@ def print_summary(report: Report, seconds: float) -> None:
 def _rows(report: Report, seconds: float):
     yield "samples", f"{report.samples}" + (f" ({len(report.skipped)} skipped)" if report.skipped else "")
     settings = report.settings
-    by_flags = f"blobs {settings['blob_method']}, weights {settings['weight_method']}, scales per {settings['merge_type']}"
-    yield "methods", by_flags if settings["recipe"] == "tnn" else f"recipe {settings['recipe']}"
+    if settings["recipe"] == "tnn":
+        blob, weight, merge = (settings[key] for key in ("blob_method", "weight_method", "merge_type"))
+        yield "methods", f"blobs {blob}, weights {weight}, scales per {merge}"
+    else:
+        yield "methods", f"recipe {settings['recipe']}"
     dynamic = report.count("dynamic")
     widened = f", {dynamic} with int8 weights that are widened on loading" if dynamic else ""
     yield "layers", f"{report.count('int8')} int8, {report.count('fp32')} fp32{widened}"

@@ -1,4 +1,4 @@
-"""Ranges from a histogram that needs no range beforehand: least squared error, and percentile. One pass over the data."""
+"""Ranges from a histogram that needs no range beforehand, in one pass: least squared error, and percentile."""
 
 from __future__ import annotations
 
