@@ -18,13 +18,13 @@ def _batches(rng, count=3, channels=4):
 
 
 def test_mse_is_near_the_best_of_all_scales(rng):
-    x = np.concatenate([b.ravel() for b in _batches(rng, 3, 1)] + [np.float32([25.0])])
+    x = np.concatenate([b.ravel() for b in _batches(rng, 60, 1)] + [np.float32([25.0])])
     scale = _fed("mse", 1, [x.reshape(1, 1, 1, -1)]).params()[0][0]
     tried = np.linspace(x.max() / 127 / 6, x.max() / 127, 400)
     errors = [np.square(x - np.clip(np.rint(x / s), -127, 127) * s, dtype=np.float64).sum() for s in tried]
     ours = np.square(x - np.clip(np.rint(x / scale), -127, 127) * scale, dtype=np.float64).sum()
     assert ours < 1.06 * min(errors)  # values are known to a bin
-    assert scale < 0.9 * x.max() / 127  # it does clip
+    assert scale < 0.95 * x.max() / 127  # it does clip
 
 
 def test_percentile_passes_over_one_outlier(rng):
