@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tnnquant import recipes
 from tnnquant.bench.models import RandomSamples
 from tnnquant.bench.table import CONFIGURATIONS, measure_table
 from tnnquant.config import QuantizeConfig
@@ -29,18 +30,19 @@ def test_rows_are_what_quantize_makes(graph):
     for configuration, model in zip(CONFIGURATIONS, report.accuracy.models[1:], strict=True):
         config = QuantizeConfig(
             blob_method=configuration.blob_method, weight_method=configuration.weight_method,
-            merge_type=configuration.merge_type,
+            merge_type=configuration.merge_type, recipe=configuration.recipe,
         )  # fmt: skip
-        executor = Executor(quantize_graph(graph, samples, config).graph)
+        executor = Executor(recipes.quantize(graph, samples, config).graph)
         best = [next(iter(executor.run(s.arrays).values())).argmax() for s in evaluation]
         np.testing.assert_array_equal(model.best, best)
         assert model.precision == "int8"
-    assert [row.statistics_from for row in report.rows] == ["", "", "KL + ADMM, per tensor", ""]
+    assert [row.statistics_from for row in report.rows] == ["", "", "KL + ADMM, per tensor", "", ""]
     assert all(0 < row.bytes < report.fp32_bytes for row in report.rows)
     assert "KL + ADMM, per channel: ranges" in {stage for stage, _, _ in told}
     values = report.as_dict()
     assert values["rows"][0]["flags"] == "-b kl -w admm -t channel"
-    assert len(values["accuracy"]["models"]) == 5
+    assert values["rows"][-1]["flags"] == "--recipe best"
+    assert len(values["accuracy"]["models"]) == 6
 
 
 def test_an_int8_model_is_refused(graph):

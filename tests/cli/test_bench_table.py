@@ -39,7 +39,7 @@ def test_table_and_json(flags, tmp_path, capsys):
     assert run(*flags, "--json") == 0
     values = json.loads(capsys.readouterr().out)
     assert values["accuracy"]["pictures"] == 5
-    assert len(values["rows"]) == 4
+    assert len(values["rows"]) == 5
 
 
 def test_the_calibration_pictures_serve_if_there_are_no_others(flags, capsys):

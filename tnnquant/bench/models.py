@@ -11,7 +11,7 @@ from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError, InputError
 from tnnquant.format import read_model
 from tnnquant.graph import Graph, InputSpec
-from tnnquant.inputs import Samples, scan
+from tnnquant.inputs import Sample, Samples, scan
 from tnnquant.quantize import quantize_graph
 
 __all__ = [
@@ -31,19 +31,13 @@ class RandomSamples:
             if not spec.dims or min(spec.dims) < 1:
                 shown = "x".join(map(str, spec.dims))
                 raise InputError(f"the model input {name!r} has dims {shown}; give it --input-shape {name}:N,C,H,W")
-        self._samples = [_Random(f"random sample {i}", _arrays(rng, specs)) for i in range(count)]
+        self._samples = [Sample(f"random sample {i}", _arrays(rng, specs)) for i in range(count)]
 
     def __len__(self) -> int:
         return len(self._samples)
 
     def __iter__(self):
         return iter(self._samples)
-
-
-class _Random:
-    def __init__(self, name: str, arrays: dict[str, np.ndarray]):
-        self.name, self.arrays = name, arrays
-        self.fresh, self.numbers = 1, ()
 
 
 def _arrays(rng: np.random.Generator, specs: Mapping[str, InputSpec]) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tnnquant import recipes
 from tnnquant.bench.accuracy import AccuracyReport, Candidate, measure_accuracy
 from tnnquant.calibrate import calibrate, make_observers
 from tnnquant.config import QuantizeConfig
@@ -23,25 +24,29 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Configuration:
-    """A row: what it is called, and the methods."""
+    """A row: what it is called, and the methods, or a recipe other than "tnn", which takes its own."""
 
     name: str
-    blob_method: str
-    weight_method: str
-    merge_type: str
+    blob_method: str = "minmax"
+    weight_method: str = "minmax"
+    merge_type: str = "channel"
+    recipe: str = "tnn"
 
     @property
     def flags(self) -> str:
         """What ``tnnquant quantize`` is given for it."""
+        if self.recipe != "tnn":
+            return f"--recipe {self.recipe}"
         return f"-b {self.blob_method} -w {self.weight_method} -t {self.merge_type}"
 
 
-#: What the documentation of TNN's tool compares.
+#: What the documentation of TNN's tool compares, and our own recipe.
 CONFIGURATIONS = (
     Configuration("KL + ADMM, per channel", "kl", "admm", "channel"),
     Configuration("KL + ADMM, per tensor", "kl", "admm", "tensor"),
     Configuration("KL + ADMM, mix", "kl", "admm", "mix"),
     Configuration("min-max, per channel", "minmax", "minmax", "channel"),
+    Configuration("our recipe", recipe="best"),
 )
 
 
@@ -121,14 +126,17 @@ def measure_table(
 
 def _quantized(graph, samples, config, configuration, statistics, progress) -> tuple[TableRow, Graph]:
     started = time.perf_counter()
-    methods = {key: getattr(configuration, key) for key in ("blob_method", "weight_method", "merge_type")}
+    methods = {key: getattr(configuration, key) for key in ("blob_method", "weight_method", "merge_type", "recipe")}
     config = replace(config, **methods)
-    executor, plan = plan_graph(graph, config)
 
     def tell(stage: str, done: int, total: int) -> None:
         if progress:
             progress(f"{configuration.name}: {stage}", done, total)
 
+    if configuration.recipe != "tnn":
+        made = recipes.quantize(graph, samples, config, tell).graph
+        return TableRow(configuration, _file_bytes(made), time.perf_counter() - started, ""), made
+    executor, plan = plan_graph(graph, config)
     # The same methods with the same numbers of scales see the same statistics.
     key = frozenset((name, plan.blobs[name].method, plan.blobs[name].slots) for name in plan.observed())
     if key not in statistics:

@@ -35,7 +35,7 @@ def command(
     proto, model, input_path, eval_path, labels, output, input_shape, threads, as_json, **options
 ) -> int:
     """The accuracy table of the original tool's documentation for your model and data: KL with ADMM per channel, per
-    tensor and mixed, and min-max per channel, beside fp32.
+    tensor and mixed, and min-max per channel, beside fp32 and our own recipe.
 
     Nothing is written. Rows with the same statistics share them. Flags are those of 'tnnquant quantize'.
     """

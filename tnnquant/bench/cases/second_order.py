@@ -1,0 +1,97 @@
+"""What the recipe ``best`` computes: histograms of octaves, errors read off them, rounding by second moments."""
+
+import numpy as np
+
+from tnnquant.bench.cases.convolution_f32 import random
+from tnnquant.bench.operators import OTHER, Operator, Prepared, operator
+from tnnquant.kernels.mse_range import histogram_errors, histogram_errors_naive
+from tnnquant.kernels.nearest_plane import cholesky, cholesky_naive, nearest_plane, nearest_plane_naive
+from tnnquant.kernels.octaves import OCTAVE_BINS, octave_histogram_naive, octave_histogram_op
+from tnnquant.kernels.program import data_address
+from tnnquant.kernels.walk import histogram_walk
+
+
+@operator("octave_histogram")
+class OctaveHistogram(Operator):
+    naive = staticmethod(octave_histogram_naive)
+    cases = {"2x17x35": (2, 17, 35), "1x64x3136": (1, 64, 3136), "1x512x196": (1, 512, 196)}
+
+    def make(self, rng, *shape):
+        return random(rng, *shape), np.zeros((shape[1], OCTAVE_BINS), np.int64)
+
+    def builtin(self, x, counts):
+        walk, histogram, copies = histogram_walk(x, x.shape[1])
+        base = (histogram * OCTAVE_BINS).astype(np.int32)
+        made = np.zeros((walk.chunks, x.shape[1] * copies, OCTAVE_BINS), np.int32)
+
+        def finish():
+            np.copyto(counts, made.reshape(walk.chunks, x.shape[1], copies, -1).sum(axis=(0, 2)))
+
+        op = octave_histogram_op(walk, data_address(x), base, made)
+        return Prepared(op, keep=(x, base, made), finish=finish)
+
+    def work(self, x, counts):
+        return x.nbytes
+
+
+@operator("histogram_errors")
+class HistogramErrors(Operator):
+    naive = staticmethod(histogram_errors_naive)
+    cases = {"21 slots, 3 scales": (21, 3), "512 slots, 16 scales": (512, 16)}
+    tolerance, why = 1e-12, "empty bins at the ends are not added"
+    unit = OTHER
+
+    def make(self, rng, slots, trials):
+        counts, rows = rng.integers(0, 9, (slots, OCTAVE_BINS)), rng.integers(0, 32, (slots, trials)).astype(np.int32)
+        return counts, rows, rng.random((32, OCTAVE_BINS)), np.empty((slots, trials))
+
+    def builtin(self, counts, rows, table, errors):
+        return Prepared(call=lambda: np.copyto(errors, histogram_errors(counts, rows, table)))
+
+    def work(self, counts, rows, table, errors):
+        return errors.size * OCTAVE_BINS
+
+
+def _moments(rng, groups, n):
+    x = rng.standard_normal((groups, 3 * n + 5, n))
+    return np.einsum("gpk,gpl->gkl", x, x) + np.eye(n)
+
+
+@operator("cholesky")
+class Cholesky(Operator):
+    naive = staticmethod(cholesky_naive)
+    cases = {"5 of 9x9": (5, 9), "1 of 256x256": (1, 256)}
+    unit = OTHER
+
+    def make(self, rng, groups, n):
+        return (_moments(rng, groups, n),)
+
+    def builtin(self, h):
+        return Prepared(call=lambda: cholesky(h))
+
+    def work(self, h):
+        return h.size
+
+
+@operator("nearest_plane")
+class NearestPlane(Operator):
+    naive = staticmethod(nearest_plane_naive)
+    # groups, rows, weights of a row, steps to try
+    cases = {"2 of 33x8": (2, 33, 8, 3), "1 of 64x144": (1, 64, 144, 3)}
+    writes = (-3, -2, -1)
+    unit = OTHER
+
+    def make(self, rng, groups, rows, n, trials):
+        factor = _moments(rng, groups, n)
+        cholesky(factor)
+        weights = random(rng, groups, rows, n)
+        shrunk = np.linspace(1, 0.7, trials, dtype=np.float32)
+        steps = np.abs(weights).max(axis=2, keepdims=True) / np.float32(127) * shrunk
+        codes, chosen = np.empty(weights.shape, np.int8), np.empty((groups, rows), np.float32)
+        return weights, factor, steps, codes, chosen, np.empty((groups, rows))
+
+    def builtin(self, *args):
+        return Prepared(call=lambda: nearest_plane(*args))
+
+    def work(self, weights, *rest):
+        return weights.size
