@@ -6,9 +6,9 @@ positions (``OH*OW``). int8 values lie in -128..127, weights in -127..127. A sca
 
 Activations lie channels-last in memory, (N, H, W, C): a 1x1 convolution is then a matrix product in place, and
 everything else runs over vectors of channels. ``target`` picks the instruction path, ``simd`` holds what vectors are
-emitted with, ``tile_f32`` and ``tile_i8`` the GEMM microkernels, ``dot_i8`` and ``requantize_i8`` how int8 products are
-summed and sums rounded, ``pack_*`` the order of the weights, ``program`` runs whole models on all threads with one fork
-and join; ``conv_*``, ``depthwise_*``, ``gemm_*``, ``pool_*`` and ``eltwise_*`` are the operators.
+emitted with, ``tile_f32`` and ``tile_i8`` the GEMM microkernels, ``dot_i8``, ``direct_i8`` and ``requantize_i8`` how
+int8 products are summed and sums rounded, ``pack_*`` the order of the weights, ``program`` runs whole models on all
+threads with one fork and join; ``conv_*``, ``depthwise_*``, ``gemm_*``, ``pool_*`` and ``eltwise_*`` are the operators.
 
 Importing this package imports nothing: each module imports Numba, which costs 0.3-0.5 s, only when it is needed.
 """

@@ -22,7 +22,8 @@ from tnnquant.kernels.dot_i8 import BYTE_DOT, GROUP, PANEL, ROWS
 from tnnquant.kernels.geometry import ConvGeometry, pixel_stride
 from tnnquant.kernels.jit import inline, kernel
 from tnnquant.kernels.pack_i8 import PackedConvI8
-from tnnquant.kernels.requantize_i8 import PARAMETERS, requantize_rows
+from tnnquant.kernels.requantize_i8 import requantize_rows
+from tnnquant.kernels.results_i8 import PARAMETERS
 from tnnquant.kernels.simd import fill_zero, load_words
 from tnnquant.kernels.target import isa
 from tnnquant.kernels.tile_i8 import tile_i8

@@ -22,11 +22,13 @@ from tnnquant.kernels import program
 from tnnquant.kernels.conv_rows import cut_by_rows
 from tnnquant.kernels.convert_i8 import interleave_pixels
 from tnnquant.kernels.depthwise_row_f32 import emit_blocks
+from tnnquant.kernels.direct_i8 import emit_direct
 from tnnquant.kernels.dot_i8 import GROUP, PANEL, emit_dot
 from tnnquant.kernels.geometry import ConvGeometry, pixel_stride
 from tnnquant.kernels.jit import inline, kernel
 from tnnquant.kernels.pack_i8 import PackedDepthwiseI8
-from tnnquant.kernels.requantize_i8 import PARAMETERS, emit_direct, keep_sums, requantize, start_of_sums
+from tnnquant.kernels.requantize_i8 import keep_sums, requantize
+from tnnquant.kernels.results_i8 import PARAMETERS, start_of_sums
 from tnnquant.kernels.simd import I32, I64, Emitter, i8_view, load_word, load_words, store_word
 
 __all__ = ["depthwise_i8", "depthwise_i8_op"]

@@ -18,7 +18,7 @@ from tnnquant.kernels import program
 from tnnquant.kernels.conv_i8 import round_to_i8
 from tnnquant.kernels.geometry import pixel_stride
 from tnnquant.kernels.jit import kernel
-from tnnquant.kernels.requantize_i8 import emit_round
+from tnnquant.kernels.results_i8 import emit_round
 from tnnquant.kernels.simd import F32, I8, I32, I64, load_word, load_words, store_word, sweep
 from tnnquant.kernels.target import isa
 

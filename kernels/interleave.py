@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 from tnnquant.kernels import program
 from tnnquant.kernels.conv_i8 import round_to_i8
 from tnnquant.kernels.jit import kernel
-from tnnquant.kernels.requantize_i8 import emit_round
+from tnnquant.kernels.results_i8 import emit_round
 from tnnquant.kernels.simd import F32, I8, I32, Emitter, load_words, sweep
 from tnnquant.kernels.target import isa
 

@@ -16,7 +16,7 @@ import numpy as np
 from tnnquant.kernels.dot_i8 import BYTE_DOT, GROUP, PANEL, SHIFT
 from tnnquant.kernels.geometry import RELU6, ConvGeometry
 from tnnquant.kernels.program import aligned_empty
-from tnnquant.kernels.requantize_i8 import PARAMETERS
+from tnnquant.kernels.results_i8 import PARAMETERS
 
 __all__ = [
     "ConvQuant",
@@ -62,7 +62,7 @@ class ConvQuant(NamedTuple):
 
 
 class Simple(NamedTuple):
-    """Which results :func:`~tnnquant.kernels.requantize_i8.emit_direct` can round.
+    """Which results :func:`~tnnquant.kernels.direct_i8.emit_direct` can round.
 
     bounded : no scaled sum comes near the end of int32, and none is NaN; centered : no output zero point but 0.
     """
@@ -81,7 +81,7 @@ class PackedConvI8(NamedTuple):
     weights : int16 or int8 (groups, panels, taps * steps, PANEL, GROUP), 64-byte aligned; a tap is a kernel row of KW*C
     channels if ``fused``, else one pixel of C/groups; ``repeat`` = 2: the taps are run twice, with the two parts of
     the weights. params : int32 words (groups, panels, PARAMETERS, PANEL), see
-    :mod:`~tnnquant.kernels.requantize_i8`.
+    :mod:`~tnnquant.kernels.results_i8`.
     input_zero : int8 (r * C,), what padding is made of, r pixels of it.
     byte_weights : int8 (groups, panels, taps * byte_steps, PANEL, 4) for inputs without a negative value, or empty
     where that brings nothing (:data:`~tnnquant.kernels.dot_i8.BYTE_DOT`) or some zero point is not 0.

@@ -11,8 +11,10 @@ from __future__ import annotations
 from numba import types
 from numba.extending import intrinsic
 
+from tnnquant.kernels.direct_i8 import emit_direct
 from tnnquant.kernels.dot_i8 import PANEL, emit_dot
-from tnnquant.kernels.requantize_i8 import emit_direct, keep_sums, start_of_sums
+from tnnquant.kernels.requantize_i8 import keep_sums
+from tnnquant.kernels.results_i8 import start_of_sums
 from tnnquant.kernels.simd import I32, I64, Emitter, row_pointers
 from tnnquant.kernels.target import isa
 
@@ -83,7 +85,7 @@ def tile_i8(rows: int, vectors: int, dot: str = _PATH.dot):
     * params: (PARAMETERS, PANEL) words of the panel; those of further panels lie ``params_stride`` on;
     * out: int8 rows ``out_stride`` apart;
     * repeat, n: how many tiles, one below the other, and how many channels exist; no others are written;
-    * is_simple: whether the results are simple (:mod:`~tnnquant.kernels.requantize_i8`). If not, nothing is written to
+    * is_simple: whether the results are simple (:mod:`~tnnquant.kernels.direct_i8`). If not, nothing is written to
       out; the sums go to ``buffer``, int32 (rows, whole panels), and ``repeat`` must be 1.
     * added: int8 rows ``added_stride`` apart, which are added to simple results if fusion is not 0.
     """
