@@ -31,7 +31,7 @@ from tnnquant.recipes.statistics import Statistics, gather
 from tnnquant.tensor import DataType, Tensor
 from tnnquant.weights import quantize_layer
 
-__all__ = ["STEPS", "Steps", "best", "quantize_with"]
+__all__ = ["STEPS", "Steps", "Workbench", "best", "quantize_with"]
 
 #: One sample in so many is held out, and at most so many are.
 _HELD_OUT_EVERY, _MOST_HELD_OUT = 4, 16
@@ -41,7 +41,9 @@ _TRIED_ON = 16
 _MEMORY = 512 << 20
 #: Runs of the network that looking for fp32 islands may take.
 _ISLAND_RUNS = 240
-_LEAST_WINDOWS, _MOST_WINDOWS, _WINDOWS_PER_WEIGHT = 4096, 32768, 16
+#: Errors below this are as good as none.
+_EXACT = 1e-12
+_LEAST_WINDOWS, _MOST_WINDOWS, _WINDOWS_PER_WEIGHT = 3072, 16384, 12
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,9 @@ STEPS = tuple(entry.name for entry in fields(Steps))
 @recipe(1, "best")
 def best(graph: Graph, samples, config: QuantizeConfig, progress=None, watch=None) -> Quantization:
     """Quantize as closely to fp32 as the format allows; the flags for methods and types are not looked at."""
-    work = _Work(graph, samples, config, progress, watch)
+    work = Workbench(graph, samples, config, progress, watch)
     steps, tried = work.choose()
+    work.take_in_held_out()
     result = work.quantize(steps)
     result.seconds.update(work.clock.laps)
     result.notes.update({f"recipe: {step}": note for step, note in tried.items()})
@@ -85,7 +88,7 @@ def best(graph: Graph, samples, config: QuantizeConfig, progress=None, watch=Non
 
 def quantize_with(graph: Graph, samples, config: QuantizeConfig, steps: Steps, progress=None) -> Quantization:
     """Quantize with given steps and no check of whether they help, from all but the held-out samples."""
-    work = _Work(graph, samples, config, progress)
+    work = Workbench(graph, samples, config, progress)
     return work.quantize(steps)
 
 
@@ -100,10 +103,10 @@ class _Scaled:
     sets: list = field(default_factory=list)
 
 
-class _Work:
+class Workbench:
     """One model and its samples: what is gathered once and shared by all that is tried."""
 
-    def __init__(self, graph: Graph, samples, config: QuantizeConfig, progress, watch=None):
+    def __init__(self, graph: Graph, samples, config: QuantizeConfig, progress=None, watch=None):
         self.clock = Stopwatch()
         self._progress = progress
         self._dims = config.input_dims
@@ -115,12 +118,12 @@ class _Work:
         if not self.plan.int8:
             self.plan = plan
         self.fitted, self.held_out = _split(samples)
-        self._windows = self._window_counts(len(self.fitted))
+        self._windows = self._window_counts(min(len(self.fitted), _TRIED_ON))
         self.statistics: Statistics = gather(self.executor, self.plan, self.fitted, self._windows, progress, watch)
         self.wanted = [self._run(self.executor, sample) for sample in self.held_out]
         self.clock.lap("statistics")
         self._scaled: dict[tuple, _Scaled] = {}
-        self._islands: set[int] | None = None
+        self._islands: dict[bool, set[int]] = {}
 
     def _run(self, executor: Executor, sample) -> dict[str, np.ndarray]:
         return executor.run(sample.arrays)
@@ -152,11 +155,25 @@ class _Work:
         self.clock.lap("choosing steps")
         return steps, notes
 
+    def take_in_held_out(self) -> None:
+        """From here on models are made from the held-out samples too; layers for fp32, once found, stay the same."""
+        if self.held_out[0] is self.fitted[0]:
+            return
+        more = gather(self.executor, self.plan, self.held_out, self._windows)
+        self.statistics = self.statistics.merged(more)
+        self.fitted = [*self.fitted, *self.held_out]
+        self._scaled.clear()
+        self.clock.lap("held-out statistics")
+
     def error(self, graph: Graph) -> float:
-        """Squared error of the outputs on the held-out samples, relative to their power."""
+        """Squared error of the outputs relative to their power: geometric mean over the held-out samples.
+
+        The arithmetic mean would be that of the one or two samples that come out worst, by chance.
+        """
         executor = Executor(graph, self._dims, exact=False)
         pairs = zip(self.held_out, self.wanted, strict=True)
-        return float(np.mean([disturbance(self._run(executor, sample), wanted) for sample, wanted in pairs]))
+        errors = [disturbance(self._run(executor, sample), wanted) for sample, wanted in pairs]
+        return float(np.exp(np.mean(np.log(np.maximum(errors, _EXACT)))))
 
     # --- one candidate ---
 
@@ -199,7 +216,7 @@ class _Work:
         return self._scaled[key]
 
     def _find_islands(self, steps: Steps) -> set[int]:
-        if self._islands is None:
+        if steps.full_range not in self._islands:
             scaled = self._scales(replace(steps, balance=True, islands=False))
             count = max(2, min(_ISLAND_RUNS // max(len(scaled.sets), 1), len(self.held_out)))
             zero = {blob: scaled.zero[of] for blob, of in scaled.slots.of.items()}
@@ -207,8 +224,10 @@ class _Work:
             inputs = [self.fitted[i].arrays for i in chosen]
             wanted = [self.executor.run(arrays) for arrays in inputs]
             harm = sensitivities(self.executor, scaled.sets, scaled.scales, zero, inputs, wanted)
-            self._islands = choose_islands(self.inference, scaled.plan, scaled.slots, scaled.sets, harm)
-        return self._islands
+            self._islands[steps.full_range] = choose_islands(
+                self.inference, scaled.plan, scaled.slots, scaled.sets, harm
+            )
+        return self._islands[steps.full_range]
 
     def _flagged(self, scaled: _Scaled) -> Graph:
         """The graph with flags, scales and activations of the int8 model, and fp32 weights."""

@@ -40,6 +40,15 @@ class Statistics:
     mean_patch: Mapping[str, np.ndarray]
     windows: Mapping[str, int]
 
+    def merged(self, other: Statistics) -> Statistics:
+        """Those of these samples and, behind them, of others; folds are joined with folds."""
+        return Statistics(
+            {blob: counts + other.counts[blob] for blob, counts in self.counts.items()},
+            {blob: np.maximum(peak, other.peak[blob]) for blob, peak in self.peak.items()},
+            {name: np.concatenate([means, other.mean_patch[name]]) for name, means in self.mean_patch.items()},
+            self.windows,
+        )
+
 
 def gather(
     executor: Executor,

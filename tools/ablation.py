@@ -1,0 +1,102 @@
+"""What each step of the recipe ``best`` is worth, alone, in sum, and left out, on pictures it was not made from.
+
+    python tools/ablation.py ../shared [squeezenet | efficientnet_lite0]
+
+The models are quantized from the 64 calibration pictures (a quarter of which the recipe holds out) and run in int8 on
+``data/imagenet-dev``: share of pictures with the same best class as fp32, mean cosine of the softmax, top-1 by the
+number that begins the file name less that of fp32, seconds to make the model once the statistics are there.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from tnnquant.api import input_config
+from tnnquant.config import QuantizeConfig
+from tnnquant.executor import Executor
+from tnnquant.format import read_model
+from tnnquant.inputs import Samples, scan
+from tnnquant.quantize import quantize_graph
+from tnnquant.recipes.best import STEPS, Steps, Workbench
+
+NETWORKS = {
+    "squeezenet": (
+        "squeezenet_v1.1", "calibration-227", {"mean": (104.006, 116.669, 122.679), "reverse_channel": True}
+    ),
+    "efficientnet_lite0": ("efficientnet_lite0", "calibration-224", {"mean": (127.0,), "scale": (0.0078125,)}),
+}
+#: How the pictures of the evaluation are made to fit.
+RESIZE = {"squeezenet": "stretch", "efficientnet_lite0": "crop"}
+
+
+def variants() -> list[tuple[str, Steps]]:
+    """Names and steps: each alone, in sum, each left out of all."""
+    whole = Steps(**dict.fromkeys(STEPS, True))
+    alone = [(f"{step} alone", Steps(**{step: True})) for step in STEPS]
+    sums = [(f"... + {STEPS[n]}", Steps(**dict.fromkeys(STEPS[: n + 1], True))) for n in range(1, len(STEPS))]
+    without = [(f"all but {step}", replace(whole, **{step: False})) for step in STEPS[:-1]]
+    return [("none (min-max, nearest)", Steps()), *alone, *sums, *without]
+
+
+class Evaluation:
+    """The pictures of the evaluation with what fp32 makes of them."""
+
+    def __init__(self, graph, folder: Path, config: QuantizeConfig):
+        executor = Executor(graph, exact=False)
+        samples = Samples(scan(folder), graph.inputs, input_config(config))
+        self._arrays, self._labels, wanted = [], [], []
+        for sample in samples:
+            self._arrays.append({name: np.array(array) for name, array in sample.arrays.items()})
+            self._labels.append(int(Path(sample.name).name.split("_")[0]))
+            wanted.append(next(iter(executor.run(sample.arrays).values())).reshape(-1))
+        self._wanted = np.stack(wanted)
+
+    def row(self, graph) -> str:
+        """Agreement, cosine and top-1 as cells of a table."""
+        executor = Executor(graph, exact=False)
+        got = np.stack([next(iter(executor.run(arrays).values())).reshape(-1) for arrays in self._arrays])
+        labels = np.array(self._labels)
+        a, b = _softmax(got), _softmax(self._wanted)
+        cosine = (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+        best, reference = got.argmax(axis=1), self._wanted.argmax(axis=1)
+        gain = (best == labels).mean() - (reference == labels).mean()
+        return f"{100 * (best == reference).mean():.2f} | {cosine.mean():.5f} | {100 * gain:+.2f}"
+
+
+def _softmax(outputs: np.ndarray) -> np.ndarray:
+    """Class scores; outputs that are probabilities already are left as they are."""
+    if outputs.min() >= 0 and np.allclose(outputs.sum(axis=1), 1, atol=1e-3):
+        return outputs
+    powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def main(shared: str, *wanted: str) -> None:
+    """Print the tables."""
+    data = Path(shared) / "data"
+    for network in wanted or NETWORKS:
+        name, folder, settings = NETWORKS[network]
+        graph = read_model(*(data / f"{name}.{suffix}" for suffix in ("tnnproto", "tnnmodel")))
+        config = QuantizeConfig(recipe="best", **settings)
+        samples = Samples(scan(data / folder), graph.inputs, input_config(config))
+        evaluation = Evaluation(graph, data / "imagenet-dev", replace(config, resize=RESIZE[network]))
+        print(f"| {network} | agree % | cosine | top-1 | seconds |\n|---|---|---|---|---|")
+        started = time.perf_counter()
+        original = quantize_graph(graph, samples, replace(config, recipe="tnn")).graph
+        spent = time.perf_counter() - started
+        print(f"| recipe tnn, default flags | {evaluation.row(original)} | {spent:.1f} |", flush=True)
+        bench = Workbench(graph, samples, config)
+        for label, steps in variants():
+            started = time.perf_counter()
+            result = bench.quantize(steps)
+            spent = time.perf_counter() - started
+            print(f"| {label} | {evaluation.row(result.graph)} | {spent:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
