@@ -13,7 +13,7 @@ import pytest
 from tnnquant.api import quantize_model
 from tnnquant.kernels import jit
 
-from .conftest import run_process, written
+from .conftest import written
 
 NOWHERE = "/dev/null/nowhere"  # a folder that nobody can make, root included
 
@@ -165,7 +165,9 @@ def test_spawned_workers_give_the_same_bytes(case, tmp_path):
     assert written(tmp_path, "a") == written(tmp_path, "b") == written(tmp_path, "here")
 
 
-def test_without_home_and_user_folder_the_command_runs(case, tmp_path):
-    outcome = run_process(*case.flags("--no-verify", "-o", tmp_path / "out"), env={"HOME": NOWHERE})
-    assert outcome.code == 0, outcome.err
-    assert all(written(tmp_path))
+def test_without_a_home_the_temporary_folder_serves(tmp_path):
+    path, temporary = small_program(tmp_path), tmp_path / "temporary"
+    temporary.mkdir()
+    env = {"NUMBA_CACHE_DIR": NOWHERE, "XDG_CACHE_HOME": NOWHERE, "HOME": NOWHERE, "TMPDIR": str(temporary)}
+    assert run_small(path, NOWHERE, **env) == "3 1"
+    assert list(temporary.rglob("*.nbi"))
