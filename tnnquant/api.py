@@ -35,6 +35,8 @@ __all__ = ["output_paths", "quantize_model"]
 #: Options that trials differ in: statistics of all of them may lie together.
 _TRIED = frozenset({"blob_method", "weight_method", "merge_type", "recipe"})
 
+#: The recipe that chooses between models, on pictures held out for that.
+BEST = "best"
 #: The recipe that needs no inputs.
 DYNAMIC = "dynamic"
 
@@ -112,8 +114,9 @@ def quantize_model(
     samples = Samples(files, graph_inputs(graph, config), input_config(config), workers=threads)
     if search.compares and verify.no_verify:
         raise ConfigError("--auto and --target-agreement compare models by their verdict: leave out --no-verify")
+    is_chosen = search.compares or config.recipe == BEST
     evaluation = _evaluation(samples, verify, threads)
-    verification = Verification(samples, verify, searching=search.compares, evaluation=evaluation)
+    verification = Verification(samples, verify, searching=is_chosen, evaluation=evaluation)
     report = Report(
         str(target_proto), str(target_model), _size(proto) + _size(model), settings=settings(config), dry_run=dry_run
     )

@@ -8,9 +8,21 @@ import pytest
 from tnnquant import QuantizeConfig, SearchConfig, VerifyConfig, quantize_model
 from tnnquant.errors import ConfigError
 from tnnquant.format import read_model
+from tnnquant.quantize import quantize_graph
 from tnnquant.search import auto, mixer
 
 TENSOR = QuantizeConfig(merge_type="tensor")
+
+
+@pytest.fixture(autouse=True)
+def quick_best(monkeypatch):
+    """The recipe best has tests of its own; here something quick stands for it."""
+
+    def recipe(graph, samples, config, progress=None, watch=None):
+        config = config if config.recipe == "tnn" else QuantizeConfig(merge_type="mix")
+        return quantize_graph(graph, samples, config, progress, watch)
+
+    monkeypatch.setattr(auto.recipes, "quantize", recipe)
 
 
 def written(tmp_path, name="out"):
@@ -18,7 +30,7 @@ def written(tmp_path, name="out"):
 
 
 def test_auto_writes_the_best_of_its_trials(files, tmp_path):
-    report = quantize_model(*files, tmp_path / "out", TENSOR, search=SearchConfig(auto=True))
+    report = quantize_model(*files, tmp_path / "out", TENSOR, search=SearchConfig(auto=True, time_budget=1e4))
     names = [trial["name"] for trial in report.trials]
     assert names[:5] == [
         "minmax, minmax, per tensor", "minmax, minmax, per channel", "kl, admm, per channel", "kl, admm, per mix",
@@ -70,7 +82,7 @@ def test_a_target_that_cannot_be_reached(files, tmp_path, monkeypatch):
 
 
 def test_a_state_spares_what_was_done(files, tmp_path, monkeypatch):
-    options = {"search": SearchConfig(auto=True, state=str(tmp_path / "state"))}
+    options = {"search": SearchConfig(auto=True, time_budget=1e4, state=str(tmp_path / "state"))}
     first = quantize_model(*files, tmp_path / "out", **options)
     bytes_before = written(tmp_path)
     monkeypatch.setattr("tnnquant.search.statistics.calibrate", None)
@@ -102,7 +114,7 @@ def test_a_state_gives_the_bytes_of_a_plain_run(files, tmp_path):
 
 
 def test_damaged_state_is_done_again(files, tmp_path):
-    options = {"search": SearchConfig(auto=True, state=str(tmp_path / "state"))}
+    options = {"search": SearchConfig(auto=True, time_budget=1e4, state=str(tmp_path / "state"))}
     first = quantize_model(*files, tmp_path / "out", **options)
     (folder,) = (tmp_path / "state").iterdir()
     (folder / "statistics.npz").write_bytes(b"no archive")
@@ -122,13 +134,34 @@ def test_an_interruption_keeps_the_best_so_far(files, tmp_path, monkeypatch):
         return judge(self, graph)
 
     monkeypatch.setattr(auto.Search, "_judge", interrupted)
-    report = quantize_model(*files, tmp_path / "out", search=SearchConfig(auto=True))
+    report = quantize_model(*files, tmp_path / "out", search=SearchConfig(auto=True, time_budget=1e4))
     assert len(report.trials) == 2
     assert any(line.startswith("interrupted: the model is the best") for line in report.warnings)
 
 
 def test_trials_need_the_verdict(files, tmp_path):
     with pytest.raises(ConfigError, match="leave out --no-verify"):
-        quantize_model(
-            *files, tmp_path / "out", search=SearchConfig(auto=True), verify=VerifyConfig(no_verify=True)
-        )
+        quantize_model(*files, tmp_path / "out", search=SearchConfig(auto=True), verify=VerifyConfig(no_verify=True))
+
+
+def test_the_recipe_that_chooses_gets_the_pictures_held_out_and_is_made_once(files, tmp_path, monkeypatch):
+    calls = []
+
+    def recipe(graph, samples, config, progress=None, watch=None):
+        calls.append((len(samples.numbers), len(samples.held_out.numbers)))
+        assert not set(samples.numbers) & set(samples.held_out.numbers)
+        kept = QuantizeConfig(merge_type="mix", exclude=("first",))
+        return quantize_graph(graph, samples, kept, progress, watch)
+
+    monkeypatch.setattr(auto.recipes, "quantize", recipe)
+    options = {"search": SearchConfig(auto=True, time_budget=1e4, state=str(tmp_path / "state"))}
+    first = quantize_model(*files, tmp_path / "out", **options)
+    again = quantize_model(*files, tmp_path / "out", **options)
+    assert calls == [(15, 5)]
+    assert [trial["name"] for trial in first.trials][4] == "recipe best"
+    assert again.trials == first.trials
+    # The model from the state is as good as the one that was made: with its plan, and its reasons.
+    config = QuantizeConfig(recipe="best")
+    again = quantize_model(*files, tmp_path / "out", config, search=SearchConfig(state=str(tmp_path / "state")))
+    assert len(calls) == 1  # the same pictures are held out: the same run
+    assert {layer.name: layer.reason for layer in again.layers}["first"] == "excluded by --exclude first"

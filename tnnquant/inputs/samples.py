@@ -94,6 +94,8 @@ class Samples:
     ----------
     batch : int
         Rows of an input that pictures (or single rows of tensors) are packed into.
+    held_out : Samples or None
+        Sources that are not among these, for choosing between models made of these.
     skipped : list of str
         Under ``skip_bad``: the files that could not be used, each with the reason; known after the first pass.
 
@@ -119,6 +121,7 @@ class Samples:
         self._order = tuple(range(len(self._sources)))
         self._cache = _Cache(self.config.cache_bytes)
         self._digests: list[str] = []
+        self.held_out: Samples | None = None
         self._bad: set[int] = set()
         self._start_over()
 

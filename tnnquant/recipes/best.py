@@ -266,6 +266,18 @@ class Workbench:
 
 def _split(samples) -> tuple[list, list]:
     """Samples to make the model from, and samples to judge it on; the same ones if there are too few for both."""
+    apart = getattr(samples, "held_out", None)
+    if apart is not None:
+        return _kept(samples), _kept(apart)[:_MOST_HELD_OUT]
+    kept = _kept(samples)
+    if len(kept) < _HELD_OUT_EVERY:
+        return kept, kept
+    held_out = range(_HELD_OUT_EVERY - 1, len(kept), _HELD_OUT_EVERY)[:_MOST_HELD_OUT]
+    return [sample for i, sample in enumerate(kept) if i not in held_out], [kept[i] for i in held_out]
+
+
+def _kept(samples) -> list:
+    """Samples in memory; some of them if that is too much."""
     kept = []
     size = 0
     for sample in samples:
@@ -276,10 +288,7 @@ def _split(samples) -> tuple[list, list]:
     if size > _MEMORY:
         count = max(1, len(kept) * _MEMORY // size)
         kept = [kept[i] for i in np.linspace(0, len(kept) - 1, count).astype(int)]
-    if len(kept) < _HELD_OUT_EVERY:
-        return kept, kept
-    held_out = range(_HELD_OUT_EVERY - 1, len(kept), _HELD_OUT_EVERY)[:_MOST_HELD_OUT]
-    return [sample for i, sample in enumerate(kept) if i not in held_out], [kept[i] for i in held_out]
+    return kept
 
 
 def _with_biases(graph: Graph) -> Graph:

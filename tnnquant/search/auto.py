@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from tnnquant import recipes
 from tnnquant.config import MergeType, QuantizeConfig, SearchConfig
 from tnnquant.errors import TnnQuantError
@@ -63,6 +65,15 @@ def _name_of(config: QuantizeConfig) -> str:
     if config.recipe != "tnn":
         return f"recipe {config.recipe}"
     return f"{config.blob_method}, {config.weight_method}, per {config.merge_type}"
+
+
+def plan_of(graph: Graph, base: QuantPlan, reasons: Mapping[str, str]) -> QuantPlan:
+    """The plan that a finished int8 graph follows, with the reasons why layers are fp32, by name."""
+    int8 = frozenset(position for position, node in enumerate(graph.nodes) if node.quantized)
+    why = {p: reasons.get(node.name, "") for p, node in enumerate(graph.nodes) if p not in int8}
+    known = (name for name in graph.scales if name in base.blobs)
+    blobs = {name: replace(base.blobs[name], slots=graph.scales[name].scale.size) for name in known}
+    return replace(base, int8=int8, reasons=why, blobs=blobs)
 
 
 class Search:
@@ -156,14 +167,32 @@ class Search:
     def _make(self, config: QuantizeConfig) -> Quantization:
         """The model of a configuration."""
         if config.recipe != "tnn":
-            fed, watch = self._verification.fed, self._verification.watch
-            return recipes.quantize(self._graph, fed, config, self._progress, watch)
+            return self._make_once(config)
         plan = self._plan_of(config)
         graph = self._executor.graph
         scales = spread_scales(plan, self._pool.params(plan))
         nodes, notes = quantize_weights(graph, plan, scales, config)
         quantized = graph.with_nodes(nodes).replace(scales=scales)
         return Quantization(quantized, graph, plan, {}, notes, {}, self._executor)
+
+    def _make_once(self, config: QuantizeConfig) -> Quantization:
+        """The model of a recipe that takes long: made, or found in the state."""
+        what = f"model of {_name_of(config)}"
+        rest = self._state.recall(what) if self._state else None
+        graph = self._state.load_model(what) if rest else None
+        if rest and graph is not None:
+            zero = {blob: np.array(codes, np.int64) for blob, codes in rest["zero_codes"].items()}
+            plan = plan_of(graph, self._plan, rest["reasons"])
+            fp32 = self._executor.graph
+            return Quantization(graph, fp32, plan, {}, rest["notes"], {}, self._executor, zero)
+        fed, watch = self._verification.fed, self._verification.watch
+        result = recipes.quantize(self._graph, fed, config, self._progress, watch)
+        if self._state:
+            zero = {blob: np.asarray(codes).tolist() for blob, codes in result.zero_codes.items()}
+            reasons = {result.graph.nodes[p].name: reason for p, reason in result.plan.reasons.items()}
+            self._state.remember(what, lambda: {"zero_codes": zero, "notes": result.notes, "reasons": reasons})
+            self._state.save_model(what, result.graph)
+        return result
 
     # --- trials ---
 

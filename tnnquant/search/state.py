@@ -76,6 +76,10 @@ class State:
             write_files([(self.folder / _RESULTS, [text.encode()])])
         return self._results[what]
 
+    def recall(self, what: str) -> dict | None:
+        """The stored result of that name, or None."""
+        return self._results.get(what)
+
     def save_statistics(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Keep arrays by name."""
         buffer = io.BytesIO()

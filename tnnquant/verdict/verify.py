@@ -88,6 +88,7 @@ class Verification:
         if config.labels and evaluation is None:
             raise ConfigError("--labels needs --eval FOLDER: the pictures that the labels are for")
         self._labels = read_labels(config.labels, evaluation.names) if config.labels else {}
+        self._is_searching = searching
         share = default_share(len(samples.names)) if searching else 0.0
         share = share if config.holdout is None else config.holdout
         held: list[int] = []
@@ -95,6 +96,7 @@ class Verification:
             kept, held = split(samples.digests(), share)
             if held:
                 self.fed = samples.subset(kept)
+                self.fed.held_out = samples.subset(held)
             else:
                 self.notes.append("all calibration pictures are the same: none can be held out for the verdict")
         self._held = held
@@ -146,6 +148,7 @@ class Verification:
         count = len(self._checked)
         if self._held:
             source = f"{count} calibration pictures held out from the statistics"
+            source += "; the model was chosen by them" if self._is_searching else ""
         else:
             source = f"{count} of the {len(self._samples.names)} pictures of the statistics: not held out"
         sets.append(_Set(self._samples.subset(self._checked), source, bool(self._held), self._references, {}))
