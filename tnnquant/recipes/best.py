@@ -152,6 +152,13 @@ class Workbench:
             notes[step] = f"{'kept' if kept else 'dropped'}: held-out error {error:.3g} -> {again:.3g}"
             if kept:
                 steps, error = more, again
+        whole = Steps(**dict.fromkeys(STEPS, True))
+        if steps != whole:
+            # A few samples may deny a step that all of them, and the steps behind it, would confirm.
+            error, again = (self.error(self.quantize(s, quiet=True).graph) for s in (steps, whole))
+            if again < error:
+                steps = whole
+            notes["all"] = f"{'kept' if steps == whole else 'dropped'}: held-out error {error:.3g} -> {again:.3g}"
         self.clock.lap("choosing steps")
         return steps, notes
 
