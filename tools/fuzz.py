@@ -76,6 +76,9 @@ def _fuzz(options: argparse.Namespace) -> int:
         result = fuzz_target(name, engine, seconds, options.seed, findings, options.corpora, log)
         count = len(result.findings)
         log(f"{name}: {result.executions} executions in {result.seconds:.0f} s ({engine}), {count} findings")
+        if not result.executions:
+            log(f"{name}: could not be executed at all")
+            return 1
         total += result.executions
         found += result.findings
     log(f"all: {total} executions, {len(found)} findings")

@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 
 from fuzzing.targets import TARGETS, Target
@@ -142,7 +143,8 @@ def main(name: str, engine: str, seed: int, seconds: float, board: Path, finding
         _import_all()
     target = TARGETS[name]
     for data in target.seeds[:3]:
-        target.run(data)  # kernels are compiled now
+        with suppress(Exception):  # kernels are compiled now; what goes wrong will again, where it is noticed
+            target.run(data)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() if _has_proc() else 0
     if used:
         resource.setrlimit(resource.RLIMIT_AS, (used + _SPACE, -1))
