@@ -1,6 +1,6 @@
 """What is fuzzed: each target takes bytes; nothing but a TnnQuantError, for people, may come of them.
 
-Files are handed to the readers in memory (``open_input`` is replaced in this process): a file on disk for every input
+Files are handed to the readers in memory (``open_input`` is replaced while they run): a file on disk for every input
 would take longer than reading it. The tests replay what was found from files on disk.
 """
 
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -166,7 +167,8 @@ def _model_words() -> Sequence[bytes]:
 # --- calibration files ---
 
 
-def _in_memory(data: bytes) -> None:
+@contextmanager
+def _in_memory(data: bytes) -> Iterator[None]:
     from tnnquant.errors import InputError
     from tnnquant.inputs import picture, tensors
 
@@ -175,15 +177,20 @@ def _in_memory(data: bytes) -> None:
             raise InputError(f"{path}: is empty (0 bytes)")
         return io.BytesIO(data), len(data)
 
+    before = picture.open_input
     picture.open_input = tensors.open_input = open_input
+    try:
+        yield
+    finally:
+        picture.open_input = tensors.open_input = before
 
 
 def _run_input(data: bytes, read: Callable) -> None:
     from tnnquant.errors import TnnQuantError
 
-    _in_memory(data)
     try:
-        read()
+        with _in_memory(data):
+            read()
     except TnnQuantError as error:
         _check_message(error)
 
