@@ -16,6 +16,7 @@ import numpy as np
 from tnnquant.executor import Executor
 from tnnquant.graph import Graph
 from tnnquant.inspect.codes import CodeUsage, usage_of_counts
+from tnnquant.inspect.full_codes import with_zero_points
 from tnnquant.inspect.isolated import Isolated, Requantizer, check_same_network
 from tnnquant.inspect.measure import ErrorSums, as_rows
 from tnnquant.layers.base import QuantRole
@@ -248,8 +249,9 @@ class _Comparison:
         check_same_network(quantized, prepared)
         self._fp32 = Executor(prepared, input_dims, exact=False)
         self._int8 = Executor(quantized, input_dims, exact=False)
-        self._isolated = Isolated(quantized, self._fp32.graph, self._fp32.specs)
-        self._scales = self._int8.graph.scales
+        meant = with_zero_points(quantized, prepared)
+        self._isolated = Isolated(meant, self._fp32.graph, self._fp32.specs)
+        self._scales = {**self._int8.graph.scales, **meant.scales}
         self._requantize = Requantizer(self._scales)
         self._cumulative: dict[str, ErrorSums] = {}
         self._counts: dict[str, np.ndarray] = {}

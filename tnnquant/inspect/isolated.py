@@ -19,6 +19,7 @@ number of layers.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -95,10 +96,12 @@ class Isolated:
         originals = {node.name: node for node in fp32.nodes}
         self._total = self._stand_alone(self.nodes, specs, quantized.scales)
         self._weights = self._stand_alone(
-            [_dequantized(node, specs, quantized.scales) for node in weighted] + [_widened(node) for node in dynamic],
+            [_activated(_dequantized(node, specs, quantized.scales), originals.get(node.name)) for node in weighted]
+            + [_widened(node) for node in dynamic],
             specs, {},
         )  # fmt: skip
         kept = [_with_original_weights(node, originals.get(node.name)) for node in weighted]
+        kept = [node and _activated(node, originals[node.name]) for node in kept]
         self._blobs = self._stand_alone([node for node in kept if node], specs, {})
         # Two: an input must last until all its readers have run, the output of its maker among them.
         self._feed, self._requantize = Requantizer(quantized.scales), Requantizer(quantized.scales)
@@ -185,6 +188,13 @@ def _with_original_weights(node: Node, original: Node | None) -> Node | None:
 def _as_fp32(node: Node, tensors: Mapping[str, Tensor]) -> Node:
     kind = node.layer.TYPE_NAMES[0]
     return node.replace(type_string=kind, quantized=False, resource=Resource(tensors, {}, kind))
+
+
+def _activated(node: Node, original: Node | None) -> Node:
+    """With the activation that the layer has in fp32, which saturation may stand for in int8."""
+    if original is None or getattr(original.layer, "activation_type", 0) not in (1, 2):
+        return node
+    return node.replace(layer=replace(node.layer, activation_type=original.layer.activation_type))
 
 
 def _from_rows(rows: np.ndarray, dims: tuple[int, ...]) -> np.ndarray:

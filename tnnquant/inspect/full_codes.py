@@ -1,0 +1,120 @@
+"""int8 models that use all 256 codes behind a ReLU, as the recipe ``best`` makes them.
+
+Their files say zero point 0 for every blob, but in some the code that means 0 is -128 (-127 where max pooling follows;
+:mod:`tnnquant.recipes.full_range`): a convolution that has a ReLU in fp32 and none in int8 tells. Here
+such a model becomes one with zero points, whose blobs mean what they say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from tnnquant.graph import Graph, Node
+from tnnquant.layers.base import QuantRole
+from tnnquant.tensor import QuantParams, Tensor
+
+__all__ = ["with_zero_points", "zero_points"]
+
+RELU, RELU6 = 1, 2
+_LOWEST, _POOLED = -128, -127
+
+
+def zero_points(quantized: Graph, fp32: Graph) -> dict[str, np.ndarray]:
+    """The codes that mean 0 in the blobs whose file is silent about them, int8 (scales,) by blob.
+
+    Parameters
+    ----------
+    quantized : Graph
+        As in its file.
+    fp32 : Graph
+        In the form that is quantized.
+    """
+    originals = {node.name: node for node in fp32.nodes}
+    pooled = _before_pooling(quantized)
+    found: dict[str, np.ndarray] = {}
+    for node in quantized.nodes:
+        if not node.quantized:
+            continue
+        blob, count = node.outputs[0], _count(quantized, node.outputs[0])
+        if _lost_its_relu(node, originals.get(node.name)):
+            found[blob] = np.full(count, _POOLED if blob in pooled else _LOWEST, np.int8)
+        elif node.layer.JOINS_CHANNELS and any(name in found for name in node.inputs):
+            parts = [found.get(name, np.zeros(_count(quantized, name), np.int8)) for name in node.inputs]
+            found[blob] = np.concatenate(parts)
+        elif node.layer.role == QuantRole.PASS and node.inputs[0] in found:
+            found[blob] = found[node.inputs[0]]
+    return found
+
+
+def _count(graph: Graph, blob: str) -> int:
+    return graph.scales[blob].scale.size if blob in graph.scales else 0
+
+
+def _lost_its_relu(node: Node, original: Node | None) -> bool:
+    if node.layer.role != QuantRole.WEIGHTED or original is None or original.outputs != node.outputs:
+        return False
+    before, now = (getattr(layer, "activation_type", 0) for layer in (original.layer, node.layer))
+    return before in (RELU, RELU6) and now == 0
+
+
+def _before_pooling(graph: Graph) -> set[str]:
+    """The int8 blobs that int8 max pooling reads, also by way of a concat."""
+    pooled: set[str] = set()
+    for node in reversed(graph.nodes):
+        if node.quantized and (node.layer.role == QuantRole.PASS or node.layer.JOINS_CHANNELS):
+            if node.layer.JOINS_CHANNELS and node.outputs[0] not in pooled:
+                continue
+            pooled.update(node.inputs)
+    return pooled
+
+
+def with_zero_points(quantized: Graph, fp32: Graph) -> Graph:
+    """The same model with the zero points of :func:`zero_points`; itself if there are none.
+
+    Biases are those of the model before they were lowered, so that every layer by itself gives, up to the rounding of a
+    bias, the same codes.
+    """
+    zero = zero_points(quantized, fp32)
+    if not zero:
+        return quantized
+    scales = {
+        blob: QuantParams(params.scale, zero[blob]) if blob in zero else params
+        for blob, params in quantized.scales.items()
+    }
+    originals = {node.name: node for node in fp32.nodes}
+    nodes = [_restored(node, originals.get(node.name), scales, zero) for node in quantized.nodes]
+    return quantized.with_nodes(nodes).replace(scales=scales)
+
+
+def _restored(node: Node, original: Node | None, scales: Mapping[str, QuantParams], zero: Mapping) -> Node:
+    source, target = node.inputs[0] if node.inputs else "", node.outputs[0]
+    if not node.quantized or node.layer.role != QuantRole.WEIGHTED or not (source in zero or target in zero):
+        return node
+    name = "filter" if "filter" in node.tensors else "weight"
+    step = node.tensors["scale"].float32().astype(np.float64)
+    bias = node.tensors["bias"].data.astype(np.int64) if "bias" in node.tensors else np.zeros(1, np.int64)
+    layer = node.layer
+    if source in zero:
+        bias = bias + _products(node.tensors[name], zero[source], layer)
+    if target in zero:
+        shift = zero[target].astype(np.float64) * scales[target].scale
+        with np.errstate(divide="ignore", invalid="ignore"):
+            bias = bias - np.nan_to_num(np.rint(shift / step), posinf=0, neginf=0).astype(np.int64)
+        # TNN's int8 ReLU6 ignores zero points; the largest code cuts off at 6 as well.
+        if original is not None and original.layer.activation_type == RELU:
+            layer = replace(layer, activation_type=RELU)
+    limit = np.iinfo(np.int32)
+    stored = Tensor(np.clip(bias, limit.min, limit.max).astype(np.int32), (), node.tensors["bias"].dtype)
+    resource = replace(node.resource, tensors={**node.tensors, "bias": stored})
+    return node.replace(layer=layer, resource=resource)
+
+
+def _products(weight: Tensor, zero: np.ndarray, layer) -> np.ndarray:
+    """Sums of weights times the zero points of the input channels they meet, int64 (OC,)."""
+    groups, count = getattr(layer, "group", 1), getattr(layer, "output_channel", 0) or layer.num_output
+    each = zero.size // groups if zero.size > 1 else 1
+    rows = weight.data.astype(np.int64).reshape(groups, count // groups, each, -1).sum(axis=3)
+    return (rows * zero.astype(np.int64).reshape(-1 if zero.size > 1 else 1, 1, each)).sum(axis=2).reshape(-1)
