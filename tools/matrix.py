@@ -4,7 +4,7 @@
     nojit        all tests with NUMBA_DISABLE_JIT=1; what exists only compiled is skipped, by name
     generic      all tests with NUMBA_CPU_NAME=generic
     paths        the same bytes on every instruction path that this machine can run
-    PYTHON       all tests with another interpreter, one that has tnnquant's dependencies (a path with a slash)
+    PYTHON       all tests with another interpreter (a path with a slash), after `PYTHON -m pip install -e .[dev]`
 
 Each run has a kernel cache of its own, which is deleted. `--tests` and what follows it goes to pytest. The exit
 code is 1 if a run failed.
@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,10 +53,7 @@ def _run(run: str, tests: list[str]) -> bool:
     python = run if run not in RUNS else sys.executable
     chosen = tests or ([PATHS_TEST] if run == "paths" else [])
     with tempfile.TemporaryDirectory(prefix="tnnquant-matrix-") as folder:
-        source = _laid_out(Path(folder)) if run not in RUNS else None
         env = {**os.environ, **RUNS.get(run, {}), "TNNQUANT_CACHE_DIR": str(Path(folder, "cache"))}
-        if source:
-            env["PYTHONPATH"] = str(source)
         print(f"== {run}: {_versions(python, env)}", flush=True)
         started = time.monotonic()
         command = [python, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *chosen]
@@ -65,23 +61,6 @@ def _run(run: str, tests: list[str]) -> bool:
         ended = "passed" if code == 0 else f"failed ({code})"
         print(f"== {run}: {ended} in {time.monotonic() - started:.0f} s", flush=True)
     return code == 0
-
-
-def _laid_out(folder: Path) -> Path:
-    """The package as installed, for an interpreter in which it is not: kernels/ inside tnnquant/."""
-    source = folder / "source"
-    source.mkdir()
-    package = source / "tnnquant"
-    package.mkdir()
-    for entry in (ROOT / "tnnquant").iterdir():
-        (package / entry.name).symlink_to(entry)
-    (package / "kernels").symlink_to(ROOT / "kernels")
-    with (ROOT / "pyproject.toml").open("rb") as file:
-        version = tomllib.load(file)["project"]["version"]
-    info = source / f"tnnquant-{version}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: tnnquant\nVersion: {version}\n")
-    return source
 
 
 def _versions(python: str, env: dict) -> str:

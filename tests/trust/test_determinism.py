@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -51,13 +52,37 @@ def test_order_and_place_of_folders(case, tmp_path, expected):
     assert written(tmp_path) == expected
 
 
+BEST = replace(CONFIG, recipe="best")
+
+
+@pytest.fixture
+def best(case, tmp_path):
+    """The two files of a run of the recipe best in this process."""
+    quantize_model(case.proto, case.model, case.pictures, tmp_path / "best", BEST)
+    return written(tmp_path, "best")
+
+
+def test_recipe_best_again_in_another_order_of_files(case, tmp_path, best):
+    files = sorted(case.pictures.iterdir(), reverse=True)
+    quantize_model(case.proto, case.model, files, tmp_path / "out", BEST)
+    assert written(tmp_path) == best
+
+
+def test_recipe_best_on_one_thread(case, tmp_path, best):
+    outcome = run_process(*case.flags("--recipe", "best", "--threads", 1, "-o", tmp_path / "out"))
+    assert outcome.code == 0, outcome.err
+    assert written(tmp_path) == best
+
+
 _PATHS = ("avx512vnni", "avxvnni", "avx512", "avx2", "dotprod", "neon", "portable", "generic CPU")
 
 
+@pytest.mark.skipif(
+    not os.environ.get("TNNQUANT_ALL_PATHS"),
+    reason="compiles all kernels anew: set TNNQUANT_ALL_PATHS=1, as tools/matrix.py does",
+)
 @pytest.mark.parametrize("path", _PATHS)
-def test_instruction_paths(case, tmp_path, expected, path):
-    if not os.environ.get("TNNQUANT_ALL_PATHS"):
-        pytest.skip("compiles all kernels anew: set TNNQUANT_ALL_PATHS=1, as tools/matrix.py does")
+def test_instruction_paths(case, tmp_path, expected, best, path):
     env = {"TNNQUANT_ISA": path} if path != "generic CPU" else {"NUMBA_CPU_NAME": "generic", "TNNQUANT_ISA": None}
     if path != "generic CPU":
         from tnnquant.kernels.target import available_paths
@@ -67,3 +92,8 @@ def test_instruction_paths(case, tmp_path, expected, path):
     outcome = run_process(*case.flags(*OPTIONS, "-o", tmp_path / "out"), env=env)
     assert outcome.code == 0, outcome.err
     assert written(tmp_path) == expected
+    if path == "generic CPU":
+        return  # without fused multiply-add the recipe best promises other bytes
+    outcome = run_process(*case.flags("--recipe", "best", "-o", tmp_path / "best"), env=env)
+    assert outcome.code == 0, outcome.err
+    assert written(tmp_path, "best") == best

@@ -249,7 +249,7 @@ def test_odd_names_and_loops(case, run, tmp_path):
     (folder / "loop2.png").symlink_to("loop.png")
     outcome = run(*case.flags("-o", folder / "x", inputs=folder))
     assert outcome.code == 5
-    assert "loop.png: cannot be opened: too many levels of symbolic links" in outcome.err
+    assert "loop.png: cannot be opened: Too many levels of symbolic links" in outcome.err
 
 
 @pytest.mark.parametrize(
