@@ -93,7 +93,7 @@ def test_instruction_paths(case, tmp_path, expected, best, path):
     assert outcome.code == 0, outcome.err
     assert written(tmp_path) == expected
     if path == "generic CPU":
-        return  # without fused multiply-add the recipe best promises other bytes
+        return  # without fused multiply-add the recipe best may give other bytes
     outcome = run_process(*case.flags("--recipe", "best", "-o", tmp_path / "best"), env=env)
     assert outcome.code == 0, outcome.err
     assert written(tmp_path, "best") == best
