@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tnnquant.arithmetic import exact_sums
-from tnnquant.errors import GraphError, InputError, UnsupportedLayerError
+from tnnquant.errors import ConfigError, GraphError, InputError, UnsupportedLayerError
 from tnnquant.executor import Executor
 from tnnquant.graph import InputSpec
 from tnnquant.layers.base import channels_last
@@ -206,3 +206,11 @@ def test_layers_with_int8_weights_of_their_own_are_widened(build):
     graph = graph.with_nodes([node]).replace(inputs={"input": InputSpec((3,), DataType.INT32)})
     (result,) = Executor(graph).run({"input": np.array([1, 0, 1], np.int32)}).values()
     np.testing.assert_array_equal(result, np.array([[0.75, 1], [0.5, -1], [0.75, 1]], np.float32))
+
+
+def test_without_a_compiler_an_error_says_so(build, monkeypatch):
+    net = build()
+    graph = net.graph(net.conv("input", 3, 4))
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    with pytest.raises(ConfigError, match="exist only compiled"):
+        Executor(graph)

@@ -9,6 +9,7 @@ executes (:mod:`tnnquant.lower`), and gives the integers of TNN's CPU device.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import partial
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tnnquant.arithmetic import exact_sums
-from tnnquant.errors import GraphError, InputError, UnsupportedLayerError
+from tnnquant.errors import ConfigError, GraphError, InputError, UnsupportedLayerError
 from tnnquant.feed import Feed
 from tnnquant.graph import Graph
 from tnnquant.infer import infer, located
@@ -98,6 +99,7 @@ class Executor:
     def __init__(
         self, graph: Graph, input_dims: Mapping[str, Sequence[int]] | None = None, *, exact: bool = True
     ):
+        _need_compiler()
         graph = lower(graph) if graph.is_quantized else widen_dynamic_range(graph)
         refuse_unrunnable(graph)
         self._exact = exact
@@ -317,6 +319,11 @@ class Executor:
             step.node.layer.macs([self.specs[b] for b in step.node.inputs], [self.specs[b] for b in step.node.outputs])
             for step in self._steps
         )
+
+
+def _need_compiler() -> None:
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+        raise ConfigError("NUMBA_DISABLE_JIT is set, but the layers' kernels exist only compiled; unset it")
 
 
 def refuse_unrunnable(graph: Graph) -> None:
