@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-
 #: What errors of code that exists only compiled say when there is no compiler: vector code is emitted as LLVM IR,
 #: programs are tables of addresses of machine code.
 _ONLY_COMPILED = ("not usable in pure-python", "get_compile_result", "exist only compiled")
