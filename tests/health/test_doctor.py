@@ -66,6 +66,8 @@ def test_a_path_that_fails_is_bad(monkeypatch, run, value):
 
 
 def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
+    for name in ("TNNQUANT_CACHE_DIR", "NUMBA_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("tnnquant.kernels.jit.CACHE_DIR", None)
     assert doctor._cache()[0].status == BAD
     monkeypatch.setattr("tnnquant.kernels.jit.CACHE_DIR", tmp_path)
