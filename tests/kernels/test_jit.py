@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import sys
 import numpy as np
@@ -28,6 +30,7 @@ assert mean(np.array([1.0, 9.0])) == 2
 """
 
 
+@pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="nothing is compiled, so nothing is cached")
 def test_cached_code_needs_no_typing(tmp_path):
     """Compiled, then loaded; what is not in the cache is compiled beside what is, and announced once."""
     environment = {**os.environ, "TNNQUANT_CACHE_DIR": str(tmp_path)}
