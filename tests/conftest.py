@@ -3,22 +3,46 @@
 from __future__ import annotations
 
 import os
+import signal
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-#: What errors of code that exists only compiled say when there is no compiler: vector code is emitted as LLVM IR,
-#: programs are tables of addresses of machine code.
+# --- NUMBA_DISABLE_JIT=1: kernels run as Python, a thousand times slower, and some of them not at all ---
+
+_NO_JIT = os.environ.get("NUMBA_DISABLE_JIT") == "1"
+#: What errors of code that exists only compiled say: vector code is emitted as LLVM IR, programs are tables of
+#: addresses of machine code.
 _ONLY_COMPILED = ("not usable in pure-python", "get_compile_result", "exist only compiled")
+#: Seconds of processor time after which a test is skipped.
+_PATIENCE = 5
+
+
+@contextmanager
+def _limited():
+    def stop(*_):
+        pytest.skip(f"takes more than {_PATIENCE} s of processor time as Python")
+
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, _PATIENCE)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def _skip_without_compiler():
-    """A hook around what may need the compiler: with NUMBA_DISABLE_JIT=1 such tests are skipped."""
-    try:
+    """A hook around what may need the compiler; tests that do are skipped, by name."""
+    if not _NO_JIT:
         return (yield)
+    try:
+        with _limited():
+            return (yield)
     except Exception as error:
-        if os.environ.get("NUMBA_DISABLE_JIT") == "1" and any(text in str(error) for text in _ONLY_COMPILED):
+        if any(text in str(error) for text in _ONLY_COMPILED):
             pytest.skip(f"exists only compiled: {error}")
         raise
 
