@@ -1,7 +1,8 @@
 """Run the tests as other machines and settings would: `python tools/matrix.py` (all), or `... boundscheck nojit paths`.
 
     boundscheck  all tests with NUMBA_BOUNDSCHECK=1
-    nojit        all tests with NUMBA_DISABLE_JIT=1; what exists only compiled is skipped, by name
+    nojit        the tests of single modules with NUMBA_DISABLE_JIT=1 (no model runs without the compiler); what exists
+                 only compiled, or takes too long, is skipped, by name
     generic      all tests with NUMBA_CPU_NAME=generic
     paths        the same bytes on every instruction path that this machine can run
     PYTHON       all tests with another interpreter (a path with a slash), after `PYTHON -m pip install -e .[dev]`
@@ -27,7 +28,14 @@ RUNS = {
     "generic": {"NUMBA_CPU_NAME": "generic"},
     "paths": {"TNNQUANT_ALL_PATHS": "1"},
 }
-PATHS_TEST = "tests/trust/test_determinism.py"
+#: What a run tests unless told otherwise; all, if it is not here.
+TESTS = {
+    "nojit": [
+        *(f"tests/{name}" for name in ("format", "inputs", "kernels", "layers", "observers", "weights")),
+        *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").glob("test_*.py")),
+    ],
+    "paths": ["tests/trust/test_determinism.py"],
+}
 
 
 def main() -> int:
@@ -51,12 +59,12 @@ class _Plain(argparse.RawDescriptionHelpFormatter):
 
 def _run(run: str, tests: list[str]) -> bool:
     python = run if run not in RUNS else sys.executable
-    chosen = tests or ([PATHS_TEST] if run == "paths" else [])
+    chosen = tests or TESTS.get(run, [])
     with tempfile.TemporaryDirectory(prefix="tnnquant-matrix-") as folder:
         env = {**os.environ, **RUNS.get(run, {}), "TNNQUANT_CACHE_DIR": str(Path(folder, "cache"))}
         print(f"== {run}: {_versions(python, env)}", flush=True)
         started = time.monotonic()
-        command = [python, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *chosen]
+        command = [python, "-m", "pytest", "-rs", "-p", "no:cacheprovider", *chosen]
         code = subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
         ended = "passed" if code == 0 else f"failed ({code})"
         print(f"== {run}: {ended} in {time.monotonic() - started:.0f} s", flush=True)
