@@ -35,7 +35,7 @@ def _limited():
 
 
 def _skip_without_compiler():
-    """A hook around what may need the compiler; tests that do are skipped, by name."""
+    """A hook around what may need the compiler; tests that do are skipped, with the reason."""
     if not _NO_JIT:
         return (yield)
     try:

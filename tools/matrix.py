@@ -2,7 +2,7 @@
 
     boundscheck  all tests with NUMBA_BOUNDSCHECK=1
     nojit        the tests of single modules with NUMBA_DISABLE_JIT=1 (no model runs without the compiler); what exists
-                 only compiled, or takes too long, is skipped, by name
+                 only compiled, or takes too long, is skipped, with the reason
     generic      all tests with NUMBA_CPU_NAME=generic
     paths        the same bytes on every instruction path that this machine can run
     PYTHON       all tests with another interpreter (a path with a slash), after `PYTHON -m pip install -e .[dev]`
