@@ -21,11 +21,12 @@ from tnnquant.plan import QuantPlan
 from tnnquant.quantize import Quantization, Stopwatch, plan_graph
 from tnnquant.recipes.base import recipe
 from tnnquant.recipes.full_range import zero_codes
-from tnnquant.recipes.islands import COSTLY, choose_islands, useful_plan, without
+from tnnquant.recipes.islands import COSTLY, choose_islands, layer_macs, useful_plan, without
+from tnnquant.recipes.lanes import in_lanes
 from tnnquant.recipes.layerwise import LayerInput, quantize_layers, with_weights
 from tnnquant.recipes.ranges import balanced_scales, peak_scales
 from tnnquant.recipes.rounding import corrected_bias, round_layer, shifted_bias
-from tnnquant.recipes.sensitivity import disturbance, sensitivities
+from tnnquant.recipes.sensitivity import Disturbance, sensitivities
 from tnnquant.recipes.slots import ScaleSlots, scale_slots
 from tnnquant.recipes.statistics import Statistics, gather
 from tnnquant.tensor import DataType, Tensor
@@ -39,10 +40,12 @@ _HELD_OUT_EVERY, _MOST_HELD_OUT = 4, 16
 _TRIED_ON = 16
 #: Samples that are kept in memory, in bytes.
 _MEMORY = 512 << 20
-#: Runs of the network that looking for fp32 islands may take.
-_ISLAND_RUNS = 240
+#: Multiplications that looking for fp32 islands may take: runs of the fp32 network.
+_ISLAND_MACS = 60e9
 #: Errors below this are as good as none.
 _EXACT = 1e-12
+#: Of the mean over samples.
+_POWER = 0.25
 _LEAST_WINDOWS, _MOST_WINDOWS, _WINDOWS_PER_WEIGHT = 3072, 16384, 12
 
 
@@ -70,6 +73,10 @@ class Steps:
     bias: bool = False
     islands: bool = False
 
+
+#: Steps that are tried together, in order, and how much the held-out error may grow by chance for them to be kept: a
+#: handful of samples cannot deny what theory says.
+_TRIALS = ((("balance",), 1.1), (("full_range",), 1.0), (("rounding", "bias"), 1.1), (("islands",), 1.0))
 
 STEPS = tuple(entry.name for entry in fields(Steps))
 
@@ -120,10 +127,12 @@ class Workbench:
         self.fitted, self.held_out = _split(samples)
         self._windows = self._window_counts(min(len(self.fitted), _TRIED_ON))
         self.statistics: Statistics = gather(self.executor, self.plan, self.fitted, self._windows, progress, watch)
-        self.wanted = [self._run(self.executor, sample) for sample in self.held_out]
+        wanted = in_lanes(self.executor, self.held_out, self._run)
+        self._measure = Disturbance(self.inference, wanted)
         self.clock.lap("statistics")
         self._scaled: dict[tuple, _Scaled] = {}
         self._islands: dict[bool, set[int]] = {}
+        self._part_errors = np.zeros(self._measure.parts)
 
     def _run(self, executor: Executor, sample) -> dict[str, np.ndarray]:
         return executor.run(sample.arrays)
@@ -144,21 +153,17 @@ class Workbench:
         """The steps that make the held-out samples come out closer, and what each did."""
         few = range(len(self.fitted))[:: max(1, len(self.fitted) // _TRIED_ON)][:_TRIED_ON]
         steps, notes = Steps(), {}
-        error = self.error(self.quantize(steps, few, quiet=True).graph)
-        for step in STEPS:
-            more = replace(steps, **{step: True})
-            again = self.error(self.quantize(more, few, quiet=True).graph)
-            kept = again < error
-            notes[step] = f"{'kept' if kept else 'dropped'}: held-out error {error:.3g} -> {again:.3g}"
+        errors = self.errors(self.quantize(steps, few, quiet=True).graph)
+        error, self._part_errors = _overall(errors), errors.mean(axis=0)
+        for names, most in _TRIALS:
+            more = replace(steps, **dict.fromkeys(names, True))
+            errors = self.errors(self.quantize(more, few, quiet=True).graph)
+            again = _overall(errors)
+            kept = again < most * error
+            note = f"{'kept' if kept else 'dropped'}: held-out error {error:.3g} -> {again:.3g}"
+            notes |= dict.fromkeys(names, note)
             if kept:
-                steps, error = more, again
-        whole = Steps(**dict.fromkeys(STEPS, True))
-        if steps != whole:
-            # A few samples may deny a step that all of them, and the steps behind it, would confirm.
-            error, again = (self.error(self.quantize(s, quiet=True).graph) for s in (steps, whole))
-            if again < error:
-                steps = whole
-            notes["all"] = f"{'kept' if steps == whole else 'dropped'}: held-out error {error:.3g} -> {again:.3g}"
+                steps, error, self._part_errors = more, again, errors.mean(axis=0)
         self.clock.lap("choosing steps")
         return steps, notes
 
@@ -173,14 +178,14 @@ class Workbench:
         self.clock.lap("held-out statistics")
 
     def error(self, graph: Graph) -> float:
-        """Squared error of the outputs relative to their power: geometric mean over the held-out samples.
+        """Squared error of the outputs relative to their power: over held-out samples and parts."""
+        return _overall(self.errors(graph))
 
-        The arithmetic mean would be that of the one or two samples that come out worst, by chance.
-        """
+    def errors(self, graph: Graph) -> np.ndarray:
+        """Squared error of the outputs of every held-out sample relative to their power, float64 (samples, parts)."""
         executor = Executor(graph, self._dims, exact=False)
-        pairs = zip(self.held_out, self.wanted, strict=True)
-        errors = [disturbance(self._run(executor, sample), wanted) for sample, wanted in pairs]
-        return float(np.exp(np.mean(np.log(np.maximum(errors, _EXACT)))))
+        jobs = list(enumerate(self.held_out))
+        return np.array(in_lanes(executor, jobs, lambda mine, job: self._measure.of(job[0], self._run(mine, job[1]))))
 
     # --- one candidate ---
 
@@ -193,15 +198,19 @@ class Workbench:
         flagged = self._flagged(scaled)
         notes: dict[str, str] = {}
 
-        def decide(node: Node, seen: LayerInput) -> Resource:
+        def decide(node: Node, seen: LayerInput | None) -> Resource:
             resource, note = self._weights(node.name, scaled, seen, steps, numbers)
             if note:
                 notes[node.name] = note
             return resource
 
-        arrays = [self.fitted[number].arrays for number in numbers]
-        progress = None if quiet else self._progress
-        found = quantize_layers(flagged, arrays, self._windows, decide, progress, self._dims)
+        if steps.rounding or steps.bias:
+            arrays = [self.fitted[number].arrays for number in numbers]
+            progress = None if quiet else self._progress
+            found = quantize_layers(flagged, arrays, self._windows, decide, progress, self._dims)
+        else:  # the samples do not matter
+            names = [node.name for node in flagged.nodes if node.quantized and node.layer.role == QuantRole.WEIGHTED]
+            found = {name: decide(flagged.node(name), None) for name in names}
         nodes = [node.replace(resource=found.get(node.name, node.resource)) for node in flagged.nodes]
         clock.lap("weights")
         zero = {blob: scaled.zero[of] for blob, of in scaled.slots.of.items() if (scaled.zero[of] < 0).any()}
@@ -225,14 +234,14 @@ class Workbench:
     def _find_islands(self, steps: Steps) -> set[int]:
         if steps.full_range not in self._islands:
             scaled = self._scales(replace(steps, balance=True, islands=False))
-            count = max(2, min(_ISLAND_RUNS // max(len(scaled.sets), 1), len(self.held_out)))
+            runs = _ISLAND_MACS / max(sum(layer_macs(self.inference).values()), 1)
+            count = min(max(2, int(runs / max(len(scaled.sets), 1))), _TRIED_ON, len(self.fitted))
             zero = {blob: scaled.zero[of] for blob, of in scaled.slots.of.items()}
             chosen = np.linspace(0, len(self.fitted) - 1, count).astype(int)
             inputs = [self.fitted[i].arrays for i in chosen]
-            wanted = [self.executor.run(arrays) for arrays in inputs]
-            harm = sensitivities(self.executor, scaled.sets, scaled.scales, zero, inputs, wanted)
+            harm = sensitivities(self.executor, scaled.sets, scaled.scales, zero, inputs)
             self._islands[steps.full_range] = choose_islands(
-                self.inference, scaled.plan, scaled.slots, scaled.sets, harm
+                self.inference, scaled.plan, scaled.slots, scaled.sets, harm, self._part_errors
             )
         return self._islands[steps.full_range]
 
@@ -252,12 +261,14 @@ class Workbench:
     def _zero(self, scaled: _Scaled, blob: str) -> np.ndarray:
         return scaled.zero[scaled.slots.of[blob]]
 
-    def _weights(self, name: str, scaled: _Scaled, seen: LayerInput, steps: Steps, numbers) -> tuple[Resource, str]:
+    def _weights(
+        self, name: str, scaled: _Scaled, seen: LayerInput | None, steps: Steps, numbers: Sequence[int]
+    ) -> tuple[Resource, str]:
         node = self.graph.node(name)
         source, target = node.inputs[0], node.outputs[0]
         weight, bias = node.layer.weight_array(node.tensors), node.layer.bias_array(node.tensors)
         bias = bias + (self._zero(scaled, target) * scaled.scales[target].scale).astype(np.float32)
-        scale, groups = scaled.scales[source].scale, seen.moments.shape[0]
+        scale, groups = scaled.scales[source].scale, getattr(node.layer, "group", 1)
         if steps.rounding:
             centred = seen.moments - seen.windows * seen.mean[:, :, None] * seen.mean[:, None, :]
             result = round_layer(weight, bias, scale, centred, seen.windows)
@@ -269,6 +280,16 @@ class Workbench:
         else:
             result = shifted_bias(result, self._zero(scaled, source), groups)
         return with_weights(node, result), result.note
+
+
+def _overall(errors: np.ndarray) -> float:
+    """One figure of the errors of samples (rows) and parts: geometric mean over parts of a power mean over samples.
+
+    The arithmetic mean over samples would be that of the one or two that come out worst, by chance; the geometric one
+    that of those whose scores are saturated, whatever the model.
+    """
+    samples = np.mean(np.maximum(errors, _EXACT) ** _POWER, axis=0) ** (1 / _POWER)
+    return float(np.exp(np.mean(np.log(samples))))
 
 
 def _split(samples) -> tuple[list, list]:

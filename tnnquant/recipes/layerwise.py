@@ -17,8 +17,9 @@ from tnnquant.infer import infer, located
 from tnnquant.layers.base import QuantRole
 from tnnquant.layers.int8 import quantized
 from tnnquant.lower import lower
+from tnnquant.recipes.lanes import in_lanes
 from tnnquant.recipes.patches import gram, patches
-from tnnquant.steps import make_step
+from tnnquant.steps import Step, make_step
 from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["LayerInput", "quantize_layers", "with_weights"]
@@ -105,13 +106,19 @@ def quantize_layers(
             if len(found) == weighted:
                 break
         step = make_step(node, lowered, specs)
-        for blobs in live:
-            with located(node), exact_sums(False):
-                blobs.update(step.forward({**constants, **blobs}))
+        with located(node):
+            results = in_lanes(step, live, lambda mine, blobs: _forward(mine, {**constants, **blobs}))
+        for blobs, made in zip(live, results, strict=True):
+            blobs.update(made)
             for blob in (*node.inputs, *node.outputs):
                 if last.get(blob, -1) <= position:
                     blobs.pop(blob, None)
     return found
+
+
+def _forward(step: Step, blobs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    with exact_sums(False):
+        return step.forward(blobs)
 
 
 def _fed(array: np.ndarray, spec, params) -> np.ndarray:

@@ -20,9 +20,10 @@ import numpy as np
 
 from tnnquant.graph import Node, QuantParams
 from tnnquant.infer import Inference
-from tnnquant.layers.base import QuantRole
+from tnnquant.layers.base import Layer, QuantRole
 from tnnquant.observers.base import DEAD, FLOOR_SCALE
 from tnnquant.recipes.full_range import highest_codes, limits
+from tnnquant.recipes.responses import best_scale, output_power, response_errors, responses
 from tnnquant.recipes.slots import Reader, ScaleSlots
 from tnnquant.recipes.statistics import FOLDS, Statistics
 
@@ -70,6 +71,7 @@ class _Cost:
     ``gain``: (C,) power with which a channel's error arrives, over the power of the output. ``smoothing``: share of
     rounding noise that is left where the reader averages. ``largest``: (OC, C) largest magnitude of the weights, or
     None. ``power``: (C,) of the input's channels times the taps, over the power of the output.
+    ``response``: the element-wise layer behind which the error counts.
     """
 
     blob: str
@@ -78,6 +80,7 @@ class _Cost:
     smoothing: float
     largest: np.ndarray | None
     power: np.ndarray
+    response: Layer | None = None
 
     def weight_noise(self, scale: np.ndarray) -> float:
         if self.largest is None:
@@ -107,10 +110,10 @@ def balanced_scales(
     choices : list of Choice
     """
     levels, most = highest_codes(zero), limits(inference.graph, slots)
-    peaks = np.minimum(_slot_peaks(slots, statistics), most)
+    costs = [_cost(reader, inference, slots, statistics) for reader in _judged(slots)]
+    peaks = np.minimum(_slot_peaks(slots, statistics, costs), most)
     scale = np.zeros(slots.count)
     choices = []
-    costs = [_cost(reader, inference, slots, statistics) for reader in _judged(slots)]
     for members in _components(costs):
         numbers = np.unique(np.concatenate([cost.slots for cost in members]))
         family = [(a, h) for a in (_EXPONENTS if len(numbers) > 1 else (1.0,)) for h in _HEADROOM]
@@ -181,12 +184,16 @@ def _judged(slots: ScaleSlots) -> list[Reader]:
     return [*slots.readers, *(Reader(blob, None, False) for blob in rest)]
 
 
-def _slot_peaks(slots: ScaleSlots, statistics: Statistics) -> np.ndarray:
-    """Largest magnitude by fold and slot, of the blobs that are read."""
+def _slot_peaks(slots: ScaleSlots, statistics: Statistics, costs: Sequence[_Cost] = ()) -> np.ndarray:
+    """Largest magnitude by fold and slot, of the blobs that are read; behind a response the largest that matters."""
     peaks = np.zeros((FOLDS, slots.count))
+    shaped = {cost.blob: cost.response for cost in costs if cost.response is not None}
     for blob in dict.fromkeys(reader.blob for reader in _judged(slots)):
         for fold in range(FOLDS):
-            np.maximum.at(peaks[fold], slots.of[blob], statistics.peak[blob][fold])
+            peak = statistics.peak[blob][fold]
+            if blob in shaped and peak.any():
+                peak = _LEVELS * best_scale(shaped[blob], *_sides(blob, statistics, fold), peak)
+            np.maximum.at(peaks[fold], slots.of[blob], peak)
     return peaks
 
 
@@ -196,6 +203,11 @@ def _cost(reader: Reader, inference: Inference, slots: ScaleSlots, statistics: S
     counts = statistics.counts[reader.blob].sum(axis=0)
     power = second_moment(counts) / np.maximum(counts.sum(axis=1), 1)
     node, of = reader.node, slots.of[reader.blob]
+    response = _response(reader, inference, statistics)
+    if response is not None:
+        power = output_power(response, *_sides(reader.blob, statistics))
+        total = max(float((power / np.maximum(counts.sum(axis=1), 1)).sum()), 1e-30)
+        return _Cost(reader.blob, of, np.full(of.size, 1 / total), 1.0, None, power / total, response)
     if node is None or not reader.quantized or node.layer.role != QuantRole.WEIGHTED:
         total = max(float(power.sum()), 1e-30)
         smoothing = 1 / np.sqrt(_averaged(node, inference)) if node is not None and not reader.quantized else 1.0
@@ -206,6 +218,22 @@ def _cost(reader: Reader, inference: Inference, slots: ScaleSlots, statistics: S
     taps = int(np.prod(weight.shape[2:])) if of.size > 1 else int(np.prod(weight.shape[1:]))
     depthwise = weight.ndim == 4 and weight.shape[1] == 1
     return _Cost(reader.blob, of, square.sum(axis=0) / total, 1.0, None if depthwise else largest, power * taps / total)
+
+
+def _response(reader: Reader, inference: Inference, statistics: Statistics) -> Layer | None:
+    """The element-wise layer that the error is measured behind, if that alone reads the blob, in fp32."""
+    if reader.quantized or reader.node is None or reader.blob not in statistics.positive:
+        return None
+    return responses(inference.graph).get(reader.blob)
+
+
+def _sides(blob: str, statistics: Statistics, fold: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Magnitudes above 0 and below, int64 (slots, OCTAVE_BINS), of one fold or all."""
+    whole, above = statistics.counts[blob], statistics.positive[blob]
+    whole, above = (x.sum(axis=0) if fold is None else x[fold] for x in (whole, above))
+    below = whole - above
+    below[:, 0] = 0  # where `above` has all that is not above 0
+    return above, below
 
 
 def _by_channel(weight: np.ndarray, groups: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
@@ -255,14 +283,25 @@ def _judge(
         scales = whole.scales(np.delete(peaks, fold, axis=0).max(axis=0), family)
         for cost in members:
             at = np.searchsorted(whole.numbers, cost.slots)
-            error = _channel_errors(statistics.counts[cost.blob][fold], scales[at], whole.levels[at], cost.smoothing)
-            total += cost.gain @ error
+            total += cost.gain @ _reader_errors(cost, statistics, fold, scales[at], whole.levels[at])
             total += [cost.weight_noise(scales[at, member]) for member in range(len(family))]
     return total / FOLDS
 
 
-def _channel_errors(counts: np.ndarray, scales: np.ndarray, levels: np.ndarray, smoothing: float) -> np.ndarray:
-    """Mean squared error of each channel with each scale, float64 (C, trials)."""
+def _reader_errors(
+    cost: _Cost, statistics: Statistics, fold: int, scales: np.ndarray, levels: np.ndarray
+) -> np.ndarray:
+    """Mean squared error of each channel with each scale, behind the response if there is one, float64 (C, trials)."""
+    counts = statistics.counts[cost.blob][fold]
+    if cost.response is not None:
+        rounding, clipping = response_errors(cost.response, *_sides(cost.blob, statistics, fold), scales)
+        errors = rounding + _CLIPPING * clipping
+    else:
+        errors = _plain_errors(counts, scales, levels, cost.smoothing)
+    return errors / np.maximum(counts.sum(axis=1), 1)[:, None]
+
+
+def _plain_errors(counts: np.ndarray, scales: np.ndarray, levels: np.ndarray, smoothing: float) -> np.ndarray:
     from tnnquant.observers.octaves import rounding_errors
 
     errors = np.empty(scales.shape)
@@ -270,4 +309,4 @@ def _channel_errors(counts: np.ndarray, scales: np.ndarray, levels: np.ndarray, 
         mine = levels == level
         rounding, clipping = rounding_errors(counts[mine], scales[mine], int(level))
         errors[mine] = rounding * smoothing + _CLIPPING * clipping
-    return errors / np.maximum(counts.sum(axis=1), 1)[:, None]
+    return errors

@@ -8,8 +8,11 @@ import numpy as np
 
 from tnnquant.executor import Executor
 from tnnquant.graph import QuantParams
+from tnnquant.infer import Inference
+from tnnquant.recipes.lanes import in_lanes
+from tnnquant.verdict.kinds import VALUES, OutputKind, magnitude_parts, output_kind
 
-__all__ = ["disturbance", "round_in_place", "sensitivities"]
+__all__ = ["Disturbance", "round_in_place", "sensitivities"]
 
 _BLOCK = 1 << 16
 
@@ -36,13 +39,53 @@ def round_in_place(x: np.ndarray, params: QuantParams, zero: np.ndarray) -> None
     np.multiply(codes, scale, out=pixels)
 
 
-def disturbance(got: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> float:
-    """Squared error of the outputs relative to their power, the mean over outputs."""
-    errors = []
-    for name, reference in wanted.items():
-        power = float(np.square(reference, dtype=np.float64).sum())
-        errors.append(float(np.square(got[name] - reference, dtype=np.float64).sum()) / max(power, 1e-30))
-    return float(np.mean(errors)) if errors else 0.0
+class Disturbance:
+    """How far outputs are from what they should be, part by part.
+
+    Parts are the rows of an output that share a unit (:mod:`tnnquant.verdict.kinds`): the scores of a detector count as
+    much as its boxes in pixels, however small they are.
+
+    Parameters
+    ----------
+    inference : Inference
+        Of the fp32 graph.
+    wanted : sequence of mapping of str to ndarray
+        The outputs of samples in fp32.
+    """
+
+    def __init__(self, inference: Inference, wanted: Sequence[Mapping[str, np.ndarray]]):
+        self._kinds = [output_kind(inference, name) for name in sorted(inference.graph.outputs)]
+        self._rows: list[tuple[OutputKind, np.ndarray | slice]] = []
+        for kind in self._kinds:
+            parts = kind.parts or self._by_magnitude(kind, wanted)
+            self._rows += [(kind, part.rows) for part in parts] or [(kind, slice(None))]
+        powers = [[np.square(_part(outputs, *row)).sum() for row in self._rows] for outputs in wanted]
+        self._power = np.maximum(np.mean(powers, axis=0), 1e-30)
+        self.wanted = wanted
+
+    @property
+    def parts(self) -> int:
+        """How many."""
+        return len(self._rows)
+
+    def of(self, number: int, got: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Squared error of each part for one sample, over the part's mean power in all samples, float64 (parts,)."""
+        wanted = self.wanted[number]
+        errors = [np.square(_part(got, *row) - _part(wanted, *row)).sum() for row in self._rows]
+        return np.array(errors) / self._power
+
+    @staticmethod
+    def _by_magnitude(kind: OutputKind, wanted: Sequence[Mapping[str, np.ndarray]]) -> tuple:
+        if kind.kind != VALUES or kind.rows < 2:
+            return ()
+        items = [item for outputs in wanted for item in kind.items(outputs[kind.name], len(outputs[kind.name]))]
+        return magnitude_parts(np.max([np.abs(item.reshape(kind.rows, -1)).max(axis=1) for item in items], axis=0))
+
+
+def _part(outputs: Mapping[str, np.ndarray], kind: OutputKind, rows: np.ndarray | slice) -> np.ndarray:
+    array = outputs[kind.name]
+    items = kind.items(array, len(array) if array.ndim else 1)
+    return np.stack([item.reshape(kind.rows, -1)[rows] for item in items]).astype(np.float64)
 
 
 def sensitivities(
@@ -51,9 +94,8 @@ def sensitivities(
     scales: Mapping[str, QuantParams],
     zero: Mapping[str, np.ndarray],
     inputs: Sequence[Mapping[str, np.ndarray]],
-    wanted: Sequence[Mapping[str, np.ndarray]],
-) -> list[float]:
-    """The disturbance of the outputs when only the blobs of one set are rounded, for every set.
+) -> np.ndarray:
+    """The disturbance of each part of the outputs when only the blobs of one set are rounded, float64 (sets, parts).
 
     Parameters
     ----------
@@ -65,20 +107,17 @@ def sensitivities(
         By blob name.
     inputs : sequence of mapping of str to ndarray
         Samples.
-    wanted : sequence of mapping of str to ndarray
-        The outputs in fp32.
     """
-    found = []
-    for blobs in sets:
+    measure = Disturbance(executor.inference, [executor.run(arrays) for arrays in inputs])
+
+    def alone(mine: Executor, blobs: Sequence[str]) -> np.ndarray:
         chosen = frozenset(blobs)
 
-        def tap(name: str, x: np.ndarray, chosen=chosen) -> None:
+        def tap(name: str, x: np.ndarray) -> None:
             if name in chosen:
                 round_in_place(x, scales[name], zero[name])
 
-        errors = [
-            disturbance(executor.run({n: a.copy() for n, a in sample.items()}, tap), reference)
-            for sample, reference in zip(inputs, wanted, strict=True)
-        ]
-        found.append(float(np.mean(errors)))
-    return found
+        runs = (mine.run({n: a.copy() for n, a in sample.items()}, tap) for sample in inputs)
+        return np.mean([measure.of(number, got) for number, got in enumerate(runs)], axis=0)
+
+    return np.reshape(in_lanes(executor, sets, alone), (len(sets), measure.parts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,9 @@ from tnnquant.errors import CalibrationError
 from tnnquant.executor import Executor
 from tnnquant.layers.base import QuantRole
 from tnnquant.plan import QuantPlan
+from tnnquant.recipes.lanes import in_lanes
 from tnnquant.recipes.patches import patches
+from tnnquant.recipes.responses import responses
 
 __all__ = ["FOLDS", "Statistics", "gather"]
 
@@ -27,6 +30,9 @@ class Statistics:
     ----------
     counts : dict of str to int64 (FOLDS, slots, OCTAVE_BINS)
         Magnitudes of each int8 blob (:mod:`tnnquant.kernels.octaves`).
+    positive : dict of str to int64 (FOLDS, slots, OCTAVE_BINS)
+        Magnitudes of the values above 0 alone, of blobs read by an element-wise layer
+        (:mod:`tnnquant.recipes.responses`); what is not above 0 is in bin 0.
     peak : dict of str to float32 (FOLDS, slots)
         Largest magnitudes.
     mean_patch : dict of str to float64 (samples, G, K)
@@ -36,6 +42,7 @@ class Statistics:
     """
 
     counts: Mapping[str, np.ndarray]
+    positive: Mapping[str, np.ndarray]
     peak: Mapping[str, np.ndarray]
     mean_patch: Mapping[str, np.ndarray]
     windows: Mapping[str, int]
@@ -44,6 +51,7 @@ class Statistics:
         """Those of these samples and, behind them, of others; folds are joined with folds."""
         return Statistics(
             {blob: counts + other.counts[blob] for blob, counts in self.counts.items()},
+            {blob: counts + other.positive[blob] for blob, counts in self.positive.items()},
             {blob: np.maximum(peak, other.peak[blob]) for blob, peak in self.peak.items()},
             {name: np.concatenate([means, other.mean_patch[name]]) for name, means in self.mean_patch.items()},
             self.windows,
@@ -71,7 +79,7 @@ def gather(
         Windows a sample of each weighted layer's input, by layer name.
     progress : callable (stage, done, total), optional
     watch : callable (sample, outputs), optional
-        Shown what the network gives.
+        Shown what the network gives, in any order and on any thread.
 
     Raises
     ------
@@ -83,15 +91,17 @@ def gather(
 
     observers = {b: [create_observer("minmax", e.slots) for _ in range(FOLDS)] for b, e in plan.blobs.items()}
     octaves = {b: [Octaves(e.slots) for _ in range(FOLDS)] for b, e in plan.blobs.items()}
+    shaped = responses(executor.graph).keys() & plan.blobs.keys()
+    above = {b: [Octaves(plan.blobs[b].slots) for _ in range(FOLDS)] for b in sorted(shaped)}
     readers: dict[str, list] = {}
     for position in sorted(plan.int8):
         node = executor.graph.nodes[position]
         if node.layer.role == QuantRole.WEIGHTED:
             readers.setdefault(node.inputs[0], []).append(node)
-    means: dict[str, list[np.ndarray]] = {}
     makers = {blob: str(node) for node in executor.graph.nodes for blob in node.outputs}
+    ticker = _Ticker(progress, len(samples))
 
-    def show(name: str, x: np.ndarray, sample, fold: int) -> None:
+    def show(name: str, x: np.ndarray, sample, fold: int, means: dict) -> None:
         if name in observers:
             try:
                 observers[name][fold].update(x, 0)
@@ -99,24 +109,45 @@ def gather(
                 where = f"the output {name!r} of {makers[name]}" if name in makers else f"the model input {name!r}"
                 raise CalibrationError(f"{sample.name}: {where}: {error}") from error
             _count(octaves[name][fold], x)
+        if name in above:
+            _count(above[name][fold], np.maximum(x, 0))
         for node in readers.get(name, ()):
             dims = executor.specs[node.outputs[0]].dims
-            mean = patches(node, x, dims, windows[node.name]).mean(axis=1, dtype=np.float64)
-            means.setdefault(node.name, []).append(mean)
+            means[node.name] = patches(node, x, dims, windows[node.name]).mean(axis=1, dtype=np.float64)
 
-    for number, sample in enumerate(samples):
-        outputs = executor.run(sample.arrays, lambda name, x, s=sample, f=number % FOLDS: show(name, x, s, f))
+    def run(mine: Executor, job: tuple) -> dict[str, np.ndarray]:
+        number, sample = job
+        means: dict[str, np.ndarray] = {}
+        outputs = mine.run(sample.arrays, lambda name, x: show(name, x, sample, number % FOLDS, means))
         if watch:
             watch(sample, outputs)
-        if progress:
-            progress("ranges", number + 1, len(samples))
+        ticker.tick()
+        return means
+
+    found = in_lanes(executor, list(enumerate(samples)), run)
     return Statistics(
         {blob: np.stack([fold.rows() for fold in folds]) for blob, folds in octaves.items()},
+        {blob: np.stack([fold.rows() for fold in folds]) for blob, folds in above.items()},
         {b: np.stack([np.maximum(np.abs(o.low), np.abs(o.high)) if np.isfinite(o.low).all()
                       else np.zeros(o.slots, np.float32) for o in folds]) for b, folds in observers.items()},
-        {name: np.stack(parts) for name, parts in means.items()},
+        {name: np.stack([means[name] for means in found]) for name in (found[0] if found else ())},
         dict(windows),
     )  # fmt: skip
+
+
+class _Ticker:
+    """Tells of progress from several threads."""
+
+    def __init__(self, progress: Callable[[str, int, int], None] | None, total: int):
+        self._progress, self._total, self._done = progress, total, 0
+        self._lock = threading.Lock()
+
+    def tick(self) -> None:
+        """One more sample is done."""
+        with self._lock:
+            self._done += 1
+            if self._progress:
+                self._progress("ranges", self._done, self._total)
 
 
 def _count(octaves, x: np.ndarray) -> None:
