@@ -22,7 +22,7 @@ def test_results_are_in_order_and_the_first_error_is_raised(threads):
     try:
         numba.set_num_threads(min(threads, before))
         assert in_lanes(Adder(), [0, 1, 2, 3], Adder.add) == [1, 2, 3, 4]
-        with pytest.raises(ValueError, match="^4$"):
+        with pytest.raises(ValueError, match=r"^4$"):
             in_lanes(Adder(), range(12), Adder.add)
     finally:
         numba.set_num_threads(before)

@@ -44,10 +44,7 @@ def test_what_a_swish_makes_nothing_of_needs_no_codes(rng):
 def test_a_swish_is_found_fused_or_not(build, fused):
     net = build()
     a = net.conv("input", 3, 4, name="a")
-    if fused:
-        b = net.add("Swish", a)
-    else:
-        b = net.add("Mul", [a, net.add("Sigmoid", a)])
+    b = net.add("Swish", a) if fused else net.add("Mul", [a, net.add("Sigmoid", a)])
     graph = net.graph(net.conv(b, 4, 2, name="b"))
     assert responses(graph)["a_out"] == Swish()
 

@@ -63,8 +63,11 @@ def _is_function(node: Node) -> bool:
 
 
 def _values(layer: Layer, x: np.ndarray) -> np.ndarray:
+    from tnnquant.kernels.program import one_thread
+
     flat = np.ascontiguousarray(x, np.float32).reshape(1, -1)
-    return np.asarray(layer.forward([flat], None)[0], np.float64).reshape(x.shape)
+    with one_thread():  # many small arrays
+        return np.asarray(layer.forward([flat], None)[0], np.float64).reshape(x.shape)
 
 
 @cache
