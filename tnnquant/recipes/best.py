@@ -79,7 +79,7 @@ class Steps:
 
 
 #: Steps that are tried together, in order, and how much the held-out error may grow by chance for them to be kept: a
-#: handful of samples cannot deny what theory says, and balanced scales show their worth with second-order rounding only.
+#: handful of samples cannot deny what theory says, and balanced scales show their worth with second-order rounding.
 _TRIALS = ((("balance",), 1.1), (("full_range",), 1.0), (("rounding", "bias"), 1.1), (("islands",), 1.0))
 
 STEPS = tuple(entry.name for entry in fields(Steps))
