@@ -40,12 +40,10 @@ _HELD_OUT_EVERY, _MOST_HELD_OUT = 4, 16
 _TRIED_ON = 48
 #: From so many samples on, more of them give more windows.
 _WINDOW_SAMPLES = 16
-#: Samples that looking for fp32 islands may take.
-_ISLAND_SAMPLES = 16
 #: Samples that are kept in memory, in bytes.
 _MEMORY = 512 << 20
-#: Multiplications that looking for fp32 islands may take: runs of the fp32 network.
-_ISLAND_MACS = 60e9
+#: Runs of the fp32 network, and multiplications, that looking for fp32 islands may take.
+_ISLAND_RUNS, _ISLAND_MACS = 240, 100e9
 #: Errors below this are as good as none.
 _EXACT = 1e-12
 #: Of the mean over samples.
@@ -80,7 +78,7 @@ class Steps:
 
 #: Steps that are tried together, in order, and how much the held-out error may grow by chance for them to be kept: a
 #: handful of samples cannot deny what theory says, and balanced scales show their worth with second-order rounding.
-_TRIALS = ((("balance",), 1.1), (("full_range",), 1.0), (("rounding", "bias"), 1.1), (("islands",), 1.0))
+_TRIALS = ((("balance",), 1.1), (("full_range",), 1.0), (("rounding", "bias"), 1.1), (("islands",), 1.1))
 
 STEPS = tuple(entry.name for entry in fields(Steps))
 
@@ -245,14 +243,14 @@ class Workbench:
     def _find_islands(self, steps: Steps) -> set[int]:
         if steps.full_range not in self._islands:
             scaled = self._scales(replace(steps, balance=True, islands=False))
-            runs = _ISLAND_MACS / max(sum(layer_macs(self.inference).values()), 1)
-            count = min(max(2, int(runs / max(len(scaled.sets), 1))), _ISLAND_SAMPLES, len(self.fitted))
+            runs = min(_ISLAND_RUNS, _ISLAND_MACS / max(sum(layer_macs(self.inference).values()), 1))
+            count = max(2, min(int(runs / max(len(scaled.sets), 1)), len(self.held_out)))
             zero = {blob: scaled.zero[of] for blob, of in scaled.slots.of.items()}
             chosen = np.linspace(0, len(self.fitted) - 1, count).astype(int)
             inputs = [self.fitted[i].arrays for i in chosen]
             harm = sensitivities(self.executor, scaled.sets, scaled.scales, zero, inputs)
             self._islands[steps.full_range] = choose_islands(
-                self.inference, scaled.plan, scaled.slots, scaled.sets, harm, self._part_errors
+                self.inference, scaled.plan, scaled.slots, scaled.sets, harm, self._part_errors * self._measure.is_value
             )
         return self._islands[steps.full_range]
 

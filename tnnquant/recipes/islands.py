@@ -92,7 +92,7 @@ def choose_islands(
     """Positions of the layers to keep in fp32.
 
     Sets are freed in order of the disturbance they save for each multiplication, as long as they are :data:`WORTH` it
-    and the :data:`BUDGET` lasts; others only while a part of the outputs is not :data:`GOOD` yet, for that part. What
+    and the :data:`BUDGET` lasts; then others, while a part of the outputs is not :data:`GOOD` yet, for that part. What
     sets disturb adds up, so that a part's error falls with the share of the disturbance that is gone.
 
     Parameters
@@ -104,16 +104,18 @@ def choose_islands(
     harm : float64 (sets, parts)
         Disturbance that each alone causes, by part of the outputs.
     error : float64 (parts,)
-        Squared error of the int8 model relative to the power of each part.
+        Squared error of the int8 model relative to the power of each part; 0 for parts that are not looked at.
     """
     macs = layer_macs(inference)
     budget = BUDGET * max(sum(macs.values()), 1)
     needed = [_touching(inference, plan, slots, blobs) for blobs in sets]
     share = harm / np.maximum(harm.sum(axis=0), 1e-30)
     left, freed, gone = list(range(len(sets))), set(), np.zeros(len(error))
+    worth = share.mean(axis=1) >= WORTH
     while left:
-        bad = error * (1 - gone) > GOOD
-        gain = np.where(share >= WORTH, share, share * bad).mean(axis=1)
+        gain = share.mean(axis=1) * worth
+        if not gain[left].any():  # what is worth it by itself goes first
+            gain = (share * (error * (1 - gone) > GOOD)).mean(axis=1)
         price = {number: sum(macs[p] for p in needed[number] - freed) for number in left}
         best = max(left, key=lambda number: (gain[number] / max(price[number], 1), -number))
         if gain[best] <= 0:

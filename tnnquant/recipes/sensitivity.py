@@ -59,8 +59,9 @@ class Disturbance:
         for kind in self._kinds:
             parts = kind.parts or self._by_magnitude(kind, wanted)
             self._rows += [(kind, part.rows) for part in parts] or [(kind, slice(None))]
-        powers = [[np.square(_part(outputs, *row)).sum() for row in self._rows] for outputs in wanted]
-        self._power = np.maximum(np.mean(powers, axis=0), 1e-30)
+        powers = np.array([[np.square(_part(outputs, *row)).sum() for row in self._rows] for outputs in wanted])
+        # Class scores have about the same power in every sample; a picture may hold no object at all.
+        self._power = np.maximum(np.where(self.is_value, powers.mean(axis=0), powers), 1e-30)
         self.wanted = wanted
 
     @property
@@ -69,10 +70,18 @@ class Disturbance:
         return len(self._rows)
 
     def of(self, number: int, got: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Squared error of each part for one sample, over the part's mean power in all samples, float64 (parts,)."""
+        """Squared error of each part for one sample, relative to its power, float64 (parts,).
+
+        The power of values is the mean over all samples, that of class scores the sample's own.
+        """
         wanted = self.wanted[number]
         errors = [np.square(_part(got, *row) - _part(wanted, *row)).sum() for row in self._rows]
-        return np.array(errors) / self._power
+        return np.array(errors) / self._power[number]
+
+    @property
+    def is_value(self) -> np.ndarray:
+        """Of which parts, bool (parts,), the values are judged, not the best class."""
+        return np.array([kind.kind == VALUES for kind, _ in self._rows])
 
     @staticmethod
     def _by_magnitude(kind: OutputKind, wanted: Sequence[Mapping[str, np.ndarray]]) -> tuple:
