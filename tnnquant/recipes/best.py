@@ -78,7 +78,7 @@ class Steps:
 
 #: Steps that are tried together, in order, and how much the held-out error may grow by chance for them to be kept: a
 #: handful of samples cannot deny what theory says, and balanced scales show their worth with second-order rounding.
-_TRIALS = ((("balance",), 1.1), (("full_range",), 1.0), (("rounding", "bias"), 1.1), (("islands",), 1.1))
+_TRIALS = ((("balance",), 1.1), (("full_range",), 1.0), (("rounding", "bias"), 2.0), (("islands",), 1.1))
 
 STEPS = tuple(entry.name for entry in fields(Steps))
 
