@@ -214,3 +214,13 @@ def test_without_a_compiler_an_error_says_so(build, monkeypatch):
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     with pytest.raises(ConfigError, match="exist only compiled"):
         Executor(graph)
+
+
+def test_a_lack_of_memory_is_an_error_that_says_so(build, monkeypatch):
+    def nothing_left(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr("tnnquant.executor.Feed", nothing_left)
+    net = build((1, 3, 8, 8))
+    with pytest.raises(GraphError, match="not enough memory to lay the model out: its blobs alone take"):
+        Executor(net.graph(net.conv("input", 3, 4)))

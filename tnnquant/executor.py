@@ -129,9 +129,15 @@ class Executor:
     def _lay_out(self) -> None:
         placement = Placement(self.graph, self.specs, self._steps, self._constants)
         self._places, self.blob_bytes = placement.arrays, placement.bytes
-        self._feeds = {name: self._make_feed(name) for name in self.graph.inputs}
-        with exact_sums(self._exact):
-            self._emit()
+        try:
+            self._feeds = {name: self._make_feed(name) for name in self.graph.inputs}
+            with exact_sums(self._exact):
+                self._emit()
+        except MemoryError:
+            raise GraphError(
+                f"not enough memory to lay the model out: its blobs alone take {self.blob_bytes / 1e9:.3g} GB; "
+                "check the dims of the model's inputs (--input-shape gives others)"
+            ) from None
         self._forget()
         self._groups = [_Group(steps, self._places) for steps in self._joined()]
         self._head = self._make_head()

@@ -6,6 +6,7 @@ Exceptions do not end it: each kind, told apart by where it was raised, is saved
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import mmap
 import os
@@ -56,6 +57,16 @@ class Worker:
                 self.target.run(data)
         except KeyboardInterrupt:
             raise
+        except MemoryError:
+            self._execute_alone(data)
+        except BaseException as error:
+            self._save(data, error)
+
+    def _execute_alone(self, data: bytes) -> None:
+        """Once more, without the garbage of the executions before, which takes of the same room."""
+        gc.collect()
+        try:
+            self.target.run(data)
         except BaseException as error:
             self._save(data, error)
 
