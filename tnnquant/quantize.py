@@ -20,7 +20,7 @@ from tnnquant.patterns import fused_names
 from tnnquant.plan import QuantPlan, make_plan
 from tnnquant.tensor import DataType, Tensor
 
-__all__ = ["Quantization", "Stopwatch", "quantize_graph"]
+__all__ = ["Quantization", "Stopwatch", "quantize_graph", "with_weights"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -175,13 +175,24 @@ def _int8_resource(node: Node, source: QuantParams, config: QuantizeConfig) -> t
     from tnnquant.weights import quantize_layer
 
     with located(node):
-        name = "filter" if "filter" in node.tensors else "weight"
         weight = node.layer.weight_array(node.tensors)
         bias = node.layer.bias_array(node.tensors)
         result = quantize_layer(
             weight, bias, source.scale, method=config.weight_method, merge_type=config.merge_type,
             groups=getattr(node.layer, "group", 1),
         )
+    return with_weights(node, result), result.note
+
+
+def with_weights(node: Node, result) -> Resource:
+    """The resource of an int8 node with quantized weights.
+
+    Parameters
+    ----------
+    node : Node
+    result : LayerWeights
+    """
+    name = "filter" if "filter" in node.tensors else "weight"
     tensors = {
         name: Tensor(result.weight.reshape(-1), (), DataType.INT8),
         "scale": Tensor(result.scale, (), DataType.FLOAT),
@@ -191,7 +202,7 @@ def _int8_resource(node: Node, source: QuantParams, config: QuantizeConfig) -> t
         tensors["bias"] = Tensor(result.bias, (), DataType.INT32)
     elif "bias" in node.tensors:
         tensors["bias"] = Tensor(np.empty(0, np.float32))
-    return replace(node.resource, tensors=tensors), result.note
+    return replace(node.resource, tensors=tensors)
 
 
 class Stopwatch:

@@ -18,12 +18,12 @@ from tnnquant.executor import Executor
 from tnnquant.graph import Graph, Node, Resource
 from tnnquant.layers.base import QuantRole
 from tnnquant.plan import QuantPlan
-from tnnquant.quantize import Quantization, Stopwatch, plan_graph
+from tnnquant.quantize import Quantization, Stopwatch, plan_graph, with_weights
 from tnnquant.recipes.base import recipe
 from tnnquant.recipes.full_range import zero_codes
 from tnnquant.recipes.islands import COSTLY, choose_islands, layer_macs, useful_plan, without
 from tnnquant.recipes.lanes import in_lanes
-from tnnquant.recipes.layerwise import LayerInput, quantize_layers, with_weights
+from tnnquant.recipes.layerwise import LayerInput, quantize_layers
 from tnnquant.recipes.ranges import balanced_scales, peak_scales
 from tnnquant.recipes.rounding import corrected_bias, round_layer, shifted_bias
 from tnnquant.recipes.sensitivity import Disturbance, sensitivities

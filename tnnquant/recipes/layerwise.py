@@ -7,7 +7,6 @@ All samples go through a layer before the next is looked at. The layers are thos
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -20,9 +19,9 @@ from tnnquant.lower import lower
 from tnnquant.recipes.lanes import in_lanes
 from tnnquant.recipes.patches import gram, patches
 from tnnquant.steps import Step, make_step
-from tnnquant.tensor import DataType, Tensor
+from tnnquant.tensor import DataType
 
-__all__ = ["LayerInput", "quantize_layers", "with_weights"]
+__all__ = ["LayerInput", "quantize_layers"]
 
 
 class LayerInput:
@@ -125,24 +124,3 @@ def _fed(array: np.ndarray, spec, params) -> np.ndarray:
     if spec.dtype == DataType.INT8 and array.dtype != np.int8:
         return quantized(np.asarray(array, np.float32), params)
     return np.asarray(array)
-
-
-def with_weights(node: Node, result) -> Resource:
-    """The resource of an int8 node with quantized weights.
-
-    Parameters
-    ----------
-    node : Node
-    result : LayerWeights
-    """
-    name = "filter" if "filter" in node.tensors else "weight"
-    tensors = {
-        name: Tensor(result.weight.reshape(-1), (), DataType.INT8),
-        "scale": Tensor(result.scale, (), DataType.FLOAT),
-        "zero_point": Tensor(result.zero_point, (), DataType.INT8),
-    }
-    if result.bias is not None:
-        tensors["bias"] = Tensor(result.bias, (), DataType.INT32)
-    elif "bias" in node.tensors:
-        tensors["bias"] = Tensor(np.empty(0, np.float32))
-    return replace(node.resource, tensors=tensors)
