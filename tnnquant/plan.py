@@ -245,14 +245,14 @@ def _why_join_fp32(
     if node.layer.JOINS_CHANNELS:
         per_tensor = all(count == 1 for count in counts)
         if per_tensor and output_count != 1:
-            return "its inputs have one scale each, its output one a channel; TNN would use the first only (7.11, 31)"
+            return "its inputs have one scale each, its output one a channel; TNN would use the first only"
         if not per_tensor and (output_count == 1 or counts != channels):
-            return "some blobs have one scale, some one a channel; TNN's int8 form cannot mix them (7.11, 30)"
+            return "some blobs have one scale, some one a channel; TNN's int8 form cannot mix them"
         if not per_tensor and node.layer.axis != 1:
-            return f"joins axis {node.layer.axis}: TNN's int8 form copies bytes, right for channels only (7.11, 30)"
+            return f"joins axis {node.layer.axis}: TNN's int8 form copies bytes, right for channels only"
         return None
     if len({*counts, output_count}) > 1:
-        return "some blobs have one scale, some one a channel; TNN's int8 form cannot mix them (7.11, 28)"
+        return "some blobs have one scale, some one a channel; TNN's int8 form cannot mix them"
     return _why_fused_add_breaks(position, inference.graph, barred) if _is_fused_add(position, graph, int8) else None
 
 
@@ -275,13 +275,13 @@ def _why_fused_add_breaks(position: int, graph: Graph, barred: Mapping[int, str]
     node, previous = graph.nodes[position], graph.nodes[position - 1]
     source, target = previous.outputs[0], node.outputs[0]
     if source in graph.outputs:
-        return f"TNN's fusion with the convolution before it loses the model output {source!r} (6.6)"
+        return f"TNN's fusion with the convolution before it loses the model output {source!r}"
     if node.inputs.count(source) > 1:
-        return "adds a convolution's output to itself: TNN's fusion of the two crashes (6.6)"
+        return "adds a convolution's output to itself: TNN's fusion of the two crashes"
     if previous.layer.activation_type == RELU6:
-        return "behind a convolution with ReLU6: TNN's fusion of the two loses the addend (7.11, 9)"
+        return "behind a convolution with ReLU6: TNN's fusion of the two loses the addend"
     if is_sigmoid_mul(graph, position + 1, target):
-        return f"TNN's fusion with the convolution before it drops the Sigmoid {graph.nodes[position + 1].name!r} (6.6)"
+        return f"TNN's fusion with the convolution before it drops the Sigmoid {graph.nodes[position + 1].name!r}"
     follower = graph.nodes[position + 1] if position + 1 < len(graph.nodes) else None
     if follower is None or not follower.layer.FUSED_CODE or previous.layer.activation_type:
         return None
@@ -289,7 +289,7 @@ def _why_fused_add_breaks(position: int, graph: Graph, barred: Mapping[int, str]
         return None
     # TNN also fuses the activation in the next line, whatever it reads and whether it is int8 or not.
     if follower.inputs != node.outputs or target in graph.outputs:
-        return f"TNN's fusion of convolution, add and {follower.name!r} behind them loses {target!r} (6.6)"
+        return f"TNN's fusion of convolution, add and {follower.name!r} behind them loses {target!r}"
     if follower.layer.role != QuantRole.PASS or position + 1 in barred:
         return f"TNN fuses convolution, add and {follower.name!r}, which has no int8 form, and then misses its scales"
     return None
@@ -335,5 +335,5 @@ def _why_pass_fp32(
         if not fused or graph.nodes[maker - 1].layer.activation_type or _is_read_behind(
             node.inputs[0], position, graph
         ):
-            return "TNN's int8 form ignores the zero point of an asymmetric blob (7.11, 11)"
+            return "TNN's int8 form ignores the zero point of an asymmetric blob"
     return None

@@ -7,7 +7,7 @@ from tnnquant.errors import CalibrationError, ConfigError
 from tnnquant.observers import choose_method, create_observer, finish, method_codes
 from tnnquant.observers.base import DEAD, FLOOR_SCALE
 
-METHODS = ("minmax", "kl", "asymmetric", "aciq-gauss", "aciq-laplace")
+METHODS = tuple(method_codes().values())
 BROKEN = (np.nan, np.inf, -np.inf)
 
 

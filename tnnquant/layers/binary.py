@@ -162,10 +162,10 @@ class Add(PixelInt8, Binary):
         if len(inputs) < 2:
             return "an operand lies in the model file; TNN's int8 form takes blobs only"
         if not 2 <= len(inputs[0].dims) <= 4:
-            return f"TNN's int8 add computes rank 2 to 4, its inputs are {text(inputs[0].dims)} (6.5)"
+            return f"TNN's int8 add computes rank 2 to 4, its inputs are {text(inputs[0].dims)}"
         if any(spec.dims != inputs[0].dims for spec in inputs):
             dims = ", ".join(text(spec.dims) for spec in inputs)
-            return f"TNN's int8 add does not broadcast, its inputs are {dims} (6.5)"
+            return f"TNN's int8 add does not broadcast, its inputs are {dims}"
         return None
 
 

@@ -319,7 +319,7 @@ class Convolution(PixelInt8):
         if "filter" not in tensors or not tensors["filter"].size:
             return "its weights are not in the model file"
         if self.activation_type not in (0, 1, 2):
-            return f"TNN's int8 form ignores its activation {self.activation_type} (reference 7.11, 8)"
+            return f"TNN's int8 form ignores its activation {self.activation_type}"
         return None
 
     def macs(self, inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec]) -> int:

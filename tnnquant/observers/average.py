@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
-from tnnquant.observers.aciq import ExactSum
-from tnnquant.observers.base import Observer, observer
+from tnnquant.observers.base import observer
+from tnnquant.observers.sample_mean import SampleMean
 
 __all__ = ["AveragePeak"]
 
@@ -15,43 +13,13 @@ _LEVELS = np.float32(127)
 
 
 @observer(12, "average")
-class AveragePeak(Observer):
-    """Symmetric min-max averaged over batches: the mean of the batches' largest magnitudes becomes code 127.
+class AveragePeak(SampleMean):
+    """Symmetric min-max averaged over batches: the mean of the batches' largest magnitudes becomes code 127."""
 
-    The sums are exact, so that the order of the samples does not matter.
-
-    Attributes
-    ----------
-    total : ExactSum
-        Of the batches' largest magnitudes.
-    samples : int
-    """
-
-    def __init__(self, slots: int):
-        super().__init__(slots)
-        self.total = ExactSum(slots)
-        self.samples = 0
-
-    def seen(self, x: np.ndarray, number: int) -> None:
-        super().seen(x, number)
+    def of_sample(self, x: np.ndarray) -> np.ndarray:
         axes = tuple(i for i in range(x.ndim) if i != 1) if self.slots > 1 else None
         peak = np.maximum(np.abs(x.max(axis=axes)), np.abs(x.min(axis=axes)))
-        self.total.add(np.asarray(peak, np.float32).reshape(self.slots))
-        self.samples += 1
+        return np.asarray(peak, np.float32).reshape(self.slots)
 
     def _params(self) -> tuple[np.ndarray, np.ndarray]:
-        mean = (self.total.value() / self.samples).astype(np.float32)
-        return (mean / _LEVELS).astype(np.float32), np.zeros(self.slots, np.int8)
-
-    def state(self) -> dict[str, np.ndarray]:
-        return {**super().state(), "limbs": self.total.limbs, "samples": np.int64(self.samples)}
-
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        super().restore(state)
-        self.total.limbs = np.array(state["limbs"], np.int64)
-        self.samples = int(state["samples"])
-
-    def merge(self, other: Observer) -> None:
-        super().merge(other)
-        self.total.limbs = self.total.limbs + other.total.limbs
-        self.samples += other.samples
+        return (self.mean() / _LEVELS).astype(np.float32), np.zeros(self.slots, np.int8)
