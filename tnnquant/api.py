@@ -107,6 +107,9 @@ def quantize_model(
     graph = read_model(proto, model)
     if statistics:
         return _quantize_statistics(graph, (proto, model), (target_proto, target_model), statistics, config, progress)
+    only_evaluation = inputs is None and bool(verify.eval_path) and config.recipe == DYNAMIC
+    if only_evaluation:
+        inputs = verify.eval_path
     if inputs is None:
         return _quantize_without_data(graph, (proto, model), (target_proto, target_model), config, dry_run)
     files = scan(inputs)
@@ -115,8 +118,9 @@ def quantize_model(
     if search.compares and verify.no_verify:
         raise ConfigError("--auto and --target-agreement compare models by their verdict: leave out --no-verify")
     is_chosen = search.compares or config.recipe == BEST
-    evaluation = _evaluation(samples, verify, threads)
-    verification = Verification(samples, verify, searching=is_chosen, evaluation=evaluation)
+    evaluation = samples if only_evaluation else _evaluation(samples, verify, threads)
+    untouched = config.recipe == DYNAMIC and not search.compares
+    verification = Verification(samples, verify, searching=is_chosen, evaluation=evaluation, untouched=untouched)
     report = Report(
         str(target_proto), str(target_model), _size(proto) + _size(model), settings=settings(config), dry_run=dry_run
     )
@@ -153,7 +157,9 @@ def quantize_model(
     report.bytes_after = _size(target_proto) + _size(target_model)
     report.layers = layer_reports(result.graph, result.plan, result.notes)
     report.blobs = blob_reports(result)
-    report.samples = fed.fed or len(fed.numbers)  # nothing was fed if a state held the statistics
+    if not untouched:
+        report.samples = fed.fed or len(fed.numbers)  # nothing was fed if a state held the statistics
+    report.held_out = len(fed.held_out.numbers) if fed.held_out else 0
     report.skipped = list(fed.skipped)
     report.inputs = fed.statistics()
     report.warnings += fed.warnings(is_normalized_inside=_normalizes_inside(graph))
@@ -285,9 +291,10 @@ def _normalizes_inside(graph) -> bool:
 
 def _warn_of_few(report: Report, given: int) -> None:
     # Where some are held out, the user gave enough all the same.
-    if given < ENOUGH_SAMPLES:
+    if given < ENOUGH_SAMPLES and report.settings["recipe"] != DYNAMIC:
+        count = f"{report.samples} sample{'' if report.samples == 1 else 's'}"
         report.warnings.append(
-            f"only {report.samples} samples: fewer than {ENOUGH_SAMPLES} seldom cover what the model will see"
+            f"only {count}: fewer than {ENOUGH_SAMPLES} seldom cover what the model will see"
         )
 
 

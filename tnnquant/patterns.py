@@ -23,7 +23,10 @@ def split_patterns(texts: Iterable[str]) -> tuple[str, ...]:
     patterns: list[str] = []
     for text in texts:
         pieces = [text] if text.startswith("re:") else text.split(",")
-        patterns += [piece.strip() for piece in pieces if piece.strip()]
+        found = [piece.strip() for piece in pieces if piece.strip()]
+        if not found:
+            raise ConfigError(f"a pattern for layers is {text!r}; leave the option out, or name a layer")
+        patterns += found
     return tuple(patterns)
 
 

@@ -47,6 +47,8 @@ class Report:
         Size of proto and model together; ``bytes_after`` is 0 in a dry run.
     samples : int
         How many inputs the statistics are made of.
+    held_out : int
+        How many others of the calibration inputs were kept for the verdict.
     skipped : list of str
         Files that could not be used, under ``skip_bad``.
     settings : dict
@@ -72,6 +74,7 @@ class Report:
     bytes_before: int
     bytes_after: int = 0
     samples: int = 0
+    held_out: int = 0
     skipped: list[str] = field(default_factory=list)
     settings: dict = field(default_factory=dict)
     layers: list[LayerReport] = field(default_factory=list)

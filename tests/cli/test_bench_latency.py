@@ -146,3 +146,18 @@ def test_an_fp32_pair_as_int8(pairs, capsys):
     (p, m), _ = pairs
     assert run("-p", p, "-m", m, "--int8", p, m) == 2
     assert "is an fp32 model, expected an int8 one" in capsys.readouterr().err
+
+
+def test_methods_need_a_model_that_is_made_here(pairs, capsys):
+    (p, m), int8 = pairs
+    assert run("-p", p, "-m", m, "--int8", *int8, "-b", "kl") == 2
+    assert "--blob_method is for a model that is quantized on the fly" in capsys.readouterr().err
+    assert run("-p", int8[0], "-m", int8[1], "--exclude", "fc") == 2
+    assert "--exclude is for a model that is quantized on the fly" in capsys.readouterr().err
+
+
+def test_the_recipe_makes_the_model(pairs, capsys):
+    (p, m), _ = pairs
+    assert run("-p", p, "-m", m, "--recipe", "dynamic", "--json") == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["layers"]}
+    assert rows["first"]["int8"]["int8"] is False  # widened weights, fp32 arithmetic

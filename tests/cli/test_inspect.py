@@ -139,6 +139,12 @@ def test_errors_against_fp32(inspected_files, quantized_files, pictures, capsys)
         (["small", "--against", "none", "-i", "pictures"], 3, "no 'none.tnnproto'"),
         (["small", "--against", "net", "-i", "none"], 5, "none"),
         (["small", "--against", "net", "-i", "pictures", "--limit", "0"], 2, "--limit is 0"),
+        (["small", "--limit", "3"], 2, "--limit needs inputs"),
+        (["small", "-b", "kl"], 2, "--blob_method is for --samples"),
+        (["net", "--html", "x.html", "-t", "2"], 2, "--merge_type is for --samples"),
+        (["net", "--json", "--csv"], 2, "--json and --csv are two forms"),
+        (["net", "--csv", "--layer", "left"], 2, "--csv is the table of layers: not with --layer"),
+        (["net", "small", "--csv", "--diff"], 2, "--csv is the table of layers: not with --diff"),
     ],
 )
 @pytest.mark.usefixtures("inspected_files", "quantized_files", "pictures")

@@ -125,7 +125,7 @@ def test_excluded_layers_are_float_in_the_file(model, tmp_path, capsys):
     assert run(*flags(model, "-o", target, *more)) == 0
     graph = read_model(f"{target}_quantized.tnnproto", f"{target}_quantized.tnnmodel")
     assert [node.quantized for node in graph.nodes] == [False, True, False, False]
-    assert "fp32: 1 Pooling - excluded by --exclude type:Pooling" in capsys.readouterr().out
+    assert "fp32: 1 Pooling - excluded by --exclude type:Pooling\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -136,6 +136,11 @@ def test_excluded_layers_are_float_in_the_file(model, tmp_path, capsys):
         (["--target-agreement", "98"], 2, "--target-agreement is 98, expected a share"),
         (["--time-budget", "soon"], 2, "--time-budget is 'soon', expected a number"),
         (["--auto", "--no-verify"], 2, "leave out --no-verify"),
+        (["--time-budget", "5"], 2, "--time-budget limits --auto and --target-agreement"),
+        (["--eval", "somewhere", "--no-verify"], 2, "--eval is for the verdict, which --no-verify leaves out"),
+        (["--task", "regress", "--no-verify"], 2, "--task is for the verdict"),
+        (["--exclude", ""], 2, "a pattern for layers is ''"),
+        (["--include", " , "], 2, "a pattern for layers is"),
         (["--holdout", "2"], 2, "--holdout is 2, expected a share"),
         (["--holdout", "some"], 2, "--holdout is 'some', expected a number"),
         (["--verify-pictures", "0"], 2, "--verify-pictures is 0"),
@@ -235,3 +240,62 @@ def test_a_missed_target_has_an_exit_code_of_its_own(model, tmp_path, capsys, mo
     assert run(*flags(model, "-o", tmp_path / "out", "--target-agreement", "0.9", "--time-budget", "0")) == 9
     assert "90 %: NOT reached" in capsys.readouterr().out
     assert len(list(tmp_path.glob("out_quantized.*"))) == 2
+
+
+def test_a_line_a_reason_and_no_blanks_at_the_ends(model, tmp_path, capsys):
+    proto, weights, _ = model
+    graph = read_model(proto, weights)
+    for node in graph.nodes:
+        if node.name.startswith("convolution"):
+            # Channels of tiny weights with a bias that their steps cannot hold.
+            node.tensors["filter"].data.reshape(8, -1)[:2] = 1e-12
+            node.tensors["bias"].data[:2] = 1
+    write_model(graph, proto, weights)
+    more = ["--exclude", "type:Pooling,type:InnerProduct", "--holdout", "0.2"]
+    assert run(*flags(model, "-o", tmp_path / "out", *more)) in (0, 8)
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()
+    assert lines[0] == " samples   40 (10 more held out)"
+    assert [line for line in lines if line != line.rstrip()] == []
+    assert sum("excluded by --exclude type:" in line for line in lines) == 2
+    assert sum("note:" in line for line in lines) == 1
+    assert "note: scale of 4 channels raised so that their bias fits int32, in 2 layers from convolution0 on" in printed
+
+
+def test_without_data_the_pictures_of_eval_judge(model, tmp_path, capsys):
+    proto, weights, pictures = model
+    args = ["quantize", "-p", proto, "-m", weights, "-n", "127.5", "-s", "1/127.5", "--recipe", "dynamic"]
+    args += ["-o", tmp_path / "out"]
+    assert run(*args, "--eval", pictures) == 0
+    captured = capsys.readouterr()
+    assert "verdict   GOOD on all 50 of --eval\n" in captured.out
+    assert "samples" not in captured.out
+    assert captured.err == ""
+    assert run(*args, "-i", pictures, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [found["source"] for found in report["verdict"]["sets"]] == ["16 of the 50 pictures"]
+    assert report["verdict"]["sets"][0]["held_out"] is True  # no statistics are made of them
+    assert (report["samples"], report["warnings"]) == (0, [])
+    assert run(*args, "--auto") == 2
+
+
+def test_alone_it_shows_its_help(capsys):
+    for group in ([], ["bench"]):
+        assert run(*group) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("Usage: tnnquant")
+        assert "\nCommands:\n" in captured.err
+    assert run("bench", "latency") == 2
+    assert "(see 'tnnquant bench latency --help')" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_output_that_cannot_be_written_or_is_closed(model):
+    command = f'{sys.executable} -c "import tnnquant.cli as c; c.main()" ' + " ".join(flags(model, "--dry-run"))
+    full = subprocess.run(f"{command} > /dev/full", shell=True, capture_output=True, text=True)
+    assert (full.returncode, full.stderr) == (1, "error: cannot write the output: No space left on device\n")
+    for closed in (">&-", "2>&-", "<&-"):
+        done = subprocess.run(f"{command} {closed}", shell=True, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert ("int8" in done.stdout) == (closed != ">&-")

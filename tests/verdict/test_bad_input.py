@@ -49,7 +49,7 @@ def test_one_picture(net, capsys):
     assert code == 0
     assert "DOUBTFUL on 1 of the 1 pictures of the statistics" in out
     assert "only 1 picture: fewer than 4 different ones prove nothing" in out
-    assert "only 1 samples" in err
+    assert "only 1 sample:" in err
     code, out, err = run([*flags, "--auto"], capsys)
     assert code == 0
     assert "none can be held out" in err

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from tnnquant import recipes
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError, InputError
 from tnnquant.format import read_model
 from tnnquant.graph import Graph, InputSpec
 from tnnquant.inputs import Sample, Samples, scan
-from tnnquant.quantize import quantize_graph
 
 __all__ = [
     "RandomSamples", "find_pair", "model_inputs", "named_models", "quantize_here", "read_int8", "samples_for",
@@ -72,8 +72,8 @@ def samples_for(graph: Graph, folder: str | Path | None, config: QuantizeConfig,
 
 
 def quantize_here(graph: Graph, samples, config: QuantizeConfig, progress=None) -> Graph:
-    """The int8 model of an fp32 one, made now and written nowhere."""
-    return quantize_graph(graph, samples, config, progress).graph
+    """The int8 model of an fp32 one, made now by the recipe of the configuration, and written nowhere."""
+    return recipes.quantize(graph, samples, config, progress).graph
 
 
 def read_int8(proto: str | Path, model: str | Path) -> Graph:

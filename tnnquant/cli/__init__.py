@@ -8,6 +8,8 @@ target that was not reached, the best model was written; 130 interrupted.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gc
 import importlib
 import os
@@ -31,11 +33,22 @@ COMMANDS = {
 }
 
 
+#: What writing to a full disk or a broken device gives.
+_FULL = (errno.ENOSPC, errno.EIO, errno.EFBIG)
+
+
 class LazyGroup(click.Group):
-    """A group whose commands are imported on demand, and whose errors are one line."""
+    """A group whose commands are imported on demand, and whose errors are one line; alone it shows its help."""
 
     #: The commands, as in :data:`COMMANDS`.
     commands_by_name: ClassVar = COMMANDS
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args:
+            # click's own help for lack of arguments is an error, whose lines would become one.
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(2)
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands_by_name)
@@ -87,6 +100,9 @@ def main(argv: list[str] | None = None) -> None:
         gc.set_threshold(20_000, 20, 20)
         # No command multiplies matrices with NumPy; its threads would take 0.03 s to start.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller: `tnnquant ... >&-`
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - to the end of the process
     code = _run(argv)
     if argv is None and sys.gettrace() is None and sys.getprofile() is None:
         _leave(code)
@@ -100,7 +116,7 @@ def _run(argv: list[str] | None) -> int:
     except TnnQuantError as error:
         return _failed(str(error), error.exit_code)
     except click.ClickException as error:
-        hint = f" (see 'tnnquant {error.ctx.info_name} --help')" if _in_command(error) else ""
+        hint = f" (see '{error.ctx.command_path} --help')" if _in_command(error) else ""
         return _failed(error.format_message() + hint, error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         return _failed("interrupted; no file is half-written", 130)
@@ -109,20 +125,33 @@ def _run(argv: list[str] | None) -> int:
     except BrokenPipeError:  # nobody reads any more: `tnnquant ... | head`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - to the end of the process
         return 1
+    except OSError as error:
+        # Reading and writing files raise errors of their own; what is left is the output: `tnnquant ... > /dev/full`.
+        if error.filename is None and error.errno in _FULL:
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - to the end of the process
+            return _failed(f"cannot write the output: {error.strerror}", 1)
+        return _internal(error)
     except Exception as error:
-        if os.environ.get("TNNQUANT_DEBUG"):
-            raise
-        return _failed(
-            f"internal error, please report it: {type(error).__name__}: {error} (TNNQUANT_DEBUG=1 shows where)", 1
-        )
+        return _internal(error)
+
+
+def _internal(error: Exception) -> int:
+    if os.environ.get("TNNQUANT_DEBUG"):
+        raise error
+    return _failed(
+        f"internal error, please report it: {type(error).__name__}: {error} (TNNQUANT_DEBUG=1 shows where)", 1
+    )
 
 
 def _leave(code: int) -> None:
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-    except OSError:  # nobody reads any more
+    except OSError as error:
         code = code or 1
+        if error.errno in _FULL:
+            with contextlib.suppress(OSError):
+                _failed(f"cannot write the output: {error.strerror}", code)
     os._exit(code)
 
 

@@ -7,8 +7,12 @@ import sys
 
 import click
 
-from tnnquant.cli.options import VectorCommand, config_options, from_options, parse_input_shapes
+from tnnquant.cli.options import VectorCommand, config_options, from_options, given, parse_input_shapes
 from tnnquant.config import QuantizeConfig
+from tnnquant.errors import ConfigError
+
+#: Parameters of the quantization itself.
+METHODS = ("blob_method", "weight_method", "merge_type", "recipe", "exclude", "include")
 
 
 @click.command("latency", cls=VectorCommand, context_settings={"help_option_names": ["-h", "--help"]})
@@ -53,6 +57,8 @@ def command(
         int8 = read_int8(*int8_pair)
     samples = samples_for(graph, input_path, config, threads)
     made_here = int8 is None
+    if given(*METHODS) and not made_here:
+        raise ConfigError(f"{given(*METHODS)[0]} is for a model that is quantized on the fly, but there is an int8 one")
     with progress_display(enabled=sys.stderr.isatty() and not as_json) as progress:
         if made_here:
             int8 = quantize_here(graph, samples, config, progress)

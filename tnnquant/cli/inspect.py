@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from tnnquant.cli.options import VectorCommand, config_options, from_options, parse_input_shapes
+from tnnquant.cli.options import VectorCommand, config_options, from_options, given, parse_input_shapes
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError
 
@@ -51,7 +51,7 @@ def command(models, proto, model, layer, is_diff, input_shape, **options) -> int
     dims = parse_input_shapes(input_shape)
     config = QuantizeConfig(**from_options(QuantizeConfig, options), input_dims=dims)
     names = _names(models, proto, model, is_diff)
-    _check(options)
+    _check(options, is_diff, layer)
     from tnnquant.inspect.run import diff_models, load
 
     first = load(names[0], proto, model, dims)
@@ -67,12 +67,21 @@ def command(models, proto, model, layer, is_diff, input_shape, **options) -> int
     return 0
 
 
-def _check(options: dict) -> None:
+def _check(options: dict, is_diff: bool, layer: str | None) -> None:
+    """Refuse options that lack another one, or would have no effect."""
     for name in ("against", "samples", "sheet"):
         if options[name] and not options["input_path"]:
             raise ConfigError(f"--{name} needs inputs: give a folder with -i")
     if options["input_path"] and not any(options[name] for name in ("against", "samples", "sheet", "html", "as_json")):
         raise ConfigError("-i is for --against, --samples, --html or --json; give one of them")
+    if given("limit") and not options["input_path"]:
+        raise ConfigError("--limit needs inputs: give a folder with -i")
+    if given("blob_method", "merge_type") and not (options["samples"] or options["sheet"]):
+        raise ConfigError(f"{given('blob_method', 'merge_type')[0]} is for --samples; for another model, see quantize")
+    if options["as_json"] and options["as_csv"]:
+        raise ConfigError("--json and --csv are two forms of the same; give one of them")
+    if options["as_csv"] and (is_diff or layer):
+        raise ConfigError(f"--csv is the table of layers: not with {'--diff' if is_diff else '--layer'}")
 
 
 def _study(first, config: QuantizeConfig, options: dict):

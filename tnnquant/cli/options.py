@@ -7,11 +7,12 @@ import re
 from collections.abc import Callable
 
 import click
+from click.core import ParameterSource
 
 from tnnquant.config import choice_codes, parse_choice
 from tnnquant.errors import ConfigError
 
-__all__ = ["VectorCommand", "config_options", "from_options", "parse_input_shapes"]
+__all__ = ["VectorCommand", "config_options", "from_options", "given", "parse_input_shapes"]
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(/[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)?,?")
 
@@ -70,6 +71,21 @@ def config_options(config: type, *names: str) -> Callable:
 def from_options(config: type, values: dict) -> dict:
     """The configuration's fields among the parsed options, converted; raises ConfigError naming the option."""
     return {entry.name: values.pop(entry.name) for entry in dataclasses.fields(config) if entry.name in values}
+
+
+def given(*names: str) -> list[str]:
+    """Flags of those options of the running command that the user gave.
+
+    Parameters
+    ----------
+    names : str
+        Of the command's parameters.
+    """
+    ctx = click.get_current_context()
+    return [
+        max(param.opts, key=len) for param in ctx.command.params
+        if param.name in names and ctx.get_parameter_source(param.name) == ParameterSource.COMMANDLINE
+    ]  # fmt: skip
 
 
 def parse_input_shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:

@@ -8,7 +8,7 @@ import time
 
 import click
 
-from tnnquant.cli.options import VectorCommand, config_options, from_options, parse_input_shapes
+from tnnquant.cli.options import VectorCommand, config_options, from_options, given, parse_input_shapes
 from tnnquant.config import QuantizeConfig, SearchConfig, VerifyConfig
 
 EPILOG = (
@@ -99,12 +99,19 @@ def _check_sources(
     search: SearchConfig, recipe: str,
 ) -> None:  # fmt: skip
     """Refuse combinations of options that would leave one of them without effect."""
+    for names, needed, why in (
+        (("time_budget",), search.compares, "limits --auto and --target-agreement: give one of them"),
+        (("eval_path", "labels", "task", "verify_pictures"), not verify.no_verify, "is for the verdict, which "
+         "--no-verify leaves out"),
+    ):  # fmt: skip
+        if given(*names) and not needed:
+            raise click.UsageError(f"{given(*names)[0]} {why}.")
     finishing = from_stats and not stats_only
     if recipe != "tnn" and (stats_only or from_stats or scheduler):
         raise click.UsageError(
             f"--recipe {recipe} reads the inputs itself: not with --stats-only, --from-stats or --scheduler."
         )
-    if not inputs and not from_stats and recipe != "dynamic":
+    if not inputs and not from_stats and (recipe != "dynamic" or search.compares):
         raise click.UsageError("Missing option '-i' / '--input_path'.")
     if inputs and finishing:
         raise click.UsageError(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
+from collections import Counter
 
 from rich import box
 from rich.console import Console
@@ -16,6 +18,7 @@ from tnnquant.verdict import GOOD, Verdict
 __all__ = ["print_summary"]
 
 UNLIMITED = 10_000
+_NUMBER = re.compile(r"\d+")
 
 
 def print_summary(report: Report, seconds: float) -> None:
@@ -27,15 +30,19 @@ def print_summary(report: Report, seconds: float) -> None:
     table.add_column(overflow="fold")
     for name, text in _rows(report, seconds):
         table.add_row(name, escape(text))
-    console.print(table)
+    with console.capture() as shown:
+        console.print(table)
+    # The table pads its cells: blanks that would be copied from a terminal, and lie in files.
+    print("\n".join(line.rstrip() for line in shown.get().splitlines()).strip("\n"))
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     for warning in report.warnings:
         errors.print(f"[yellow]warning:[/] {escape(warning)}")
 
 
 def _rows(report: Report, seconds: float):
-    yield "samples", f"{report.samples}" + (f" ({len(report.skipped)} skipped)" if report.skipped else "")
     settings = report.settings
+    if report.samples:
+        yield "samples", _samples(report)
     if settings["recipe"] == "tnn":
         blob, weight, merge = (settings[key] for key in ("blob_method", "weight_method", "merge_type"))
         yield "methods", f"blobs {blob}, weights {weight}, scales per {merge}"
@@ -44,11 +51,7 @@ def _rows(report: Report, seconds: float):
     dynamic = report.count("dynamic")
     widened = f", {dynamic} with int8 weights that are widened on loading" if dynamic else ""
     yield "layers", f"{report.count('int8')} int8, {report.count('fp32')} fp32{widened}"
-    for (kind, reason), count in report.fp32_reasons().most_common():
-        yield "", f"fp32: {count} {kind} - {reason}"
-    for layer in report.layers:
-        if layer.note:
-            yield "", f"note: {layer.name} - {layer.note}"
+    yield from _layer_rows(report)
     if report.dry_run:
         yield "dry run", "nothing was run or written"
         yield "would write", report.proto
@@ -64,6 +67,31 @@ def _rows(report: Report, seconds: float):
     yield "seconds", f"{seconds:.2f} in all ({stages})"
     yield "written", report.proto
     yield "", report.model
+
+
+def _samples(report: Report) -> str:
+    more = [f"{report.held_out} more held out"] if report.held_out else []
+    more += [f"{len(report.skipped)} skipped"] if report.skipped else []
+    return f"{report.samples}" + (f" ({', '.join(more)})" if more else "")
+
+
+def _layer_rows(report: Report):
+    """Why layers are fp32, and what was special about others: a line a reason, the most frequent first."""
+    reasons: dict[str, Counter] = {}
+    for (kind, reason), count in report.fp32_reasons().most_common():
+        reasons.setdefault(reason, Counter())[kind] = count
+    for reason, kinds in sorted(reasons.items(), key=lambda item: -item[1].total()):
+        yield "", f"fp32: {', '.join(f'{count} {kind}' for kind, count in kinds.most_common())} - {reason}"
+    noted: dict[str, list[tuple[str, int]]] = {}
+    for layer in report.layers:
+        for note in filter(None, layer.note.split("; ")):
+            # "scale of 3 channels raised": one line for all layers with such channels.
+            count = _NUMBER.search(note)
+            text = _NUMBER.sub("{}", note, count=1)
+            noted.setdefault(text, []).append((layer.name, int(count[0]) if count else 0))
+    for text, places in noted.items():
+        where = places[0][0] if len(places) == 1 else f"in {len(places)} layers from {places[0][0]} on"
+        yield "", f"note: {text.replace('{}', str(sum(count for _, count in places)))}, {where}"
 
 
 def _trial_rows(report: Report):

@@ -59,7 +59,9 @@ class Verification:
     searching : bool
         Trials are compared: pictures are kept out of the statistics although the configuration does not say so.
     evaluation : Samples, optional
-        The pictures of ``--eval``.
+        The pictures of ``--eval``; ``samples`` themselves if there are no others.
+    untouched : bool
+        No statistics are made of ``samples``: they are as good as others for the verdict.
 
     Attributes
     ----------
@@ -77,8 +79,9 @@ class Verification:
     """
 
     def __init__(
-        self, samples: Samples, config: VerifyConfig, *, searching: bool = False, evaluation: Samples | None = None
-    ):
+        self, samples: Samples, config: VerifyConfig, *, searching: bool = False, evaluation: Samples | None = None,
+        untouched: bool = False,
+    ):  # fmt: skip
         self.config = config
         self.fed = samples
         self.watch: Recorder | None = None
@@ -88,7 +91,7 @@ class Verification:
         if config.labels and evaluation is None:
             raise ConfigError("--labels needs --eval FOLDER: the pictures that the labels are for")
         self._labels = read_labels(config.labels, evaluation.names) if config.labels else {}
-        self._is_searching = searching
+        self._is_searching, self._untouched = searching, untouched
         share = default_share(len(samples.names)) if searching else 0.0
         share = share if config.holdout is None else config.holdout
         held: list[int] = []
@@ -145,13 +148,18 @@ class Verification:
             labels = self._labels or labels_of_names(names)
             source = f"all {len(names)} of --eval"
             sets.append(_Set(self._evaluation, source, True, References(), labels, not self._labels))
+            if self._evaluation is self._samples:
+                return sets
         count = len(self._checked)
         if self._held:
             source = f"{count} calibration pictures held out from the statistics"
             source += "; the model was chosen by them" if self._is_searching else ""
+        elif self._untouched:
+            source = f"{count} of the {len(self._samples.names)} pictures"
         else:
             source = f"{count} of the {len(self._samples.names)} pictures of the statistics: not held out"
-        sets.append(_Set(self._samples.subset(self._checked), source, bool(self._held), self._references, {}))
+        is_new = bool(self._held) or self._untouched
+        sets.append(_Set(self._samples.subset(self._checked), source, is_new, self._references, {}))
         return sets
 
     def run(
