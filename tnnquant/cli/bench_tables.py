@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from rich import box
+import click
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+
+from tnnquant.cli import plain
 
 __all__ = [
     "ACCURACY_COLUMNS", "accuracy_cells", "custom_rows", "kernel_rows", "print_accuracy", "print_configurations",
@@ -16,7 +17,9 @@ __all__ = [
 ]  # fmt: skip
 
 UNLIMITED = 10_000
-_LEFT = ("operator", "case", "result", "layer", "type", "model", "what")
+#: Layers that lose by int8, of which no more are listed.
+_SHOWN = 5
+_LEFT = ("operator", "case", "result", "layer", "type", "model", "what", "calls")
 
 
 def _console() -> Console:
@@ -25,13 +28,11 @@ def _console() -> Console:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table; the first columns are text, the others figures."""
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for name in columns:
-        table.add_column(name, justify="left" if name in _LEFT else "right", no_wrap=name not in _LEFT)
-    for row in rows:
-        table.add_row(*map(escape, row))
-    _console().print(table)
+    """A table between empty lines; columns that are no names or words are figures."""
+    click.echo()
+    names = 2 if columns[1] == "case" else 1
+    plain.print_table([name if name in _LEFT else f">{name}" for name in columns], rows, names=names)
+    click.echo()
 
 
 def print_lines(*lines: str) -> None:
@@ -152,12 +153,14 @@ def print_latency(report, with_layers: bool) -> None:
     print_lines(*lines)
     if with_layers:
         _print_layers(report)
-    slower = [row for row in report.rows if row.is_slower]
-    for row in slower:
+    slower = sorted((row for row in report.rows if row.is_slower), key=lambda row: row.fp32.seconds - row.int8.seconds)
+    for row in slower[:_SHOWN]:
         print_lines(
             f"int8 loses: {row.name} ({row.type}) takes {1e6 * row.int8.seconds:.1f} us, "
             f"in fp32 {1e6 * row.fp32.seconds:.1f} us"
         )
+    if len(slower) > _SHOWN:
+        print_lines(f"int8 loses: {len(slower) - _SHOWN} more layers, by less (--json: int8_is_slower)")
 
 
 def _print_layers(report) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import click
 
-__all__ = ["print_table", "screen_width"]
+__all__ = ["print_table", "print_trimmed", "screen_width"]
 
 GAP = "  "
 SHORTEST = 12
@@ -23,40 +23,64 @@ def screen_width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], width: int | None = None) -> None:
-    """Print rows under a header; the last column, and then the widest ones, are cut to fit the screen.
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], width: int | None = None, *,
+                names: int | None = None) -> None:  # fmt: skip
+    """Print rows under a header; what does not fit beside the names of the rows comes below, with the names again.
 
     Parameters
     ----------
     columns : sequence of str
         Headings; ``>`` in front aligns a column on the right.
-    rows : sequence of sequence of str or (str, colour)
+    rows : iterable of sequence of str or (str, colour)
     width : int, optional
         Default: the screen's.
+    names : int, optional
+        How many columns name the row. Default: up to the first one that is aligned on the left.
     """
+    rows = list(rows)
     texts = [[cell if isinstance(cell, str) else cell[0] for cell in row] for row in rows]
+    right = [name.startswith(">") for name in columns]
     heads = [name.lstrip(">") for name in columns]
     widths = [max(len(head), *(len(row[i]) for row in texts)) if texts else len(head) for i, head in enumerate(heads)]
-    _shrink(widths, width or screen_width(), [name.startswith(">") for name in columns])
-    right = [name.startswith(">") for name in columns]
-    lines = [click.style(_line(heads, widths, right), bold=True)]
-    for row, plain in zip(rows, texts, strict=True):
-        styles = [None if isinstance(cell, str) else cell[1] for cell in row]
-        lines.append(_line(plain, widths, right, styles))
-    click.echo("\n".join(lines))
+    parts = []
+    for chosen in _blocks(widths, right, width or screen_width(), names):
+        spaces, sides = [widths[i] for i in chosen], [right[i] for i in chosen]
+        lines = [click.style(_line([heads[i] for i in chosen], spaces, sides), bold=True)]
+        for row, plain in zip(rows, texts, strict=True):
+            styles = [None if isinstance(row[i], str) else row[i][1] for i in chosen]
+            lines.append(_line([plain[i] for i in chosen], spaces, sides, styles))
+        parts.append("\n".join(lines))
+    click.echo("\n\n".join(parts))
 
 
-def _shrink(widths: list[int], room: int, numeric: list[bool]) -> None:
-    """Make the columns fit: first the last one shorter, then whichever text column is the longest."""
-    excess = sum(widths) + len(GAP) * (len(widths) - 1) - room
-    while excess > 0:
-        texts = [i for i in range(len(widths)) if not numeric[i] and widths[i] > SHORTEST]
-        if not texts:
-            return
-        at = len(widths) - 1 if texts[-1] == len(widths) - 1 else max(texts, key=lambda i: widths[i])
-        cut = min(excess, widths[at] - SHORTEST)
-        widths[at] -= cut
-        excess -= cut
+def print_trimmed(console, table) -> None:
+    """Print a table of rich without the blanks it pads cells and lines with: they would lie in files and be copied."""
+    with console.capture() as shown:
+        console.print(table)
+    click.echo("\n".join(line.rstrip() for line in shown.get().rstrip().splitlines()).lstrip("\n"))
+
+
+def _blocks(widths: list[int], right: Sequence[bool], room: int, count: int | None) -> list[list[int]]:
+    """The columns of each part of a table, such that it fits; widths of texts that fit nowhere are cut."""
+    last = len(widths) - 1
+    excess = sum(widths) + len(GAP) * last - room
+    if excess <= 0 or (not right[last] and widths[last] - excess >= SHORTEST):
+        widths[last] -= max(0, excess)
+        return [list(range(len(widths)))]
+    names = list(range(count or (right.index(False) + 1 if False in right else 1)))
+    widths[names[-1]] = min(widths[names[-1]], max(SHORTEST, room // 2))
+    left = max(SHORTEST, room - sum(widths[i] + len(GAP) for i in names))
+    blocks: list[list[int]] = []
+    used = left
+    for i in range(len(names), len(widths)):
+        if not right[i]:
+            widths[i] = min(widths[i], left)
+        if used + widths[i] > left:
+            blocks.append(list(names))
+            used = 0
+        blocks[-1].append(i)
+        used += widths[i] + len(GAP)
+    return blocks
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool], styles: Sequence | None = None) -> str:

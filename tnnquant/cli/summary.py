@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tnnquant.cli.plain import print_trimmed
 from tnnquant.report import Report
 from tnnquant.verdict import GOOD, Verdict
 
@@ -30,10 +31,7 @@ def print_summary(report: Report, seconds: float) -> None:
     table.add_column(overflow="fold")
     for name, text in _rows(report, seconds):
         table.add_row(name, escape(text))
-    with console.capture() as shown:
-        console.print(table)
-    # The table pads its cells: blanks that would be copied from a terminal, and lie in files.
-    print("\n".join(line.rstrip() for line in shown.get().splitlines()).strip("\n"))
+    print_trimmed(console, table)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     for warning in report.warnings:
         errors.print(f"[yellow]warning:[/] {escape(warning)}")
