@@ -117,3 +117,20 @@ def test_models_that_do_not_go_together(graphs, build):
     batch = {"input": replace(graphs[0].inputs["input"], dims=(2, 3, 8, 8))}
     with pytest.raises(GraphError, match="'input' is 2x3x8x8, expected a batch of 1"):
         measure_accuracy([Candidate("b", graphs[0].replace(inputs=batch))], samples, None)
+
+
+def test_maps_are_no_scores(build):
+    net = build((1, 3, 8, 8))
+    graph = net.graph(net.conv("input", 3, 4))
+    with pytest.raises(ConfigError, match="output 'convolution0_out' of net is 1x4x8x8, not one score a class"):
+        measure_accuracy([Candidate("net", graph)], [], None)
+
+
+def test_inputs_of_other_names(build, graphs):
+    net = build((1, 3, 8, 8))
+    graph = net.graph(net.inner_product("input", 192, 12))
+    renamed = graph.replace(inputs={"image": graph.inputs["input"]}, nodes=tuple(
+        node.replace(inputs=("image",)) for node in graph.nodes
+    ))  # fmt: skip
+    with pytest.raises(ConfigError, match="b has the inputs image, a has input: models measured side by side"):
+        measure_accuracy([Candidate("a", graphs[0]), Candidate("b", renamed)], [], None)

@@ -9,7 +9,7 @@ import stat
 import pytest
 
 from tnnquant.errors import ModelFormatError, OutputError
-from tnnquant.format import files
+from tnnquant.format import files, read_model, write_model
 from tnnquant.format.files import read_file, write_files
 
 OLD = {"a": b"old a", "b": b"old b"}
@@ -187,3 +187,29 @@ def test_a_loop_of_links(tmp_path):
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(ModelFormatError, match="cannot read"):
         read_file(tmp_path / "a")
+
+
+def test_files_of_two_networks_are_told_apart(build, tmp_path):
+    for name in ("a", "b"):
+        net = build((1, 3, 8, 8))
+        write_model(net.graph(net.conv("input", 3, 4, name=f"conv_{name}")), *pair(tmp_path, name))
+    proto, model = pair(tmp_path, "a")[0], pair(tmp_path, "b")[1]
+    with pytest.raises(ModelFormatError) as caught:
+        read_model(proto, model)
+    assert str(caught.value) == (
+        f"{proto} and {model} are of different networks: the .tnnmodel holds tensors of 'conv_b' and others, none of "
+        "which is a layer of the .tnnproto ('conv_a', ...); give the two files of one model"
+    )
+
+
+def test_tensors_that_no_layer_asks_for_are_left_out(build, tmp_path):
+    net = build((1, 3, 8, 8))
+    write_model(net.graph(net.add("ReLU", "input")), *pair(tmp_path, "plain"))
+    net = build((1, 3, 8, 8))
+    write_model(net.graph(net.conv("input", 3, 4)), *pair(tmp_path, "conv"))
+    graph = read_model(pair(tmp_path, "plain")[0], pair(tmp_path, "conv")[1])
+    assert [node.resource for node in graph.nodes] == [None]
+
+
+def pair(folder, name):
+    return folder / f"{name}.tnnproto", folder / f"{name}.tnnmodel"

@@ -119,3 +119,9 @@ def test_every_real_model_is_summarized(shared):
         assert summary.totals()["macs"] > 1e7, proto
         # TNN's int8 YOLO ignores its swishes; every other pair of TNN's tool keeps to the rules.
         assert bool(summary.grouped_problems()) == ("yolov8n" in str(proto) and graph.is_quantized), proto
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_a_problem(inspected, value):
+    inspected.node("left").tensors["filter"].data.flat[7] = value
+    assert summarize(inspected).grouped_problems() == ["left has weights that are NaN or infinite"]

@@ -148,6 +148,7 @@ def measure_accuracy(
     InputError
         A label is no class of the models.
     """
+    _check_inputs(candidates)
     runners = [_Runner(candidate, output, input_dims) for candidate in candidates]
     _check_alike(runners)
     _check_labels(runners[0], labels)
@@ -199,8 +200,20 @@ class _Runner:
             )
         self.output = output or outputs[0]
         dims = self.executor.specs[self.output].dims
+        self.dims = dims
         self.classes = int(np.prod(dims))
         self.inputs = {name: self.executor.specs[name].dims for name in candidate.graph.inputs}
+
+
+def _check_inputs(candidates: Sequence[Candidate]) -> None:
+    first = candidates[0]
+    for other in candidates[1:]:
+        if set(other.graph.inputs) != set(first.graph.inputs):
+            found, wanted = (", ".join(candidate.graph.inputs) for candidate in (other, first))
+            raise ConfigError(
+                f"{other.name} has the inputs {found}, {first.name} has {wanted}: models measured side by side take the "
+                "same inputs"
+            )
 
 
 def _check_alike(runners: list[_Runner]) -> None:
@@ -215,6 +228,12 @@ def _check_alike(runners: list[_Runner]) -> None:
         if other.classes != first.classes:
             raise ConfigError(
                 f"{other.name} gives {other.classes} scores, {first.name} gives {first.classes}: not the same task"
+            )
+    for runner in runners:
+        if sum(dim > 1 for dim in runner.dims[1:]) > 1:
+            raise ConfigError(
+                f"output {runner.output!r} of {runner.name} is {'x'.join(map(str, runner.dims))}, not one score a class: "
+                "'tnnquant quantize --eval' and 'inspect --against' judge maps and boxes"
             )
     if len({runner.name for runner in runners}) < len(runners):
         raise ConfigError("a model is given twice")

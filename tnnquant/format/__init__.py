@@ -71,10 +71,12 @@ from __future__ import annotations
 
 import os
 
+from tnnquant.errors import ModelFormatError
 from tnnquant.format.check import check_structure
 from tnnquant.format.files import PathLike, read_file, refuse_mixed, write_files
 from tnnquant.format.model import Resources, attach, model_pieces, read_resources
 from tnnquant.format.proto import read_proto, write_proto
+from tnnquant.format.wire import shown
 from tnnquant.graph import Graph
 
 __all__ = [
@@ -117,9 +119,22 @@ def read_model(proto_path: PathLike, model_path: PathLike | None = None) -> Grap
     graph = read_proto(read_file(proto_path), proto_name)
     if model_path is not None:
         model_name = os.fsdecode(model_path)
-        graph = attach(graph, read_resources(read_file(model_path), model_name), model_name)
+        resources = read_resources(read_file(model_path), model_name)
+        graph = attach(graph, resources, model_name)
+        _require_common_layers(graph, resources, proto_name, model_name)
     check_structure(graph, proto_name)
     return graph
+
+
+def _require_common_layers(graph: Graph, resources: Resources, proto_name: str, model_name: str) -> None:
+    """Refuse a .tnnmodel of another network: TNN would leave out all it holds, and miss all it needs."""
+    wanted = [node.name for node in graph.nodes if node.layer.RESOURCE]
+    if resources.layers and wanted and all(node.resource is None for node in graph.nodes):
+        raise ModelFormatError(
+            f"{proto_name} and {model_name} are of different networks: the .tnnmodel holds tensors of "
+            f"{shown(next(iter(resources.layers)))} and others, none of which is a layer of the .tnnproto "
+            f"({shown(wanted[0])}, ...); give the two files of one model"
+        )
 
 
 def write_model(graph: Graph, proto_path: PathLike, model_path: PathLike) -> None:

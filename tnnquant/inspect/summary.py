@@ -101,6 +101,12 @@ class LayerRow:
     weights: WeightRow | None = None
 
     @property
+    def is_finite(self) -> bool:
+        """Whether none of its weights is NaN or infinite."""
+        found = self.weights
+        return found is None or bool(np.isfinite(found.low).all() and np.isfinite(found.high).all())
+
+    @property
     def is_fused(self) -> bool:
         """Whether ``quantize`` makes it part of another layer."""
         return self.precision.reason.startswith(FUSED)
@@ -270,6 +276,7 @@ def summarize(
     layers = [_layer_row(i, node, specs, verdicts[node.name]) for i, node in enumerate(nodes)]
     if error and error not in problems:
         problems.append(error)
+    problems += [f"{row.name} has weights that are NaN or infinite" for row in layers if not row.is_finite]
     makers = graph.producers()
     names = dict.fromkeys((*graph.inputs, *(blob for node in nodes for blob in (*node.inputs, *node.outputs))))
     blobs = [
