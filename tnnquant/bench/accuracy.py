@@ -211,8 +211,8 @@ def _check_inputs(candidates: Sequence[Candidate]) -> None:
         if set(other.graph.inputs) != set(first.graph.inputs):
             found, wanted = (", ".join(candidate.graph.inputs) for candidate in (other, first))
             raise ConfigError(
-                f"{other.name} has the inputs {found}, {first.name} has {wanted}: models measured side by side take the "
-                "same inputs"
+                f"{other.name} has the inputs {found}, {first.name} has {wanted}: models measured side by side "
+                "take the same inputs"
             )
 
 
@@ -231,8 +231,9 @@ def _check_alike(runners: list[_Runner]) -> None:
             )
     for runner in runners:
         if sum(dim > 1 for dim in runner.dims[1:]) > 1:
+            shown = "x".join(map(str, runner.dims))
             raise ConfigError(
-                f"output {runner.output!r} of {runner.name} is {'x'.join(map(str, runner.dims))}, not one score a class: "
+                f"output {runner.output!r} of {runner.name} is {shown}, not one score a class: "
                 "'tnnquant quantize --eval' and 'inspect --against' judge maps and boxes"
             )
     if len({runner.name for runner in runners}) < len(runners):
