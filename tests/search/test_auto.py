@@ -1,6 +1,8 @@
 """Searches on files: the best is written, a target, a budget, a state to go on from."""
 
+import itertools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -51,6 +53,14 @@ def test_a_budget_of_nothing_still_writes_a_model(files, tmp_path):
     assert len(report.trials) == 1
     assert any("the time budget of 0 s was used up before: kl" in line for line in report.warnings)
     assert read_model(*(tmp_path / f"out_quantized.{suffix}" for suffix in ("tnnproto", "tnnmodel"))).is_quantized
+
+
+def test_a_trial_beyond_the_budget_is_told_of(files, tmp_path, monkeypatch):
+    clock = itertools.count(0.0, 40.0)
+    monkeypatch.setattr(auto, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    report = quantize_model(*files, tmp_path / "out", search=SearchConfig(auto=True, time_budget=30))
+    assert any(line.endswith("begun within the time budget of 30 s is finished") for line in report.warnings)
+    assert report.seconds["trials"] > 30
 
 
 def test_a_target_is_reached_with_layers_in_fp32(files, tmp_path):

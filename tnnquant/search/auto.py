@@ -32,6 +32,8 @@ ORIGINALS = (
     ("kl", "admm", MergeType.MIX),
     ("kl", "admm", MergeType.TENSOR),
 )
+#: Times the budget that may be used without a word.
+_OVERRUN = 1.2
 Progress = Callable[[str, int, int], None]
 
 
@@ -138,6 +140,13 @@ class Search:
             notes.append("interrupted: the model is the best of the trials so far")
         if self._best is None:
             raise self._failure
+        spent = time.perf_counter() - self._started
+        self.seconds["trials"] = spent - self.seconds["calibration"]
+        if self._options.compares and spent > _OVERRUN * self._options.time_budget + 1:
+            notes.append(
+                f"the search took {spent:.0f} s: a trial that was begun within the time budget of "
+                f"{self._options.time_budget:g} s is finished"
+            )
         trial, result = self._best
         reached = None if self._options.target_agreement is None else self._is_enough(trial)
         return Outcome(result, self._trials, trial.name, self._configs[trial.name], reached, notes)
