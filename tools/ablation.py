@@ -26,7 +26,9 @@ from tnnquant.recipes.best import STEPS, Steps, Workbench
 
 NETWORKS = {
     "squeezenet": (
-        "squeezenet_v1.1", "calibration-227", {"mean": (104.006, 116.669, 122.679), "reverse_channel": True}
+        "squeezenet_v1.1",
+        "calibration-227",
+        {"mean": (104.006, 116.669, 122.679), "reverse_channel": True},
     ),
     "efficientnet_lite0": ("efficientnet_lite0", "calibration-224", {"mean": (127.0,), "scale": (0.0078125,)}),
 }

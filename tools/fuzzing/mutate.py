@@ -7,7 +7,7 @@ import re
 import struct
 from collections.abc import Sequence
 
-__all__ = ["NUMBERS", "join_pair", "mutated", "mutated_pair", "split_pair"]
+__all__ = ["NUMBERS", "join_pair", "mutated", "mutated_pair", "relayered", "split_pair"]
 
 #: Edges of the types and limits that readers compare with.
 NUMBERS = (
@@ -61,14 +61,93 @@ def split_pair(data: bytes) -> tuple[bytes, bytes]:
 
 
 def mutated_pair(data: bytes, rng: random.Random, *, words: Sequence[bytes], other: bytes, most: int) -> bytes:
-    """Like :func:`mutated` for a pair; mostly the proto is changed, which has more to say."""
+    """Like :func:`mutated` for a pair; mostly the proto is changed, which has more to say, and often as a graph."""
     proto, model = split_pair(data)
     other_proto, other_model = split_pair(other)
-    if rng.random() < 0.8:
+    chance = rng.random()
+    if chance < 0.4:
+        for _ in range(rng.choice((1, 1, 2, 4))):
+            proto = relayered(proto, rng, other_proto)
+    elif chance < 0.85:
         proto = mutated(proto, rng, words=words, is_text=True, other=other_proto, most=most)
     else:
         model = mutated(model, rng, words=words, is_text=False, other=other_model, most=most)
     return join_pair(proto, model)[:most]
+
+
+def relayered(proto: bytes, rng: random.Random, other: bytes) -> bytes:
+    """A proto whose layers still hang together by name, one of them new, gone, of another type, or on other blobs.
+
+    What bytes alone seldom reach: shapes, fusions and conversions between layers that were never seen side by side.
+    """
+    head, layers = _layers(proto)
+    if not layers:
+        return proto
+    at = rng.randrange(len(layers) + 1)
+    blobs = [*head[1].strip(b'" ').split(b" ")[:1], *(blob for layer in layers[:at] for blob in layer[3])]
+    change = rng.choice((_add_layer, _add_layer, _drop_layer, _rewire, _retype))
+    change(layers, min(at, len(layers) - 1) if change is not _add_layer else at, blobs, rng, _layers(other)[1])
+    lines = [_line(layer) for layer in layers]
+    made = list(dict.fromkeys(blob for layer in layers for blob in layer[3]))
+    outputs = [blob for blob in head[3].strip(b'", ').split() if blob in made] or layers[-1][3]
+    head[2:] = [b'" ' + b" ".join(made) + b' ,"', b'"' + b" ".join(outputs) + b' ,"', b'" %d ,"' % len(lines)]
+    return b"\n".join((*head, *lines, b""))
+
+
+def _layers(proto: bytes) -> tuple[list[bytes], list[list]]:
+    """The five lines of the head, and of each layer: type, name, inputs, outputs, parameters."""
+    lines = proto.split(b"\n")
+    layers = []
+    for line in lines[5:]:
+        words = line.strip(b'", ').split()
+        if len(words) < 5 or not (words[2].isdigit() and words[3].isdigit()):
+            continue
+        reads, makes = int(words[2][:3]), int(words[3][:3])
+        blobs = words[4 : 4 + reads + makes]
+        layers.append([words[0], words[1], blobs[:reads], blobs[reads:], words[4 + reads + makes :]])
+    return lines[:5], layers if len(lines) > 5 else []
+
+
+def _line(layer: list) -> bytes:
+    kind, name, reads, makes, rest = layer
+    words = (kind, name, b"%d" % len(reads), b"%d" % len(makes), *reads, *makes, *rest)
+    return b'"' + b" ".join(words) + b' ,"'
+
+
+def _add_layer(layers, at, blobs, rng, others):
+    """A copy of another layer, on blobs made before it; what read one of them may read its output now."""
+    kind, name, reads, makes, rest = rng.choice(others or layers)
+    new = b"n%d" % rng.randrange(1000)
+    outputs = [b"%s_%d" % (new, i) for i in range(len(makes))]
+    inputs = [rng.choice(blobs) for _ in reads]
+    # Its weights are found by its name.
+    layer = [kind, rng.choice((name, name, new)), inputs, outputs, rest]
+    if inputs and outputs and rng.random() < 0.8:
+        for later in layers[at:]:
+            later[2] = [outputs[0] if blob == inputs[0] else blob for blob in later[2]]
+    layers.insert(at, layer)
+
+
+def _drop_layer(layers, at, blobs, rng, others):
+    if len(layers) == 1:
+        return
+    _, _, reads, makes, _ = layers.pop(at)
+    for later in layers[at:]:
+        later[2] = [rng.choice(reads) if reads and blob in makes else blob for blob in later[2]]
+
+
+def _rewire(layers, at, blobs, rng, others):
+    reads = layers[at][2]
+    if reads:
+        reads[rng.randrange(len(reads))] = rng.choice(blobs)
+    if rng.random() < 0.2:
+        reads.append(rng.choice(blobs))
+
+
+def _retype(layers, at, blobs, rng, others):
+    kind = rng.choice(others or layers)[0]
+    quantized = rng.random() < 0.3
+    layers[at][0] = b"Quantized" + kind.removeprefix(b"Quantized") if quantized else kind
 
 
 def _spot(data: bytearray, rng: random.Random) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from fuzzing import seeds
 from fuzzing.mutate import join_pair, mutated, mutated_pair, split_pair
+from fuzzing.nets import made_nets
 
 __all__ = ["TARGETS", "Target"]
 
@@ -44,6 +45,8 @@ class Target:
     room : int
         Bytes of memory that a run may take beside three times its input: fixed tables, and what the model or the
         picture is allowed to have.
+    asks : bool
+        It may ask for more memory than there is, and be refused.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Target:
     kind: str
     most: int = 4096
     room: int = 1 << 20
+    asks: bool = False
 
     @cached_property
     def seeds(self) -> list[bytes]:
@@ -129,7 +133,6 @@ def _run_pair(data: bytes) -> None:
 
 
 def _run_graph(data: bytes) -> None:
-    from tnnquant.config import QuantizeConfig
     from tnnquant.errors import TnnQuantError
     from tnnquant.executor import Executor
     from tnnquant.format import read_proto, read_resources
@@ -143,10 +146,20 @@ def _run_graph(data: bytes) -> None:
         graph = read_proto(proto, "p")
         graph = attach(graph, read_resources(model, "m"), "m") if model else graph
         check_structure(graph, "p")
-        executor = Executor(prepare_for_quantization(graph))
-        make_plan(executor.inference, QuantizeConfig(blob_method="kl"))
+        if graph.is_quantized:
+            Executor(graph)
+        else:
+            executor = Executor(prepare_for_quantization(graph))
+            make_plan(executor.inference, _config())
     except TnnQuantError as error:
         _check_message(error)
+
+
+@cache
+def _config():
+    from tnnquant.config import QuantizeConfig
+
+    return QuantizeConfig(blob_method="kl")
 
 
 @cache
@@ -278,7 +291,7 @@ def _models() -> list[bytes]:
 
 
 def _pairs() -> list[bytes]:
-    return [join_pair(*pair) for pair in seeds.real_pairs()] + seeds.made_pairs()
+    return [join_pair(*pair) for pair in seeds.real_pairs()] + seeds.made_pairs() + made_nets()
 
 
 #: What a model asks for, its dims being what they are, is bounded by the memory of the process alone.
@@ -289,7 +302,7 @@ TARGETS = {
         Target("proto", 5, _run_proto, _protos, _proto_words, "text"),
         Target("model", 6, _run_model, _models, _model_words, "binary"),
         Target("pair", 2, _run_pair, _pairs, _proto_words, "pair"),
-        Target("graph", 3, _run_graph, _pairs, _proto_words, "pair", room=_WIDE),
+        Target("graph", 3, _run_graph, _pairs, _proto_words, "pair", room=_WIDE, asks=True),
         Target("text", 3, _run_text, seeds.made_texts, lambda: _NAMES, "text", 1024),
         Target("npy", 1, _run_npy, seeds.made_npy, _npy_words, "binary", 1024),
         Target("npz", 1, _run_npz, seeds.made_npz, _npy_words, "binary", 2048),
