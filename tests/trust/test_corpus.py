@@ -78,3 +78,39 @@ def test_the_report_of_a_replayed_file(tmp_path, targets):
     path.write_bytes(targets["proto"].seeds[0])
     assert fuzz("--replay", path).returncode == 0
     assert json.dumps(str(path))[1:-1] in fuzz("--replay", path).stdout
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(0.0, True), (100.0, False)])
+def test_a_hang_is_tried_again_by_its_processor_time(tmp_path, targets, monkeypatch, limit, kept):
+    """The replay of an input that hung ends well in the end: its time tells."""
+    from fuzzing import supervise
+
+    monkeypatch.setattr(supervise, "HANG_SECONDS", limit)
+    path = tmp_path / "vector-x.bin"
+    path.write_bytes(targets["vector"].seeds[0])
+    assert supervise._dies_again(path) is kept
+
+
+def test_layers_are_moved_so_that_they_hang_together(targets):
+    """What the graph builder is fed with often is a graph: made of the seeds' layers, in new neighbourhoods."""
+    import random
+
+    from fuzzing.mutate import relayered, split_pair
+    from fuzzing.nets import made_nets
+
+    from tnnquant.errors import TnnQuantError
+    from tnnquant.format import read_proto
+    from tnnquant.format.check import check_structure
+
+    nets = [split_pair(pair)[0] for pair in made_nets()]
+    rng, sound, made = random.Random(5), 0, set()
+    for _ in range(300):
+        proto = relayered(rng.choice(nets), rng, rng.choice(nets))
+        made.add(proto)
+        try:
+            check_structure(read_proto(proto))
+        except TnnQuantError:
+            continue
+        sound += 1
+    assert len(made) > 200
+    assert sound > 200

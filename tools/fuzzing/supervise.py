@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -119,8 +120,20 @@ def _keep_death(name: str, why: str, board: Path, stderr: Path, findings: Path, 
 
 
 def _dies_again(path: Path) -> bool:
-    try:
-        command = [sys.executable, str(_TOOL), "--replay", str(path)]
-        return subprocess.run(command, capture_output=True, check=False, timeout=_WALL_SECONDS).returncode != 0
-    except subprocess.TimeoutExpired:
-        return True
+    command = [sys.executable, str(_TOOL), "--replay", str(path)]
+    seconds = _children_seconds()
+    for _ in range(2):  # the first time kernels may have to be compiled
+        began = seconds
+        try:
+            ended = subprocess.run(command, capture_output=True, check=False, timeout=_WALL_SECONDS)
+        except subprocess.TimeoutExpired:
+            return True
+        seconds = _children_seconds()
+        if ended.returncode != 0:
+            return True
+    return seconds - began > HANG_SECONDS
+
+
+def _children_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
