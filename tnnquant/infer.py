@@ -63,6 +63,8 @@ def infer(graph: Graph, input_dims: Mapping[str, Sequence[int]] | None = None) -
     folded: set[int] = set()
     for position, node in enumerate(graph.nodes):
         with located(node):
+            if not node.outputs:
+                raise GraphError("makes no blob, expected at least one output")
             inputs = [_spec(specs, blob) for blob in node.inputs]
             if not fold and node.layer.NEEDS_FOLDING:
                 inputs = [replace(spec, value=None) for spec in inputs]
@@ -152,6 +154,7 @@ def _run_on_constants(layer, inputs: Sequence[BlobSpec], node: Node) -> list[Blo
         spec.value if spec.value is not None else np.broadcast_to(np.zeros((), spec.dtype.numpy), spec.dims)
         for spec in inputs
     ]
+    layer.output_specs(inputs, node.tensors)  # the rest may rely on what it checks
     results = layer.forward(values, layer.prepare(node.tensors, inputs))
     return [BlobSpec(result.shape, DataType.of(result), np.array(result, order="C")) for result in results]
 

@@ -99,6 +99,20 @@ def test_stride_and_dilation_take_other_taps(rng, run_layer, activation):
     assert (3, 1, 0) in found - definition
 
 
+def test_strides_of_any_size(rng, run_layer):
+    """A plan of a convolution a remainder would take millions of them."""
+    x = rng.standard_normal((1, 2, 2, 3)).astype(np.float32)
+    weight = rng.standard_normal((1, 2, 3, 1, 2)).astype(np.float32)
+    tensors = {"filter": weight, "bias": np.arange(3, dtype=np.float32)}
+    line = line_of(2, 3, 1, (1, 2), (1, 20000), (0, 0), 1, -1, (1, 1), 0)
+    (out,) = run_layer("Deconvolution", line, x, tensors=tensors)
+    assert out.shape == (1, 3, 2, 40002)
+    wanted = naive(
+        x, weight, tensors["bias"], stride=(1, 20000), begin=(0, 0), dilation=(1, 1), size=out.shape[2:], activation=0
+    )
+    np.testing.assert_allclose(out, wanted, rtol=1e-5, atol=1e-6)
+
+
 def test_what_is_saved():
     layer = find_layer("Deconvolution").parse("1 2 3 4 3 2 2 0 0 0 3".split())
     assert " ".join(layer.resolved([BlobSpec((1, 2, 5, 4))], {}).tokens()) == "1 2 3 4 3 2 2 1 1 0 3 1 1 0"

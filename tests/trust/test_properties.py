@@ -48,3 +48,25 @@ def test_the_graph_builder():
         target.run(data[: target.most])
 
     check()
+
+
+@pytest.mark.parametrize("rank", range(1, 7))
+def test_layers_of_any_number_of_blobs_and_rank(rank):
+    """Every type, in fp32 and int8, on none to four blobs of a rank, making one to three; most are refused."""
+    from fuzzing.mutate import join_pair
+    from fuzzing.seeds import made_models, made_protos
+
+    run = TARGETS["run"].run
+    head = '"1 2 1 4206624772 ,"\n"x {rank} {dims} 0 ,"\n" x {made} ,"\n"{made} ,"\n" 1 ,"\n"{line} ,"\n'
+    models = made_models()
+    for proto, model in zip(made_protos(), models, strict=True):
+        kind, name, reads, makes, *rest = proto.decode().splitlines()[5].strip('", ').split()
+        rest = rest[int(reads) + int(makes) :]
+        for inputs in range(5):
+            for outputs in range(1, 4):
+                made = " ".join(f"m{i}" for i in range(outputs))
+                words = [kind, name, inputs, outputs, *["x"] * inputs, made, *rest]
+                dims = " ".join("1 2 3 4 2 3".split()[:rank])
+                line = head.format(rank=rank, dims=dims, made=made, line=" ".join(map(str, words)))
+                for weights in (model, b""):
+                    run(join_pair(line.encode(), weights))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from math import prod
 
 import numpy as np
@@ -26,6 +26,7 @@ from tnnquant.layers.base import (
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.int8 import PixelInt8, int8_quant
 from tnnquant.layers.movement import text
+from tnnquant.memory import refuse_giant
 from tnnquant.tensor import DataType, Tensor
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "bias_array",
     "check_groups",
     "filter_array",
+    "refuse_giant_span",
     "sliding_axis",
     "swish_inplace",
 ]
@@ -45,10 +47,11 @@ SWISH = 256
 
 @dataclass(frozen=True)
 class Axis:
-    """A sliding window along one axis: output size and begin pad (which may be negative)."""
+    """A sliding window along one axis: output size, begin pad (which may be negative), places that all windows span."""
 
     size: int
     begin: int
+    span: int = field(default=0, compare=False)
 
 
 def sliding_axis(size: int, extent: int, stride: int, pads: tuple[int, int], pad_type: int) -> Axis:
@@ -82,7 +85,12 @@ def sliding_axis(size: int, extent: int, stride: int, pads: tuple[int, int], pad
         raise GraphError(f"pad_type is {pad_type}, expected -1 (explicit), 0 (SAME) or 1 (VALID)")
     if out < 1:
         raise GraphError(f"a window of {extent} does not fit an input of {size} with pads {pads}: the output is empty")
-    return Axis(out, begin)
+    return Axis(out, begin, (out - 1) * stride + extent)
+
+
+def refuse_giant_span(channels: int, *axes: Axis) -> None:
+    """Raise GraphError if what the windows of a picture span, which kernels copy, cannot fit into memory."""
+    refuse_giant((channels, *(axis.span for axis in axes)), 4, "what its windows span")
 
 
 def filter_array(tensors: Mapping[str, Tensor], shape: tuple[int, ...], meaning: str) -> np.ndarray:
@@ -188,9 +196,11 @@ class Convolution(PixelInt8):
         width = sliding_axis(
             dims[3], self.dilation_w * (self.kernel_w - 1) + 1, self.stride_w, (self.pad_w,) * 2, self.pad_type
         )
+        refuse_giant_span(dims[1], height, width)
         return height, width
 
     def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Convolution:
+        check_inputs(inputs[:1], 1)
         height, width = self.axes(inputs[0].dims)
         return replace(self, pad_h=height.begin, pad_w=width.begin)
 
@@ -307,11 +317,15 @@ class Convolution(PixelInt8):
         return 0
 
     def widened(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if "filter" not in tensors or "scale" not in tensors:
+            raise GraphError("has no int8 filter with scales in the model file")
         scale = tensors["scale"].float32()
-        quantized = tensors["filter"].data.reshape(self.output_channel, -1).astype(np.float32)
         if scale.size not in (1, self.output_channel):
             raise GraphError(f"the filter has {scale.size} scales, expected 1 or OC = {self.output_channel}")
-        weight = quantized * scale.reshape(-1, 1)
+        values = tensors["filter"].data
+        if self.output_channel < 1 or values.size % self.output_channel:
+            raise GraphError(f"filter has {values.size} values, expected a multiple of OC = {self.output_channel}")
+        weight = values.reshape(self.output_channel, -1).astype(np.float32) * scale.reshape(-1, 1)
         kept = {name: tensor for name, tensor in tensors.items() if name not in ("scale", "zero_point")}
         return {**kept, "filter": Tensor(weight.reshape(-1), tensors["filter"].dims)}
 

@@ -19,6 +19,7 @@ from tnnquant.layers.convolution import (
     bias_array,
     check_groups,
     filter_array,
+    refuse_giant_span,
     sliding_axis,
     swish_inplace,
 )
@@ -98,9 +99,12 @@ class Convolution1D(Layer):
             raise GraphError(f"the input is {tuple(dims)}, expected 3 dims (N, C, H)")
         _check_window((self.kernel,), (self.dilation,))
         extent = self.dilation * (self.kernel - 1) + 1 if self.pad_type == EXPLICIT else self.kernel
-        return sliding_axis(dims[2], extent, self.stride, (self.pad_begin, self.pad_end), self.pad_type)
+        axis = sliding_axis(dims[2], extent, self.stride, (self.pad_begin, self.pad_end), self.pad_type)
+        refuse_giant_span(dims[1], axis)
+        return axis
 
     def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Convolution1D:
+        check_inputs(inputs[:1], 1)
         axis = self.axis(inputs[0].dims)
         if self.pad_type == EXPLICIT:
             return self
@@ -178,11 +182,13 @@ class Convolution3D(Layer):
                 dims[2:], self._kernel, dilations, strides, pads, strict=True
             )
         ]
+        refuse_giant_span(dims[1] * self.kernel_d, *axes[1:])
         if self.pad_type != EXPLICIT:
             axes[0] = replace(axes[0], begin=max(axes[0].begin, 0))  # TNN clamps the front pad, and no other
         return axes
 
     def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Convolution3D:
+        check_inputs(inputs[:1], 1)
         depth, height, width = self.axes(inputs[0].dims)
         return replace(self, pad_d=depth.begin, pad_h=height.begin, pad_w=width.begin)
 

@@ -39,6 +39,8 @@ from tnnquant.tensor import DataType, Tensor
 __all__ = ["Deconvolution"]
 
 FULL, SAME_TRANSPOSED = 2, 3
+#: A plan has a convolution for each of stride_h * stride_w remainders; beyond so many its making takes too long.
+_MOST_PHASES = 1 << 14
 
 
 def transposed_axis(size: int, extent: int, stride: int, pad: int, pad_type: int) -> Axis:
@@ -74,7 +76,7 @@ def transposed_axis(size: int, extent: int, stride: int, pad: int, pad_type: int
 
 @dataclass
 class _State:
-    """What forward needs: either a kernel's plan, or the weights where TNN's search for taps is odd."""
+    """What forward needs: either a kernel's plan, or the weights where TNN's search for taps is followed itself."""
 
     plan: Any = None
     weight: np.ndarray | None = None
@@ -129,6 +131,7 @@ class Deconvolution(Layer):
         )
 
     def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Deconvolution:
+        check_inputs(inputs[:1], 1)
         height, width = self.axes(inputs[0].dims)
         return replace(self, pad_h=height.begin, pad_w=width.begin)
 
@@ -149,7 +152,8 @@ class Deconvolution(Layer):
         )  # fmt: skip
         weight = filter_array(tensors, shape, "G*C/G*OC/G*KH*KW")
         bias = bias_array(tensors, self.bias, self.output_channel)
-        if min(self.stride_h, self.dilation_h) > 1 or min(self.stride_w, self.dilation_w) > 1:
+        goes_astray = min(self.stride_h, self.dilation_h) > 1 or min(self.stride_w, self.dilation_w) > 1
+        if goes_astray or self.stride_h * self.stride_w > _MOST_PHASES:
             return _State(weight=weight, bias=bias)
         height, width = self.axes(inputs[0].dims)
         geometry = ConvGeometry(
@@ -184,7 +188,7 @@ class Deconvolution(Layer):
         return rows
 
     def _searching_taps(self, x: np.ndarray, state: _State) -> np.ndarray:
-        """TNN's arithmetic where stride and dilation both exceed 1 along an axis."""
+        """By TNN's own search for taps, which is another where stride and dilation both exceed 1 along an axis."""
         height, width = self.axes(x.shape)
         rows = taps_of_tnn(x.shape[2], self.kernel_h, self.stride_h, self.dilation_h, height)
         columns = taps_of_tnn(x.shape[3], self.kernel_w, self.stride_w, self.dilation_w, width)

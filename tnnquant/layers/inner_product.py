@@ -33,6 +33,7 @@ class InnerProduct(PixelInt8):
     axis: int = param()
 
     def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
+        check_inputs(inputs[:1], 1)
         check_types(inputs[:1], DataType.FLOAT, DataType.INT8)
         if len(inputs[0].dims) < 2:
             raise GraphError(f"the input has the dims {inputs[0].dims}, expected at least 2 (N, ...)")
@@ -122,10 +123,9 @@ class InnerProduct(PixelInt8):
         return gemm_i8_op(rows, state, out.reshape(out.shape[0], -1))
 
     def widened(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        scale = tensors["scale"].float32()
-        if not scale.size:
-            raise GraphError("has an int8 weight without a scale")
-        weight = tensors["weight"].data.astype(np.float32) * scale[0]
+        if "weight" not in tensors or "scale" not in tensors or not tensors["scale"].size:
+            raise GraphError("has no int8 weight with a scale in the model file")
+        weight = tensors["weight"].data.astype(np.float32) * tensors["scale"].float32()[0]
         kept = {name: tensor for name, tensor in tensors.items() if name not in ("scale", "zero_point")}
         return {**kept, "weight": Tensor(weight, tensors["weight"].dims)}
 

@@ -92,6 +92,7 @@ class Pooling(PixelInt8):
         if self.is_adaptive:
             return self
         # The pads that TNN computes are saved; a kernel size that it takes from the input is not.
+        check_inputs(inputs[:1], 1)
         height, width = self.axes(inputs[0].dims)
         return replace(self, pad_h=height.begin, pad_w=width.begin)
 
@@ -114,6 +115,7 @@ class Pooling(PixelInt8):
         )
 
     def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
+        check_inputs(inputs[:1], 1)
         check_types(inputs[:1], DataType.FLOAT, DataType.INT8)
         if len(inputs[0].dims) != 4:
             raise GraphError(f"the input has rank {len(inputs[0].dims)}, expected 4 (N, C, H, W)")

@@ -87,6 +87,7 @@ class Pooling1D(Layer):
         return _window(dims[2], kernel, self.stride, self.pad, (self.pad_type, self.ceil_mode, self.stride))
 
     def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Pooling1D:
+        check_inputs(inputs[:1], 1)
         return replace(self, pad=self.window(inputs[0].dims).begin)
 
     def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
@@ -148,6 +149,7 @@ class Pooling3D(Layer):
         ]
 
     def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Pooling3D:
+        check_inputs(inputs[:1], 1)
         depth, height, width = self.windows(inputs[0].dims)
         return replace(self, pad_d=depth.begin, pad_h=height.begin, pad_w=width.begin)
 

@@ -7,6 +7,7 @@ would take longer than reading it. The tests replay what was found from files on
 from __future__ import annotations
 
 import io
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -134,6 +135,14 @@ def _run_pair(data: bytes) -> None:
 
 def _run_graph(data: bytes) -> None:
     from tnnquant.errors import TnnQuantError
+
+    try:
+        _built(data)
+    except TnnQuantError as error:
+        _check_message(error)
+
+
+def _built(data: bytes):
     from tnnquant.executor import Executor
     from tnnquant.format import read_proto, read_resources
     from tnnquant.format.check import check_structure
@@ -142,15 +151,44 @@ def _run_graph(data: bytes) -> None:
     from tnnquant.plan import make_plan
 
     proto, model = split_pair(data)
+    graph = read_proto(proto, "p")
+    graph = attach(graph, read_resources(model, "m"), "m") if model else graph
+    check_structure(graph, "p")
+    if graph.is_quantized:
+        return Executor(graph)
+    executor = Executor(prepare_for_quantization(graph))
+    make_plan(executor.inference, _config())
+    return executor
+
+
+#: Models beyond are built, not run: they only take long.
+_RUN_BYTES, _RUN_MACS = 1 << 20, 1 << 22
+
+
+def _run_run(data: bytes) -> None:
+    """Build, and run once: kernels are machine code, which nothing checks but what was checked before."""
+    import numpy as np
+
+    from tnnquant.errors import TnnQuantError
+
     try:
-        graph = read_proto(proto, "p")
-        graph = attach(graph, read_resources(model, "m"), "m") if model else graph
-        check_structure(graph, "p")
-        if graph.is_quantized:
-            Executor(graph)
-        else:
-            executor = Executor(prepare_for_quantization(graph))
-            make_plan(executor.inference, _config())
+        executor = _built(data)
+        specs = executor.specs
+        macs = sum(
+            node.layer.macs([specs[blob] for blob in node.inputs], [specs[blob] for blob in node.outputs])
+            for node in executor.graph.nodes
+        )
+        # Not all blobs have a place of their own: an input that nothing reads has none.
+        values = sum(math.prod(spec.dims) for spec in specs.values())
+        if 4 * values > _RUN_BYTES or macs > _RUN_MACS:
+            return
+        rng = np.random.default_rng(len(data))
+        arrays = {}
+        for name in executor.graph.inputs:
+            array = rng.standard_normal(specs[name].dims) * 3
+            arrays[name] = array.astype(np.int32 if specs[name].dtype.numpy == np.int32 else np.float32)
+        with np.errstate(all="ignore"):
+            executor.run(arrays)
     except TnnQuantError as error:
         _check_message(error)
 
@@ -303,6 +341,7 @@ TARGETS = {
         Target("model", 6, _run_model, _models, _model_words, "binary"),
         Target("pair", 2, _run_pair, _pairs, _proto_words, "pair"),
         Target("graph", 3, _run_graph, _pairs, _proto_words, "pair", room=_WIDE, asks=True),
+        Target("run", 3, _run_run, _pairs, _proto_words, "pair", room=_WIDE, asks=True),
         Target("text", 3, _run_text, seeds.made_texts, lambda: _NAMES, "text", 1024),
         Target("npy", 1, _run_npy, seeds.made_npy, _npy_words, "binary", 1024),
         Target("npz", 1, _run_npz, seeds.made_npz, _npy_words, "binary", 2048),
