@@ -42,6 +42,8 @@ DYNAMIC = "dynamic"
 
 PathLike = str | os.PathLike
 Progress = Callable[[str, int, int], None]
+#: Gathers the statistics of samples.
+Gather = Callable[[Samples], Part]
 
 
 def quantize_model(
@@ -53,7 +55,7 @@ def quantize_model(
     *,
     verify: VerifyConfig | None = None,
     search: SearchConfig | None = None,
-    statistics: Sequence[PathLike] | Part = (),
+    statistics: Sequence[PathLike] | Part | Gather = (),
     threads: int | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -73,8 +75,10 @@ def quantize_model(
         Methods and preprocessing; the defaults are those of TNN's tool.
     verify : VerifyConfig, optional
         How the written model is judged; by default on 16 of the calibration pictures.
-    statistics : sequence of path, or Part
-        Statistics gathered elsewhere (:func:`tnnquant.collect_statistics`), of all parts: no sample is read.
+    statistics : sequence of path, Part, or callable (Samples) -> Part
+        Statistics gathered elsewhere (:func:`tnnquant.collect_statistics`), of all parts: no sample is read, and the
+        model is judged on the pictures of ``verify.eval_path``, or not at all. Or what gathers those of the samples of
+        ``inputs`` that it is given (:func:`tnnquant.distribute.gather_distributed`), the pictures held out excepted.
     search : SearchConfig, optional
         Several models to compare, of which the best is written; by default one is made.
     threads : int, optional
@@ -102,16 +106,19 @@ def quantize_model(
     """
     config, verify, search = config or QuantizeConfig(), verify or VerifyConfig(), search or SearchConfig()
     started = time.perf_counter()
+    if statistics:
+        _check_statistics(statistics, inputs, config, search)
     set_threads(threads)
     target_proto, target_model = output_paths(output)
     graph = read_model(proto, model)
-    if statistics:
-        return _quantize_statistics(graph, (proto, model), (target_proto, target_model), statistics, config, progress)
+    paths = (proto, model), (target_proto, target_model)
+    if statistics and inputs is None:
+        return _quantize_statistics(graph, paths, statistics, config, verify, threads, progress)
     only_evaluation = inputs is None and bool(verify.eval_path) and config.recipe == DYNAMIC
     if only_evaluation:
         inputs = verify.eval_path
     if inputs is None:
-        return _quantize_without_data(graph, (proto, model), (target_proto, target_model), config, dry_run)
+        return _quantize_without_data(graph, *paths, config, dry_run)
     files = scan(inputs)
     read_seconds = time.perf_counter() - started
     samples = Samples(files, graph_inputs(graph, config), input_config(config), workers=threads)
@@ -137,34 +144,43 @@ def quantize_model(
         return report
 
     fed = verification.fed
+    part = None
     if search.compares or search.state:
-        paths = (proto, model), (target_proto, target_model)
         result = _search(report, graph, verification, paths, config, search, progress)
         report.seconds = {"reading": read_seconds, **report.seconds}
     else:
-        result = recipes.quantize(graph, fed, config, progress, verification.watch)
+        if statistics:
+            result, part = _finish(graph, paths[0], statistics(fed), config, progress)
+        else:
+            result = recipes.quantize(graph, fed, config, progress, verification.watch)
         write_started = time.perf_counter()
         write_model(result.graph, target_proto, target_model)
         report.seconds = {"reading": read_seconds, **result.seconds, "writing": time.perf_counter() - write_started}
     if not verify.no_verify:
-        verify_started = time.perf_counter()
-        written = read_model(target_proto, target_model)
-        report.verdict = verification.run(
-            written, result.executor, progress=progress, zero_codes=result.zero_codes
-        )
-        report.seconds["verdict"] = time.perf_counter() - verify_started
+        _judge(report, verification, paths[1], result, progress)
     report.seconds["total"] = time.perf_counter() - started
     report.bytes_after = _size(target_proto) + _size(target_model)
     report.layers = layer_reports(result.graph, result.plan, result.notes)
     report.blobs = blob_reports(result)
-    if not untouched:
-        report.samples = fed.fed or len(fed.numbers)  # nothing was fed if a state held the statistics
+    if part is not None:
+        _tell_of_part(report, part)
+    else:
+        if not untouched:
+            report.samples = fed.fed or len(fed.numbers)  # nothing was fed if a state held the statistics
+        report.skipped = list(fed.skipped)
     report.held_out = len(fed.held_out.numbers) if fed.held_out else 0
-    report.skipped = list(fed.skipped)
     report.inputs = fed.statistics()
     report.warnings += fed.warnings(is_normalized_inside=_normalizes_inside(graph))
     _warn_of_few(report, len(samples.names) - len(report.skipped))
     return report
+
+
+def _judge(report: Report, verification: Verification, target, result, progress: Progress | None) -> None:
+    """Run the model as it was written beside fp32, and note what comes of it."""
+    started = time.perf_counter()
+    written = read_model(*target)
+    report.verdict = verification.run(written, result.executor, progress=progress, zero_codes=result.zero_codes)
+    report.seconds["verdict"] = time.perf_counter() - started
 
 
 def _search(
@@ -207,6 +223,18 @@ def _quantize_without_data(graph, source, target, config: QuantizeConfig, dry_ru
     return report
 
 
+def _evaluation_alone(graph, config: QuantizeConfig, verify: VerifyConfig, threads: int | None) -> Verification | None:
+    """What judges a model that is made without inputs: the pictures of --eval; None without them."""
+    if verify.holdout:
+        raise ConfigError("--holdout keeps calibration pictures out of the statistics: there are none in this run")
+    if verify.labels and not verify.eval_path:
+        raise ConfigError("--labels needs --eval FOLDER: the pictures that the labels are for")
+    if verify.no_verify or not verify.eval_path:
+        return None
+    pictures = Samples(scan(verify.eval_path), graph_inputs(graph, config), input_config(config), workers=threads)
+    return Verification(pictures, verify, evaluation=pictures, untouched=True)
+
+
 def _evaluation(samples: Samples, verify: VerifyConfig, threads: int | None) -> Samples | None:
     """The pictures of --eval, fed as the calibration pictures are."""
     if not verify.eval_path or verify.no_verify:
@@ -214,11 +242,57 @@ def _evaluation(samples: Samples, verify: VerifyConfig, threads: int | None) -> 
     return Samples(scan(verify.eval_path), samples.specs, samples.config, workers=threads)
 
 
-def _quantize_statistics(graph, source, target, statistics, config: QuantizeConfig, progress) -> Report:
+def _quantize_statistics(
+    graph, paths, statistics, config: QuantizeConfig, verify: VerifyConfig, threads: int | None, progress
+) -> Report:
     """The rest of :func:`quantize_model` where the statistics are there already."""
     started = time.perf_counter()
+    evaluation = _evaluation_alone(graph, config, verify, threads)
+    source, target = paths
+    result, part = _finish(graph, source, statistics, config, progress)
+    write_model(result.graph, *target)
+    report = Report(*map(str, target), sum(map(_size, source)), settings=settings(config))
+    report.seconds = dict(result.seconds)
+    if evaluation is not None:
+        _judge(report, evaluation, target, result, progress)
+    elif not verify.no_verify:
+        report.warnings.append(
+            "the model was not judged: this run reads no pictures; add --eval FOLDER to have it judged on some"
+        )
+    report.seconds["total"] = time.perf_counter() - started
+    report.bytes_after = sum(map(_size, target))
+    report.layers = layer_reports(result.graph, result.plan, result.notes)
+    report.blobs = blob_reports(result)
+    _tell_of_part(report, part)
+    _warn_of_few(report, report.samples)
+    return report
+
+
+def _tell_of_part(report: Report, part: Part) -> None:
+    report.samples, report.skipped = len(part.samples), list(part.skipped)
+    report.warnings += part.warnings()
+
+
+def _check_statistics(statistics, inputs, config: QuantizeConfig, search: SearchConfig) -> None:
+    """Raise ConfigError where something else would be without effect."""
     if config.recipe != "tnn":
         raise ConfigError(f"--recipe {config.recipe} reads the inputs itself: it does not start from statistics")
+    if search.compares or search.state:
+        raise ConfigError("--auto, --target-agreement and --state make statistics of their own")
+    if callable(statistics) != (inputs is not None):
+        raise ConfigError(
+            "statistics are gathered of inputs, or there already: give a callable with inputs, or files without"
+        )
+
+
+def _finish(graph, source, statistics, config: QuantizeConfig, progress: Progress | None):
+    """A model of statistics that are complete: its quantization, and the merged statistics.
+
+    Raises
+    ------
+    InputError
+        They are of other files or options, of some of the samples, or a pass is left.
+    """
     executor, plan = plan_graph(graph, config)
     part = statistics if isinstance(statistics, Part) else merge([read_part(path) for path in statistics], plan)
     require_same(part, model_digest([read_file(path) for path in source]), relevant_settings(config))
@@ -228,17 +302,7 @@ def _quantize_statistics(graph, source, target, statistics, config: QuantizeConf
             f"{part.name}: holds pass {part.number + 1} of {part.passes}; for the next one, run --stats-only with "
             "--from-stats and these files on every part of the inputs"
         )
-    result = quantize_observed(executor, plan, observers_of(part, plan), config, progress)
-    write_model(result.graph, *target)
-    report = Report(*map(str, target), sum(map(_size, source)), settings=settings(config))
-    report.seconds = {**result.seconds, "total": time.perf_counter() - started}
-    report.bytes_after = sum(map(_size, target))
-    report.layers = layer_reports(result.graph, result.plan, result.notes)
-    report.blobs = blob_reports(result)
-    report.samples = len(part.samples)
-    report.warnings += [*part.notes, "the model was not judged: a run from statistics reads no pictures"]
-    _warn_of_few(report, report.samples)
-    return report
+    return quantize_observed(executor, plan, observers_of(part, plan), config, progress), part
 
 
 def output_paths(output: PathLike) -> tuple[Path, Path]:

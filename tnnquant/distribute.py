@@ -92,6 +92,8 @@ def gather_distributed(
                 _Job(os.path.abspath(proto), os.path.abspath(model), digest, config, chunk, before) for chunk in chunks
             ]
             part = _map_reduce(client, jobs, plan, progress)
+            if not part.samples:
+                raise InputError(f"none of the {len(part.skipped)} calibration files can be used: {part.skipped[0]}")
             require_complete(part)
             if part.is_last:
                 return part
@@ -151,7 +153,7 @@ def _gather_part(job: _Job) -> bytes:
         files = [Path(path) for path in job.files]
         samples = Samples(files, graph_inputs(graph, job.config), input_config(job.config))
         before = load_part(job.before, "the pass before") if job.before else None
-        return dump_part(gather(executor, plan, samples, job.digest, job.config, before=before))
+        return dump_part(gather(executor, plan, samples, job.digest, job.config, before=before, may_be_empty=True))
 
 
 def _prepared(proto: str, model: str, digest: str, config: QuantizeConfig):

@@ -10,6 +10,7 @@ belong together is an error.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -19,6 +20,7 @@ import numpy as np
 from tnnquant.calibrate import calibrate, make_observers
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import InputError
+from tnnquant.inputs.samples import skipped_warning
 from tnnquant.plan import QuantPlan
 
 __all__ = [
@@ -60,6 +62,8 @@ class Part:
         The samples of the merged pass before: this pass is complete when it has seen the same.
     notes : tuple of str
         Warnings of the run, for people.
+    skipped : tuple of str
+        The files that could not be used, each with the reason.
     """
 
     name: str
@@ -72,11 +76,20 @@ class Part:
     base: str = ""
     expected: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     @property
     def is_last(self) -> bool:
         """Whether no pass is left: a model can be made of it."""
         return self.number + 1 >= self.passes
+
+    def warnings(self) -> list[str]:
+        """What the user should know, a line each: what parts say alike but for the numbers is said once."""
+        alike: dict[str, list[str]] = {}
+        for note in self.notes:
+            alike.setdefault(re.sub(r"[\d.e+-]+", "#", note), []).append(note)
+        lines = [found[0] + (f" (so in {len(found)} parts)" if len(found) > 1 else "") for found in alike.values()]
+        return skipped_warning(self.skipped, len(self.samples) + len(self.skipped)) + lines
 
     def digest(self) -> str:
         """Hash of all that counts: the statistics and what they are of."""
@@ -114,8 +127,9 @@ def _plain(value):
 
 
 def gather(
-    executor, plan: QuantPlan, samples, model: str, config: QuantizeConfig, *, before: Part | None = None, progress=None
-) -> Part:
+    executor, plan: QuantPlan, samples, model: str, config: QuantizeConfig, *, before: Part | None = None,
+    may_be_empty: bool = False, progress=None,
+) -> Part:  # fmt: skip
     """Run the first pass over samples, or the one after ``before``.
 
     Parameters
@@ -128,6 +142,8 @@ def gather(
     config : QuantizeConfig
     before : Part, optional
         The merged pass before, complete.
+    may_be_empty : bool
+        Where files that cannot be used are skipped, none may be left: other parts have some.
     progress : callable (stage, done, total), optional
 
     Raises
@@ -149,7 +165,11 @@ def gather(
             raise InputError(
                 f"{before.name}: holds the last of {passes} passes already; give it without --stats-only and inputs"
             )
-    calibrate(executor, samples, observers, progress, only=number)
+    try:
+        calibrate(executor, samples, observers, progress, only=number)
+    except InputError:
+        if not (may_be_empty and len(samples.skipped) == len(samples.numbers)):
+            raise
     if samples.repeated:
         raise InputError(
             f"the last batch of {samples.batch} is incomplete by {samples.repeated}: which samples would complete it "
@@ -160,7 +180,7 @@ def gather(
     return Part(
         "this run", model, settings, number, passes, {**carried, **{name: o.state() for name, o in active.items()}},
         tuple(sorted(samples.fed_digests())), "" if before is None else before.digest(),
-        () if before is None else before.samples, tuple(samples.warnings()),
+        () if before is None else before.samples, tuple(samples.notes()), tuple(samples.skipped),
     )  # fmt: skip
 
 
@@ -217,7 +237,7 @@ def merge(parts: Sequence[Part], plan: QuantPlan) -> Part:
         " + ".join(part.name for part in parts[:3]) + (" + ..." if len(parts) > 3 else ""), first.model, first.settings,
         first.number, first.passes, {name: observer.state() for name, observer in merged.items()},
         tuple(sorted(sample for part in parts for sample in part.samples)), first.base, first.expected,
-        tuple(dict.fromkeys(notes)),
+        tuple(dict.fromkeys(notes)), tuple(line for part in parts for line in part.skipped),
     )  # fmt: skip
 
 

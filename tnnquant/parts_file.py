@@ -23,13 +23,13 @@ from tnnquant.parts import Part
 
 __all__ = ["dump_part", "load_part", "read_part", "write_part"]
 
-_VERSION = 1
+_VERSION = 2
 _HEADER_LIMIT = 64 << 20
 #: Bytes that one array may take: the histograms of 65536 channels and some more.
 _ARRAY_LIMIT = 1 << 31
 #: What an archive may expand to, relative to its own size; histograms compress well, but not more than this.
 _RATIO = 1100
-_FIELDS = ("model", "settings", "number", "passes", "samples", "base", "expected", "notes")
+_FIELDS = ("model", "settings", "number", "passes", "samples", "base", "expected", "notes", "skipped")
 
 
 def write_part(part: Part, path: str | os.PathLike) -> None:
@@ -93,7 +93,7 @@ def _part(header: Mapping, states: Mapping, name: str) -> Part:
     number, passes = int(header["number"]), int(header["passes"])
     if not 0 <= number < passes < 10:
         raise ValueError(f"pass {number + 1} of {passes}")
-    lists = {key: tuple(map(str, header[key])) for key in ("samples", "expected", "notes")}
+    lists = {key: tuple(map(str, header[key])) for key in ("samples", "expected", "notes", "skipped")}
     return Part(name, str(header["model"]), settings, number, passes, states, base=str(header["base"]), **lists)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -33,6 +34,44 @@ def test_a_cluster_gives_the_bytes_of_one_run(case, run, tmp_path, cluster):
         outcome = run(*case.flags(*options, "--scheduler", address, "-o", tmp_path / "out"))
         assert outcome.code == 0, outcome.err
         assert written(tmp_path) == written(tmp_path, "one")
+
+
+def test_a_cluster_gives_the_verdict_of_one_run(case, run, tmp_path, cluster):
+    address = cluster.scheduler_address
+    for options in ([], ["--holdout", "0.25"], ["--eval", case.pictures], ["--no-verify"]):
+        one = run(*case.flags("--json", *options, "-o", tmp_path / "one"))
+        out = run(*case.flags("--json", *options, "--scheduler", address, "-o", tmp_path / "out"))
+        assert (one.code, out.code) == (0, 0), out.err
+        one, out = json.loads(one.out), json.loads(out.out)
+        assert out["verdict"] == one["verdict"]
+        assert (out["verdict"] is None) == ("--no-verify" in options)
+        assert out["samples"] == one["samples"] == (18 if "--holdout" in options else 24)
+        assert out["warnings"] == one["warnings"]
+        assert written(tmp_path) == written(tmp_path, "one")
+
+
+@pytest.mark.parametrize("method", ["minmax", "kl"])
+def test_bad_pictures_are_counted_on_a_cluster(case, run, tmp_path, cluster, method):
+    """Also where all pictures of a part are bad: they come last, five parts of four before them."""
+    for number in range(4):
+        (case.pictures / f"bad{number}.png").write_bytes(b"no picture")
+    options = ("-b", method, "--skip-bad", "--json")
+    assert run(*case.flags(*options, "-o", tmp_path / "one")).code == 0
+    outcome = run(*case.flags(*options, "--scheduler", cluster.scheduler_address, "-o", tmp_path / "out"))
+    report = json.loads(outcome.out)
+    assert report["samples"] == 24
+    assert len(report["skipped"]) == 4
+    assert any("4 of 28 calibration files cannot be used and were skipped" in line for line in report["warnings"])
+    assert written(tmp_path) == written(tmp_path, "one")
+
+
+def test_no_picture_of_a_cluster_can_be_used(case, run, tmp_path, cluster):
+    for path in case.pictures.iterdir():
+        path.write_bytes(b"no picture")
+    options = ("--skip-bad", "--no-verify", "--scheduler", cluster.scheduler_address, "-o", tmp_path / "out")
+    outcome = run(*case.flags(*options))
+    assert outcome.code == 5
+    assert "none of the 24 calibration files can be used: " in outcome.err
 
 
 def test_a_worker_that_is_killed_midway_changes_nothing(case, run, tmp_path, cluster):

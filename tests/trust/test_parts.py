@@ -101,8 +101,64 @@ def test_what_does_not_belong_together_is_refused(case, parts, run, build, tmp_p
     assert not list(tmp_path.glob("out*"))
 
 
+def test_a_model_of_statistics_is_judged_on_other_pictures(case, parts, run, tmp_path):
+    files = [statistics(case, run, part, tmp_path / f"{part.name}.npz") for part in parts]
+    others = tmp_path / "others"
+    save_pictures(others, 20, seed=9)
+    (tmp_path / "labels.txt").write_text("".join(f"{path.name} 0\n" for path in others.iterdir()))
+    finish = ("--from-stats", *files, "--json", "-o", tmp_path / "out")
+    outcome = run(*case.flags(*finish, "--eval", others, "--labels", tmp_path / "labels.txt", inputs=None))
+    report = json.loads(outcome.out)
+    assert not any("not judged" in line for line in report["warnings"])
+    # The verdict is that of a run with the pictures, on the same folder.
+    one = run(*case.flags("--json", "--eval", others, "--labels", tmp_path / "labels.txt", "-o", tmp_path / "one"))
+    wanted = json.loads(one.out)["verdict"]
+    (found,) = report["verdict"]["sets"]
+    assert found["source"] == "all 20 of --eval"
+    assert found["labels"]["pictures"] == 20
+    assert found == wanted["sets"][0]
+    assert outcome.code == one.code
+    assert written(tmp_path) == written(tmp_path, "one")
+    # Without a folder one line says what is missing; --no-verify wants none.
+    silent = json.loads(run(*case.flags(*finish, inputs=None)).out)
+    (line,) = [line for line in silent["warnings"] if "judged" in line]
+    assert line == "the model was not judged: this run reads no pictures; add --eval FOLDER to have it judged on some"
+    assert silent["verdict"] is None
+    assert "judged" not in run(*case.flags(*finish, "--no-verify", inputs=None)).out
+
+
+def test_a_broken_model_of_statistics_has_its_exit_code(case, parts, run, tmp_path):
+    from tnnquant.format import read_model, write_model
+
+    graph = read_model(case.proto, case.model)
+    for node in graph.nodes:
+        if "filter" in node.tensors:
+            node.tensors["filter"].data[0] *= 1e5
+    write_model(graph, case.proto, case.model)
+    file = statistics(case, run, case.pictures, tmp_path / "a.npz", "-t", "tensor")
+    options = ("-t", "tensor", "--from-stats", file, "--eval", case.pictures, "-o", tmp_path / "out")
+    outcome = run(*case.flags(*options, inputs=None))
+    assert outcome.code == 8
+    assert "BROKEN on all 24 of --eval" in outcome.out
+    assert len(written(tmp_path)) == 2
+
+
 def test_options_that_would_have_no_effect_are_refused(case, run, tmp_path):
+    from tnnquant import QuantizeConfig, SearchConfig, quantize_model
+    from tnnquant.errors import ConfigError
+
     out = ("-o", tmp_path / "out")
+    assert "--stats-only makes none" in refused(run, case, "--stats-only", "--eval", "x", *out, inputs=case.pictures)
+    assert "has them already" in refused(run, case, "--from-stats", "a.npz", "--holdout", "0.2", *out)
+    assert "--labels needs --eval" in refused(run, case, "--from-stats", "a.npz", "--labels", "x", *out)
+    files = case.proto, case.model
+    for inputs, config, search, message in (
+        (case.pictures, QuantizeConfig(), None, "or files without"),
+        (None, QuantizeConfig(recipe="best"), None, "does not start from statistics"),
+        (None, QuantizeConfig(), SearchConfig(auto=True), "make statistics of their own"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            quantize_model(*files, inputs, tmp_path / "out", config, search=search, statistics=["a.npz"])
     assert "Missing option '-i'" in refused(run, case, *out)
     assert "-i would not be read" in refused(run, case, "--from-stats", "a.npz", *out, inputs=case.pictures)
     assert "--dry-run" in refused(run, case, "--stats-only", "--dry-run", *out, inputs=case.pictures)
@@ -167,3 +223,26 @@ def test_relevant_settings_leave_out_only_what_cannot_matter():
     for changed in ({"blob_method": "kl"}, {"mean": (1.0,)}, {"scale": (2.0,)}, {"reverse_channel": True},
                     {"resize": "crop"}, {"merge_type": 1}, {"input_dims": {"input": (1, 3, 8, 8)}}):  # fmt: skip
         assert relevant_settings(QuantizeConfig(**changed)) != base
+
+
+def test_what_many_parts_say_alike_is_said_once(case, run, tmp_path):
+    from dataclasses import replace
+
+    part = read_part(statistics(case, run, case.pictures, tmp_path / "a.npz"))
+    notes = tuple(f"pictures are fed as values of 0..{255 - n}: raw" for n in range(5)) + ("another",)
+    told = replace(part, notes=notes, skipped=("x.png: is empty",)).warnings()
+    assert told == [
+        "1 of 25 calibration files cannot be used and were skipped: x.png: is empty",
+        "pictures are fed as values of 0..255: raw (so in 5 parts)",
+        "another",
+    ]
+
+
+def test_files_skipped_are_counted_in_parts(case, parts, run, tmp_path):
+    (parts[1] / "bad.png").write_bytes(b"no picture")
+    files = [statistics(case, run, part, tmp_path / f"{part.name}.npz", "--skip-bad") for part in parts]
+    outcome = run(*case.flags("--json", "--from-stats", *files, "-o", tmp_path / "out", inputs=None))
+    report = json.loads(outcome.out)
+    assert report["samples"] == 24
+    assert [line.split(":")[0] for line in report["skipped"]] == [str(parts[1] / "bad.png")]
+    assert any(line.startswith("1 of 25 calibration files cannot be used") for line in report["warnings"])

@@ -64,25 +64,21 @@ def command(
     from tnnquant.cli.progress import progress_display
 
     started = time.perf_counter()
-    statistics = from_stats
-    if stats_only or scheduler:
-        with progress_display(enabled=sys.stderr.isatty() and not as_json) as progress:
-            if not scheduler:
-                from tnnquant.collect import collect_statistics
-
-                part = collect_statistics(
-                    proto, model, input_path, output, config, after=from_stats, threads=threads, progress=progress
-                )
-                return _tell_of_statistics(part, output, as_json)
-            from tnnquant.distribute import gather_distributed
-
-            statistics = gather_distributed(scheduler, proto, model, input_path, config, progress)
-            input_path = None
     with progress_display(enabled=sys.stderr.isatty() and not as_json and not dry_run) as progress:
-        report = quantize_model(
-            proto, model, input_path, output, config, verify=verify, search=search, statistics=statistics,
-            threads=threads, dry_run=dry_run, progress=progress,
-        )  # fmt: skip
+        if stats_only:
+            from tnnquant.collect import collect_statistics
+
+            part = collect_statistics(
+                proto, model, input_path, output, config, after=from_stats, threads=threads, progress=progress
+            )
+        else:
+            gather = _gathering(scheduler, proto, model, config, progress) if scheduler else None
+            report = quantize_model(
+                proto, model, input_path, output, config, verify=verify, search=search,
+                statistics=gather or from_stats, threads=threads, dry_run=dry_run, progress=progress,
+            )  # fmt: skip
+    if stats_only:
+        return _tell_of_statistics(part, output, as_json)
     if as_json:
         click.echo(json.dumps(report.as_dict(), indent=2))
     else:
@@ -92,6 +88,13 @@ def command(
     if report.verdict and report.verdict.status == "broken":
         return BROKEN_CODE
     return MISSED_CODE if report.target and not report.target["reached"] else 0
+
+
+def _gathering(scheduler: str, proto: str, model: str, config: QuantizeConfig, progress):
+    """What gathers the statistics of samples on the workers of a Dask scheduler."""
+    from tnnquant.distribute import gather_distributed
+
+    return lambda samples: gather_distributed(scheduler, proto, model, samples.paths(), config, progress)
 
 
 def _check_sources(
@@ -120,10 +123,14 @@ def _check_sources(
         )
     if scheduler and (stats_only or from_stats):
         raise click.UsageError("--scheduler gathers all statistics by itself: leave out --stats-only and --from-stats.")
-    if (verify.eval_path or verify.labels or verify.holdout) and (stats_only or from_stats or scheduler):
+    if (verify.eval_path or verify.labels or verify.holdout) and stats_only:
         raise click.UsageError(
-            "--eval, --labels and --holdout judge on pictures that are read in the same run: not with --stats-only, "
-            "--from-stats or --scheduler."
+            "--eval, --labels and --holdout judge a model, and --stats-only makes none: give --eval and --labels with "
+            "the --from-stats that makes it."
+        )
+    if verify.holdout and from_stats:
+        raise click.UsageError(
+            "--holdout keeps pictures out of statistics, and --from-stats has them already: judge on others with --eval"
         )
     if (search.compares or search.state) and (stats_only or from_stats or scheduler):
         raise click.UsageError(
@@ -138,11 +145,14 @@ def _check_sources(
 
 def _tell_of_statistics(part, output: str, as_json: bool) -> int:
     """Say what was written and what comes next."""
-    facts = {"written": output, "samples": len(part.samples), "pass": part.number + 1, "passes": part.passes}
+    facts = {
+        "written": output, "samples": len(part.samples), "skipped": list(part.skipped), "pass": part.number + 1,
+        "passes": part.passes,
+    }  # fmt: skip
     if as_json:
-        click.echo(json.dumps({**facts, "warnings": list(part.notes)}, indent=2))
+        click.echo(json.dumps({**facts, "warnings": part.warnings()}, indent=2))
         return 0
-    for warning in part.notes:
+    for warning in part.warnings():
         click.echo(f"warning: {warning}", err=True)
     click.echo(f"{output}: pass {part.number + 1} of {part.passes} over {len(part.samples)} samples. Then:")
     if part.is_last:

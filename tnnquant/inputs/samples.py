@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, field
@@ -143,6 +143,10 @@ class Samples:
         """Of all sources (files, or groups of files for several inputs), by number."""
         return [source.name for source in self._sources]
 
+    def paths(self) -> list[Path]:
+        """The files of the sources that are fed, in order."""
+        return [path for number in self._order for _, path in self._sources[number].files]
+
     def digests(self) -> list[str]:
         """A hash of the bytes of every source's files, by number: the same content has the same one, whatever its name.
 
@@ -209,16 +213,15 @@ class Samples:
         return {name: statistics.as_dict() for name, statistics in self._statistics.items()}
 
     def warnings(self, *, is_normalized_inside: bool = False) -> list[str]:
+        """What the user should know about the files fed so far, and those skipped; one line each."""
+        return skipped_warning(self.skipped, len(self._order)) + self.notes(is_normalized_inside=is_normalized_inside)
+
+    def notes(self, *, is_normalized_inside: bool = False) -> list[str]:
         """What the user should know about the files fed so far; one line each."""
         lines = [
             f"{count_of(len(names), 'picture has', 'pictures have')} {note}: {_some(names)}"
             for note, names in sorted(self._notes.items())
         ]
-        if self.skipped:
-            lines.append(
-                f"{len(self.skipped)} of {len(self._order)} calibration files cannot be used and were skipped: "
-                + "; ".join(self.skipped[:3]) + ("; ..." if len(self.skipped) > 3 else "")
-            )  # fmt: skip
         if self._repeated:
             lines.append(
                 f"the last batch of {self.batch} was completed with the first {count_of(self._repeated, 'item')} again"
@@ -314,6 +317,14 @@ class Samples:
             for note in loaded.notes:
                 self._notes.setdefault(note, []).append(self._sources[index].name)
         return arrays
+
+
+def skipped_warning(skipped: Sequence[str], count: int) -> list[str]:
+    """One line about the files, of ``count``, that could not be used; none if all could."""
+    if not skipped:
+        return []
+    shown = "; ".join(skipped[:3]) + ("; ..." if len(skipped) > 3 else "")
+    return [f"{len(skipped)} of {count} calibration files cannot be used and were skipped: {shown}"]
 
 
 def _check_specs(specs: Mapping) -> None:
