@@ -229,7 +229,7 @@ def test_what_many_parts_say_alike_is_said_once(case, run, tmp_path):
     from dataclasses import replace
 
     part = read_part(statistics(case, run, case.pictures, tmp_path / "a.npz"))
-    notes = tuple(f"pictures are fed as values of 0..{255 - n}: raw" for n in range(5)) + ("another",)
+    notes = (*(f"pictures are fed as values of 0..{255 - n}: raw" for n in range(5)), "another")
     told = replace(part, notes=notes, skipped=("x.png: is empty",)).warnings()
     assert told == [
         "1 of 25 calibration files cannot be used and were skipped: x.png: is empty",
