@@ -29,7 +29,6 @@ class MergeType(StrEnum):
     """2: blobs one, weights one a layer."""
 
 
-MERGE_CODES = {0: MergeType.CHANNEL, 1: MergeType.MIX, 2: MergeType.TENSOR}
 RESIZE_MODES = ("stretch", "crop", "letterbox")
 TASKS = ("auto", "classify", "regress")
 
@@ -62,9 +61,7 @@ def choice_codes(kind: str) -> Mapping[int, str]:
     if kind in _REGISTERED:
         package = _REGISTERED[kind]
         return declared_codes(package, kind) or importlib.import_module(package).method_codes()
-    if kind == "task":
-        return dict(enumerate(TASKS))
-    return {0: "channel", 1: "mix", 2: "tensor"} if kind == "merge_type" else dict(enumerate(RESIZE_MODES))
+    return dict(enumerate({"task": TASKS, "merge_type": map(str, MergeType), "resize": RESIZE_MODES}[kind]))
 
 
 def parse_choice(kind: str, text: str | int, what: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import Layer, find_layer
+from tnnquant.layers.base import Layer
 from tnnquant.tensor import DataType, QuantParams, Tensor
 
 __all__ = ["Graph", "InputSpec", "Node", "QuantParams", "Resource"]
@@ -145,11 +145,6 @@ class Graph:
             if node.name == name:
                 return node
         raise GraphError(f"the model has no layer {name!r}; it has {', '.join(n.name for n in self.nodes[:8])}, ...")
-
-    def has_type(self, type_string: str) -> bool:
-        """Whether any node is of the layer type of that string."""
-        wanted = find_layer(type_string)
-        return any(type(node.layer) is wanted for node in self.nodes)
 
     @property
     def is_quantized(self) -> bool:

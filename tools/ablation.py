@@ -80,6 +80,9 @@ def _softmax(outputs: np.ndarray) -> np.ndarray:
 
 def main(shared: str, *wanted: str) -> None:
     """Print the tables."""
+    unknown = [name for name in wanted if name not in NETWORKS]
+    if unknown:
+        sys.exit(f"no network {unknown[0]!r}; known: {', '.join(NETWORKS)}")
     data = Path(shared) / "data"
     for network in wanted or NETWORKS:
         name, folder, settings = NETWORKS[network]
@@ -101,4 +104,6 @@ def main(shared: str, *wanted: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit("usage: ablation.py SHARED [NETWORK ...]")
     main(*sys.argv[1:])

@@ -3,7 +3,7 @@
 import pytest
 
 from tnnquant.bench.models import RandomSamples, find_pair, model_inputs, named_models, read_int8, single_items
-from tnnquant.errors import ConfigError, InputError
+from tnnquant.errors import ConfigError, InputError, ModelFormatError
 from tnnquant.format import write_model
 from tnnquant.graph import InputSpec
 
@@ -29,10 +29,10 @@ def test_a_pair_is_found_by_either_file_by_its_stem_and_by_its_folder(graph, tmp
 def test_what_is_no_pair(graph, tmp_path):
     _write(tmp_path, "one", graph)
     _write(tmp_path, "two", graph)
-    with pytest.raises(ConfigError, match=r"holds 2 .tnnproto files; name one of them"):
+    with pytest.raises(ModelFormatError, match=r"holds 2 models \(one, two\); name one of them"):
         find_pair(str(tmp_path))
     (tmp_path / "two.tnnmodel").unlink()
-    with pytest.raises(ConfigError, match=r"there is no model .*two.tnnproto': no file .*two.tnnmodel'"):
+    with pytest.raises(ModelFormatError, match=r"no '.*two.tnnmodel' beside '.*two.tnnproto'; PROTO,MODEL name two"):
         find_pair(str(tmp_path / "two.tnnproto"))
 
 

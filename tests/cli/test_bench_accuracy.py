@@ -74,7 +74,7 @@ def test_pictures_without_labels(models, capsys):
     [
         (["--labels", "none.txt"], 5, "none.txt: the labels cannot be read: no such file"),
         (["--output", "x"], 2, "fp32 has no output 'x'"),
-        (["nothing"], 2, "there is no model 'nothing'"),
+        (["nothing"], 3, "there is no 'nothing.tnnproto' and no 'nothing.tnnmodel'"),
         (["--threads", "4096"], 2, "--threads is 4096"),
     ],
 )

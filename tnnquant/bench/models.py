@@ -10,7 +10,7 @@ import numpy as np
 from tnnquant import recipes
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError, InputError
-from tnnquant.format import read_model
+from tnnquant.format import locate, read_model
 from tnnquant.graph import Graph, InputSpec
 from tnnquant.inputs import Sample, Samples, scan
 
@@ -97,26 +97,13 @@ def find_pair(text: str) -> tuple[Path, Path]:
 
     Raises
     ------
-    ConfigError
+    ModelFormatError
         There are no such files, or a folder holds none or several models.
     """
     if "," in text and not Path(text).exists():
         proto, _, model = text.partition(",")
         return Path(proto), Path(model)
-    path = Path(text)
-    if path.is_dir():
-        protos = sorted(path.glob("*.tnnproto"))
-        if len(protos) != 1:
-            raise ConfigError(f"the folder {text!r} holds {len(protos)} .tnnproto files; name one of them")
-        path = protos[0]
-    stem = str(path)
-    for suffix in (".tnnproto", ".tnnmodel"):
-        stem = stem.removesuffix(suffix)
-    pair = Path(f"{stem}.tnnproto"), Path(f"{stem}.tnnmodel")
-    for file in pair:
-        if not file.is_file():
-            raise ConfigError(f"there is no model {text!r}: no file {str(file)!r} (PROTO,MODEL names two files)")
-    return pair
+    return locate.find_pair(text, both="PROTO,MODEL")
 
 
 def named_models(texts: Sequence[str]) -> list[tuple[str, Graph]]:

@@ -12,10 +12,10 @@ import importlib
 
 __all__ = ["find_pair", "summarize"]
 
-_HOMES = {"find_pair": "locate", "summarize": "summary"}
+_HOMES = {"find_pair": "tnnquant.format.locate", "summarize": f"{__name__}.summary"}
 
 
 def __getattr__(name: str):
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(_HOMES[name]), name)

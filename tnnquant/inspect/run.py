@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError
 from tnnquant.format import read_model
+from tnnquant.format.locate import find_pair
 from tnnquant.graph import Graph
 from tnnquant.infer import infer
-from tnnquant.inspect.locate import find_pair
 from tnnquant.inspect.summary import Summary, summarize
 from tnnquant.passes import prepare_for_quantization
 
@@ -32,7 +32,7 @@ def load(
     name: str | os.PathLike | None = None, proto: str | None = None, model: str | None = None,
     input_dims: Mapping | None = None,
 ) -> Model:  # fmt: skip
-    """Find, read and summarize a model; see :func:`~tnnquant.inspect.locate.find_pair`.
+    """Find, read and summarize a model; see :func:`~tnnquant.format.locate.find_pair`.
 
     Raises
     ------

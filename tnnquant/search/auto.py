@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -67,6 +67,10 @@ def _name_of(config: QuantizeConfig) -> str:
     if config.recipe != "tnn":
         return f"recipe {config.recipe}"
     return f"{config.blob_method}, {config.weight_method}, per {config.merge_type}"
+
+
+def _layers(names: Sequence[str]) -> str:
+    return f"{len(names)} layer{'' if len(names) == 1 else 's'}"
 
 
 def plan_of(graph: Graph, base: QuantPlan, reasons: Mapping[str, str]) -> QuantPlan:
@@ -272,12 +276,12 @@ class Search:
             )
         if found.layers:
             mixed = mixer.result(found.layers)
-            name = f"{base.name}, {len(found.layers)} layers fp32"
+            name = f"{base.name}, {_layers(found.layers)} fp32"
             self._configs[name] = self._configs[base.name]
             self._enter(name, mixed, mixer.started, found.layers)
         if not found.reached:
             goal = "a good verdict" if target is None else f"the target of {target:g}"
-            notes.append(f"{goal} was not reached with {len(found.layers)} layers in fp32")
+            notes.append(f"{goal} was not reached with {_layers(found.layers)} in fp32")
 
     def _is_enough(self, trial: Trial) -> bool:
         target = self._options.target_agreement

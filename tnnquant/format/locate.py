@@ -6,15 +6,15 @@ import os
 from pathlib import Path
 
 from tnnquant.errors import ModelFormatError
+from tnnquant.format.constants import MODEL_SUFFIX, PROTO_SUFFIX
 
-__all__ = ["PROTO", "WEIGHTS", "find_pair"]
-
-PROTO, WEIGHTS = ".tnnproto", ".tnnmodel"
+__all__ = ["find_pair"]
 
 
 def find_pair(
-    name: str | os.PathLike | None = None, proto: str | None = None, model: str | None = None
-) -> tuple[Path, Path]:
+    name: str | os.PathLike | None = None, proto: str | None = None, model: str | None = None, *,
+    both: str = "-p and -m",
+) -> tuple[Path, Path]:  # fmt: skip
     """Proto and model of a name: either of the two files, what they have in common, or a folder with one pair.
 
     Parameters
@@ -23,6 +23,8 @@ def find_pair(
         ``net``, ``net.tnnproto``, ``net.tnnmodel`` or a folder. Not needed if both files are given.
     proto, model : path, optional
         One of the two files, or both, where their names differ; with one, ``name`` means the other.
+    both : str
+        How the user names two files, for messages.
 
     Raises
     ------
@@ -38,27 +40,26 @@ def find_pair(
     if path.is_dir():
         path = _only_proto(path)
     base = str(path)
-    for suffix in (PROTO, WEIGHTS):
+    for suffix in (PROTO_SUFFIX, MODEL_SUFFIX):
         base = base.removesuffix(suffix)
-    pair = Path(proto or base + PROTO), Path(model or base + WEIGHTS)
+    pair = Path(proto or base + PROTO_SUFFIX), Path(model or base + MODEL_SUFFIX)
     missing = [file for file in pair if not file.exists()]
     if not missing:
         return pair
-    if path.is_file() and path.suffix not in (PROTO, WEIGHTS):
+    if path.is_file() and path.suffix not in (PROTO_SUFFIX, MODEL_SUFFIX):
         raise ModelFormatError(f"{str(path)!r} is {_kind(path)}; expected a .tnnproto or .tnnmodel")
     if len(missing) == 1:
         (gone,), (there,) = missing, [file for file in pair if file.exists()]
-        option = "-p" if gone is pair[0] else "-m"
-        raise ModelFormatError(f"there is no {str(gone)!r} beside {str(there)!r}; give it with {option}")
+        raise ModelFormatError(f"there is no {str(gone)!r} beside {str(there)!r}; {both} name two files")
     raise ModelFormatError(f"there is no {str(pair[0])!r} and no {str(pair[1])!r}{_neighbours(path)}")
 
 
 def _only_proto(folder: Path) -> Path:
-    found = sorted(folder.glob("*" + PROTO))
+    found = sorted(folder.glob("*" + PROTO_SUFFIX))
     if len(found) == 1:
         return found[0]
     if not found:
-        raise ModelFormatError(f"the folder {str(folder)!r} holds no {PROTO}; name the model")
+        raise ModelFormatError(f"the folder {str(folder)!r} holds no {PROTO_SUFFIX}; name the model")
     names = ", ".join(path.stem for path in found[:6]) + (", ..." if len(found) > 6 else "")
     raise ModelFormatError(f"the folder {str(folder)!r} holds {len(found)} models ({names}); name one of them")
 
@@ -75,7 +76,7 @@ def _kind(path: Path) -> str:
 
 def _neighbours(path: Path) -> str:
     try:
-        found = sorted(entry.stem for entry in path.parent.glob("*" + PROTO))
+        found = sorted(entry.stem for entry in path.parent.glob("*" + PROTO_SUFFIX))
     except OSError:
         found = []
     if not found:
