@@ -114,18 +114,15 @@ def quantize_model(
     paths = (proto, model), (target_proto, target_model)
     if statistics and inputs is None:
         return _quantize_statistics(graph, paths, statistics, config, verify, threads, progress)
-    only_evaluation = inputs is None and bool(verify.eval_path) and config.recipe == DYNAMIC
-    if only_evaluation:
-        inputs = verify.eval_path
     if inputs is None:
-        return _quantize_without_data(graph, *paths, config, dry_run)
+        return _quantize_without_data(graph, paths, config, verify, threads, dry_run, progress)
     files = scan(inputs)
     read_seconds = time.perf_counter() - started
     samples = Samples(files, graph_inputs(graph, config), input_config(config), workers=threads)
     if search.compares and verify.no_verify:
         raise ConfigError("--auto and --target-agreement compare models by their verdict: leave out --no-verify")
     is_chosen = search.compares or config.recipe == BEST
-    evaluation = samples if only_evaluation else _evaluation(samples, verify, threads)
+    evaluation = _evaluation(samples, verify, threads)
     untouched = config.recipe == DYNAMIC and not search.compares
     verification = Verification(samples, verify, searching=is_chosen, evaluation=evaluation, untouched=untouched)
     report = Report(
@@ -133,15 +130,7 @@ def quantize_model(
     )
     report.warnings += files.notes + verification.notes
     if dry_run:
-        executor, plan = plan_graph(graph, config)
-        samples.check()
-        report.layers = layer_reports(executor.graph, plan)
-        report.samples = samples.fed
-        report.skipped = list(samples.skipped)
-        report.inputs = samples.statistics()
-        report.warnings += samples.warnings(is_normalized_inside=_normalizes_inside(graph))
-        _warn_of_few(report, len(samples.names) - len(report.skipped))
-        return report
+        return _planned(report, graph, samples, config)
 
     fed = verification.fed
     part = None
@@ -158,10 +147,7 @@ def quantize_model(
         report.seconds = {"reading": read_seconds, **result.seconds, "writing": time.perf_counter() - write_started}
     if not verify.no_verify:
         _judge(report, verification, paths[1], result, progress)
-    report.seconds["total"] = time.perf_counter() - started
-    report.bytes_after = _size(target_proto) + _size(target_model)
-    report.layers = layer_reports(result.graph, result.plan, result.notes)
-    report.blobs = blob_reports(result)
+    _tell_of_result(report, result, paths[1], started)
     if part is not None:
         _tell_of_part(report, part)
     else:
@@ -169,10 +155,38 @@ def quantize_model(
             report.samples = fed.fed or len(fed.numbers)  # nothing was fed if a state held the statistics
         report.skipped = list(fed.skipped)
     report.held_out = len(fed.held_out.numbers) if fed.held_out else 0
-    report.inputs = fed.statistics()
-    report.warnings += fed.warnings(is_normalized_inside=_normalizes_inside(graph))
+    _tell_of_inputs(report, graph, fed)
     _warn_of_few(report, len(samples.names) - len(report.skipped))
     return report
+
+
+def _planned(report: Report, graph, samples: Samples, config: QuantizeConfig) -> Report:
+    """The report of a dry run."""
+    if config.recipe == DYNAMIC:
+        result = recipes.quantize(graph, None, config)
+        report.layers = layer_reports(result.graph, result.plan, result.notes)
+    else:
+        executor, plan = plan_graph(graph, config)
+        report.layers = layer_reports(executor.graph, plan)
+    samples.check()
+    report.samples = 0 if config.recipe == DYNAMIC else samples.fed
+    report.skipped = list(samples.skipped)
+    _tell_of_inputs(report, graph, samples)
+    _warn_of_few(report, len(samples.names) - len(report.skipped))
+    return report
+
+
+def _tell_of_inputs(report: Report, graph, samples: Samples) -> None:
+    report.inputs = samples.statistics()
+    report.warnings += samples.warnings(is_normalized_inside=_normalizes_inside(graph))
+
+
+def _tell_of_result(report: Report, result, target, started: float) -> None:
+    """What is in the files that were written, and how long all of it took."""
+    report.seconds["total"] = time.perf_counter() - started
+    report.bytes_after = sum(map(_size, target))
+    report.layers = layer_reports(result.graph, result.plan, result.notes)
+    report.blobs = blob_reports(result)
 
 
 def _judge(report: Report, verification: Verification, target, result, progress: Progress | None) -> None:
@@ -207,19 +221,27 @@ def _search(
     return outcome.result
 
 
-def _quantize_without_data(graph, source, target, config: QuantizeConfig, dry_run: bool) -> Report:
-    """:func:`quantize_model` for the recipe that reads no inputs."""
+def _quantize_without_data(
+    graph, paths, config: QuantizeConfig, verify: VerifyConfig, threads: int | None, dry_run: bool, progress
+) -> Report:
+    """The rest of :func:`quantize_model` for the recipe that reads no inputs."""
     started = time.perf_counter()
     if config.recipe != DYNAMIC:
         raise ConfigError(f"there are no inputs: give a folder of them, or choose --recipe {DYNAMIC}, which needs none")
+    evaluation = _evaluation_alone(graph, config, verify, threads)
+    source, target = paths
     result = recipes.quantize(graph, None, config)
     report = Report(*map(str, target), sum(map(_size, source)), settings=settings(config), dry_run=dry_run)
     report.layers = layer_reports(result.graph, result.plan, result.notes)
-    if not dry_run:
-        write_model(result.graph, *target)
-        report.bytes_after = sum(map(_size, target))
-        report.warnings.append("the model was not judged: without inputs there is nothing to judge it on")
-    report.seconds = {**result.seconds, "total": time.perf_counter() - started}
+    if dry_run:
+        return report
+    write_model(result.graph, *target)
+    report.seconds = dict(result.seconds)
+    if evaluation is not None:
+        _judge(report, evaluation, target, result, progress)
+    elif not verify.no_verify:
+        report.warnings.append("the model was not judged: add --eval FOLDER to have it judged on some pictures")
+    _tell_of_result(report, result, target, started)
     return report
 
 
@@ -259,10 +281,7 @@ def _quantize_statistics(
         report.warnings.append(
             "the model was not judged: this run reads no pictures; add --eval FOLDER to have it judged on some"
         )
-    report.seconds["total"] = time.perf_counter() - started
-    report.bytes_after = sum(map(_size, target))
-    report.layers = layer_reports(result.graph, result.plan, result.notes)
-    report.blobs = blob_reports(result)
+    _tell_of_result(report, result, target, started)
     _tell_of_part(report, part)
     _warn_of_few(report, report.samples)
     return report

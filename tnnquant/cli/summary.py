@@ -48,7 +48,9 @@ def _rows(report: Report, seconds: float):
         yield "methods", f"recipe {settings['recipe']}"
     dynamic = report.count("dynamic")
     widened = f", {dynamic} with int8 weights that are widened on loading" if dynamic else ""
-    yield "layers", f"{report.count('int8')} int8, {report.count('fp32')} fp32{widened}"
+    is_open = report.dry_run and settings["recipe"] == "best"
+    chosen = ", before the recipe chooses some more to stay fp32" if is_open else ""
+    yield "layers", f"{report.count('int8')} int8, {report.count('fp32')} fp32{widened}{chosen}"
     yield from _layer_rows(report)
     if report.dry_run:
         yield "dry run", "nothing was run or written"
