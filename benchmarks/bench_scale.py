@@ -4,7 +4,7 @@
 
 Needs ``../shared``, and 0.5 GB of temporary files: copies of its 64 calibration pictures, each with a few bytes of its
 own behind the end of the PNG, so that no two files have the same content. Each case is one process with the verdict, as
-people run it; kernels are compiled beforehand. ``extra_info`` holds the peak memory in MB, and its ratio to that over 64
+people run it, with compiled kernels. ``extra_info`` holds the peak memory in MB, and its ratio to that of 64
 pictures (promised: at most 1.1); the processor time, and what each picture beyond 64 takes of it: the same for 1000 and
 5000 where time is linear.
 """

@@ -10,13 +10,12 @@ import hashlib
 import io
 import json
 import os
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from tnnquant.errors import OutputError
+from tnnquant.errors import OutputError, TnnQuantError
 from tnnquant.format import read_model, write_model
 from tnnquant.format.files import write_files
 from tnnquant.graph import Graph
@@ -64,8 +63,9 @@ class State:
     def _load_results(self) -> dict[str, dict]:
         try:
             stored = json.loads((self.folder / _RESULTS).read_text(encoding="utf-8"))
-            return dict(stored["results"]) if stored["version"] == _VERSION else {}
-        except (OSError, ValueError, KeyError, TypeError):
+            results = stored["results"].items() if stored["version"] == _VERSION else ()
+            return {what: dict(result) for what, result in results}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}  # none yet, or of no use: done again
 
     def remember(self, what: str, compute: Callable[[], Mapping]) -> dict:
@@ -91,7 +91,7 @@ class State:
         try:
             with np.load(self.folder / _STATISTICS) as stored:
                 return {str(name): stored[f"a{i}"] for i, name in enumerate(stored["names"])}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        except Exception:  # zipfile, zlib and NumPy raise a dozen kinds
             return {}
 
     def save_model(self, what: str, graph: Graph) -> None:
@@ -99,9 +99,11 @@ class State:
         write_model(graph, *self._paths(what))
 
     def load_model(self, what: str) -> Graph | None:
-        """The model of a trial, or None."""
-        paths = self._paths(what)
-        return read_model(*paths) if all(path.exists() for path in paths) else None
+        """The model of a trial, or None if it is not there, or damaged."""
+        try:
+            return read_model(*self._paths(what))
+        except TnnQuantError:
+            return None
 
     def _paths(self, what: str) -> tuple[Path, Path]:
         name = digest_of(what)

@@ -65,7 +65,7 @@ def _classifier(net: _Net) -> str:
     """A stem, a bottleneck whose last convolution fuses with the add, a depthwise one, pooling and classes."""
     x = net.add("ReLU", net.conv("in", 3, 4, 3, stride_h=2, stride_w=2))
     y = net.conv(net.conv(x, 4, 4, 3), 4, 4)
-    x = net.add("ReLU6", net.add("Add", [y, x], -1))
+    x = net.add("ReLU", net.add("Add", [y, x], -1))
     x = net.pool(net.conv(x, 4, 4, 3, group=4), 1, 0)
     weights = {"weight": net.rng.standard_normal((5, 4)).astype(np.float32), "bias": np.ones(5, np.float32)}
     x = net.add("InnerProduct", x, num_output=5, has_bias=1, transpose=0, axis=1, tensors=weights)

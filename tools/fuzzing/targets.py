@@ -18,6 +18,7 @@ from pathlib import Path
 from fuzzing import seeds
 from fuzzing.mutate import join_pair, mutated, mutated_pair, split_pair
 from fuzzing.nets import made_nets
+from fuzzing.parts import made_parts, part_words, run_part
 
 __all__ = ["TARGETS", "Target"]
 
@@ -313,6 +314,25 @@ def _run_vector(data: bytes) -> None:
             _check_message(error)
 
 
+def _run_part(data: bytes) -> None:
+    _run_input(data, lambda: run_part(data))
+
+
+def _run_labels(data: bytes) -> None:
+    from tnnquant.verdict import labels
+
+    class InMemory(type(_PATH)):
+        def read_text(self, encoding=None, errors=None, **_):
+            return data.decode(encoding, errors or "strict")
+
+    before = labels.Path
+    labels.Path = InMemory
+    try:
+        _run_input(data, lambda: labels.read_labels("l", ["a.png", "b 2.png", "7_c.png"], 10))
+    finally:
+        labels.Path = before
+
+
 def _npy_words() -> Sequence[bytes]:
     header = b"\x93NUMPY|'descr': |'<f4'|'|O'|'<U9'|[('a','<f4')]|'fortran_order': |True|'shape': |(12,)|(1, 3, 2, 2)"
     odd = b"(99999999999999999999,)|(-1,)|{|}|'|input.npy|\x08\x00|\x0c\x00|\x0e\x00"
@@ -346,6 +366,9 @@ TARGETS = {
         Target("npy", 1, _run_npy, seeds.made_npy, _npy_words, "binary", 1024),
         Target("npz", 1, _run_npz, seeds.made_npz, _npy_words, "binary", 2048),
         Target("picture", 3, _run_picture, seeds.made_pictures, _picture_words, "binary", 2048, 64 * _PIXELS),
+        Target("part", 1, _run_part, made_parts, part_words, "pair", 8192, room=8 << 20),
+        Target("labels", 1, _run_labels, lambda: [b"a.png 3\nb 2.png,1\n", b"1\n2\n# x\n0\n", b"a\t7\n7_c 0"],
+               lambda: _NAMES, "text", 400),
         Target("vector", 1, _run_vector, lambda: [b"104.006,116.669,122.679", b"1/255 -1e-2", b"in:1,3,8x8"],
                lambda: _NAMES, "text", 200),
     )
