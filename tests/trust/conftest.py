@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -54,6 +55,28 @@ def case(build, tmp_path) -> Case:
     write_model(small_graph(build), found.proto, found.model)
     save_pictures(found.pictures, 24)
     return found
+
+
+@pytest.fixture
+def tmpfs(tmp_path):
+    """A file system of 64 KB of its own."""
+    yield from _mounted(tmp_path / "tmpfs", "64k")
+
+
+@pytest.fixture
+def large_tmpfs(tmp_path):
+    """One of 64 MB."""
+    yield from _mounted(tmp_path / "tmpfs", "64m")
+
+
+def _mounted(folder: Path, size: str):
+    folder.mkdir()
+    mount = shutil.which("mount")
+    command = [mount or "mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if os.geteuid() or not mount or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @dataclass(frozen=True)

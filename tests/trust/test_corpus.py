@@ -41,6 +41,23 @@ def test_every_target_and_its_seeds(targets):
             target.run(target.mutate(rng.choice(target.seeds), rng))
 
 
+def test_memory_of_reading(targets):
+    """What the fuzzer checks in every 128th execution, on all its seeds."""
+    import tracemalloc
+
+    for name in ("proto", "model", "pair", "text", "npy", "npz", "picture", "part", "labels"):
+        target = targets[name]
+        for seed in target.seeds:
+            target.run(seed)
+            tracemalloc.start()
+            try:
+                target.run(seed)
+                peak = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+            assert peak <= 3 * len(seed) + target.room, name
+
+
 def fuzz(*arguments):
     command = [sys.executable, str(ROOT / "tools" / "fuzz.py"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)

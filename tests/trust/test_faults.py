@@ -148,19 +148,6 @@ def test_files_of_limited_size(old):
     assert {path.name: path.read_bytes() for path in old.iterdir()} == dict(zip(NAMES, OLD, strict=True))
 
 
-@pytest.fixture
-def tmpfs(tmp_path):
-    """A file system of 64 KB of its own."""
-    folder = tmp_path / "tmpfs"
-    folder.mkdir()
-    mount = shutil.which("mount")
-    command = [mount or "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    if os.geteuid() or not mount or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a file system")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def test_disk_full(tmpfs):
     write_pair(tmpfs, OLD)
     (tmpfs / "big").write_bytes(bytes(20_000))

@@ -171,3 +171,23 @@ def test_without_a_home_the_temporary_folder_serves(tmp_path):
     env = {"NUMBA_CACHE_DIR": NOWHERE, "XDG_CACHE_HOME": NOWHERE, "HOME": NOWHERE, "TMPDIR": str(temporary)}
     assert run_small(path, NOWHERE, **env) == "3 1"
     assert list(temporary.rglob("*.nbi"))
+
+
+def test_a_read_only_package(case, tmp_path, large_tmpfs):
+    """A file system that nobody may write holds the package, as containers have it: nothing is missed."""
+    package = large_tmpfs / "tnnquant"
+    root = Path(jit.__file__).resolve().parent.parent
+    shutil.copytree(root / "tnnquant", package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(root / "kernels", package / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run(["mount", "-o", "remount,ro", str(large_tmpfs)], check=True)
+    with pytest.raises(OSError, match="Read-only"):
+        (package / "x").write_text("")
+    path = small_program(tmp_path)
+    path.write_text(path.read_text() + "import tnnquant; print(tnnquant.__file__)")
+    told = run_small(path, tmp_path / "cache", PYTHONPATH=str(large_tmpfs))
+    assert told.split() == ["3", "1", str(package / "__init__.py")]
+    # A quantization, as far as it goes without compiling all of it anew.
+    code = "import sys; from tnnquant.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, *case.flags("--dry-run", "-o", tmp_path / "out")]
+    env = {**os.environ, "PYTHONPATH": str(large_tmpfs)}
+    assert subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, check=False).returncode == 0

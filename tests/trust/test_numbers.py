@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from tnnquant.config import QuantizeConfig
+from tnnquant import recipes
+from tnnquant.config import QuantizeConfig, choice_codes
 from tnnquant.errors import CalibrationError
 from tnnquant.executor import Executor
 from tnnquant.quantize import quantize_graph
@@ -64,11 +65,11 @@ def bound(result, x, weight, pad):
     return of_input + of_weights + 0.5 * step[None, :, None, None] + 0.54 * out_step + 1e-5
 
 
-def check(build, arrays, weight, bias, merge_type="channel", blob_method="minmax"):
+def check(build, arrays, weight, bias, merge_type="channel", **methods):
     """Quantize one convolution and compare its int8 outputs with float64."""
     dims = np.shape(arrays[0])
     data = samples(*arrays)
-    config = QuantizeConfig(merge_type=merge_type, blob_method=blob_method)
+    config = QuantizeConfig(merge_type=merge_type, **methods)
     result = quantize_graph(one_layer(build, dims, weight, bias), data, config)
     executor, pad = Executor(result.graph), weight.shape[-1] // 2
     for sample in data:
@@ -89,6 +90,36 @@ def bits(rng, *shape):
 def test_weights_of_any_size(build, rng, merge_type, size):
     weight = bits(rng, 5, 3, 3, 3) * np.float32(size)
     check(build, [bits(rng, 1, 3, 7, 5) for _ in range(3)], weight, bits(rng, 5) * np.float32(size), merge_type)
+
+
+METHODS = [(weights, "minmax") for weights in choice_codes("weight_method").values()]
+METHODS += [("minmax", blobs) for blobs in choice_codes("observer").values() if blobs != "minmax"]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("weight_method", "blob_method"), METHODS)
+def test_every_method_with_weights_of_any_size(build, rng, weight_method, blob_method):
+    weight, bias = bits(rng, 5, 3, 3, 3), bits(rng, 5)
+    arrays = [bits(rng, 1, 3, 7, 5) for _ in range(4)]
+    for size in (1e-38, 1e-30, 1.0, 1e30):
+        size = np.float32(size)
+        check(build, arrays, weight * size, bias * size, weight_method=weight_method, blob_method=blob_method)
+
+
+@pytest.mark.parametrize("merge_type", ["channel", "mix"])
+def test_channels_of_sizes_far_apart(build, rng, merge_type):
+    weight, bias = bits(rng, 5, 3, 3, 3), bits(rng, 5)
+    for channel, size in enumerate((1e-38, 1e-30, 1, 1e15, 1e30)):
+        weight[channel] *= np.float32(size)
+        bias[channel] *= np.float32(size)
+    check(build, [bits(rng, 1, 3, 7, 5) for _ in range(3)], weight, bias, merge_type)
+
+
+@pytest.mark.parametrize("merge_type", ["channel", "mix", "tensor"])
+@pytest.mark.parametrize("size", [1e-4, 1e30])
+def test_inputs_of_any_size(build, rng, merge_type, size):
+    arrays = [bits(rng, 1, 3, 7, 5) * np.float32(size) for _ in range(3)]
+    check(build, arrays, bits(rng, 5, 3, 3, 3), bits(rng, 5), merge_type)
 
 
 @pytest.mark.parametrize("merge_type", ["channel", "mix", "tensor"])
@@ -163,3 +194,44 @@ def test_a_batch_has_the_scales_of_its_items(build, rng):
         np.testing.assert_array_equal(params.scale, whole.scales[name].scale)
     for key, tensor in single.nodes[0].tensors.items():
         np.testing.assert_array_equal(tensor.data, whole.nodes[0].tensors[key].data)
+
+
+def _unusual(rng):
+    """Samples, weights and biases of the rows above."""
+    weight, bias, usual = bits(rng, 5, 3, 3, 3), bits(rng, 5), [bits(rng, 1, 3, 7, 5) for _ in range(8)]
+    for size in (1e-30, 1, 1e30):
+        yield f"weights {size}", usual, weight * np.float32(size), bias * np.float32(size)
+    apart = weight * np.float32([1e-38, 1e-30, 1, 1e15, 1e30])[:, None, None, None]
+    yield "channels far apart", usual, apart, bias
+    yield "tiny weights", usual, weight * np.float32(1e-30), np.float32([1, -2, 3, 0, 5])
+    yield "a channel of zero weights", usual, weight * np.float32([1, 0, 1, 1, 1])[:, None, None, None], bias
+    yield "a channel of zeros", [x * np.float32([1, 0, 1])[:, None, None] for x in usual], weight, bias
+    yield "zeros", [x * 0 for x in usual], weight, bias
+    yield "a constant", [x * 0 + 3 for x in usual], weight, bias
+    yield "denormals", [x * np.float32(1e-40) for x in usual], weight, bias
+    yield "large inputs", [x * np.float32(1e30) for x in usual], weight, bias
+    for dims in ((1, 3, 1, 1), (1, 13, 1, 17), (3, 5, 7, 2)):
+        yield f"dims {dims}", [bits(rng, *dims) for _ in range(8)], bits(rng, 5, dims[1], 3, 3), bias
+
+
+@pytest.mark.filterwarnings("error")
+def test_recipe_best_on_all_of_it(build, rng):
+    """Its steps are allowed to clip: a tenth of the largest output, and 1e-5, up to which a blob counts as zero."""
+    for name, arrays, weight, bias in _unusual(rng):
+        data = samples(*arrays)
+        graph = one_layer(build, arrays[0].shape, weight, bias)
+        executor = Executor(recipes.quantize(graph, data, QuantizeConfig(recipe="best")).graph)
+        wanted = [convolution(x, weight, bias, 1) for x in arrays]
+        peaks = np.max(np.abs(wanted), axis=(0, 1, 3, 4))[None, :, None, None]
+        for x, y in zip(arrays, wanted, strict=True):
+            got = executor.run({"input": x})["c_out"].astype(np.float64)
+            assert (np.abs(got - y) <= 0.1 * peaks + 1e-5).all(), name
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_recipe_best_refuses_nan_and_infinity(build, rng, bad):
+    arrays = [bits(rng, 1, 3, 7, 5) for _ in range(8)]
+    arrays[5][0, 1, 2, 3] = bad
+    graph = one_layer(build, (1, 3, 7, 5), bits(rng, 5, 3, 3, 3), bits(rng, 5))
+    with pytest.raises(CalibrationError, match=r"^s5: the model input 'input': 1 of 105 values are NaN or infinite"):
+        recipes.quantize(graph, samples(*arrays), QuantizeConfig(recipe="best"))

@@ -1,12 +1,18 @@
-"""Memory does not grow with the number of pictures."""
+"""Memory does not grow with the number of pictures, and work only with it."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
+
+from tnnquant import api
+from tnnquant.config import QuantizeConfig
+from tnnquant.executor import Executor
+from tnnquant.inputs.loading import Loader
 
 from .conftest import save_pictures
 
@@ -34,3 +40,37 @@ def test_5000_pictures_take_the_memory_of_64(case, tmp_path):
         command = [sys.executable, "-c", _PEAK, *map(str, (case.proto, case.model, folder, tmp_path / "out"))]
         peaks[count] = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert peaks[5000] < 1.1 * peaks[64]
+
+
+@pytest.mark.parametrize(("method", "passes"), [("minmax", 1), ("kl", 2)])
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_work_is_linear(case, tmp_path, monkeypatch, method, passes, is_cached):
+    """A picture more is one read (or one a pass, when those decoded before do not fit) and one run a pass more."""
+    calls = []
+
+    def counted(of, name):
+        function = getattr(of, name)
+
+        def call(*args, **options):
+            calls.append(name)  # on any thread
+            return function(*args, **options)
+
+        monkeypatch.setattr(of, name, call)
+
+    counted(Loader, "load")
+    counted(Executor, "run")
+    if not is_cached:
+        config_of = api.input_config
+        monkeypatch.setattr(api, "input_config", lambda config: replace(config_of(config), cache_bytes=0))
+    counts = {}
+    for number in (20, 30, 70):
+        save_pictures(tmp_path / str(number), number)
+        calls.clear()
+        api.quantize_model(
+            case.proto, case.model, tmp_path / str(number), tmp_path / "out", QuantizeConfig(blob_method=method)
+        )
+        counts[number] = calls.count("load"), calls.count("run")
+    for few, many in ((20, 30), (30, 70)):
+        loads, runs = (b - a for a, b in zip(counts[few], counts[many], strict=True))
+        assert loads == (many - few) * (1 if is_cached else passes)
+        assert runs == (many - few) * passes

@@ -40,6 +40,6 @@ class Asymmetric(Observer):
     def _params(self) -> tuple[np.ndarray, np.ndarray]:
         low, high = np.minimum(self.low, np.float32(0)), np.maximum(self.high, np.float32(0))
         scale = ((high - low) / np.float32(254)).astype(np.float32)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             steps = np.where(self.alive, high * (np.float32(1) / scale), np.float32(0)).astype(np.float32)
         return scale, (127 - np.floor(steps.astype(np.float64) + 0.5)).astype(np.int8)
