@@ -90,3 +90,13 @@ def test_an_unknown_subcommand_lists_the_known(capsys):
         main(["bench", "kernel"])
     assert stop.value.code == 2
     assert "kernels" in capsys.readouterr().err
+
+
+def test_the_list_as_json(capsys):
+    assert run("--list", "--json", "add_i8", "gemm_f32") == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [entry["operator"] for entry in listed] == ["add_i8", "gemm_f32"]
+    assert listed[1]["signature"] == "gemm_f32(x, weight, bias, activation, out)"
+    assert listed[1]["arguments"].startswith("x: (M, K); weight: (OC, K);")
+    assert "512x512x512" in listed[1]["cases"]
+    assert run("--list", "--file", "mine.py") == 2

@@ -28,17 +28,28 @@ def command(names: tuple[str, ...], path: str | None, list_only: bool, threads: 
     from tnnquant.threads import set_threads
 
     set_threads(threads)
+    if list_only and path is not None:
+        raise ConfigError("--list shows the operators there are: leave out --file, or --list to run it")
     if list_only:
-        return _list(names)
+        return _list(names, as_json)
     if path is not None:
         return _custom(path, names, as_json)
     return _builtin(names, as_json)
 
 
-def _list(names: tuple[str, ...]) -> int:
+def _list(names: tuple[str, ...], as_json: bool) -> int:
     from tnnquant.bench.operators import find_operator, operators
 
-    for entry in [find_operator(name) for name in names] or operators().values():
+    entries = [find_operator(name) for name in names] or list(operators().values())
+    if as_json:
+        listed = [
+            {"operator": entry.name, "signature": entry.signature, "arguments": " ".join(line.lstrip("# ") for line in entry.notes),
+             "cases": list(entry.cases)}
+            for entry in entries
+        ]  # fmt: skip
+        click.echo(json.dumps(listed, indent=2))
+        return 0
+    for entry in entries:
         click.echo(entry.signature)
         for line in entry.notes:
             click.echo(f"    {line}")
