@@ -43,8 +43,8 @@ def _list(names: tuple[str, ...], as_json: bool) -> int:
     entries = [find_operator(name) for name in names] or list(operators().values())
     if as_json:
         listed = [
-            {"operator": entry.name, "signature": entry.signature, "arguments": " ".join(line.lstrip("# ") for line in entry.notes),
-             "cases": list(entry.cases)}
+            {"operator": entry.name, "signature": entry.signature, "cases": list(entry.cases),
+             "arguments": " ".join(line.lstrip("# ") for line in entry.notes)}
             for entry in entries
         ]  # fmt: skip
         click.echo(json.dumps(listed, indent=2))
