@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,22 @@ NAMED = sorted(set(re.findall(r"`([\w/]+\.py)::(\w+)`", TEXT)))
 @pytest.mark.parametrize(("file", "name"), NAMED)
 def test_the_named_test_exists(file, name):
     assert re.search(rf"^def {name}\(", (ROOT / "tests" / file).read_text(encoding="utf-8"), re.M)
+
+
+def test_the_oldest_versions_are_those_of_the_metadata():
+    """What the suite has passed with, as the page says, is what the package asks for."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = " ".join(TEXT.split()).lower()
+    floors = dict(line.split(">=") for line in project["dependencies"])
+    assert floors.keys() == {"numpy", "numba", "click", "imageio", "pillow", "rich"}
+    for name, version in floors.items():
+        assert f"{name} {version}" in text
+    assert f"python {project['requires-python'].removeprefix('>=')} with" in text
+
+
+def test_a_reduced_run_of_the_fuzzer_is_part_of_ci():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert re.search(r"^\S*python tools/fuzz\.py --seconds 60 \|\| failed=1$", script, re.M)
 
 
 def test_every_promise_names_one():

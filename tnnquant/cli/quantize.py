@@ -118,8 +118,8 @@ def _check_sources(
         raise click.UsageError("Missing option '-i' / '--input_path'.")
     if inputs and finishing:
         raise click.UsageError(
-            "--from-stats makes the model of statistics alone, -i would not be read: leave it out, or add --stats-only "
-            "for the next pass over it."
+            "--from-stats makes the model of statistics alone, -i would not be read: leave it out (--eval FOLDER gives "
+            "the verdict pictures), or add --stats-only for the next pass over it."
         )
     if scheduler and (stats_only or from_stats):
         raise click.UsageError("--scheduler gathers all statistics by itself: leave out --stats-only and --from-stats.")
@@ -156,7 +156,7 @@ def _tell_of_statistics(part, output: str, as_json: bool) -> int:
         click.echo(f"warning: {warning}", err=True)
     click.echo(f"{output}: pass {part.number + 1} of {part.passes} over {len(part.samples)} samples. Then:")
     if part.is_last:
-        click.echo("  make the model, without -i: ... --from-stats PARTS... -o NAME")
+        click.echo("  make the model, without -i: ... --from-stats PARTS... -o NAME (--eval FOLDER judges it)")
     else:
         click.echo("  run the next pass on each: ... -i FOLDER --stats-only --from-stats PARTS... -o NEXT.npz")
     return 0
