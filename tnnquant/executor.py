@@ -25,6 +25,7 @@ from tnnquant.infer import infer, located
 from tnnquant.layers.int8 import dequantized
 from tnnquant.layers.movement import copy_into
 from tnnquant.lower import lower
+from tnnquant.memory import machine_bytes, refuse_giant
 from tnnquant.passes import widen_dynamic_range
 from tnnquant.placement import Placement
 from tnnquant.steps import Step, make_step
@@ -59,6 +60,14 @@ class _Group:
         self.made = {b: places[b] for step in steps for b in step.node.outputs} if self.program is not None else {}
         self.forgotten = tuple(blob for step in steps for blob in step.forgotten)
         self._singles: list[Program | None] = []
+
+    def refuse_giant_scratch(self) -> None:
+        """Raise GraphError where a kernel's own memory, which grows with windows and pads, cannot be had."""
+        if self.program is None or self.program.scratch_bytes <= machine_bytes():
+            return
+        for step, program in zip(self.steps, self.single_programs(), strict=True):
+            with located(step.node):
+                refuse_giant((program.scratch_bytes,), 1, "its kernel's memory")
 
     def single_programs(self) -> list[Program | None]:
         """A program for each step alone."""
@@ -140,6 +149,8 @@ class Executor:
             ) from None
         self._forget()
         self._groups = [_Group(steps, self._places) for steps in self._joined()]
+        for group in self._groups:
+            group.refuse_giant_scratch()
         self._head = self._make_head()
 
     def _is_scaled(self, blob: str) -> bool:
@@ -213,11 +224,17 @@ class Executor:
             An input is missing, unknown, or of other dims.
         """
         arrays = self._checked(inputs)
-        if tap:
-            blobs = {**self._constants, **self._fed(arrays)}
-            self._run_with(tap, blobs)
-        else:
-            blobs = self._run_all(arrays)
+        try:
+            if tap:
+                blobs = {**self._constants, **self._fed(arrays)}
+                self._run_with(tap, blobs)
+            else:
+                blobs = self._run_all(arrays)
+        except MemoryError:
+            raise GraphError(
+                "not enough memory to run the model; check its parameters, and the dims of its inputs (--input-shape "
+                "gives others)"
+            ) from None
         return {name: self._result(name, blobs[name]) for name in self.graph.outputs}
 
     def _run_all(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -74,8 +74,11 @@ def carried_dtype(inputs: Sequence[BlobSpec]) -> DataType:
 
 
 def integers(value: np.ndarray) -> tuple[int, ...]:
-    """The elements of a constant as Python integers, saturated to 32 bits."""
-    return tuple(max(INT_MIN, min(INT_MAX, int(v))) for v in np.asarray(value).reshape(-1))
+    """The elements of a constant as Python integers, saturated to 32 bits; NaN is the lowest, as a C++ cast has it."""
+    values = np.asarray(value).reshape(-1)
+    if values.dtype.kind == "f":
+        values = np.nan_to_num(values.astype(np.float64), nan=INT_MIN, posinf=INT_MAX, neginf=INT_MIN)
+    return tuple(max(INT_MIN, min(INT_MAX, int(v))) for v in values)
 
 
 class Movement(Layer):
