@@ -101,7 +101,17 @@ class Report:
 
 
 def layer_reports(graph, plan, notes=None) -> list[LayerReport]:
-    """One entry a layer, in execution order."""
+    """One entry a layer, in execution order.
+
+    Parameters
+    ----------
+    graph : Graph
+        The model that was made, or, in a dry run, the fp32 one as it is planned.
+    plan : QuantPlan
+        Which of its layers are int8, and why others are not.
+    notes : mapping of str to str, optional
+        By layer name.
+    """
     notes = notes or {}
     return [
         LayerReport(

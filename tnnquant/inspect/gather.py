@@ -24,7 +24,23 @@ WORST, SEEN, SIZE, SMALL = 8, 32, 128, 80
 
 
 def blob_ranges(fp32: Model, quantized: Model | None, samples, config: QuantizeConfig, progress=None):
-    """The values of every blob that is int8, or would become so; dict of str to BlobRanges."""
+    """The values of every blob that is int8, or would become so.
+
+    Parameters
+    ----------
+    fp32 : Model
+        What is run.
+    quantized : Model or None
+        Whose int8 blobs are meant; None: those that ``quantize`` would make int8.
+    samples : re-iterable of Sample
+    config : QuantizeConfig
+        Says which blobs become int8, and the dims of the inputs.
+    progress : callable (stage, done, total), optional
+
+    Returns
+    -------
+    dict of str to BlobRanges
+    """
     executor = Executor(prepare_for_quantization(fp32.graph), config.input_dims, exact=False)
     if quantized is None:
         names = list(make_plan(executor.inference, config).blobs)
@@ -35,7 +51,16 @@ def blob_ranges(fp32: Model, quantized: Model | None, samples, config: QuantizeC
 
 
 def coverage_of(fp32: Model, samples, config: QuantizeConfig, progress=None) -> Coverage:
-    """How settled the scales of a model would be; see :func:`~tnnquant.inspect.coverage.measure_coverage`."""
+    """How settled the scales of a model would be; see :func:`~tnnquant.inspect.coverage.measure_coverage`.
+
+    Parameters
+    ----------
+    fp32 : Model
+    samples : re-iterable of Sample
+    config : QuantizeConfig
+        The method, and how many scales a blob has.
+    progress : callable (stage, done, total), optional
+    """
     executor = Executor(prepare_for_quantization(fp32.graph), config.input_dims, exact=False)
     plan = make_plan(executor.inference, config)
     slots = {name: plan.blobs[name].slots for name in plan.observed()}

@@ -32,7 +32,14 @@ def load(
     name: str | os.PathLike | None = None, proto: str | None = None, model: str | None = None,
     input_dims: Mapping | None = None,
 ) -> Model:  # fmt: skip
-    """Find, read and summarize a model; see :func:`~tnnquant.format.locate.find_pair`.
+    """Find, read and summarize a model.
+
+    Parameters
+    ----------
+    name, proto, model : path, optional
+        Which one, as for :func:`~tnnquant.format.locate.find_pair`.
+    input_dims : mapping of str to sequence of int, optional
+        Dims that replace those of the proto.
 
     Raises
     ------
@@ -45,7 +52,23 @@ def load(
 
 
 def pick_samples(model: Model, inputs, config: QuantizeConfig, limit: int | None, threads: int | None = None):
-    """Samples of a folder for a model, at most ``limit`` of them, evenly spread over the files in order.
+    """Samples of a folder for a model.
+
+    Parameters
+    ----------
+    model : Model
+    inputs : path or sequence of path
+        A folder, or files.
+    config : QuantizeConfig
+        How pictures become inputs.
+    limit : int or None
+        At most so many files, evenly spread over those in order.
+    threads : int, optional
+        That read files; default: one a core.
+
+    Returns
+    -------
+    Samples
 
     Raises
     ------
@@ -64,7 +87,26 @@ def pick_samples(model: Model, inputs, config: QuantizeConfig, limit: int | None
 
 
 def compare_models(model: Model, against: Model, samples, config: QuantizeConfig, progress=None):
-    """The errors of an int8 model against the fp32 one; see :func:`~tnnquant.inspect.compare.compare_graphs`."""
+    """The errors of an int8 model against the fp32 one; see :func:`~tnnquant.inspect.compare.compare_graphs`.
+
+    Parameters
+    ----------
+    model, against : Model
+        int8 and fp32.
+    samples : re-iterable of Sample
+    config : QuantizeConfig
+        Its ``input_dims``.
+    progress : callable (stage, done, total), optional
+
+    Returns
+    -------
+    Errors
+
+    Raises
+    ------
+    ConfigError
+        The models are not of these kinds.
+    """
     from tnnquant.inspect.compare import compare_graphs
 
     if model.summary.precision == "fp32":

@@ -29,6 +29,14 @@ def choose_method(method: str, dims: Sequence[int], *, is_network_input: bool) -
 
     Network inputs are always min-max. So are blobs of fewer than 100 values a channel (dims[2] * dims[3]), unless the
     method is asymmetric.
+
+    Parameters
+    ----------
+    method : str
+        What the user asked for.
+    dims : sequence of int
+        Of the blob, batch first.
+    is_network_input : bool
     """
     if is_network_input:
         return "minmax"
