@@ -39,6 +39,8 @@ _TRIED = frozenset({"blob_method", "weight_method", "merge_type", "recipe"})
 BEST = "best"
 #: The recipe that needs no inputs.
 DYNAMIC = "dynamic"
+#: How the notes of a recipe's steps begin, among those of layers.
+STEP = "recipe: "
 
 PathLike = str | os.PathLike
 Progress = Callable[[str, int, int], None]
@@ -187,6 +189,8 @@ def _tell_of_result(report: Report, result, target, started: float) -> None:
     report.bytes_after = sum(map(_size, target))
     report.layers = layer_reports(result.graph, result.plan, result.notes)
     report.blobs = blob_reports(result)
+    notes = result.notes.items()
+    report.steps = {name.removeprefix(STEP): note for name, note in notes if name.startswith(STEP)}
 
 
 def _judge(report: Report, verification: Verification, target, result, progress: Progress | None) -> None:

@@ -65,6 +65,8 @@ class Report:
         What the written model is worth; None if it was not run.
     trials : list of dict
         Models that were compared, in order (:class:`tnnquant.search.Trial`); ``best`` is true of the one written.
+    steps : dict of str to str
+        Of ``--recipe best``: what each step did to the error on inputs held out, and whether it was kept.
     target : dict or None
         ``agreement`` that was asked for, and whether it was ``reached``.
     """
@@ -85,6 +87,7 @@ class Report:
     dry_run: bool = False
     verdict: Verdict | None = None
     trials: list[dict] = field(default_factory=list)
+    steps: dict[str, str] = field(default_factory=dict)
     target: dict | None = None
 
     def fp32_reasons(self) -> Counter:

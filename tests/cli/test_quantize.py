@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -303,3 +304,11 @@ def test_output_that_cannot_be_written_or_is_closed(model):
         done = subprocess.run(f"{command} {closed}", shell=True, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert ("int8" in done.stdout) == (closed != ">&-")
+
+
+def test_the_steps_of_a_recipe_are_shown(model, tmp_path, capsys):
+    assert run(*flags(model, "-o", tmp_path / "out", "--recipe", "best")) == 0
+    printed = capsys.readouterr().out
+    figures = r"(kept|dropped): held-out error [0-9.e-]+ -> [0-9.e-]+"
+    assert re.search(rf"methods   recipe best\n +balance {figures}\n +full range {figures}\n", printed)
+    assert re.search(rf"\n +rounding, bias {figures}\n +islands {figures}\n", printed)

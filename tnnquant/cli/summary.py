@@ -46,6 +46,11 @@ def _rows(report: Report, seconds: float):
         yield "methods", f"blobs {blob}, weights {weight}, scales per {merge}"
     else:
         yield "methods", f"recipe {settings['recipe']}"
+        alike: dict[str, list[str]] = {}
+        for step, note in report.steps.items():
+            alike.setdefault(note, []).append(step.replace("_", " "))
+        for note, steps in alike.items():
+            yield "", f"{', '.join(steps)} {note}"
     dynamic = report.count("dynamic")
     widened = f", {dynamic} with int8 weights that are widened on loading" if dynamic else ""
     is_open = report.dry_run and settings["recipe"] == "best"
