@@ -253,7 +253,7 @@ def test_a_picture_of_another_size_is_resized(tmp_path):
     [
         ({}, {}, InputError, "the model has no input"),
         ({"data": InputSpec((1, 3, 0, 5))}, {}, InputError, "'data' has dims 1x3x0x5; give usable ones with"),
-        ({"data": InputSpec((1, 3, 1 << 20, 1 << 20))}, {}, InputError, "give usable ones"),
+        ({"data": InputSpec((1, 3, 1 << 20, 1 << 20))}, {}, InputError, "more than [0-9,]+ values; give usable"),
         ({"data": InputSpec((1, 7, 4, 5))}, {}, InputError, r"0\.png: is a picture, but the model input 'data'"),
         (SPECS, {"mean": (1.0, 2.0)}, ConfigError, "mean has 2 values"),
     ],

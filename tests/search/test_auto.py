@@ -175,3 +175,14 @@ def test_the_recipe_that_chooses_gets_the_pictures_held_out_and_is_made_once(fil
     again = quantize_model(*files, tmp_path / "out", config, search=SearchConfig(state=str(tmp_path / "state")))
     assert len(calls) == 1  # the same pictures are held out: the same run
     assert {layer.name: layer.reason for layer in again.layers}["first"] == "excluded by --exclude first"
+
+
+def test_pictures_of_eval_that_choose_are_named_so(files, tmp_path):
+    verify = VerifyConfig(eval_path=str(files[2]))
+    reports = [
+        quantize_model(*files, tmp_path / "out", TENSOR, search=SearchConfig(target_agreement=target), verify=verify)
+        for target in (0.01, 0.9)
+    ]
+    assert [len(report.trials) for report in reports] == [1, 2]
+    sources = [report.verdict.sets[0].source for report in reports]
+    assert sources == ["all 20 of --eval", "all 20 of --eval; the model was chosen by them"]

@@ -331,9 +331,11 @@ def _check_specs(specs: Mapping) -> None:
     if not specs:
         raise InputError("the model has no input")
     for name, spec in specs.items():
-        if not spec.dims or min(spec.dims) < 1 or prod(spec.dims) > _LARGEST_INPUT:
+        is_giant = prod(spec.dims) > _LARGEST_INPUT
+        if not spec.dims or min(spec.dims) < 1 or is_giant:
+            why = f", more than {_LARGEST_INPUT:,} values" if is_giant else ""
             raise InputError(
-                f"the model input {quoted(name)} has dims {'x'.join(map(str, spec.dims))}; give usable ones with "
+                f"the model input {quoted(name)} has dims {'x'.join(map(str, spec.dims))}{why}; give usable ones with "
                 f"--input-shape {printable(name)}:N,C,H,W"
             )
 
