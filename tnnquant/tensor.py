@@ -107,3 +107,7 @@ class QuantParams:
 
     scale: np.ndarray
     zero_point: np.ndarray
+
+    def first(self, channels: int) -> QuantParams:
+        """Those of the first channels; itself with one scale for all."""
+        return self if self.scale.size == 1 else QuantParams(self.scale[:channels], self.zero_point[:channels])

@@ -20,7 +20,16 @@ from tnnquant.layers.base import QuantRole
 from tnnquant.plan import QuantPlan
 from tnnquant.quantize import Quantization, Stopwatch, plan_graph, with_weights
 from tnnquant.recipes.base import recipe
-from tnnquant.recipes.full_range import zero_codes
+from tnnquant.recipes.full_range import guards_of, zero_codes
+from tnnquant.recipes.guards import (
+    least_steps,
+    open_taps,
+    shifted_floats,
+    unguarded_moments,
+    widened,
+    with_guard_outputs,
+    with_guard_weights,
+)
 from tnnquant.recipes.islands import COSTLY, choose_islands, layer_macs, useful_plan, without
 from tnnquant.recipes.lanes import in_lanes
 from tnnquant.recipes.layerwise import LayerInput, quantize_layers
@@ -29,6 +38,8 @@ from tnnquant.recipes.rounding import corrected_bias, round_layer, shifted_bias
 from tnnquant.recipes.sensitivity import Disturbance, sensitivities
 from tnnquant.recipes.slots import ScaleSlots, scale_slots
 from tnnquant.recipes.statistics import Statistics, gather
+from tnnquant.recipes.unshift import REASON as UNSHIFTS
+from tnnquant.recipes.unshift import with_shifts_undone
 from tnnquant.tensor import DataType, Tensor
 from tnnquant.weights import quantize_layer
 
@@ -110,6 +121,17 @@ class _Scaled:
     zero: np.ndarray
     scales: dict
     sets: list = field(default_factory=list)
+    guards: dict[str, int] = field(default_factory=dict)
+
+    def zero_of(self, blob: str) -> np.ndarray:
+        """The codes that mean 0 in the channels of a blob, guards among them, int64 (1,) or (C,)."""
+        codes = self.zero[self.slots.of[blob]]
+        return np.append(codes, np.full(self.guards.get(blob, 0), codes[-1]))
+
+    def shifted(self) -> dict[str, np.ndarray]:
+        """:meth:`zero_of` of the blobs where it is not 0."""
+        found = {blob: self.zero_of(blob) for blob in self.slots.of}
+        return {blob: codes for blob, codes in found.items() if codes.any()}
 
 
 class Workbench:
@@ -215,9 +237,9 @@ class Workbench:
             found = {name: decide(flagged.node(name), None) for name in names}
         nodes = [node.replace(resource=found.get(node.name, node.resource)) for node in flagged.nodes]
         clock.lap("weights")
-        zero = {blob: scaled.zero[of] for blob, of in scaled.slots.of.items() if (scaled.zero[of] < 0).any()}
         int8 = flagged.with_nodes(nodes)
-        return Quantization(int8, self.graph, scaled.plan, {}, notes, clock.laps, self.executor, zero)
+        plan = _moved(scaled.plan, self.graph, int8)
+        return Quantization(int8, self.graph, plan, {}, notes, clock.laps, self.executor, scaled.shifted())
 
     def _scales(self, steps: Steps) -> _Scaled:
         from tnnquant.kernels.program import one_thread
@@ -237,7 +259,8 @@ class Workbench:
             choose = balanced_scales if steps.balance else peak_scales
             with one_thread():  # thousands of small programs
                 scales, choices = choose(self.inference, slots, self.statistics, zero)
-            self._scaled[key] = _Scaled(plan, slots, zero, scales, [choice.blobs for choice in choices])
+            guards = guards_of(self.inference, plan, slots, zero, scales)
+            self._scaled[key] = _Scaled(plan, slots, zero, scales, [choice.blobs for choice in choices], guards)
         return self._scaled[key]
 
     def _find_islands(self, steps: Steps) -> set[int]:
@@ -258,17 +281,19 @@ class Workbench:
         """The graph with flags, scales and activations of the int8 model, and fp32 weights."""
 
         def flagged(position: int, node: Node) -> Node:
+            makes_codes = node.layer.role == QuantRole.WEIGHTED and node.outputs[0] in scaled.slots.of
+            zero = scaled.zero_of(node.outputs[0]) if makes_codes else np.zeros(1)
             if position not in scaled.plan.int8:
-                return node
-            layer = node.layer
-            shifted = layer.role == QuantRole.WEIGHTED and (self._zero(scaled, node.outputs[0]) < 0).any()
-            return node.replace(quantized=True, layer=replace(layer, activation_type=0) if shifted else layer)
+                if not zero.any():
+                    return node
+                blob = node.outputs[0]
+                return shifted_floats(node, zero, scaled.scales[blob].scale, scaled.guards.get(blob, 0))
+            layer = replace(node.layer, activation_type=0) if zero.any() else node.layer
+            return node.replace(quantized=True, layer=layer)
 
         nodes = [flagged(position, node) for position, node in enumerate(self.graph.nodes)]
-        return self.graph.with_nodes(nodes).replace(scales=scaled.scales)
-
-    def _zero(self, scaled: _Scaled, blob: str) -> np.ndarray:
-        return scaled.zero[scaled.slots.of[blob]]
+        graph = widened(self.graph.with_nodes(nodes).replace(scales=scaled.scales), scaled.guards)
+        return with_shifts_undone(graph, scaled.shifted())
 
     def _weights(
         self, name: str, scaled: _Scaled, seen: LayerInput | None, steps: Steps, numbers: Sequence[int]
@@ -276,19 +301,40 @@ class Workbench:
         node = self.graph.node(name)
         source, target = node.inputs[0], node.outputs[0]
         weight, bias = node.layer.weight_array(node.tensors), node.layer.bias_array(node.tensors)
-        bias = bias + (self._zero(scaled, target) * scaled.scales[target].scale).astype(np.float32)
+        below = scaled.zero[scaled.slots.of[target]] * scaled.scales[target].scale
+        bias = bias + below.astype(np.float32)
         scale, groups = scaled.scales[source].scale, getattr(node.layer, "group", 1)
+        guards = scaled.guards.get(source, 0)
+        taps = open_taps(node, self.inference.specs) if guards else None
+        least = least_steps(weight, scale, taps, guards) if guards else 0.0
         if steps.rounding:
             centred = seen.moments - seen.windows * seen.mean[:, :, None] * seen.mean[:, None, :]
-            result = round_layer(weight, bias, scale, centred, seen.windows)
+            if guards:
+                centred = unguarded_moments(centred, weight.shape[1], taps.size)
+            result = round_layer(weight, bias, scale, centred, seen.windows, least)
+        elif guards:  # to the nearest, as of inputs that have nothing to do with each other
+            moments = np.eye(weight[0].size)[None]
+            result = round_layer(weight, bias, scale, moments, _MOST_WINDOWS, least)
         else:
             result = quantize_layer(weight, bias, scale, method="minmax", merge_type="channel", groups=groups)
+        if guards:
+            result = with_guard_weights(result, guards, taps)
         if steps.bias:
             wanted = self.statistics.mean_patch[name][numbers].mean(axis=0)
             result = corrected_bias(weight, bias, result, wanted, seen.mean)
         else:
-            result = shifted_bias(result, self._zero(scaled, source), groups)
+            result = shifted_bias(result, scaled.zero_of(source), groups)
+        result = with_guard_outputs(result, scaled.guards.get(target, 0), scaled.scales[target].scale)
         return with_weights(node, result), result.note
+
+
+def _moved(plan: QuantPlan, graph: Graph, grown: Graph) -> QuantPlan:
+    """The plan of a graph for the same one with more layers."""
+    at = {node.name: position for position, node in enumerate(grown.nodes)}
+    to = [at.pop(node.name) for node in graph.nodes]
+    reasons = {to[position]: reason for position, reason in plan.reasons.items()}
+    reasons |= dict.fromkeys(at.values(), UNSHIFTS)
+    return replace(plan, int8=frozenset(to[position] for position in plan.int8), reasons=reasons)
 
 
 def _overall(errors: np.ndarray) -> float:

@@ -3,25 +3,29 @@
 A blob behind a ReLU uses the codes 0..127 only. But int8 codes saturate: a convolution whose bias is lowered by 128
 steps of its output gives ``max(y, 0) / scale - 128`` without any activation, since what is below -128 becomes -128; a
 ReLU6 is cut off at 127 in the same way. The layers that read the blob add the 128 steps of each channel, through
-their weights, to their own bias. That is exact as long as no reader pads its input: padding has the code 0, which
-would no longer mean 0.
+their weights, to their own bias. Padding has the code 0, which would no longer mean 0: where a reader pads, the blob
+gets guard channels (:mod:`tnnquant.recipes.guards`). Behind an fp32 average pooling one more layer shifts values back
+(:mod:`tnnquant.recipes.unshift`).
 
 The code that means 0 is -127 where max pooling is on the way: TNN's starts from -127.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
 
-from tnnquant.graph import Graph, Node
+from tnnquant.graph import Graph, Node, QuantParams
 from tnnquant.infer import Inference
 from tnnquant.layers.base import BlobSpec, QuantRole
 from tnnquant.plan import QuantPlan
+from tnnquant.recipes.guards import count_guards, guardable, is_plain, open_taps
 from tnnquant.recipes.slots import ScaleSlots
+from tnnquant.recipes.unshift import averages
 
-__all__ = ["highest_codes", "limits", "zero_codes"]
+__all__ = ["guarded_blobs", "guards_of", "highest_codes", "limits", "zero_codes"]
 
 RELU, RELU6 = 1, 2
 CEILING = 6.0
@@ -32,16 +36,21 @@ _HIGHEST = 127
 def zero_codes(inference: Inference, plan: QuantPlan, slots: ScaleSlots) -> np.ndarray:
     """The code that means 0 in each slot, int64 (slots.count,): 0 where the trick cannot be used.
 
-    A slot can be shifted if all its blobs are made by int8 convolutions with a ReLU or ReLU6, or pass such codes on by
-    max pooling or concat, and are read by int8 convolutions that do not pad alone.
+    A slot can be shifted if all its blobs are made by convolutions with a ReLU or ReLU6, or pass such codes on by max
+    pooling or concat, and are read by int8 convolutions alone, that do not pad or can have guards, and by fp32 average
+    pooling. A convolution in fp32 may make them too if int8 layers alone read them: conversion to int8 saturates.
     """
     graph, specs = inference.graph, inference.specs
-    makers = graph.producers()
-    positions = {node.name: position for position, node in enumerate(graph.nodes)}
+    makers, read_in_fp32 = graph.producers(), _read_in_fp32(slots)
+    int8 = {graph.nodes[position].name for position in plan.int8}
     zero = np.full(slots.count, _LOWEST, np.int64)
     for blob, of in slots.of.items():
         maker = makers.get(blob)
-        if maker is None or positions[maker.name] not in plan.int8 or blob in graph.outputs:
+        if (
+            maker is None
+            or blob in graph.outputs
+            or (maker.name not in int8 and (blob in read_in_fp32 or not is_plain(maker)))
+        ):
             zero[of] = 0
         elif maker.layer.role == QuantRole.PASS:
             is_pool = hasattr(maker.layer, "pool_type")
@@ -51,22 +60,55 @@ def zero_codes(inference: Inference, plan: QuantPlan, slots: ScaleSlots) -> np.n
                 zero[of] = 0
         elif not maker.layer.JOINS_CHANNELS:
             zero[of] = 0
+    guarded = guarded_blobs(inference, plan, slots)
     for reader in slots.readers:
         node = reader.node
-        if node is None or not reader.quantized or node.layer.role != QuantRole.WEIGHTED or _pads(node, specs):
+        if node is not None and not reader.quantized and averages(node):
+            continue
+        weighted = node is not None and reader.quantized and node.layer.role == QuantRole.WEIGHTED
+        if not weighted or (_pads(node, specs) and reader.blob not in guarded):
             zero[slots.of[reader.blob]] = 0
     return zero
 
 
+def _read_in_fp32(slots: ScaleSlots) -> set[str]:
+    return {reader.blob for reader in slots.readers if not reader.quantized}
+
+
+def guarded_blobs(inference: Inference, plan: QuantPlan, slots: ScaleSlots) -> set[str]:
+    """The blobs that a layer with padding reads and that can have guards, should their codes be shifted."""
+    makers, specs = inference.graph.producers(), inference.specs
+    alone = Counter(slot for of in slots.of.values() for slot in of.tolist())
+    readers: dict[str, list] = {}
+    for reader in slots.readers:
+        readers.setdefault(reader.blob, []).append((reader.node, reader.quantized))
+    return {
+        blob
+        for blob, of in slots.of.items()
+        if blob in makers
+        and all(alone[slot] == 1 for slot in of.tolist())
+        and any(node is not None and quantized and _pads(node, specs) for node, quantized in readers.get(blob, ()))
+        and guardable(makers[blob], readers[blob], specs)
+    }
+
+
+def guards_of(
+    inference: Inference, plan: QuantPlan, slots: ScaleSlots, zero: np.ndarray, scales: Mapping[str, QuantParams]
+) -> dict[str, int]:
+    """How many guards each blob needs whose codes are shifted and that a layer with padding reads."""
+    readers = inference.graph.consumers()
+    return {
+        blob: count_guards(readers[blob], scales[blob].scale, inference.specs)
+        for blob in sorted(guarded_blobs(inference, plan, slots))
+        if zero[slots.of[blob]].any()
+    }
+
+
 def _pads(node: Node, specs: Mapping[str, BlobSpec]) -> bool:
     """Whether a window of the layer, resolved, reaches beyond the input."""
-    layer, size = node.layer, specs[node.inputs[0]].dims
-    if not hasattr(layer, "kernel_h"):
+    if not hasattr(node.layer, "kernel_h"):
         return True  # an inner product: its input has one scale, nothing to gain
-    out = specs[node.outputs[0]].dims
-    reach_h = (out[2] - 1) * layer.stride_h - layer.pad_h + layer.dilation_h * (layer.kernel_h - 1)
-    reach_w = (out[3] - 1) * layer.stride_w - layer.pad_w + layer.dilation_h * (layer.kernel_w - 1)
-    return layer.pad_h > 0 or layer.pad_w > 0 or reach_h >= size[2] or reach_w >= size[3]
+    return bool(open_taps(node, specs).any())
 
 
 def highest_codes(zero: np.ndarray) -> np.ndarray:

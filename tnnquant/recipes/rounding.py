@@ -23,7 +23,12 @@ _ENOUGH = 4
 
 
 def round_layer(
-    weight: np.ndarray, bias: np.ndarray | None, input_scale: np.ndarray, moments: np.ndarray, windows: int
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    input_scale: np.ndarray,
+    moments: np.ndarray,
+    windows: int,
+    least: np.ndarray | float = 0.0,
 ) -> LayerWeights:
     """Quantize the weights of a convolution or inner product.
 
@@ -37,6 +42,8 @@ def round_layer(
         is left to the bias.
     windows : int
         How many.
+    least : float32 (OC,) or float
+        Steps below this are not tried.
 
     Notes
     -----
@@ -45,6 +52,7 @@ def round_layer(
     count, groups = weight.shape[0], moments.shape[0]
     products = fold_input_scale(weight, input_scale.reshape(-1), groups).reshape(groups, count // groups, -1)
     steps = np.abs(products).max(axis=2, keepdims=True) / 127 * np.float32(_CLIPS)
+    steps = np.maximum(steps, np.broadcast_to(least, count).reshape(groups, -1, 1))
     codes, scale = _best_codes(products, np.ascontiguousarray(steps, np.float32), moments, windows)
     codes, scale = codes.reshape(count, -1), scale.reshape(-1)
     if bias is None:
