@@ -102,13 +102,6 @@ def test_full_range_uses_codes_below_0_and_keeps_the_meaning(build, rng):
     assert error(graph, full, data) < 5e-4
 
 
-def test_padding_readers_keep_their_input_unshifted(build, rng):
-    net = build()
-    a = net.conv("input", 3, 8, name="a", activation_type=1)
-    graph = net.graph(net.conv(a, 8, 4, name="b"))
-    assert not quantize_with(graph, samples(rng), BEST, ALL).zero_codes
-
-
 def test_a_channel_no_sample_awakes_keeps_a_scale(build, rng):
     net = build()
     out = net.conv(net.conv("input", 3, 8, name="a", activation_type=1), 8, 4, name="b")

@@ -1,8 +1,9 @@
 """int8 models that use all 256 codes behind a ReLU, as the recipe ``best`` makes them.
 
 Their files say zero point 0 for every blob, but in some the code that means 0 is -128 (-127 where max pooling follows;
-:mod:`tnnquant.recipes.full_range`): a convolution that has a ReLU in fp32 and none in int8 tells. Here
-such a model becomes one with zero points, whose blobs mean what they say.
+:mod:`tnnquant.recipes.full_range`): a convolution that has a ReLU in fp32 and none in the int8 model tells. Here
+such a model becomes one with zero points, whose blobs mean what they say, without the guard channels and the layers
+that make up for the shift.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def zero_points(quantized: Graph, fp32: Graph) -> dict[str, np.ndarray]:
     pooled = _before_pooling(quantized)
     found: dict[str, np.ndarray] = {}
     for node in quantized.nodes:
-        if not node.quantized:
+        if not node.outputs or node.outputs[0] not in quantized.scales:
             continue
         blob, count = node.outputs[0], _count(quantized, node.outputs[0])
         if _lost_its_relu(node, originals.get(node.name)):
@@ -80,13 +81,74 @@ def with_zero_points(quantized: Graph, fp32: Graph) -> Graph:
     zero = zero_points(quantized, fp32)
     if not zero:
         return quantized
+    originals = {node.name: node for node in fp32.nodes}
     scales = {
         blob: QuantParams(params.scale, zero[blob]) if blob in zero else params
         for blob, params in quantized.scales.items()
     }
-    originals = {node.name: node for node in fp32.nodes}
     nodes = [_restored(node, originals.get(node.name), scales, zero) for node in quantized.nodes]
-    return quantized.with_nodes(nodes).replace(scales=scales)
+    restored = quantized.with_nodes(nodes).replace(scales=scales)
+    return _without_shifts(_without_guards(restored, originals, zero), originals, zero)
+
+
+def _without_guards(quantized: Graph, originals: Mapping[str, Node], zero: Mapping[str, np.ndarray]) -> Graph:
+    """The graph with as many channels as the original: guards (:mod:`tnnquant.recipes.guards`) are the last ones."""
+    made = {node.outputs[0]: originals[node.name] for node in quantized.nodes if node.name in originals}
+    channels = {
+        blob: made[blob].layer.output_channel
+        for blob in zero
+        if blob in made and hasattr(made[blob].layer, "output_channel")
+    }
+    scales = {
+        blob: params.first(channels[blob]) if blob in channels else params for blob, params in quantized.scales.items()
+    }
+
+    def narrow(node: Node) -> Node:
+        original = originals.get(node.name)
+        if original is None or not {node.outputs[0], *node.inputs} & channels.keys():
+            return node
+        if not node.quantized:  # it makes values that a shift is part of
+            return original if node.outputs[0] in channels else node
+        if node.layer.role != QuantRole.WEIGHTED:
+            return node
+        return _narrowed(node, original)
+
+    return quantized.with_nodes(map(narrow, quantized.nodes)).replace(scales=scales)
+
+
+def _narrowed(node: Node, original: Node) -> Node:
+    outputs, inputs = original.layer.weight_array(original.tensors).shape[:2]
+    if not hasattr(node.layer, "input_channel"):
+        return node
+    stored = node.tensors["filter"].data.reshape(node.layer.output_channel, -1, *node.layer.weight_shape(1)[2:])
+    tensors = {
+        name: replace(tensor, data=stored[:outputs, :inputs].reshape(-1) if name == "filter" else tensor.data[:outputs])
+        for name, tensor in node.tensors.items()
+    }
+    layer = replace(
+        node.layer, input_channel=original.layer.input_channel, output_channel=original.layer.output_channel
+    )
+    return node.replace(layer=layer, resource=replace(node.resource, tensors=tensors))
+
+
+def _without_shifts(graph: Graph, originals: Mapping[str, Node], zero: Mapping[str, np.ndarray]) -> Graph:
+    """The graph without the layers that undo a shift behind average pooling (:mod:`tnnquant.recipes.unshift`)."""
+    pooled = {
+        node.outputs[0]: node
+        for node in graph.nodes
+        if not node.quantized and hasattr(node.layer, "pool_type") and node.inputs[0] in zero
+    }
+    undone = {
+        node.inputs[0]: node.outputs
+        for node in graph.nodes
+        if node.name not in originals and node.inputs and node.inputs[0] in pooled
+    }
+    nodes = [
+        node.replace(outputs=undone.get(node.outputs[0], node.outputs))
+        for node in graph.nodes
+        if node.name in originals or not node.inputs or node.inputs[0] not in undone
+    ]
+    return graph.with_nodes(nodes)
 
 
 def _restored(node: Node, original: Node | None, scales: Mapping[str, QuantParams], zero: Mapping) -> Node:

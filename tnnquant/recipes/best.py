@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 
 from tnnquant.config import QuantizeConfig
-from tnnquant.errors import CalibrationError
 from tnnquant.executor import Executor
 from tnnquant.graph import Graph, Node, Resource
 from tnnquant.layers.base import QuantRole
@@ -31,6 +30,7 @@ from tnnquant.recipes.guards import (
     with_guard_weights,
 )
 from tnnquant.recipes.islands import COSTLY, choose_islands, layer_macs, useful_plan, without
+from tnnquant.recipes.kept import keep_samples
 from tnnquant.recipes.lanes import in_lanes
 from tnnquant.recipes.layerwise import LayerInput, quantize_layers
 from tnnquant.recipes.ranges import balanced_scales, peak_scales
@@ -89,7 +89,7 @@ class Steps:
 
 #: Steps that are tried together, in order, and how much the held-out error may grow by chance for them to be kept: a
 #: handful of samples cannot deny what theory says, and balanced scales show their worth with second-order rounding.
-_TRIALS = ((("balance",), 1.1), (("full_range",), 1.0), (("rounding", "bias"), 2.0), (("islands",), 1.1))
+_TRIALS = ((("balance",), 1.1), (("full_range",), 1.5), (("rounding", "bias"), 2.0), (("islands",), 1.1))
 
 STEPS = tuple(entry.name for entry in fields(Steps))
 
@@ -350,28 +350,13 @@ def _overall(errors: np.ndarray) -> float:
 def _split(samples) -> tuple[list, list]:
     """Samples to make the model from, and samples to judge it on; the same ones if there are too few for both."""
     apart = getattr(samples, "held_out", None)
+    kept = keep_samples(samples, _MEMORY)
     if apart is not None:
-        return _kept(samples), _kept(apart)[:_MOST_HELD_OUT]
-    kept = _kept(samples)
+        return kept, keep_samples(apart, _MEMORY)[:_MOST_HELD_OUT]
     if len(kept) < _HELD_OUT_EVERY:
         return kept, kept
     held_out = range(_HELD_OUT_EVERY - 1, len(kept), _HELD_OUT_EVERY)[:_MOST_HELD_OUT]
     return [sample for i, sample in enumerate(kept) if i not in held_out], [kept[i] for i in held_out]
-
-
-def _kept(samples) -> list:
-    """Samples in memory; some of them if that is too much."""
-    kept = []
-    size = 0
-    for sample in samples:
-        kept.append(replace(sample, arrays={name: np.array(array) for name, array in sample.arrays.items()}))
-        size += sum(array.nbytes for array in kept[-1].arrays.values())
-    if not kept:
-        raise CalibrationError("there is no sample to calibrate with")
-    if size > _MEMORY:
-        count = max(1, len(kept) * _MEMORY // size)
-        kept = [kept[i] for i in np.linspace(0, len(kept) - 1, count).astype(int)]
-    return kept
 
 
 def _with_biases(graph: Graph) -> Graph:

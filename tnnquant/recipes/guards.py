@@ -173,6 +173,11 @@ def with_guard_weights(result: LayerWeights, guards: int, taps: np.ndarray) -> L
     return replace(result, weight=weight)
 
 
+def guard_scale(scale: np.ndarray) -> np.float32:
+    """The scale of the guards of a blob whose other channels have these: any would do."""
+    return scale.max()
+
+
 def with_guard_outputs(result: LayerWeights, guards: int, output_scale: np.ndarray) -> LayerWeights:
     """The weights of a layer, and behind them outputs that saturate at the lowest code.
 
@@ -180,12 +185,13 @@ def with_guard_outputs(result: LayerWeights, guards: int, output_scale: np.ndarr
     ----------
     result : LayerWeights
     guards : int
-    output_scale : float32 (OC + guards,)
+    output_scale : float32 (OC,)
+        Without guards: theirs is :func:`guard_scale`.
     """
     if not guards:
         return result
     weight = np.concatenate([result.weight, np.zeros((guards, *result.weight.shape[1:]), np.int8)])
-    step = float(output_scale[-1])
+    step = guard_scale(output_scale)
     return replace(
         result,
         weight=weight,
@@ -229,6 +235,6 @@ def widened(graph: Graph, guards: Mapping[str, int]) -> Graph:
     scales = dict(graph.scales)
     for blob, count in guards.items():
         scale = scales[blob].scale
-        scale = np.append(scale, np.full(count, scale.max(), np.float32))
+        scale = np.append(scale, np.full(count, guard_scale(scale), np.float32))
         scales[blob] = QuantParams(scale, np.zeros(scale.size, np.int8))
     return graph.with_nodes(map(wider, graph.nodes)).replace(scales=scales)

@@ -35,8 +35,8 @@ _HEADROOM = (0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)
 #: Second-order rounding leaves about this share of the error of plain rounding.
 _ROUNDING_GAIN = 0.3
 _LEVELS = 127.0
-#: Errors that are larger by this factor are nearly as good.
-_NEARLY = 1.5
+#: Errors that are larger by these factors are as good as the smallest, as far as a few samples tell, and nearly so.
+_AS_GOOD, _NEARLY = 1.1, 1.5
 #: How much more a squared clipping error counts than one of rounding: it strikes few samples, hard, and all in the same
 #: direction.
 _CLIPPING = 2.0
@@ -119,20 +119,23 @@ def balanced_scales(
         family = [(a, h) for a in (_EXPONENTS if len(numbers) > 1 else (1.0,)) for h in _HEADROOM]
         whole = _Set(numbers, levels[numbers], most[numbers])
         errors = _judge(members, whole, peaks[:, numbers], family, statistics)
-        best = _selected(errors, family, members)
+        best = _selected(errors, family, members, whole.scales(peaks.max(axis=0)[numbers], family))
         choices.append(Choice(tuple(dict.fromkeys(c.blob for c in members)), *family[best], float(errors[best])))
         scale[numbers] = whole.scales(peaks.max(axis=0)[numbers], [family[best]])[:, 0]
     return {blob: _params(scale[of]) for blob, of in slots.of.items()}, choices
 
 
-def _selected(errors: np.ndarray, family: Sequence[tuple[float, float]], members: Sequence[_Cost]) -> int:
-    """The member of the family with the smallest error.
+def _selected(
+    errors: np.ndarray, family: Sequence[tuple[float, float]], members: Sequence[_Cost], scales: np.ndarray
+) -> int:
+    """The member of the family with the smallest error, or one as good as that which clips less.
 
     Of the channels of a map that is averaged to class scores only few have met their class: there the most even scales
     are taken that are nearly as good as the best.
     """
     if all(cost.smoothing == 1 for cost in members):
-        return int(np.argmin(errors))
+        good = np.flatnonzero(errors <= errors.min() * _AS_GOOD)
+        return int(max(good, key=lambda member: (np.log(scales[:, member]).mean(), -member)))
     good = np.flatnonzero(errors <= errors.min() * _NEARLY)
     return int(min(good, key=lambda member: (family[member][0], errors[member])))
 
