@@ -12,6 +12,7 @@ from tnnquant import recipes
 from tnnquant.config import QuantizeConfig, SearchConfig, VerifyConfig
 from tnnquant.errors import ConfigError, InputError, OutputError
 from tnnquant.format import read_model, write_model
+from tnnquant.format.constants import MODEL_SUFFIX, PROTO_SUFFIX
 from tnnquant.format.files import read_file
 from tnnquant.graph import InputSpec
 from tnnquant.inputs import InputConfig, Samples, scan
@@ -332,13 +333,15 @@ def output_paths(output: PathLike) -> tuple[Path, Path]:
     """Where the results go; raises OutputError if the folder does not exist or cannot be written."""
     base = Path(output)
     folder = base.parent
+    # Who writes a file name means the model: small.tnnproto is no small.tnnproto_quantized.tnnproto.
+    name = base.name.removesuffix(PROTO_SUFFIX).removesuffix(MODEL_SUFFIX) or base.name
     if not base.name or str(output).endswith(("/", os.sep)):
         raise OutputError(f"--output is {str(output)!r}, expected a name, optionally behind a folder that exists")
     if not folder.is_dir():
         raise OutputError(f"the output folder {str(folder)!r} does not exist; create it first")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"the output folder {str(folder)!r} cannot be written")
-    paths = tuple(folder / f"{base.name}_quantized.{suffix}" for suffix in ("tnnproto", "tnnmodel"))
+    paths = tuple(folder / f"{name}_quantized{suffix}" for suffix in (PROTO_SUFFIX, MODEL_SUFFIX))
     for path in paths:
         if path.is_dir():
             raise OutputError(f"{str(path)!r} is a folder; choose another --output")

@@ -312,3 +312,20 @@ def test_the_steps_of_a_recipe_are_shown(model, tmp_path, capsys):
     figures = r"(kept|dropped): held-out error [0-9.e-]+ -> [0-9.e-]+"
     assert re.search(rf"methods   recipe best\n +balance {figures}\n +full range {figures}\n", printed)
     assert re.search(rf"\n +rounding, bias {figures}\n +islands {figures}\n", printed)
+
+
+def test_hyphens_do_for_the_underscores_of_the_original(model, tmp_path):
+    proto, weights, pictures = model
+    args = ["--proto", proto, "--model", weights, f"--input-path={pictures}", "--mean", "127.5", "--scale", "1/127.5"]
+    args += ["--blob-method", "kl", "--weight-method=1", "--merge-type", "mix", "--reverse-channel", "0", "--no-verify"]
+    assert run("quantize", *args, "-o", tmp_path / "a") == 0
+    assert run(*flags(model, "-b", 2, "-w", 1, "-t", 1, "-o", tmp_path / "b")) == 0
+    a, b = ((tmp_path / f"{name}_quantized.tnnmodel").read_bytes() for name in "ab")
+    assert a == b
+
+
+@pytest.mark.parametrize("name", ["out.tnnproto", "out.tnnmodel", "out"])
+def test_the_output_may_be_named_as_a_file(model, tmp_path, name):
+    assert run(*flags(model, "-o", tmp_path / name, "--no-verify")) == 0
+    written = sorted(path.name for path in tmp_path.glob("out*"))
+    assert written == ["out_quantized.tnnmodel", "out_quantized.tnnproto"]

@@ -21,10 +21,23 @@ _NUMBERS = {"SHARE": float, "COUNT": int, "SECONDS": float}
 
 
 class VectorCommand(click.Command):
-    """A command whose lists need no quotes: numbers, ``-n 104 116.7 122``, and files, ``--from-stats part*.npz``."""
+    """A command whose lists need no quotes: numbers, ``-n 104 116.7 122``, and files, ``--from-stats part*.npz``.
+
+    The original's flags have underscores, ``--input_path``; hyphens do as well.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, self._joined_numbers(self._repeated_flags(args)))
+        return super().parse_args(ctx, self._joined_numbers(self._repeated_flags(self._underscored(args))))
+
+    def _underscored(self, args: list[str]) -> list[str]:
+        known = {flag for param in self.params for flag in param.opts}
+        out = []
+        for arg in args:
+            flag, equals, value = arg.partition("=")
+            meant = "--" + flag[2:].replace("-", "_")
+            is_meant = flag.startswith("--") and flag not in known and meant in known
+            out.append(meant + equals + value if is_meant else arg)
+        return out
 
     def _flags(self, metavar: str) -> set[str]:
         return {flag for p in self.params if getattr(p, "metavar", "") == metavar for flag in getattr(p, "opts", ())}
