@@ -329,3 +329,14 @@ def test_the_output_may_be_named_as_a_file(model, tmp_path, name):
     assert run(*flags(model, "-o", tmp_path / name, "--no-verify")) == 0
     written = sorted(path.name for path in tmp_path.glob("out*"))
     assert written == ["out_quantized.tnnmodel", "out_quantized.tnnproto"]
+
+
+def test_the_verdict_has_a_colour_on_a_terminal(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert run(*flags(model, "-o", tmp_path / "out")) == 0
+    assert "\x1b[1;32mGOOD\x1b[0m on 16 of the 50 pictures" in capsys.readouterr().out
+    monkeypatch.delenv("FORCE_COLOR")
+    assert run(*flags(model, "-o", tmp_path / "out")) == 0
+    assert "\x1b" not in capsys.readouterr().out

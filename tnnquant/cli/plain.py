@@ -57,7 +57,8 @@ def print_trimmed(console, table) -> None:
     """Print a table of rich without the blanks it pads cells and lines with: they would lie in files and be copied."""
     with console.capture() as shown:
         console.print(table)
-    click.echo("\n".join(line.rstrip() for line in shown.get().rstrip().splitlines()).lstrip("\n"))
+    lines = (line.rstrip() for line in shown.get().rstrip().splitlines())
+    click.echo("\n".join(lines).lstrip("\n"), color=console.is_terminal)
 
 
 def _blocks(widths: list[int], right: Sequence[bool], room: int, count: int | None) -> list[list[int]]:

@@ -19,6 +19,7 @@ from tnnquant.verdict import GOOD, Verdict
 __all__ = ["print_summary"]
 
 UNLIMITED = 10_000
+_COLOURS = {"GOOD": "green", "DOUBTFUL": "yellow", "BROKEN": "red"}
 _NUMBER = re.compile(r"\d+")
 
 
@@ -30,11 +31,16 @@ def print_summary(report: Report, seconds: float) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, text in _rows(report, seconds):
-        table.add_row(name, escape(text))
+        table.add_row(name, _coloured(text) if name == "verdict" else escape(text))
     print_trimmed(console, table)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     for warning in report.warnings:
         errors.print(f"[yellow]warning:[/] {escape(warning)}")
+
+
+def _coloured(text: str) -> str:
+    word, _, rest = text.partition(" ")
+    return f"[bold {_COLOURS[word]}]{word}[/] {escape(rest)}"
 
 
 def _rows(report: Report, seconds: float):
