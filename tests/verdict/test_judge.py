@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tnnquant.verdict.figures import OutputSums
-from tnnquant.verdict.judge import judge_output, wilson
+from tnnquant.verdict.judge import judge_output
 from tnnquant.verdict.kinds import CLASSES, INTEGERS, VALUES, OutputKind, Part
 
 
@@ -42,11 +42,6 @@ def test_thresholds_are_in_the_text(rng):
     texts = [check.text for check in classes(rng, 14, 16, 0.3).checks]
     assert texts[0].startswith("same top-1 as fp32 87.5 % of 16 (95 % interval 64..97 %; good from 95 %, or one")
     assert texts[1].endswith("(good from 0.98, broken below 0.9)")
-
-
-def test_wilson():
-    assert wilson(15, 16) == pytest.approx((0.717, 0.989), abs=1e-3)
-    assert wilson(0, 0) == (0, 1)
 
 
 def detector(rng, score_factor, split=True):

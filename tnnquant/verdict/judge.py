@@ -9,16 +9,16 @@ its input has a fine cosine, and a contrast of 0 dB.
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 
 import numpy as np
 
 from tnnquant.verdict.figures import Figures, OutputSums
+from tnnquant.verdict.intervals import wilson
 from tnnquant.verdict.kinds import CLASSES, INTEGERS, VALUES, OutputKind, Part, magnitude_parts
 from tnnquant.verdict.result import BROKEN, DOUBTFUL, GOOD, Check, OutputVerdict
 
-__all__ = ["THRESHOLDS", "judge_output", "wilson"]
+__all__ = ["THRESHOLDS", "judge_output"]
 
 #: (good from, broken below)
 THRESHOLDS = {
@@ -35,17 +35,6 @@ _FEW = 20
 #: A row counts if it reaches that share of its part's peak.
 _SIGNIFICANT = 1 / 8
 _MOST_ROWS = 1024
-
-
-def wilson(hits: int, count: int) -> tuple[float, float]:
-    """95 % interval of a share, as observed in ``hits`` of ``count`` cases."""
-    if not count:
-        return 0.0, 1.0
-    z = 1.959964
-    share, spread = hits / count, z * z / count
-    middle = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(share * (1 - share) / count + spread / count / 4)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def judge_output(kind: OutputKind, sums: OutputSums, agreed: list[float]) -> OutputVerdict:

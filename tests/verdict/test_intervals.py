@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tnnquant.bench.intervals import bootstrap, mcnemar, wilson
+from tnnquant.verdict.intervals import bootstrap, mcnemar, wilson
 
 
 @pytest.mark.parametrize(
