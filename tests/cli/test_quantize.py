@@ -234,6 +234,11 @@ def test_auto_prints_its_trials(model, tmp_path, capsys):
     assert run(*flags(model, "-o", tmp_path / "out", "--auto", "--state", tmp_path / "state")) == 0
     printed = capsys.readouterr().out
     assert "->" in printed
+    lines = printed.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(" trials"))
+    assert lines[start].split() == ["trials", "verdict", "agree", "%", "cosine", "dB", "seconds"]
+    assert len(lines[start]) <= 80
+    assert {len(line) for line in lines[start + 1 : start + 6]} == {len(lines[start])}
     assert printed.count("kl, admm, per") >= 3
     assert "held out from the statistics" in printed
 

@@ -6,6 +6,7 @@ import pytest
 from tnnquant import QuantizeConfig, SearchConfig, VerifyConfig, quantize_model
 from tnnquant.executor import Executor
 from tnnquant.format import read_model, write_model
+from tnnquant.recipes.best import Steps, quantize_with
 from tnnquant.search import auto, mixer
 
 BEST = QuantizeConfig(recipe="best")
@@ -31,22 +32,22 @@ def files(build, tmp_path, rng):
 
 def test_layers_go_back_to_fp32_until_the_target_is_reached(files, tmp_path, monkeypatch):
     shifted = []
-    make = auto.recipes.quantize
 
-    def watched(*args):
-        result = make(*args)
+    def make(graph, samples, config, *_):
+        # The step alone: what the whole recipe makes is too good a start for a target between the two.
+        result = quantize_with(graph, samples, config, Steps(full_range=True))
         shifted.append(set(result.zero_codes))
         return result
 
-    monkeypatch.setattr(auto.recipes, "quantize", watched)
+    monkeypatch.setattr(auto.recipes, "quantize", make)
     # Layers of much the same size: a few are more than half of the arithmetic.
     monkeypatch.setattr(mixer.Mixer, "costs", lambda self: {})
     verify = VerifyConfig(holdout=0.25)
     alone = quantize_model(*files, tmp_path / "out", BEST, search=SearchConfig(target_agreement=0.5), verify=verify)
-    target = 1 - 0.7 * (1 - alone.trials[0]["agreement"])
+    target = 1 - 0.6 * (1 - alone.trials[0]["agreement"])
     search = SearchConfig(target_agreement=target, time_budget=1e4)
     report = quantize_model(*files, tmp_path / "out", BEST, search=search, verify=verify)
-    assert shifted[0]
+    assert all(shifted)
     assert len(shifted) == 2
     base, best = report.trials
     assert base["name"] == "recipe best"

@@ -107,17 +107,18 @@ def _layer_rows(report: Report):
 
 def _trial_rows(report: Report):
     width = max(len(trial["name"]) for trial in report.trials)
-    yield "trials", f"  {'':{width}}  verdict    agreement  cosine  SQNR dB  seconds"
+    # Beside the names of the original's configurations this is as wide as a terminal of 80 columns.
+    yield "trials", f"  {'':{width}} {'verdict':8} {'agree %':>7} {'cosine':>6} {'dB':>5} {'seconds':>7}"
     for trial in report.trials:
         mark = "->" if trial["best"] else "  "
         if trial["status"] == "failed":
-            yield "", f"{mark}{trial['name']:{width}}  failed: {trial['note']}"
+            yield "", f"{mark}{trial['name']:{width}} failed: {trial['note']}"
             continue
         yield "", (
-            f"{mark}{trial['name']:{width}}  {trial['status']:9}  {100 * trial['agreement']:7.1f} %  "
-            f"{trial['likeness']:.4f}  {trial['sqnr_db']:7.1f}  {trial['seconds']:7.1f}"
+            f"{mark}{trial['name']:{width}} {trial['status']:8} {100 * trial['agreement']:7.1f} "
+            f"{trial['likeness']:6.4f} {trial['sqnr_db']:5.1f} {trial['seconds']:7.1f}"
         )
-        if trial["fp32_layers"]:
+        if trial["fp32_layers"] and trial["best"]:
             yield "", f"  kept in fp32: --exclude {shlex.quote(','.join(trial['fp32_layers']))}"
     if report.target:
         reached = "reached" if report.target["reached"] else "NOT reached"
