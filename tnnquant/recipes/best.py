@@ -267,7 +267,7 @@ class Workbench:
         if steps.full_range not in self._islands:
             scaled = self._scales(replace(steps, balance=True, islands=False))
             runs = min(_ISLAND_RUNS, _ISLAND_MACS / max(sum(layer_macs(self.inference).values()), 1))
-            count = max(2, min(int(runs / max(len(scaled.sets), 1)), len(self.held_out)))
+            count = max(4, min(int(runs / max(len(scaled.sets), 1)), len(self.held_out)))
             zero = {blob: scaled.zero[of] for blob, of in scaled.slots.of.items()}
             chosen = np.linspace(0, len(self.fitted) - 1, count).astype(int)
             inputs = [self.fitted[i].arrays for i in chosen]

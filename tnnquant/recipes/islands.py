@@ -18,13 +18,15 @@ from tnnquant.recipes.slots import ScaleSlots
 
 __all__ = ["choose_islands", "layer_macs", "useful_plan", "without"]
 
-#: Share of the multiplications that may go back to fp32.
-BUDGET = 0.2
-#: Squared error of a part of the outputs, relative to its power, that needs no more fp32: a cosine of about 0.9995.
-GOOD = 0.001
+#: Share of the multiplications that may go back to fp32: for what is worth it, and for outputs that are not good yet.
+BUDGET, MOST = 0.2, 0.4
+#: Squared error of a part of the outputs, relative to what differs between samples, that needs no more fp32.
+GOOD = 1e-4
 #: A set is freed for its own sake only if it makes up this share of all disturbance.
 WORTH = 0.025
-#: A lone layer of less than this share of the multiplications is not worth two conversions.
+#: Of a part's disturbance, that is never taken for gone.
+LEAST_LEFT = 0.01
+#: Layers among fp32 ones with less than this share of the multiplications are not worth their conversions.
 TINY = 0.001
 LONE = "lies among fp32 layers: int8 would only add conversions"
 COSTLY = "rounding what it makes or reads disturbs the outputs most"
@@ -33,25 +35,29 @@ COSTLY = "rounding what it makes or reads disturbs the outputs most"
 def useful_plan(inference: Inference, plan: QuantPlan) -> QuantPlan:
     """The plan without joins and tiny layers that lie among fp32 layers alone."""
     macs = layer_macs(inference)
-    total = sum(macs.values())
-    makers = {b: p for p, node in enumerate(inference.graph.nodes) for b in node.outputs}
+    least = TINY * sum(macs.values())
+    nodes = inference.graph.nodes
+    makers = {b: p for p, node in enumerate(nodes) for b in node.outputs}
     while True:
-        readers: dict[str, list[int]] = {}
+        lone = {p for members in _neighbourhoods(inference, plan) if sum(macs[p] for p in members) < least for p in members}
         for position in plan.int8:
-            for blob in inference.graph.nodes[position].inputs:
-                readers.setdefault(blob, []).append(position)
-        lone = set()
-        for position in plan.int8:
-            node = inference.graph.nodes[position]
-            near = any(makers.get(blob) in plan.int8 for blob in node.inputs) or any(b in readers for b in node.outputs)
-            if node.layer.role == QuantRole.WEIGHTED:
-                if not near and macs[position] < TINY * total:
-                    lone.add(position)
-            elif not any(makers.get(blob) in plan.int8 for blob in node.inputs):
+            node = nodes[position]
+            if node.layer.role != QuantRole.WEIGHTED and not any(makers.get(blob) in plan.int8 for blob in node.inputs):
                 lone.add(position)
         if not lone:
             return plan
         plan = without(inference, plan, lone, LONE)
+
+
+def _neighbourhoods(inference: Inference, plan: QuantPlan) -> list[set[int]]:
+    """int8 layers that hang together by what one makes and another reads."""
+    nodes, of = inference.graph.nodes, {}
+    makers = {b: p for p in plan.int8 for b in nodes[p].outputs}
+    for position in sorted(plan.int8):
+        joined = {position}.union(*(of.get(makers.get(blob), ()) for blob in nodes[position].inputs))
+        for member in joined:
+            of[member] = joined
+    return list({id(members): members for members in of.values()}.values())
 
 
 def without(inference: Inference, plan: QuantPlan, positions: set[int], reason: str) -> QuantPlan:
@@ -92,8 +98,9 @@ def choose_islands(
     """Positions of the layers to keep in fp32.
 
     Sets are freed in order of the disturbance they save for each multiplication, as long as they are :data:`WORTH` it
-    and the :data:`BUDGET` lasts; then others, while a part of the outputs is not :data:`GOOD` yet, for that part. What
-    sets disturb adds up, so that a part's error falls with the share of the disturbance that is gone.
+    and the :data:`BUDGET` lasts; then others, up to :data:`MOST`, while a part of the outputs is not :data:`GOOD` yet.
+    What sets disturb adds up, so that a part's error falls with the share of the disturbance that is gone; the parts
+    count by what that leaves of them, so that their geometric mean falls.
 
     Parameters
     ----------
@@ -107,26 +114,36 @@ def choose_islands(
         Squared error of the int8 model relative to the power of each part; 0 for parts that are not looked at.
     """
     macs = layer_macs(inference)
-    budget = BUDGET * max(sum(macs.values()), 1)
+    total = max(sum(macs.values()), 1)
     needed = [_touching(inference, plan, slots, blobs) for blobs in sets]
     share = harm / np.maximum(harm.sum(axis=0), 1e-30)
-    left, freed, gone = list(range(len(sets))), set(), np.zeros(len(error))
-    worth = share.mean(axis=1) >= WORTH
-    while left:
-        gain = share.mean(axis=1) * worth
-        if not gain[left].any():  # what is worth it by itself goes first
-            gain = (share * (error * (1 - gone) > GOOD)).mean(axis=1)
-        price = {number: sum(macs[p] for p in needed[number] - freed) for number in left}
-        best = max(left, key=lambda number: (gain[number] / max(price[number], 1), -number))
-        if gain[best] <= 0:
-            break
-        left.remove(best)
-        if sum(macs[p] for p in freed | needed[best]) <= budget:
-            freed |= needed[best]
-            done = [number for number in left if needed[number] <= freed]
-            left = [number for number in left if number not in done]
-            gone += share[[best, *done]].sum(axis=0)
+    freed: set[int] = set()
+    for budget, worth in ((BUDGET, share.mean(axis=1) >= WORTH), (MOST, np.ones(len(sets), bool))):
+        left = {number for number in range(len(sets)) if worth[number]}
+        while left:
+            gone = share[[positions <= freed for positions in needed]].sum(axis=0)
+            counts = 1 / np.maximum(1 - gone, LEAST_LEFT)
+            if worth.all():
+                counts = counts * (error * (1 - gone) > GOOD)
+            best = _best(left, needed, freed, share @ counts, macs)
+            if best is None:
+                break
+            left.remove(best)
+            if sum(macs[p] for p in freed | needed[best]) <= budget * total:
+                freed |= needed[best]
     return freed
+
+
+def _best(left: set[int], needed: Sequence[set[int]], freed: set[int], gain: np.ndarray, macs: dict) -> int | None:
+    """The set with the largest gain for each multiplication, together with those that are freed with it."""
+    chosen, most = None, 0.0
+    for number in sorted(left):
+        after = freed | needed[number]
+        gained = sum(gain[n] for n, positions in enumerate(needed) if positions <= after and not positions <= freed)
+        value = gained / max(sum(macs[p] for p in needed[number] - freed), 1)
+        if value > most:
+            chosen, most = number, value
+    return chosen
 
 
 def _touching(inference: Inference, plan: QuantPlan, slots: ScaleSlots, blobs: Sequence[str]) -> set[int]:

@@ -7,14 +7,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tnnquant.executor import Executor
-from tnnquant.graph import QuantParams
+from tnnquant.graph import Node, QuantParams
 from tnnquant.infer import Inference
+from tnnquant.layers.softmax import Softmax
 from tnnquant.recipes.lanes import in_lanes
-from tnnquant.verdict.kinds import VALUES, OutputKind, magnitude_parts, output_kind
+from tnnquant.recipes.responses import responses
+from tnnquant.verdict.kinds import CLASSES, VALUES, OutputKind, magnitude_parts, output_kind
 
 __all__ = ["Disturbance", "round_in_place", "sensitivities"]
 
-_BLOCK = 1 << 16
+#: Scores below this are taken as this: float32 knows hardly smaller ones.
+_LEAST_SCORE = 1e-30
+#: Outputs whose contrast is a smaller share of their power are the same for all samples.
+_SAME = 1e-6
 
 
 def round_in_place(x: np.ndarray, params: QuantParams, zero: np.ndarray) -> None:
@@ -43,7 +48,8 @@ class Disturbance:
     """How far outputs are from what they should be, part by part.
 
     Parts are the rows of an output that share a unit (:mod:`tnnquant.verdict.kinds`): the scores of a detector count as
-    much as its boxes in pixels, however small they are.
+    much as its boxes in pixels, however small they are. Class scores that a softmax makes are compared before it, as
+    logarithms less their mean: scores near 0 and 1 hardly move, whatever is done to the network, and tell nothing.
 
     Parameters
     ----------
@@ -55,14 +61,18 @@ class Disturbance:
 
     def __init__(self, inference: Inference, wanted: Sequence[Mapping[str, np.ndarray]]):
         self._kinds = [output_kind(inference, name) for name in sorted(inference.graph.outputs)]
+        makers = inference.graph.producers()
+        self._behind_softmax = frozenset(
+            kind.name for kind in self._kinds if kind.kind == CLASSES and _is_softmax(makers.get(kind.name))
+        )
         self._rows: list[tuple[OutputKind, np.ndarray | slice]] = []
         for kind in self._kinds:
             parts = kind.parts or self._by_magnitude(kind, wanted)
             self._rows += [(kind, part.rows) for part in parts] or [(kind, slice(None))]
-        powers = np.array([[np.square(_part(outputs, *row)).sum() for row in self._rows] for outputs in wanted])
+        self._wanted = [self._parts_of(outputs) for outputs in wanted]
         # Class scores have about the same power in every sample; a picture may hold no object at all.
-        self._power = np.maximum(np.where(self.is_value, powers.mean(axis=0), powers), 1e-30)
-        self.wanted = wanted
+        own = np.array([[np.square(part).sum() for part in parts] for parts in self._wanted])
+        self._power = np.maximum(np.where(self.is_value, _contrast(self._wanted, own), own), 1e-30)
 
     @property
     def parts(self) -> int:
@@ -72,11 +82,16 @@ class Disturbance:
     def of(self, number: int, got: Mapping[str, np.ndarray]) -> np.ndarray:
         """Squared error of each part for one sample, relative to its power, float64 (parts,).
 
-        The power of values is the mean over all samples, that of class scores the sample's own.
+        The power of class scores is the sample's own, that of values what differs between samples: the places of a
+        detector's grid are no signal.
         """
-        wanted = self.wanted[number]
-        errors = [np.square(_part(got, *row) - _part(wanted, *row)).sum() for row in self._rows]
-        return np.array(errors) / self._power[number]
+        pairs = zip(self._parts_of(got), self._wanted[number], strict=True)
+        return np.array([np.square(part - wanted).sum() for part, wanted in pairs]) / self._power[number]
+
+    def _parts_of(self, outputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        parts = [_part(outputs, *row) for row in self._rows]
+        behind = [kind.name in self._behind_softmax for kind, _ in self._rows]
+        return [_logits(part) if softmax else part for part, softmax in zip(parts, behind, strict=True)]
 
     @property
     def is_value(self) -> np.ndarray:
@@ -89,6 +104,25 @@ class Disturbance:
             return ()
         items = [item for outputs in wanted for item in kind.items(outputs[kind.name], len(outputs[kind.name]))]
         return magnitude_parts(np.max([np.abs(item.reshape(kind.rows, -1)).max(axis=1) for item in items], axis=0))
+
+
+def _is_softmax(node: Node | None) -> bool:
+    return node is not None and isinstance(node.layer, Softmax)
+
+
+def _logits(scores: np.ndarray) -> np.ndarray:
+    """What the softmax read, (items, classes, 1), less its mean over the classes."""
+    logarithms = np.log(np.maximum(scores, _LEAST_SCORE))
+    return logarithms - logarithms.mean(axis=1, keepdims=True)
+
+
+def _contrast(wanted: Sequence[Sequence[np.ndarray]], own: np.ndarray) -> np.ndarray:
+    """Power of each part less that of its mean over the samples, float64 (parts,); all of it if they do not differ."""
+    count, power = len(wanted), own.mean(axis=0)
+    mean = [sum(parts) / count for parts in zip(*wanted, strict=True)]
+    common = np.array([np.square(part).sum() for part in mean])
+    contrast = (power - common) * count / max(count - 1, 1)
+    return np.where(contrast > _SAME * power, contrast, power)
 
 
 def _part(outputs: Mapping[str, np.ndarray], kind: OutputKind, rows: np.ndarray | slice) -> np.ndarray:
@@ -117,7 +151,9 @@ def sensitivities(
     inputs : sequence of mapping of str to ndarray
         Samples.
     """
-    measure = Disturbance(executor.inference, [executor.run(arrays) for arrays in inputs])
+    names = frozenset(blob for blobs in sets for blob in blobs)
+    shifts = _Shifts(names - responses(executor.graph).keys(), scales, zero)
+    measure = Disturbance(executor.inference, [executor.run(_copied(arrays), shifts.see) for arrays in inputs])
 
     def alone(mine: Executor, blobs: Sequence[str]) -> np.ndarray:
         chosen = frozenset(blobs)
@@ -125,8 +161,39 @@ def sensitivities(
         def tap(name: str, x: np.ndarray) -> None:
             if name in chosen:
                 round_in_place(x, scales[name], zero[name])
+                shifts.undo(name, x)
 
-        runs = (mine.run({n: a.copy() for n, a in sample.items()}, tap) for sample in inputs)
+        runs = (mine.run(_copied(sample), tap) for sample in inputs)
         return np.mean([measure.of(number, got) for number, got in enumerate(runs)], axis=0)
 
     return np.reshape(in_lanes(executor, sets, alone), (len(sets), measure.parts))
+
+
+class _Shifts:
+    """The mean error that rounding makes in each channel: the biases of the int8 model undo it."""
+
+    def __init__(self, names: frozenset[str], scales: Mapping[str, QuantParams], zero: Mapping[str, np.ndarray]):
+        self._names, self._scales, self._zero = names, scales, zero
+        self._sums: dict[str, np.ndarray] = {}
+        self._counts: dict[str, int] = {}
+
+    def see(self, name: str, x: np.ndarray) -> None:
+        """Take in a blob of one more sample."""
+        if name not in self._names or x.ndim < 2:
+            return
+        rounded = x.copy()
+        round_in_place(rounded, self._scales[name], self._zero[name])
+        axes = (0, *range(2, x.ndim))
+        error = np.subtract(rounded, x, out=rounded).sum(axis=axes, dtype=np.float64)
+        self._sums[name] = self._sums.get(name, 0.0) + error
+        self._counts[name] = self._counts.get(name, 0) + x.size // x.shape[1]
+
+    def undo(self, name: str, x: np.ndarray) -> None:
+        """Take the mean error off a rounded blob."""
+        if name in self._sums:
+            mean = (self._sums[name] / self._counts[name]).astype(np.float32)
+            x -= mean.reshape(1, -1, *(1,) * (x.ndim - 2))
+
+
+def _copied(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: array.copy() for name, array in arrays.items()}
