@@ -33,13 +33,14 @@ COSTLY = "rounding what it makes or reads disturbs the outputs most"
 
 
 def useful_plan(inference: Inference, plan: QuantPlan) -> QuantPlan:
-    """The plan without joins and tiny layers that lie among fp32 layers alone."""
+    """The plan without joins and tiny groups of layers that lie among fp32 layers: the gates of squeeze-and-excitation."""
     macs = layer_macs(inference)
     least = TINY * sum(macs.values())
     nodes = inference.graph.nodes
     makers = {b: p for p, node in enumerate(nodes) for b in node.outputs}
     while True:
-        lone = {p for members in _neighbourhoods(inference, plan) if sum(macs[p] for p in members) < least for p in members}
+        groups = _neighbourhoods(inference, plan)
+        lone = {p for members in groups if sum(macs[p] for p in members) < least for p in members}
         for position in plan.int8:
             node = nodes[position]
             if node.layer.role != QuantRole.WEIGHTED and not any(makers.get(blob) in plan.int8 for blob in node.inputs):
@@ -118,12 +119,12 @@ def choose_islands(
     needed = [_touching(inference, plan, slots, blobs) for blobs in sets]
     share = harm / np.maximum(harm.sum(axis=0), 1e-30)
     freed: set[int] = set()
-    for budget, worth in ((BUDGET, share.mean(axis=1) >= WORTH), (MOST, np.ones(len(sets), bool))):
-        left = {number for number in range(len(sets)) if worth[number]}
+    for budget, wanting in ((BUDGET, False), (MOST, True)):
+        left = {number for number in range(len(sets)) if wanting or share[number].mean() >= WORTH}
         while left:
             gone = share[[positions <= freed for positions in needed]].sum(axis=0)
             counts = 1 / np.maximum(1 - gone, LEAST_LEFT)
-            if worth.all():
+            if wanting:
                 counts = counts * (error * (1 - gone) > GOOD)
             best = _best(left, needed, freed, share @ counts, macs)
             if best is None:
