@@ -33,7 +33,7 @@ COSTLY = "rounding what it makes or reads disturbs the outputs most"
 
 
 def useful_plan(inference: Inference, plan: QuantPlan) -> QuantPlan:
-    """The plan without joins and tiny groups of layers that lie among fp32 layers: the gates of squeeze-and-excitation."""
+    """The plan without joins and tiny groups of layers among fp32 ones, as the gates of squeeze-and-excitation are."""
     macs = layer_macs(inference)
     least = TINY * sum(macs.values())
     nodes = inference.graph.nodes
