@@ -36,12 +36,18 @@ def test_threads(case, tmp_path, expected, threads):
     assert written(tmp_path) == expected
 
 
-def test_any_order_of_files(case, tmp_path, expected):
-    shuffled = tmp_path / "shuffled"
-    shuffled.mkdir()
+@pytest.fixture
+def shuffled(case, tmp_path):
+    """The pictures under each other's names."""
+    folder = tmp_path / "shuffled"
+    folder.mkdir()
     for number, path in enumerate(sorted(case.pictures.iterdir())):
-        (shuffled / f"{number * 7 % 24:03}.png").write_bytes(path.read_bytes())
-    assert len(list(shuffled.iterdir())) == 24
+        (folder / f"{number * 7 % 24:03}.png").write_bytes(path.read_bytes())
+    assert len(list(folder.iterdir())) == 24
+    return folder
+
+
+def test_any_order_of_files(case, tmp_path, expected, shuffled):
     quantize_model(case.proto, case.model, shuffled, tmp_path / "out", CONFIG)
     assert written(tmp_path) == expected
 
@@ -65,6 +71,11 @@ def best(case, tmp_path):
 def test_recipe_best_again_in_another_order_of_files(case, tmp_path, best):
     files = sorted(case.pictures.iterdir(), reverse=True)
     quantize_model(case.proto, case.model, files, tmp_path / "out", BEST)
+    assert written(tmp_path) == best
+
+
+def test_recipe_best_under_other_names(case, tmp_path, best, shuffled):
+    quantize_model(case.proto, case.model, shuffled, tmp_path / "out", BEST)
     assert written(tmp_path) == best
 
 
