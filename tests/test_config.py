@@ -1,8 +1,9 @@
 """The configuration: names and numbers of the original tool."""
 
+import numpy as np
 import pytest
 
-from tnnquant.config import QuantizeConfig, parse_choice
+from tnnquant.config import QuantizeConfig, SearchConfig, VerifyConfig, parse_choice
 from tnnquant.errors import ConfigError
 
 
@@ -36,3 +37,47 @@ def test_an_unknown_choice_lists_the_known_ones(field):
 def test_admm_is_no_blob_method():
     with pytest.raises(ConfigError, match="'1'"):
         parse_choice("observer", "1", "-b")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (127.5, (127.5,)), (1, (1.0,)), ([1, 2, 3], (1.0, 2.0, 3.0)), (np.array([0.5, 2], np.float32), (0.5, 2.0)),
+        ("1/2, 3", (0.5, 3.0)), (np.float32(0.25), (0.25,)),
+    ],
+)  # fmt: skip
+def test_numbers_in_any_form(given, kept):
+    config = QuantizeConfig(mean=given, scale=given)
+    assert config.mean == config.scale == kept
+    assert all(type(number) is float for number in config.mean)
+
+
+@pytest.mark.parametrize("given", [None, [], ["x"], [1, None], float("nan"), [1, float("inf")], {"a": 1}])
+def test_what_is_no_number(given):
+    with pytest.raises(ConfigError, match=r"mean is .*, expected"):
+        QuantizeConfig(mean=given)
+
+
+def test_patterns_in_any_form():
+    assert QuantizeConfig(exclude="conv1").exclude == ("conv1",)
+    assert QuantizeConfig(exclude="a*, type:Add").exclude == ("a*", "type:Add")
+    assert QuantizeConfig(include=["a", "b"]).include == ("a", "b")
+    for given in (3, [3], None):
+        with pytest.raises(ConfigError, match=r"exclude is .*, expected names or patterns of layers"):
+            QuantizeConfig(exclude=given)
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        (VerifyConfig, "holdout", "0.2"),
+        (VerifyConfig, "verify_pictures", None),
+        (VerifyConfig, "verify_pictures", 1.5),
+        (SearchConfig, "target_agreement", "98 %"),
+        (SearchConfig, "time_budget", True),
+        (SearchConfig, "time_budget", None),
+    ],
+)
+def test_single_numbers(kind, field, value):
+    with pytest.raises(ConfigError, match=f"{field} is .*, expected"):
+        kind(**{field: value})

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import isfinite
+from numbers import Integral, Real
 from typing import Any
 
 from tnnquant.errors import ConfigError
@@ -81,6 +83,42 @@ def parse_choice(kind: str, text: str | int, what: str) -> str:
     raise ConfigError(f"{what} is {str(text)!r}, expected one of {known}")
 
 
+def _numbers(value: Any, name: str) -> tuple[float, ...]:
+    """One number, several, or a text as on the command line."""
+    if isinstance(value, str):
+        from tnnquant.inputs import parse_vector
+
+        return parse_vector(value, name)
+    try:
+        found = (float(value),) if isinstance(value, Real) else tuple(float(number) for number in value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{name} is {value!r}, expected a number, or one a channel") from None
+    if not found or not all(map(isfinite, found)):
+        raise ConfigError(f"{name} is {value!r}, expected finite numbers, one or one a channel")
+    return found
+
+
+def _patterns(value: Any, name: str) -> tuple[str, ...]:
+    """Patterns, or a text of them as on the command line."""
+    if isinstance(value, str):
+        from tnnquant.patterns import split_patterns
+
+        return split_patterns((value,))
+    if not isinstance(value, Iterable) or not all(isinstance(pattern, str) for pattern in value):
+        raise ConfigError(f"{name} is {value!r}, expected names or patterns of layers")
+    return tuple(value)
+
+
+#: How fields that are neither choices nor flags are brought to the form the code trusts, by metavar.
+_FORMS = {"NUMBERS": _numbers, "PATTERNS": _patterns}
+
+
+def _require_number(config: Any, name: str, kind: type = Real, *, may_lack: bool = False) -> None:
+    value = getattr(config, name)
+    if not (may_lack and value is None) and (not isinstance(value, kind) or isinstance(value, bool)):
+        raise ConfigError(f"{name} is {value!r}, expected {'a whole number' if kind is Integral else 'a number'}")
+
+
 @dataclass(frozen=True)
 class QuantizeConfig:
     """The parameters of a quantization.
@@ -142,6 +180,9 @@ class QuantizeConfig:
             if kind:
                 value = parse_choice(kind, getattr(self, entry.name), entry.name)
                 object.__setattr__(self, entry.name, value)
+            convert = _FORMS.get(entry.metadata.get("metavar"))
+            if convert:
+                object.__setattr__(self, entry.name, convert(getattr(self, entry.name), entry.name))
 
 
 @dataclass(frozen=True)
@@ -176,6 +217,8 @@ class VerifyConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "task", parse_choice("task", self.task, "task"))
+        _require_number(self, "holdout", may_lack=True)
+        _require_number(self, "verify_pictures", Integral)
         if self.holdout is not None and not 0 <= self.holdout <= 0.9:
             raise ConfigError(f"--holdout is {self.holdout:g}, expected a share from 0 to 0.9")
         if self.verify_pictures < 1:
@@ -203,6 +246,8 @@ class SearchConfig:
     )
 
     def __post_init__(self) -> None:
+        _require_number(self, "target_agreement", may_lack=True)
+        _require_number(self, "time_budget")
         target = self.target_agreement
         if target is not None and not 0 < target <= 1:
             raise ConfigError(f"--target-agreement is {target:g}, expected a share above 0, at most 1")
