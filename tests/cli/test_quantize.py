@@ -345,3 +345,8 @@ def test_the_verdict_has_a_colour_on_a_terminal(model, tmp_path, capsys, monkeyp
     monkeypatch.delenv("FORCE_COLOR")
     assert run(*flags(model, "-o", tmp_path / "out")) == 0
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_it_can_be_run_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "tnnquant", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()[0]) == (0, "tnnquant")

@@ -46,7 +46,7 @@ def dynamic(
     if graph.is_quantized or any(node.dynamic_range for node in graph.nodes):
         raise ConfigError("the model has int8 weights already; give the fp32 model it was made from")
     if len(graph.nodes) < 2:
-        raise ConfigError("TNN does not widen the weights of a model of one layer (reference 6.6)")
+        raise ConfigError("TNN does not widen the weights of a model of one layer; it needs two or more")
     barred = _barred(graph, config)
     constants = dict(graph.constants)
     nodes, notes, reasons = [], {}, {}
