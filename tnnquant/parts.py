@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 #: Options that leave the statistics as they are.
-_IRRELEVANT = frozenset({"weight_method", "skip_bad", "recipe"})
+_IRRELEVANT = frozenset({"weight_method", "skip_bad", "recipe", "fp32_share"})
 
 
 @dataclass(frozen=True, eq=False)

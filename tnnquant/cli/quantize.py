@@ -104,6 +104,7 @@ def _check_sources(
     """Refuse combinations of options that would leave one of them without effect."""
     for names, needed, why in (
         (("time_budget",), search.compares, "limits --auto and --target-agreement: give one of them"),
+        (("fp32_share",), recipe == "best" or search.compares, "is for --recipe best"),
         (("eval_path", "labels", "task", "verify_pictures"), not verify.no_verify, "is for the verdict, which "
          "--no-verify leaves out"),
     ):  # fmt: skip
