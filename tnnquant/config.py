@@ -152,15 +152,23 @@ class QuantizeConfig:
         None,
         "Of the multiplications, at most this share stays fp32 with the recipe best: 0 for the fastest model. Default: "
         "0.3, or 0.4 where outputs are numbers.",
-        "--fp32-share", metavar="SHARE",
+        "--fp32-share",
+        metavar="SHARE",
     )
     mean: tuple[float, ...] = option(
-        (0.0,), "Mean per channel, or one for all; fractions such as 255/2 are understood.",
-        "-n", "--mean", "--bias", metavar="NUMBERS",
+        (0.0,),
+        "Mean per channel, or one for all; fractions such as 255/2 are understood.",
+        "-n",
+        "--mean",
+        "--bias",
+        metavar="NUMBERS",
     )
     scale: tuple[float, ...] = option(
-        (1.0,), "Multiplier per channel: input = (pixel - mean) * scale, for pictures only.",
-        "-s", "--scale", metavar="NUMBERS",
+        (1.0,),
+        "Multiplier per channel: input = (pixel - mean) * scale, for pictures only.",
+        "-s",
+        "--scale",
+        metavar="NUMBERS",
     )
     reverse_channel: bool = option(
         False, "1: the model wants BGR (pictures are RGB inside).", "-r", "--reverse_channel", metavar="0|1"
@@ -172,7 +180,8 @@ class QuantizeConfig:
         (),
         "Layers that stay fp32: names, globs ('conv*'), 're:' and a regular expression, 'type:' and a layer type; "
         "separated by commas, and repeatable.",
-        "--exclude", metavar="PATTERNS",
+        "--exclude",
+        metavar="PATTERNS",
     )
     include: tuple[str, ...] = option(
         (), "Layers that may become int8, in the same way; all others stay fp32.", "--include", metavar="PATTERNS"
@@ -199,27 +208,36 @@ class VerifyConfig:
 
     no_verify: bool = option(False, "Do not run the int8 model once it is written.", "--no-verify")
     eval_path: str | None = option(
-        None, "Pictures (or tensors) that are not used for the statistics, to judge the model on.", "--eval",
+        None,
+        "Pictures (or tensors) that are not used for the statistics, to judge the model on.",
+        "--eval",
         metavar="FOLDER",
     )
     labels: str | None = option(
         None,
         "Their classes: lines 'name label', or a label a line in the order of the names. Without it, the numbers that "
         "begin the file names, if they are classes.",
-        "--labels", metavar="FILE",
+        "--labels",
+        metavar="FILE",
     )
     task: str = option(
-        "auto", "What the outputs are: scores of classes (also for every place of a map), or numbers.", "--task",
-        choices="task", metavar="TASK",
+        "auto",
+        "What the outputs are: scores of classes (also for every place of a map), or numbers.",
+        "--task",
+        choices="task",
+        metavar="TASK",
     )
     holdout: float | None = option(
         None,
         "Share of the calibration pictures kept out of the statistics and used for the verdict, chosen by content. "
         "Default: 0, as in the original; 0.2 to 0.25 where models are compared.",
-        "--holdout", metavar="SHARE",
+        "--holdout",
+        metavar="SHARE",
     )
     verify_pictures: int = option(
-        16, "At most so many calibration pictures are used for the verdict when none is held out.", "--verify-pictures",
+        16,
+        "At most so many calibration pictures are used for the verdict when none is held out.",
+        "--verify-pictures",
         metavar="COUNT",
     )
 
@@ -242,14 +260,19 @@ class SearchConfig:
         None,
         "Keep the fewest layers in fp32 with which this share of the pictures held out (or of --eval) has the same "
         "top-1 as in fp32; for other outputs, the cosine of the worst part.",
-        "--target-agreement", metavar="SHARE",
+        "--target-agreement",
+        metavar="SHARE",
     )
     time_budget: float = option(
-        60.0, "No trial is begun after so many seconds; the best model so far is always written.", "--time-budget",
+        60.0,
+        "No trial is begun after so many seconds; the best model so far is always written.",
+        "--time-budget",
         metavar="SECONDS",
     )
     state: str | None = option(
-        None, "Keep statistics and trials there, to go on from after an interruption or with other options.", "--state",
+        None,
+        "Keep statistics and trials there, to go on from after an interruption or with other options.",
+        "--state",
         metavar="FOLDER",
     )
 

@@ -140,7 +140,7 @@ class Workbench:
     def __init__(self, graph: Graph, samples, config: QuantizeConfig, progress=None, watch=None):
         self.clock = Stopwatch()
         self._progress = progress
-        self._dims = config.input_dims
+        self._dims, self._share = config.input_dims, config.fp32_share
         plain = replace(config, blob_method="minmax", weight_method="minmax", merge_type="channel")
         executor, plan = plan_graph(_with_biases(graph), plain)
         self.executor = Executor(executor.graph, config.input_dims, exact=False)
@@ -156,7 +156,7 @@ class Workbench:
         self.clock.lap("statistics")
         self._scaled: dict[tuple, _Scaled] = {}
         self._islands: dict[bool, set[int]] = {}
-        self._part_errors = np.zeros(self._measure.parts)
+        self._part_errors = np.ones(self._measure.parts)  # not known yet: large
 
     def _run(self, executor: Executor, sample) -> dict[str, np.ndarray]:
         return executor.run(sample.arrays)
@@ -273,8 +273,9 @@ class Workbench:
             inputs = [self.fitted[i].arrays for i in chosen]
             harm = sensitivities(self.executor, scaled.sets, scaled.scales, zero, inputs)
             self._islands[steps.full_range] = choose_islands(
-                self.inference, scaled.plan, scaled.slots, scaled.sets, harm, self._part_errors * self._measure.is_value
-            )
+                self.inference, scaled.plan, scaled.slots, scaled.sets, harm, self._part_errors,
+                self._measure.is_value, self._share,
+            )  # fmt: skip
         return self._islands[steps.full_range]
 
     def _flagged(self, scaled: _Scaled) -> Graph:

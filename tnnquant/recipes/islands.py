@@ -18,12 +18,13 @@ from tnnquant.recipes.slots import ScaleSlots
 
 __all__ = ["choose_islands", "layer_macs", "useful_plan", "without"]
 
-#: Share of the multiplications that may go back to fp32: for what is worth it, and for outputs that are not good yet.
-BUDGET, MOST = 0.2, 0.4
+#: Share of the multiplications that may go back to fp32: for what is worth it, and for values that are not good yet.
+BUDGET, MOST = 0.3, 0.4
 #: Squared error of a part of the outputs, relative to what differs between samples, that needs no more fp32.
 GOOD = 1e-4
-#: A set is freed for its own sake only if it makes up this share of all disturbance.
-WORTH = 0.025
+#: A set is freed for its own sake if its share of the disturbance that is left is so many times its share of the
+#: multiplications.
+WORTH = 1.0
 #: Of a part's disturbance, that is never taken for gone.
 LEAST_LEFT = 0.01
 #: Layers among fp32 ones with less than this share of the multiplications are not worth their conversions.
@@ -95,13 +96,15 @@ def choose_islands(
     sets: Sequence[Sequence[str]],
     harm: np.ndarray,
     error: np.ndarray,
+    is_value: np.ndarray,
+    share: float | None = None,
 ) -> set[int]:
     """Positions of the layers to keep in fp32.
 
     Sets are freed in order of the disturbance they save for each multiplication, as long as they are :data:`WORTH` it
-    and the :data:`BUDGET` lasts; then others, up to :data:`MOST`, while a part of the outputs is not :data:`GOOD` yet.
-    What sets disturb adds up, so that a part's error falls with the share of the disturbance that is gone; the parts
-    count by what that leaves of them, so that their geometric mean falls.
+    and the :data:`BUDGET` lasts; then others, up to :data:`MOST`, for outputs that are values. A part that is
+    :data:`GOOD` asks for no more. What sets disturb adds up, so that a part's error falls with the share of the
+    disturbance that is gone; the parts count by what that leaves of them, so that their geometric mean falls.
 
     Parameters
     ----------
@@ -112,32 +115,39 @@ def choose_islands(
     harm : float64 (sets, parts)
         Disturbance that each alone causes, by part of the outputs.
     error : float64 (parts,)
-        Squared error of the int8 model relative to the power of each part; 0 for parts that are not looked at.
+        Squared error of the int8 model relative to the power of each part.
+    is_value : bool (parts,)
+        Whether the values of a part matter, not only where the largest is.
+    share : float, optional
+        Of the multiplications that may go back to fp32, instead of :data:`BUDGET` and :data:`MOST`.
     """
     macs = layer_macs(inference)
     total = max(sum(macs.values()), 1)
     needed = [_touching(inference, plan, slots, blobs) for blobs in sets]
-    share = harm / np.maximum(harm.sum(axis=0), 1e-30)
+    part = harm / np.maximum(harm.sum(axis=0), 1e-30)
     freed: set[int] = set()
-    for budget, wanting in ((BUDGET, False), (MOST, True)):
-        left = {number for number in range(len(sets)) if wanting or share[number].mean() >= WORTH}
+    for budget, worth, looked_at in ((BUDGET, WORTH, np.ones(len(error), bool)), (MOST, 0.0, is_value)):
+        budget = (budget if share is None else share) * total
+        left = set(range(len(sets)))
         while left:
-            gone = share[[positions <= freed for positions in needed]].sum(axis=0)
-            counts = 1 / np.maximum(1 - gone, LEAST_LEFT)
-            if wanting:
-                counts = counts * (error * (1 - gone) > GOOD)
-            best = _best(left, needed, freed, share @ counts, macs)
+            gone = part[[positions <= freed for positions in needed]].sum(axis=0)
+            asks = looked_at & (error * (1 - gone) > GOOD)
+            gain = (part * asks / np.maximum(1 - gone, LEAST_LEFT)).sum(axis=1) / max(asks.sum(), 1)
+            best = _best(left, needed, freed, gain, macs, worth / total)
             if best is None:
                 break
             left.remove(best)
-            if sum(macs[p] for p in freed | needed[best]) <= budget * total:
+            if sum(macs[p] for p in freed | needed[best]) <= budget:
                 freed |= needed[best]
     return freed
 
 
-def _best(left: set[int], needed: Sequence[set[int]], freed: set[int], gain: np.ndarray, macs: dict) -> int | None:
-    """The set with the largest gain for each multiplication, together with those that are freed with it."""
-    chosen, most = None, 0.0
+def _best(
+    left: set[int], needed: Sequence[set[int]], freed: set[int], gain: np.ndarray, macs: dict, least: float
+) -> int | None:
+    """The set with the largest gain for each multiplication, together with those that are freed with it, if any gains
+    more than ``least``."""
+    chosen, most = None, least
     for number in sorted(left):
         after = freed | needed[number]
         gained = sum(gain[n] for n, positions in enumerate(needed) if positions <= after and not positions <= freed)
