@@ -10,6 +10,7 @@ from tnnquant.config import QuantizeConfig
 from tnnquant.errors import CalibrationError, ConfigError
 from tnnquant.executor import Executor
 from tnnquant.format import model_bytes, read_model, write_model
+from tnnquant.layers.base import QuantRole
 from tnnquant.recipes.best import STEPS, Steps, quantize_with
 
 BEST = QuantizeConfig(recipe="best")
@@ -120,6 +121,16 @@ def test_excluded_layers_stay_fp32(build, rng):
     result = recipes.quantize(small_net(build), samples(rng), replace(BEST, exclude=("dw",)))
     assert not result.graph.node("dw").quantized
     assert result.graph.node("d").quantized
+
+
+def test_the_share_of_fp32_is_kept_to(build, rng):
+    graph, data = small_net(build), samples(rng)
+    counts = []
+    for share in (0.0, 0.3, 0.5):
+        result = quantize_with(graph, data, replace(BEST, fp32_share=share), ALL)
+        counts.append(sum(node.quantized for node in result.graph.nodes if node.layer.role == QuantRole.WEIGHTED))
+    assert counts[0] == 6
+    assert counts[0] > counts[1] >= counts[2] > 0
 
 
 def test_few_samples_serve_twice_and_none_is_an_error(build, rng):
