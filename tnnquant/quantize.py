@@ -10,7 +10,7 @@ import numpy as np
 
 from tnnquant.calibrate import Watch, calibrate, make_observers
 from tnnquant.config import QuantizeConfig
-from tnnquant.errors import ConfigError, UnsupportedLayerError
+from tnnquant.errors import ConfigError, GraphError, UnsupportedLayerError
 from tnnquant.executor import Executor
 from tnnquant.graph import Graph, Node, QuantParams, Resource
 from tnnquant.infer import located
@@ -116,7 +116,19 @@ def plan_graph(graph: Graph, config: QuantizeConfig) -> tuple[Executor, QuantPla
     plan = make_plan(executor.inference, config, fused_names(graph, prepared))
     if not plan.int8:
         raise ConfigError("no layer of the model can be int8: " + "; ".join(sorted(set(plan.reasons.values()))))
+    for position in sorted(plan.int8):
+        with located(executor.graph.nodes[position]):
+            _refuse_nonfinite(executor.graph.nodes[position].tensors)
     return executor, plan
+
+
+def _refuse_nonfinite(tensors: Mapping[str, Tensor]) -> None:
+    """Before anything runs: the error behind hours of statistics would be the same."""
+    for name, tensor in tensors.items():
+        if tensor.dtype in (DataType.FLOAT, DataType.HALF, DataType.BFP16):
+            bad = int(np.count_nonzero(~np.isfinite(tensor.float32())))
+            if bad:
+                raise GraphError(f"{bad} of the {tensor.size} values of its {name} are NaN or infinite")
 
 
 def blob_scales(plan: QuantPlan, observers: Mapping) -> dict[str, QuantParams]:
