@@ -74,3 +74,26 @@ def test_work_is_linear(case, tmp_path, monkeypatch, method, passes, is_cached):
         loads, runs = (b - a for a, b in zip(counts[few], counts[many], strict=True))
         assert loads == (many - few) * (1 if is_cached else passes)
         assert runs == (many - few) * passes
+
+
+def test_recipe_best_makes_layers_from_what_fits_into_memory(case, tmp_path, monkeypatch):
+    """Each sample goes through all layers beside the others: their blobs are bounded, not only the samples."""
+    from tnnquant.recipes import best
+
+    together = []
+
+    def recorded(graph, inputs, *args):
+        together.append(len(inputs))
+        return quantize_layers(graph, inputs, *args)
+
+    quantize_layers = best.quantize_layers
+    monkeypatch.setattr(best, "quantize_layers", recorded)
+    monkeypatch.setattr(best, "_MEMORY", 40 * 16 * 12 * 3 * 4)  # 40 samples; fewer with all their blobs
+    monkeypatch.setattr(best, "_LEAST_TOGETHER", 4)
+    monkeypatch.setattr(best, "_TRIED_ON", 4)
+    save_pictures(tmp_path / "many", 60)
+    config = QuantizeConfig(recipe="best")
+    bytes_a_sample = Executor(api.read_model(case.proto, case.model)).blob_bytes
+    report = api.quantize_model(case.proto, case.model, tmp_path / "many", tmp_path / "out", config)
+    assert report.verdict.status == "good"
+    assert max(together) <= max(4, best._MEMORY // bytes_a_sample) < 40
