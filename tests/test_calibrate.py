@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tnnquant import calibrate as module
-from tnnquant.calibrate import calibrate
+from tnnquant.calibrate import Apart, calibrate
 from tnnquant.errors import CalibrationError
 from tnnquant.executor import Executor
 from tnnquant.observers import create_observer, finish
@@ -19,11 +19,12 @@ METHODS = ("minmax", "kl", "asymmetric", "aciq-gauss", "aciq-laplace")
 class Sample:
     name: str
     arrays: dict
+    numbers: tuple = ()
 
 
 def make_samples(rng, count=9):
     return [
-        Sample(f"s{i}", {"input": (rng.standard_normal((1, 3, 12, 10)) * (i + 1)).astype(np.float32)})
+        Sample(f"s{i}", {"input": (rng.standard_normal((1, 3, 12, 10)) * (i + 1)).astype(np.float32)}, (i,))
         for i in range(count)
     ]
 
@@ -58,6 +59,30 @@ def test_the_number_of_threads_and_the_order_change_nothing(build, rng, method, 
     for threads in (2, 5):
         rng.shuffle(samples)
         assert observe(executor, samples, method, slots_of_one, threads) == want
+
+
+@pytest.mark.parametrize("method", [*METHODS, "mse", "percentile", "average"])
+def test_samples_that_are_kept_apart_leave_no_trace_in_the_others(build, rng, method):
+    executor, samples = net(build), make_samples(rng)
+
+    def new():
+        return {name: create_observer(method, spec.dims[1]) for name, spec in executor.specs.items()}
+
+    whole, few, rest = new(), new(), new()
+    calibrate(executor, samples, whole)
+    calibrate(executor, samples, few, apart=Apart(frozenset({2, 8}), rest))
+    alone = new()
+    calibrate(executor, [samples[i] for i in range(9) if i not in (2, 8)], alone)
+    if few["input"].passes == 1:
+        for name, observer in few.items():
+            assert state_of(observer) == state_of(alone[name]), name
+    for name, observer in few.items():
+        observer.merge(rest[name])
+        assert state_of(observer) == state_of(whole[name]), name
+
+
+def state_of(observer):
+    return {name: np.asarray(array, np.float64).tolist() for name, array in observer.state().items()}
 
 
 def test_a_model_beyond_the_memory_runs_one_sample_at_a_time(build, rng, monkeypatch):

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from tnnquant import recipes
 from tnnquant.config import QuantizeConfig
-from tnnquant.errors import CalibrationError, ConfigError
+from tnnquant.errors import CalibrationError, ConfigError, GraphError
 from tnnquant.format import model_bytes, read_model, write_model, write_proto
-from tnnquant.quantize import quantize_graph
+from tnnquant.quantize import plan_graph, quantize_graph
 
 
 @dataclass
@@ -152,3 +153,16 @@ def test_dead_channels_and_dead_blobs(build, rng):
         assert stored["bias"].data[2] * scale[2] == pytest.approx(0.3, rel=1e-2 if merge_type == "tensor" else 1e-6)
         if merge_type == "channel":
             assert graph.scales[a].scale[1] == 0
+
+
+@pytest.mark.parametrize("name", ["filter", "bias"])
+@pytest.mark.parametrize("recipe", ["tnn", "best"])
+def test_weights_that_are_no_numbers_are_refused_before_anything_runs(build, name, recipe):
+    net = build()
+    graph = net.graph(net.conv(net.conv("input", 3, 4, name="a"), 4, 4, name="b"))
+    graph.node("b").tensors[name].data.flat[:2] = np.nan
+    size = graph.node("b").tensors[name].size
+    with pytest.raises(GraphError, match=rf"^layer 'b' \(Convolution\): 2 of the {size} values of its {name} are NaN"):
+        recipes.quantize(graph, [], QuantizeConfig(recipe=recipe))
+    kept = QuantizeConfig(recipe=recipe, exclude="b")
+    assert plan_graph(graph, kept)[1].reasons

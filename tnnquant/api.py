@@ -198,7 +198,9 @@ def _judge(report: Report, verification: Verification, target, result, progress:
     """Run the model as it was written beside fp32, and note what comes of it."""
     started = time.perf_counter()
     written = read_model(*target)
-    report.verdict = verification.run(written, result.executor, progress=progress, zero_codes=result.zero_codes)
+    report.verdict = verification.run(
+        written, result.executor, progress=progress, zero_codes=result.zero_codes, without_apart=result.without_apart
+    )
     report.seconds["verdict"] = time.perf_counter() - started
 
 

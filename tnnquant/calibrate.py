@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from tnnquant.executor import Executor
 from tnnquant.plan import QuantPlan
 from tnnquant.threads import threads_in_use
 
-__all__ = ["calibrate", "make_observers"]
+__all__ = ["Apart", "calibrate", "make_observers"]
 
 Progress = Callable[[str, int, int], None]
 Watch = Callable[[object, Mapping[str, np.ndarray]], None]
@@ -30,6 +31,26 @@ Watch = Callable[[object, Mapping[str, np.ndarray]], None]
 _MEMORY = 256 << 20
 #: Bytes of statistics a slot: a histogram and some more.
 _SLOT_BYTES = 9000
+
+
+@dataclass(frozen=True, eq=False)
+class Apart:
+    """Samples whose statistics are kept apart, so that a model can be made without them as well.
+
+    Attributes
+    ----------
+    numbers : frozenset of int
+        Their numbers among all samples (``Sample.numbers``).
+    observers : mapping of str to Observer
+        As many as for the others, of the same methods.
+    """
+
+    numbers: frozenset[int]
+    observers: Mapping
+
+    def has(self, sample) -> bool:
+        """Whether a sample is one of them."""
+        return not self.numbers.isdisjoint(sample.numbers)
 
 
 def make_observers(plan: QuantPlan) -> dict:
@@ -48,6 +69,7 @@ def calibrate(
     threads: int | None = None,
     only: int | None = None,
     watch: Watch | None = None,
+    apart: Apart | None = None,
 ) -> None:
     """Show every sample to the observers, as many times as the one that wants most passes wants.
 
@@ -66,6 +88,8 @@ def calibrate(
         Do this pass alone, counted from 0; the observers hold the results of those before it.
     watch : callable (sample, outputs), optional
         Shown the model outputs of every sample, once, in any order and on any thread.
+    apart : Apart, optional
+        Samples that its observers see instead. From the second pass on both know the ranges of all samples.
 
     Raises
     ------
@@ -73,7 +97,7 @@ def calibrate(
         No samples; or a blob holds NaN or infinity: the first sample and layer are named.
     """
     passes = max((observer.passes for observer in observers.values()), default=0)
-    workers = _Workers(executor, observers, len(samples), threads or threads_in_use(), watch)
+    workers = _Workers(executor, observers, len(samples), threads or threads_in_use(), watch, apart)
     try:
         for number in range(passes) if only is None else (only,):
             stage = "ranges" if number == 0 else "histograms"
@@ -84,19 +108,33 @@ def calibrate(
                     progress(stage, count, len(samples))
             if not count:
                 raise CalibrationError("there is no sample to calibrate with")
+            if apart and number + 1 < passes:
+                _share_ranges(observers, apart.observers)
     finally:
         workers.stop()
+
+
+def _share_ranges(observers: Mapping, others: Mapping) -> None:
+    """Between two passes: what the first has found of all samples is what the second starts from."""
+    for name, observer in observers.items():
+        if observer.passes > 1:
+            observer.merge(others[name])
+            others[name].restore(observer.state())
 
 
 class _Workers:
     """Threads that each run samples on an executor of their own."""
 
-    def __init__(self, executor: Executor, observers: Mapping, samples: int, threads: int, watch: Watch | None):
+    def __init__(
+        self, executor: Executor, observers: Mapping, samples: int, threads: int, watch: Watch | None,
+        apart: Apart | None = None,
+    ):  # fmt: skip
+        self._apart = apart
         self._executor = executor
         self._watch = watch
         self._observers = observers
         self._makers = {blob: str(node) for node in executor.graph.nodes for blob in node.outputs}
-        slots = sum(observer.slots for observer in observers.values())
+        slots = sum(observer.slots for observer in observers.values()) * (2 if apart else 1)
         affordable = min(1 + _MEMORY // (executor.blob_bytes + _SLOT_BYTES * slots), samples)
         # With less than half of the cores it is better to have all of them on each layer.
         self._count = max(1, min(threads, affordable)) if 2 * affordable >= threads else 1
@@ -138,10 +176,12 @@ class _Workers:
             self._show(self._own.executor, sample, observers, number)
 
     def _show(self, executor: Executor, sample, observers: Mapping, number: int) -> None:
+        others = self._apart.observers if self._apart and self._apart.has(sample) else None
+
         def tap(name: str, array: np.ndarray) -> None:
-            observer = observers.get(name)
-            if observer is None:
+            if name not in observers:
                 return
+            observer = others[name] if others else observers[name]
             try:
                 observer.update(array, number)
             except CalibrationError as error:

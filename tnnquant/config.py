@@ -198,6 +198,7 @@ class QuantizeConfig:
             convert = _FORMS.get(entry.metadata.get("metavar"))
             if convert:
                 object.__setattr__(self, entry.name, convert(getattr(self, entry.name), entry.name))
+        _require_number(self, "fp32_share", may_lack=True)
         if self.fp32_share is not None and not 0 <= self.fp32_share <= 1:
             raise ConfigError(f"--fp32-share is {self.fp32_share:g}, expected a share from 0 to 1")
 

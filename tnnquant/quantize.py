@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tnnquant.calibrate import Watch, calibrate, make_observers
+from tnnquant.calibrate import Apart, Watch, calibrate, make_observers
 from tnnquant.config import QuantizeConfig
-from tnnquant.errors import ConfigError, UnsupportedLayerError
+from tnnquant.errors import ConfigError, GraphError, UnsupportedLayerError
 from tnnquant.executor import Executor
 from tnnquant.graph import Graph, Node, QuantParams, Resource
 from tnnquant.infer import located
@@ -47,6 +47,9 @@ class Quantization:
     zero_codes : dict of str to int64 (1,) or (C,)
         The code that means 0 in each channel of the blobs where it is another than the zero point; these stand for
         ``(code - zero code) * scale`` (:mod:`tnnquant.recipes.full_range`).
+    without_apart : Graph or None
+        The int8 model that comes out without the samples in ``samples.apart``, of which it thus knows nothing (methods
+        of two passes: but the range that their bins divide). None if there are none.
     """
 
     graph: Graph
@@ -57,6 +60,7 @@ class Quantization:
     seconds: dict[str, float] = field(default_factory=dict)
     executor: Executor | None = None
     zero_codes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    without_apart: Graph | None = None
 
 
 def quantize_graph(
@@ -73,6 +77,7 @@ def quantize_graph(
     graph : Graph
         An fp32 model.
     samples : re-iterable of Sample
+        ``samples.apart``, if there is such a thing, has the numbers of those that a second model is made without.
     config : QuantizeConfig, optional
     progress : callable (stage, done, total), optional
     watch : callable (sample, outputs), optional
@@ -87,11 +92,27 @@ def quantize_graph(
     clock = Stopwatch()
     executor, plan = plan_graph(graph, config)
     clock.lap("preparing")
-    observers = make_observers(plan)
-    calibrate(executor, samples, observers, progress, watch=watch)
+    observers, numbers = make_observers(plan), frozenset(getattr(samples, "apart", ()))
+    apart = Apart(numbers, make_observers(plan)) if numbers else None
+    calibrate(executor, samples, observers, progress, watch=watch, apart=apart)
     clock.lap("calibration")
+    others = _joined(observers, apart, plan) if apart else None
     result = quantize_observed(executor, plan, observers, config, progress)
+    if others is not None:
+        clock = Stopwatch(clock.laps)
+        second = quantize_observed(executor, plan, others, config)
+        result = replace(result, without_apart=second.graph)
+        clock.lap("model without some samples")
     return replace(result, seconds={**clock.laps, **result.seconds})
+
+
+def _joined(observers: Mapping, apart: Apart, plan: QuantPlan) -> dict:
+    """Let the observers know of all samples; returns others that know only what they knew."""
+    others = make_observers(plan)
+    for name, observer in observers.items():
+        others[name].restore(observer.state())
+        observer.merge(apart.observers[name])
+    return others
 
 
 def quantize_observed(
@@ -116,7 +137,19 @@ def plan_graph(graph: Graph, config: QuantizeConfig) -> tuple[Executor, QuantPla
     plan = make_plan(executor.inference, config, fused_names(graph, prepared))
     if not plan.int8:
         raise ConfigError("no layer of the model can be int8: " + "; ".join(sorted(set(plan.reasons.values()))))
+    for position in sorted(plan.int8):
+        with located(executor.graph.nodes[position]):
+            _refuse_nonfinite(executor.graph.nodes[position].tensors)
     return executor, plan
+
+
+def _refuse_nonfinite(tensors: Mapping[str, Tensor]) -> None:
+    """Before anything runs: the error behind hours of statistics would be the same."""
+    for name, tensor in tensors.items():
+        if tensor.dtype in (DataType.FLOAT, DataType.HALF, DataType.BFP16):
+            bad = int(np.count_nonzero(~np.isfinite(tensor.float32())))
+            if bad:
+                raise GraphError(f"{bad} of the {tensor.size} values of its {name} are NaN or infinite")
 
 
 def blob_scales(plan: QuantPlan, observers: Mapping) -> dict[str, QuantParams]:
@@ -208,8 +241,8 @@ def with_weights(node: Node, result) -> Resource:
 class Stopwatch:
     """Seconds between laps, by name."""
 
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
+    def __init__(self, laps: Mapping[str, float] | None = None) -> None:
+        self.laps: dict[str, float] = dict(laps or {})
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:

@@ -1,10 +1,13 @@
-"""The layers as CSV."""
+"""What programs read: the layers as CSV, and JSON."""
 
 import csv
 import io
+import json
+
+import numpy as np
 
 from tnnquant.inspect.summary import summarize
-from tnnquant.inspect.table import COLUMNS, ERROR_COLUMNS, csv_text
+from tnnquant.inspect.table import COLUMNS, ERROR_COLUMNS, csv_text, json_text
 
 
 def test_columns_and_values(inspected, quantized):
@@ -20,3 +23,11 @@ def test_columns_and_values(inspected, quantized):
     assert float(rows[0]["output_high"]) == -float(rows[0]["output_low"])
     assert rows[0]["rank_isolated"] == "1"
     assert rows[1]["rank_isolated"] == ""
+
+
+def test_what_is_no_number_is_null(inspected):
+    inspected.node("left").tensors["filter"].data.flat[7] = np.nan
+    text = json_text(summary=summarize(inspected))
+    row = next(row for row in json.loads(text)["summary"]["layers"] if row["name"] == "left")
+    assert row["weights"]["low"].count(None) == row["weights"]["high"].count(None) == 1
+    assert "NaN" not in text.replace("that are NaN or infinite", "")

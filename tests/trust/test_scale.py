@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tnnquant import api
 from tnnquant.config import QuantizeConfig
 from tnnquant.executor import Executor
 from tnnquant.inputs.loading import Loader
+from tnnquant.inputs.samples import Sample
+from tnnquant.recipes.kept import keep_samples
 
 from .conftest import save_pictures
 
@@ -74,3 +78,40 @@ def test_work_is_linear(case, tmp_path, monkeypatch, method, passes, is_cached):
         loads, runs = (b - a for a, b in zip(counts[few], counts[many], strict=True))
         assert loads == (many - few) * (1 if is_cached else passes)
         assert runs == (many - few) * passes
+
+
+def test_recipe_best_makes_layers_from_what_fits_into_memory(case, tmp_path, monkeypatch):
+    """Each sample goes through all layers beside the others: their blobs are bounded, not only the samples."""
+    from tnnquant.recipes import best
+
+    together = []
+
+    def recorded(graph, inputs, *args):
+        together.append(len(inputs))
+        return quantize_layers(graph, inputs, *args)
+
+    quantize_layers = best.quantize_layers
+    monkeypatch.setattr(best, "quantize_layers", recorded)
+    monkeypatch.setattr(best, "_MEMORY", 40 * 16 * 12 * 3 * 4)  # 40 samples; fewer with all their blobs
+    monkeypatch.setattr(best, "_LEAST_TOGETHER", 4)
+    monkeypatch.setattr(best, "_TRIED_ON", 4)
+    save_pictures(tmp_path / "many", 60)
+    config = QuantizeConfig(recipe="best")
+    bytes_a_sample = Executor(api.read_model(case.proto, case.model)).blob_bytes
+    report = api.quantize_model(case.proto, case.model, tmp_path / "many", tmp_path / "out", config)
+    assert report.verdict.status == "good"
+    assert max(together) <= max(4, best._MEMORY // bytes_a_sample) < 40
+
+
+def test_recipe_best_keeps_no_more_samples_than_fit():
+    """However many there are: those that fall out are let go while the others come."""
+    arrays = (np.full(4096, number, np.float32) for number in range(2000))
+    samples = (Sample(str(number), {"input": array}, 1, (number,)) for number, array in enumerate(arrays))
+    tracemalloc.start()
+    try:
+        kept = keep_samples(samples, 50 * 16384)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(kept) == 50
+    assert peak < 60 * 16384

@@ -1,6 +1,7 @@
 """The verdict on files: which pictures, read back, beside fp32; TNN's own models as examples of broken ones."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from tnnquant import QuantizeConfig, VerifyConfig, quantize_model
 from tnnquant.errors import CalibrationError, ConfigError, InputError
 from tnnquant.executor import Executor
 from tnnquant.format import read_model, write_model
+from tnnquant.inputs.digest import digest_files
 from tnnquant.passes import prepare_for_quantization
 from tnnquant.verdict.compare import compare
 from tnnquant.verdict.kinds import output_kind
@@ -42,9 +44,11 @@ def test_the_verdict_is_that_of_the_written_files(files, tmp_path):
     report = quantize_model(*files, tmp_path / "out")
     verdict = report.verdict
     assert verdict.status == "good"
-    (found,) = verdict.sets
+    found, apart = verdict.sets
     assert (found.pictures, found.held_out) == (16, False)
     assert found.source == "16 of the 24 pictures of the statistics: not held out"
+    assert (apart.pictures, apart.held_out) == (6, True)
+    assert apart.source == "6 calibration pictures, with a model made without them"
     # By hand, from the files.
     fp32 = Executor(prepare_for_quantization(read_model(*files[:2])))
     int8 = Executor(read_model(tmp_path / "out_quantized.tnnproto", tmp_path / "out_quantized.tnnmodel"))
@@ -57,6 +61,36 @@ def test_the_verdict_is_that_of_the_written_files(files, tmp_path):
     assert min(cosines.values()) <= found.outputs[0].figures["cosine"] <= max(cosines.values())
     assert {noise.layer for noise in verdict.worst_layers} <= {"first", "second", "pooling3", "fc"}
     json.dumps(report.as_dict(), allow_nan=False)
+
+
+def test_a_model_that_only_knows_its_own_pictures_is_broken(files, tmp_path, rng):
+    """Pictures that are kept apart, those with the smallest hashes, are much brighter than all others."""
+    for path in files[2].iterdir():
+        path.unlink()
+    is_bright = [True] * 6 + [False] * 18
+    while is_bright:
+        x = rng.standard_normal((1, 3, 16, 12)) * (30 if is_bright[-1] else 1) + 2 * rng.standard_normal((1, 3, 1, 1))
+        path = files[2] / f"{len(is_bright):02}.npy"
+        np.save(path, x.astype(np.float32))
+        if (digest_files([("input", path)])[0] in "01") == is_bright[-1]:
+            is_bright.pop()
+    report = quantize_model(*files, tmp_path / "out")
+    apart, fed = report.verdict.sets
+    assert (apart.held_out, apart.pictures, fed.held_out) == (True, 6, False)
+    assert report.verdict.status == apart.status != "good"
+    assert apart.outputs[0].figures["cosine"] < fed.outputs[0].figures["cosine"]
+
+
+@pytest.mark.parametrize(
+    "verify", [VerifyConfig(holdout=0.0), VerifyConfig(eval_path="inputs"), VerifyConfig(no_verify=True)]
+)
+def test_pictures_are_kept_apart_only_where_nothing_better_is_there(files, tmp_path, verify):
+    verify = replace(verify, eval_path=str(files[2]) if verify.eval_path else None)
+    first = quantize_model(*files, tmp_path / "out")
+    plain = quantize_model(*files, tmp_path / "plain", verify=verify)
+    assert "model without some samples" in first.seconds
+    assert "model without some samples" not in plain.seconds
+    assert (tmp_path / "out_quantized.tnnmodel").read_bytes() == (tmp_path / "plain_quantized.tnnmodel").read_bytes()
 
 
 def test_names_and_order_do_not_matter(files, tmp_path):
@@ -169,7 +203,7 @@ def test_a_detector_with_suppression_inside_is_judged_by_what_it_reads(build, tm
     scores = net.add("Sigmoid", net.add("Reshape", net.conv(a, 8, 2), 0, 3, (1, 2, -1), 0))
     kept = net.add("NonMaxSuppression", [boxes, scores], 1, 20, 0.5, 0.55)
     report = quantize_model(*save(net.graph(kept), tmp_path, rng), tmp_path / "m")
-    (found,) = report.verdict.sets
+    found, _ = report.verdict.sets
     assert [output.name for output in found.outputs] == sorted([boxes, scores])
     assert [output.kind for output in found.outputs] == ["values", "values"]
     assert report.verdict.status == "good"

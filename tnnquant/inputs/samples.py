@@ -96,6 +96,8 @@ class Samples:
         Rows of an input that pictures (or single rows of tensors) are packed into.
     held_out : Samples or None
         Sources that are not among these, for choosing between models made of these.
+    apart : frozenset of int
+        Numbers of sources that a second model is made without, to be judged on them.
     skipped : list of str
         Under ``skip_bad``: the files that could not be used, each with the reason; known after the first pass.
 
@@ -122,6 +124,7 @@ class Samples:
         self._cache = _Cache(self.config.cache_bytes)
         self._digests: list[str] = []
         self.held_out: Samples | None = None
+        self.apart: frozenset[int] = frozenset()
         self._bad: set[int] = set()
         self._start_over()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from math import isfinite
 
 import numpy as np
 
@@ -85,8 +86,17 @@ def csv_text(summary: Summary, errors: dict[str, dict] | None = None) -> str:
 
 def json_text(**parts) -> str:
     """The parts that are not None as one JSON object: each has an ``as_dict``, or is a dict of such, or is plain."""
-    body = {name: _plain(part) for name, part in parts.items() if part is not None}
+    body = {name: _finite(_plain(part)) for name, part in parts.items() if part is not None}
     return json.dumps({"schema": SCHEMA, **body}, indent=1, allow_nan=False)
+
+
+def _finite(value):
+    """JSON has no NaN and no infinity, broken models have: null stands for them."""
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _plain(part):

@@ -51,8 +51,10 @@ _HELD_OUT_EVERY, _MOST_HELD_OUT = 4, 16
 _TRIED_ON = 48
 #: From so many samples on, more of them give more windows.
 _WINDOW_SAMPLES = 16
-#: Samples that are kept in memory, in bytes.
+#: Samples that are kept in memory, and the blobs of those that layers are made from, all at a time: each in bytes.
 _MEMORY = 512 << 20
+#: Samples that layers are made from in any case.
+_LEAST_TOGETHER = 64
 #: Runs of the fp32 network, and multiplications, that looking for fp32 islands may take.
 _ISLAND_RUNS, _ISLAND_MACS = 240, 100e9
 #: Errors below this are as good as none.
@@ -214,8 +216,8 @@ class Workbench:
     # --- one candidate ---
 
     def quantize(self, steps: Steps, numbers: Sequence[int] | None = None, quiet: bool = False) -> Quantization:
-        """The int8 graph that the steps give, with weights from some of the fitted samples, or all."""
-        numbers = list(range(len(self.fitted)) if numbers is None else numbers)
+        """The int8 graph that the steps give, with weights from some of the fitted samples, or as many as fit."""
+        numbers = self._affordable() if numbers is None else list(numbers)
         clock = Stopwatch()
         scaled = self._scales(steps)
         clock.lap("blob scales")
@@ -240,6 +242,11 @@ class Workbench:
         int8 = flagged.with_nodes(nodes)
         plan = _moved(scaled.plan, self.graph, int8)
         return Quantization(int8, self.graph, plan, {}, notes, clock.laps, self.executor, scaled.shifted())
+
+    def _affordable(self) -> list[int]:
+        """Numbers of fitted samples, all of them if their blobs fit into memory."""
+        most = max(_LEAST_TOGETHER, _MEMORY // max(self.executor.blob_bytes, 1))
+        return np.linspace(0, len(self.fitted) - 1, min(most, len(self.fitted))).astype(int).tolist()
 
     def _scales(self, steps: Steps) -> _Scaled:
         from tnnquant.kernels.program import one_thread

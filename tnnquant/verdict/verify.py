@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tnnquant.config import VerifyConfig
@@ -15,12 +15,14 @@ from tnnquant.verdict.compare import Recorder, References, compare
 from tnnquant.verdict.kinds import CLASSES, judged_blobs, output_kind
 from tnnquant.verdict.labels import labels_of_names, read_labels
 from tnnquant.verdict.layers import layer_noise
-from tnnquant.verdict.result import SetVerdict, Verdict
+from tnnquant.verdict.result import SetVerdict, Verdict, worst
 
 __all__ = ["Verification", "default_share"]
 
 #: Share of the pictures that is held out where trials are compared: a fifth, or up to a quarter to have 16.
 _SHARE, _LARGEST_SHARE, _ENOUGH = 0.2, 0.25, 16
+#: Of this many pictures on, at least so many are judged by a model made without them.
+_MANY, _APART = 8, 4
 #: Pictures whose blobs are compared layer by layer, and layers that are named.
 _TAPPED, _NAMED = 1, 5
 #: Pictures that layers to be kept in fp32 are ranked by.
@@ -104,6 +106,7 @@ class Verification:
                 self.notes.append("all calibration pictures are the same: none can be held out for the verdict")
         self._held = held
         self._checked: list[int] = []
+        self._apart: list[int] = []
         self._references = References()
         self._sets: list[_Set] = []
         self._glanced: _Set | None = None
@@ -123,6 +126,7 @@ class Verification:
         self._checked = pick(digests, max(1, most // self._samples.batch) * self._samples.batch, among)
         if not self._held and self._samples.batch == 1:
             self.watch = Recorder(self._checked, self._references)
+            self._keep_apart(digests)
         different = len(set(digests))
         if different < len(digests):
             copies = len(digests) - different
@@ -130,6 +134,19 @@ class Verification:
                 f"{copies} of {len(digests)} calibration pictures are copies of others"
                 + (": the statistics are those of one picture" if different == 1 else "")
             )
+
+    def _keep_apart(self, digests: Sequence[str]) -> None:
+        """Choose pictures for a second model to be made without, unless there are better ones to judge on.
+
+        The files are made of all pictures, as the original's; what that is worth on others, those pictures cannot tell.
+        """
+        count = len(set(digests))
+        if self._untouched or self._evaluation is not None or self.config.holdout is not None or count < _MANY:
+            return
+        among = pick(digests, min(max(_APART, round(_LARGEST_SHARE * count)), _ENOUGH), self._checked)
+        chosen = {digests[number] for number in among}
+        self._apart = among
+        self.fed.apart = frozenset(number for number, digest in enumerate(digests) if digest in chosen)
 
     def fingerprint(self) -> dict:
         """What trials depend on beside the model, as JSON types: contents of the pictures and how they are judged."""
@@ -170,8 +187,11 @@ class Verification:
         layers: Executor | None = None,
         progress: Progress | None = None,
         zero_codes: Mapping | None = None,
+        without_apart: Graph | None = None,
     ) -> Verdict:
         """Compare on all sets of pictures, and find the layers that add most noise.
+
+        The status is that of ``--eval``, if given; else the worst.
 
         Parameters
         ----------
@@ -184,9 +204,17 @@ class Verification:
         progress : callable (stage, done, total), optional
         zero_codes : mapping of str to ndarray, optional
             Of the quantization, see :class:`tnnquant.quantize.Quantization`.
+        without_apart : Graph, optional
+            Of the quantization; likewise.
         """
         int8 = self.executor(written, fp32)
         found = [self._judge(chosen, int8, fp32, progress) for chosen in self._sets]
+        if without_apart is not None and self._apart:
+            source = f"{len(self._apart)} calibration pictures, with a model made without them"
+            chosen = _Set(self._samples.subset(self._apart), source, True, self._references, {})
+            found.append(self._judge(chosen, self.executor(without_apart, fp32), fp32, None))
+            status = worst(verdict.status for verdict in found)
+            found.sort(key=lambda verdict: verdict.status != status)
         worst_layers = layer_noise(layers or fp32, int8, self.tapped(), zero_codes)[:_NAMED]
         return Verdict(found[0].status, found, worst_layers)
 
