@@ -216,7 +216,7 @@ def _why_fp32(
         return barred[position]
     role = node.layer.role
     if role in (QuantRole.NONE, QuantRole.PASS):
-        return "TNN has no int8 form of it that the calibration tool may use"
+        return "TNN has no int8 form of it"
     blobs = (*node.inputs, *node.outputs)
     constant = [b for b in blobs if specs[b].value is not None]
     if constant:

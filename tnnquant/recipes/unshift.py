@@ -18,7 +18,7 @@ from tnnquant.tensor import DataType, Tensor
 __all__ = ["REASON", "averages", "with_shifts_undone"]
 
 AVERAGE = 1
-REASON = "gives values back the 0 that the codes before it have moved"
+REASON = "shifts averages back: the int8 codes that were averaged use all 256 values, 0 being -128"
 
 
 def averages(node: Node) -> bool:
