@@ -20,28 +20,19 @@ from tnnquant.plan import QuantPlan
 from tnnquant.quantize import Quantization, Stopwatch, plan_graph, with_weights
 from tnnquant.recipes.base import recipe
 from tnnquant.recipes.full_range import guards_of, zero_codes
-from tnnquant.recipes.guards import (
-    least_steps,
-    open_taps,
-    shifted_floats,
-    unguarded_moments,
-    widened,
-    with_guard_outputs,
-    with_guard_weights,
-)
+from tnnquant.recipes.guards import open_taps, shifted_floats, widened
 from tnnquant.recipes.islands import COSTLY, choose_islands, layer_macs, useful_plan, without
 from tnnquant.recipes.kept import keep_samples
 from tnnquant.recipes.lanes import in_lanes
+from tnnquant.recipes.layer_task import LayerTask
 from tnnquant.recipes.layerwise import LayerInput, quantize_layers
 from tnnquant.recipes.ranges import balanced_scales, peak_scales
-from tnnquant.recipes.rounding import corrected_bias, round_layer, shifted_bias
 from tnnquant.recipes.sensitivity import Disturbance, sensitivities
 from tnnquant.recipes.slots import ScaleSlots, scale_slots
 from tnnquant.recipes.statistics import Statistics, gather
 from tnnquant.recipes.unshift import REASON as UNSHIFTS
 from tnnquant.recipes.unshift import with_shifts_undone
 from tnnquant.tensor import DataType, Tensor
-from tnnquant.weights import quantize_layer
 
 __all__ = ["STEPS", "Steps", "Workbench", "best", "quantize_with"]
 
@@ -308,31 +299,13 @@ class Workbench:
     ) -> tuple[Resource, str]:
         node = self.graph.node(name)
         source, target = node.inputs[0], node.outputs[0]
-        weight, bias = node.layer.weight_array(node.tensors), node.layer.bias_array(node.tensors)
-        below = scaled.zero[scaled.slots.of[target]] * scaled.scales[target].scale
-        bias = bias + below.astype(np.float32)
-        scale, groups = scaled.scales[source].scale, getattr(node.layer, "group", 1)
-        guards = scaled.guards.get(source, 0)
-        taps = open_taps(node, self.inference.specs) if guards else None
-        least = least_steps(weight, scale, taps, guards) if guards else 0.0
-        if steps.rounding:
-            centred = seen.moments - seen.windows * seen.mean[:, :, None] * seen.mean[:, None, :]
-            if guards:
-                centred = unguarded_moments(centred, weight.shape[1], taps.size)
-            result = round_layer(weight, bias, scale, centred, seen.windows, least)
-        elif guards:  # to the nearest, as of inputs that have nothing to do with each other
-            moments = np.eye(weight[0].size)[None]
-            result = round_layer(weight, bias, scale, moments, _MOST_WINDOWS, least)
-        else:
-            result = quantize_layer(weight, bias, scale, method="minmax", merge_type="channel", groups=groups)
-        if guards:
-            result = with_guard_weights(result, guards, taps)
-        if steps.bias:
-            wanted = self.statistics.mean_patch[name][numbers].mean(axis=0)
-            result = corrected_bias(weight, bias, result, wanted, seen.mean)
-        else:
-            result = shifted_bias(result, scaled.zero_of(source), groups)
-        result = with_guard_outputs(result, scaled.guards.get(target, 0), scaled.scales[target].scale)
+        task = LayerTask(
+            node, scaled.scales[source].scale, scaled.scales[target].scale, scaled.zero_of(source),
+            scaled.zero[scaled.slots.of[target]], scaled.guards.get(source, 0), scaled.guards.get(target, 0),
+            open_taps(node, self.inference.specs) if source in scaled.guards else None,
+        )  # fmt: skip
+        wanted = self.statistics.mean_patch[name][numbers].mean(axis=0) if steps.bias else None
+        result = task.solve(seen, steps.rounding, wanted)
         return with_weights(node, result), result.note
 
 
