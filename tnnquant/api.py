@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from tnnquant import recipes
@@ -328,7 +328,11 @@ def _finish(graph, source, statistics, config: QuantizeConfig, progress: Progres
             f"{part.name}: holds pass {part.number + 1} of {part.passes}; for the next one, run --stats-only with "
             "--from-stats and these files on every part of the inputs"
         )
-    return quantize_observed(executor, plan, observers_of(part, plan), config, progress), part
+    result = quantize_observed(executor, plan, observers_of(part, plan), config, progress)
+    if part.without_apart is not None:
+        second = quantize_observed(executor, plan, observers_of(part.without_apart, plan), config)
+        result = replace(result, without_apart=second.graph)
+    return result, part
 
 
 def output_paths(output: PathLike) -> tuple[Path, Path]:

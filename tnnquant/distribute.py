@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from tnnquant.api import graph_inputs, input_config
+from tnnquant.calibrate import make_observers
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import CalibrationError, ConfigError, InputError
 from tnnquant.format import read_model
@@ -55,6 +56,7 @@ def gather_distributed(
     inputs: str | os.PathLike | Sequence,
     config: QuantizeConfig | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    apart: Sequence[str | os.PathLike] = (),
 ) -> Part:
     """All passes over the samples, on a Dask cluster.
 
@@ -68,6 +70,9 @@ def gather_distributed(
     config : QuantizeConfig, optional
     progress : callable (stage, done, total), optional
         Told of samples, as parts are done.
+    apart : sequence of path
+        Some of the inputs, whose statistics are kept apart as well: ``without_apart`` of the result are those of the
+        others.
 
     Raises
     ------
@@ -85,18 +90,23 @@ def gather_distributed(
         threads = sum(client.nthreads().values())
         if not threads:
             raise ConfigError(f"--scheduler: the scheduler at {address} has no workers; start some with `dask worker`")
-        chunks = split_files(files, specs, _PARTS_A_THREAD * threads)
-        before = b""
+        aside = {Path(path) for path in apart}
+        chunks = split_files([path for path in files if path not in aside], specs, _PARTS_A_THREAD * threads)
+        others = len(chunks)
+        chunks += split_files([path for path in files if path in aside], specs, threads) if aside else []
+        before, without = b"", []
         while True:
             jobs = [
                 _Job(os.path.abspath(proto), os.path.abspath(model), digest, config, chunk, before) for chunk in chunks
             ]
-            part = _map_reduce(client, jobs, plan, progress)
+            parts = _mapped(client, jobs, progress)
+            part = merge(parts, plan)
             if not part.samples:
                 raise InputError(f"none of the {len(part.skipped)} calibration files can be used: {part.skipped[0]}")
             require_complete(part)
+            without += [merge(parts[:others], plan)] if aside else []
             if part.is_last:
-                return part
+                return replace(part, without_apart=_joined(without, plan))
             before = dump_part(part)
 
 
@@ -125,7 +135,16 @@ def _connected(address: str):
         raise ConfigError(f"--scheduler: no Dask scheduler answers at {address!r}: {reason}") from None
 
 
-def _map_reduce(client, jobs: list[_Job], plan: QuantPlan, progress) -> Part:
+def _joined(passes: Sequence[Part], plan: QuantPlan) -> Part | None:
+    """The last of the passes, with the statistics of those blobs that it did not look at from the passes before: parts
+    carry these on, but as they are of all samples."""
+    if not passes or not passes[-1].samples:
+        return None
+    last = {name: passes[observer.passes - 1].states[name] for name, observer in make_observers(plan).items()}
+    return replace(passes[-1], states=last)
+
+
+def _mapped(client, jobs: list[_Job], progress) -> list[Part]:
     from distributed import KilledWorker, as_completed
 
     futures = client.map(_gather_part, jobs, pure=False)
@@ -143,7 +162,7 @@ def _map_reduce(client, jobs: list[_Job], plan: QuantPlan, progress) -> Part:
         ) from None
     finally:
         client.cancel(futures)
-    return merge([parts[number] for number in range(len(jobs))], plan)
+    return [parts[number] for number in range(len(jobs))]
 
 
 def _gather_part(job: _Job) -> bytes:

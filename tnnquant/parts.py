@@ -64,6 +64,9 @@ class Part:
         Warnings of the run, for people.
     skipped : tuple of str
         The files that could not be used, each with the reason.
+    without_apart : Part or None
+        The statistics of those samples that are not kept apart (:class:`tnnquant.calibrate.Apart`), if some are. Not in
+        files.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Part:
     expected: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    without_apart: Part | None = None
 
     @property
     def is_last(self) -> bool:

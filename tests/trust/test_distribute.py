@@ -38,14 +38,18 @@ def test_a_cluster_gives_the_bytes_of_one_run(case, run, tmp_path, cluster):
 
 def test_a_cluster_gives_the_verdict_of_one_run(case, run, tmp_path, cluster):
     address = cluster.scheduler_address
-    for options in ([], ["--holdout", "0.25"], ["--eval", case.pictures], ["--no-verify"]):
+    # The sets judged: beside the model itself one made without some pictures, or --eval.
+    for sets, options in (
+        (2, []), (2, ["-b", "kl"]), (1, ["--holdout", "0.25"]), (1, ["--holdout", "0"]),
+        (2, ["--eval", case.pictures]), (0, ["--no-verify"]),
+    ):  # fmt: skip
         one = run(*case.flags("--json", *options, "-o", tmp_path / "one"))
         out = run(*case.flags("--json", *options, "--scheduler", address, "-o", tmp_path / "out"))
         assert (one.code, out.code) == (0, 0), out.err
         one, out = json.loads(one.out), json.loads(out.out)
         assert out["verdict"] == one["verdict"]
-        assert (out["verdict"] is None) == ("--no-verify" in options)
-        assert out["samples"] == one["samples"] == (18 if "--holdout" in options else 24)
+        assert len(out["verdict"]["sets"] if out["verdict"] else []) == sets
+        assert out["samples"] == one["samples"] == (18 if "0.25" in options else 24)
         assert out["warnings"] == one["warnings"]
         assert written(tmp_path) == written(tmp_path, "one")
 

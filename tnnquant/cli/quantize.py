@@ -94,7 +94,11 @@ def _gathering(scheduler: str, proto: str, model: str, config: QuantizeConfig, p
     """What gathers the statistics of samples on the workers of a Dask scheduler."""
     from tnnquant.distribute import gather_distributed
 
-    return lambda samples: gather_distributed(scheduler, proto, model, samples.paths(), config, progress)
+    def gather(samples):
+        apart = samples.subset(sorted(samples.apart)).paths()
+        return gather_distributed(scheduler, proto, model, samples.paths(), config, progress, apart=apart)
+
+    return gather
 
 
 def _check_sources(

@@ -35,6 +35,8 @@ Pairs = list[tuple[np.ndarray, np.ndarray]]
 
 INT_MAX, INT_MIN = 2**31 - 1, -(2**31)
 
+#: NumPy refuses to copy on request since 2.1; since 2.5 the older way warns.
+_RESHAPES_WITHOUT_COPY = np.lib.NumpyVersion(np.__version__) >= "2.1.0"
 # Below this many bytes NumPy's copy is faster than the start of a kernel (about 10 us).
 _KERNEL_BYTES = 1 << 16
 
@@ -188,12 +190,17 @@ def contiguous(x: np.ndarray) -> np.ndarray:
 
 def view_as(x: np.ndarray, dims: tuple[int, ...]) -> np.ndarray | None:
     """``x`` under other dims of as many elements without a copy, or None."""
-    view = x.view()
+    if not _RESHAPES_WITHOUT_COPY:
+        view = x.view()
+        try:
+            view.shape = dims
+        except AttributeError:
+            return None
+        return view
     try:
-        view.shape = dims
-    except AttributeError:
+        return np.reshape(x, dims, copy=False)
+    except ValueError:
         return None
-    return view
 
 
 def reshaped(x: np.ndarray, dims: tuple[int, ...]) -> np.ndarray:
