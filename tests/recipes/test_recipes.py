@@ -167,3 +167,13 @@ def test_dynamic_needs_weights_and_two_layers(build):
         recipes.quantize(
             net.graph(net.add("ReLU", net.add("Sigmoid", "input"))), None, QuantizeConfig(recipe="dynamic")
         )
+
+
+def test_a_few_output_values_deny_no_step(build, rng):
+    net = build()
+    pooled = net.pool(net.conv("input", 3, 8, name="a", activation_type=1), kind=1, kernel=0, stride=1, name="global")
+    scores = net.conv(net.conv(pooled, 8, 64, kernel=1, name="b"), 64, 2, kernel=1, name="c")
+    result = recipes.quantize(net.graph(scores), samples(rng, 16), BEST)
+    for step in STEPS:
+        assert result.notes[f"recipe: {step}"].startswith("kept")
+        assert result.notes[f"recipe: {step}"].endswith("of too few output values to deny it")

@@ -67,3 +67,8 @@ def test_a_mean_error_disturbs_nothing(build, rng):
     sets, scales = [("input",)], {"input": scale}
     assert sensitivities(executor, sets, scales, zero, steady) < 1e-10
     assert sensitivities(executor, sets, scales, zero, loud) > 1e-4
+
+
+def test_values_are_counted(build):
+    inference = infer(softmax_net(build))
+    assert Disturbance(inference, [{"prob_out": np.full((1, 5), 0.2, np.float32)}]).values == 5

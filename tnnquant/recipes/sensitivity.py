@@ -79,6 +79,11 @@ class Disturbance:
         """How many."""
         return len(self._rows)
 
+    @property
+    def values(self) -> int:
+        """How many values the outputs have in one sample."""
+        return sum(part.size for part in self._wanted[0])
+
     def of(self, number: int, got: Mapping[str, np.ndarray]) -> np.ndarray:
         """Squared error of each part for one sample, relative to its power, float64 (parts,).
 
