@@ -82,7 +82,7 @@ class Steps:
 
 #: Steps that are tried together, in order, and how much the held-out error may grow by chance for them to be kept: a
 #: handful of samples cannot deny what theory says, and balanced scales show their worth with second-order rounding.
-_TRIALS = ((("balance",), 1.1), (("full_range",), 1.5), (("rounding", "bias"), 2.0), (("islands",), 1.1))
+_TRIALS = ((("balance",), 1.5), (("full_range",), 1.5), (("rounding", "bias"), 2.0), (("islands",), 1.1))
 
 #: With fewer output values in all held-out samples (two classes, four pictures), which error is larger is chance: one
 #: step or another would be dropped by luck.
@@ -175,18 +175,20 @@ class Workbench:
         few = np.linspace(0, len(self.fitted) - 1, min(_TRIED_ON, len(self.fitted))).astype(int).tolist()
         steps, notes = Steps(), {}
         errors = self.errors(self.quantize(steps, few, quiet=True).graph)
-        error, self._part_errors = _overall(errors), errors.mean(axis=0)
+        error = _overall(errors)
+        told = self._measure.values * len(self.held_out) >= _TELLING
+        self._part_errors = errors.mean(axis=0) if told else self._part_errors
         for names, most in _TRIALS:
             more = replace(steps, **dict.fromkeys(names, True))
             errors = self.errors(self.quantize(more, few, quiet=True).graph)
             again = _overall(errors)
-            told = self._measure.values * len(self.held_out) >= _TELLING
             kept = again < most * error or not told
             note = f"{'kept' if kept else 'dropped'}: held-out error {error:.3g} -> {again:.3g}"
             note += "" if told else ", of too few output values to deny it"
             notes |= dict.fromkeys(names, note)
             if kept:
-                steps, error, self._part_errors = more, again, errors.mean(axis=0)
+                steps, error = more, again
+                self._part_errors = errors.mean(axis=0) if told else self._part_errors
         self.clock.lap("choosing steps")
         return steps, notes
 

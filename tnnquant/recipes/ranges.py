@@ -38,8 +38,8 @@ _LEVELS = 127.0
 #: Errors that are larger by these factors are as good as the smallest, as far as a few samples tell, and nearly so.
 _AS_GOOD, _NEARLY = 1.1, 1.5
 #: How much more a squared clipping error counts than one of rounding: it strikes few samples, hard, and all in the same
-#: direction.
-_CLIPPING = 2.0
+#: direction. That is for so many samples; fewer tell less of what others hold, by the square root.
+_CLIPPING, _CLIPPING_SAMPLES = 2.0, 48
 #: No channel's scale is below this share of the largest: codes of a dead channel must not blow up.
 _LEAST = 1e-4
 
@@ -296,20 +296,23 @@ def _reader_errors(
 ) -> np.ndarray:
     """Mean squared error of each channel with each scale, behind the response if there is one, float64 (C, trials)."""
     counts = statistics.counts[cost.blob][fold]
+    clipped = _CLIPPING * max(1.0, (_CLIPPING_SAMPLES / max(statistics.samples, 1)) ** 0.5)
     if cost.response is not None:
         rounding, clipping = response_errors(cost.response, *_sides(cost.blob, statistics, fold), scales)
-        errors = rounding + _CLIPPING * clipping
+        errors = rounding + clipped * clipping
     else:
-        errors = _plain_errors(counts, scales, levels, cost.smoothing)
+        errors = _plain_errors(counts, scales, levels, cost.smoothing, clipped)
     return errors / np.maximum(counts.sum(axis=1), 1)[:, None]
 
 
-def _plain_errors(counts: np.ndarray, scales: np.ndarray, levels: np.ndarray, smoothing: float) -> np.ndarray:
+def _plain_errors(
+    counts: np.ndarray, scales: np.ndarray, levels: np.ndarray, smoothing: float, clipped: float
+) -> np.ndarray:
     from tnnquant.observers.octaves import rounding_errors
 
     errors = np.empty(scales.shape)
     for level in np.unique(levels):
         mine = levels == level
         rounding, clipping = rounding_errors(counts[mine], scales[mine], int(level))
-        errors[mine] = rounding * smoothing + _CLIPPING * clipping
+        errors[mine] = rounding * smoothing + clipped * clipping
     return errors

@@ -47,6 +47,11 @@ class Statistics:
     mean_patch: Mapping[str, np.ndarray]
     windows: Mapping[str, int]
 
+    @property
+    def samples(self) -> int:
+        """How many there were, as far as weighted int8 layers tell."""
+        return max(map(len, self.mean_patch.values()), default=0)
+
     def merged(self, other: Statistics) -> Statistics:
         """Those of these samples and, behind them, of others; folds are joined with folds."""
         return Statistics(
