@@ -20,9 +20,15 @@ class Sample:
 
 @pytest.fixture
 def gathered(build, rng):
-    """A convolution that reads a heavy-tailed input, and statistics of 48 samples."""
+    return statistics_of(build, rng, pooled=True)
+
+
+def statistics_of(build, rng, pooled):
+    """A convolution that reads a heavy-tailed input, before class scores or a map, and statistics of 48 samples."""
     net = build(dims=(1, 4, 16, 16))
-    executor, plan = plan_graph(net.graph(net.conv("input", 4, 8, name="a")), QuantizeConfig())
+    out = net.conv("input", 4, 8, name="a")
+    graph = net.graph(net.pool(out, kind=1, kernel=0, stride=1, name="scores") if pooled else out)
+    executor, plan = plan_graph(graph, QuantizeConfig())
     arrays = [rng.standard_t(3, (1, 4, 16, 16)).astype(np.float32) for _ in range(48)]
     samples = [Sample(f"s{number}", {"input": array}) for number, array in enumerate(arrays)]
     return executor, plan, gather(executor, plan, samples, {"a": 16})
@@ -41,12 +47,20 @@ def test_statistics_know_their_samples(gathered):
     assert statistics.merged(statistics).samples == 96
 
 
-def test_fewer_samples_clip_less(gathered):
-    """The same histograms, said to be of other numbers of samples."""
+def with_samples(statistics, count):
+    """The same histograms, said to be of another number of samples."""
+    return replace(statistics, mean_patch={"a": np.zeros((count, 1, 36))})
+
+
+def test_fewer_samples_of_a_classifier_clip_less(gathered):
     statistics = gathered[2]
-    few, many = (
-        input_scales(gathered, replace(statistics, mean_patch={"a": np.zeros((count, 1, 36))})) for count in (3, 480)
-    )
+    few, many = (input_scales(gathered, with_samples(statistics, count)) for count in (3, 480))
     assert (few >= many).all()
     assert few.mean() > 1.05 * many.mean()
     np.testing.assert_array_equal(many, input_scales(gathered, statistics))
+
+
+def test_what_makes_maps_clips_as_with_many_samples(build, rng):
+    gathered = statistics_of(build, rng, pooled=False)
+    few, many = (input_scales(gathered, with_samples(gathered[2], count)) for count in (3, 480))
+    np.testing.assert_array_equal(few, many)

@@ -26,6 +26,7 @@ from tnnquant.recipes.full_range import highest_codes, limits
 from tnnquant.recipes.responses import best_scale, output_power, response_errors, responses
 from tnnquant.recipes.slots import Reader, ScaleSlots
 from tnnquant.recipes.statistics import FOLDS, Statistics
+from tnnquant.verdict.kinds import CLASSES, output_kind
 
 __all__ = ["Choice", "balanced_scales", "peak_scales"]
 
@@ -38,7 +39,8 @@ _LEVELS = 127.0
 #: Errors that are larger by these factors are as good as the smallest, as far as a few samples tell, and nearly so.
 _AS_GOOD, _NEARLY = 1.1, 1.5
 #: How much more a squared clipping error counts than one of rounding: it strikes few samples, hard, and all in the same
-#: direction. That is for so many samples; fewer tell less of what others hold, by the square root.
+#: direction. A picture shows a classifier one class: so many samples, or more, tell what others hold; with fewer it
+#: counts more, by the square root. What makes maps and boxes sees many things in a picture.
 _CLIPPING, _CLIPPING_SAMPLES = 2.0, 48
 #: No channel's scale is below this share of the largest: codes of a dead channel must not blow up.
 _LEAST = 1e-4
@@ -110,6 +112,7 @@ def balanced_scales(
     choices : list of Choice
     """
     levels, most = highest_codes(zero), limits(inference.graph, slots)
+    clipped = _clipped(inference, statistics)
     costs = [_cost(reader, inference, slots, statistics) for reader in _judged(slots)]
     peaks = np.minimum(_slot_peaks(slots, statistics, costs), most)
     scale = np.zeros(slots.count)
@@ -118,7 +121,7 @@ def balanced_scales(
         numbers = np.unique(np.concatenate([cost.slots for cost in members]))
         family = [(a, h) for a in (_EXPONENTS if len(numbers) > 1 else (1.0,)) for h in _HEADROOM]
         whole = _Set(numbers, levels[numbers], most[numbers])
-        errors = _judge(members, whole, peaks[:, numbers], family, statistics)
+        errors = _judge(members, whole, peaks[:, numbers], family, statistics, clipped)
         best = _selected(errors, family, members, whole.scales(peaks.max(axis=0)[numbers], family))
         choices.append(Choice(tuple(dict.fromkeys(c.blob for c in members)), *family[best], float(errors[best])))
         scale[numbers] = whole.scales(peaks.max(axis=0)[numbers], [family[best]])[:, 0]
@@ -276,9 +279,16 @@ def _components(costs: Sequence[_Cost]) -> list[list[_Cost]]:
     return [members for _, members in groups]
 
 
+def _clipped(inference: Inference, statistics: Statistics) -> float:
+    """How often a squared clipping error counts."""
+    kinds = {output_kind(inference, name).kind for name in inference.graph.outputs}
+    few = _CLIPPING_SAMPLES / max(statistics.samples, 1)
+    return _CLIPPING * max(1.0, few**0.5) if CLASSES in kinds else _CLIPPING
+
+
 def _judge(
     members: Sequence[_Cost], whole: _Set, peaks: np.ndarray, family: Sequence[tuple[float, float]],
-    statistics: Statistics,
+    statistics: Statistics, clipped: float,
 ) -> np.ndarray:  # fmt: skip
     """The error of all readers on each fold with scales made from the others, for every member of the family."""
     total = np.zeros(len(family))
@@ -286,17 +296,16 @@ def _judge(
         scales = whole.scales(np.delete(peaks, fold, axis=0).max(axis=0), family)
         for cost in members:
             at = np.searchsorted(whole.numbers, cost.slots)
-            total += cost.gain @ _reader_errors(cost, statistics, fold, scales[at], whole.levels[at])
+            total += cost.gain @ _reader_errors(cost, statistics, fold, scales[at], whole.levels[at], clipped)
             total += [cost.weight_noise(scales[at, member]) for member in range(len(family))]
     return total / FOLDS
 
 
 def _reader_errors(
-    cost: _Cost, statistics: Statistics, fold: int, scales: np.ndarray, levels: np.ndarray
+    cost: _Cost, statistics: Statistics, fold: int, scales: np.ndarray, levels: np.ndarray, clipped: float
 ) -> np.ndarray:
     """Mean squared error of each channel with each scale, behind the response if there is one, float64 (C, trials)."""
     counts = statistics.counts[cost.blob][fold]
-    clipped = _CLIPPING * max(1.0, (_CLIPPING_SAMPLES / max(statistics.samples, 1)) ** 0.5)
     if cost.response is not None:
         rounding, clipping = response_errors(cost.response, *_sides(cost.blob, statistics, fold), scales)
         errors = rounding + clipped * clipping
