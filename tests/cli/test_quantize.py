@@ -317,7 +317,7 @@ def test_output_that_cannot_be_written_or_is_closed(model):
 def test_the_steps_of_a_recipe_are_shown(model, tmp_path, capsys):
     assert run(*flags(model, "-o", tmp_path / "out", "--recipe", "best")) == 0
     printed = capsys.readouterr().out
-    figures = r"(kept|dropped): held-out error [0-9.e-]+ -> [0-9.e-]+"
+    figures = r"(kept|dropped): held-out error [0-9.e-]+ -> [0-9.e-]+.*"
     assert re.search(rf"methods   recipe best\n +balance {figures}\n +full range {figures}\n", printed)
     assert re.search(rf"\n +rounding, bias {figures}\n +islands {figures}\n", printed)
 
