@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from tnnquant import recipes
@@ -26,7 +26,7 @@ from tnnquant.parts import (
     require_same,
 )
 from tnnquant.parts_file import read_part
-from tnnquant.quantize import plan_graph, quantize_observed
+from tnnquant.quantize import plan_graph, quantize_observed, with_second
 from tnnquant.report import ENOUGH_SAMPLES, Report, blob_reports, layer_reports
 from tnnquant.threads import set_threads
 from tnnquant.verdict.verify import Verification
@@ -330,8 +330,7 @@ def _finish(graph, source, statistics, config: QuantizeConfig, progress: Progres
         )
     result = quantize_observed(executor, plan, observers_of(part, plan), config, progress)
     if part.without_apart is not None:
-        second = quantize_observed(executor, plan, observers_of(part.without_apart, plan), config)
-        result = replace(result, without_apart=second.graph)
+        result = with_second(result, executor, plan, observers_of(part.without_apart, plan), config)
     return result, part
 
 

@@ -48,8 +48,8 @@ class Quantization:
         The code that means 0 in each channel of the blobs where it is another than the zero point; these stand for
         ``(code - zero code) * scale`` (:mod:`tnnquant.recipes.full_range`).
     without_apart : Graph or None
-        The int8 model that comes out without the samples in ``samples.apart``, of which it thus knows nothing (methods
-        of two passes: but the range that their bins divide). None if there are none.
+        The int8 model that comes out without the samples in ``samples.apart``; None if there are none. It knows nothing
+        of them, except that thresholds which take long to find are those of all samples, cut at the others' peaks.
     """
 
     graph: Graph
@@ -100,10 +100,18 @@ def quantize_graph(
     result = quantize_observed(executor, plan, observers, config, progress)
     if others is not None:
         clock = Stopwatch(clock.laps)
-        second = quantize_observed(executor, plan, others, config)
-        result = replace(result, without_apart=second.graph)
+        result = with_second(result, executor, plan, others, config)
         clock.lap("model without some samples")
     return replace(result, seconds={**clock.laps, **result.seconds})
+
+
+def with_second(
+    result: Quantization, executor: Executor, plan: QuantPlan, others: Mapping, config: QuantizeConfig
+) -> Quantization:
+    """The result with the model that comes out of other observers, those of all samples but some, beside it."""
+    for name, observer in others.items():
+        observer.follow(result.observers[name])
+    return replace(result, without_apart=quantize_observed(executor, plan, others, config).graph)
 
 
 def _joined(observers: Mapping, apart: Apart, plan: QuantPlan) -> dict:

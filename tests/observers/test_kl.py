@@ -5,6 +5,7 @@ import pytest
 
 from tnnquant.errors import CalibrationError
 from tnnquant.observers import create_observer, finish
+from tnnquant.observers.kl import KL
 from tnnquant.observers.minmax import scale_of_threshold
 
 BINS = 2048
@@ -120,3 +121,22 @@ def test_kl_cuts_an_outlier_off(rng):
     x[0, 0, 0, 0] = 80
     scale = _observe(1, [x]).params()[0]
     assert scale[0] * 127 < 10
+
+
+def test_thresholds_of_more_samples_are_followed_up_to_the_own_peak(rng):
+    small, large = rng.standard_normal((2, 40, 3)).astype(np.float32)
+    large[:, 1] *= 30
+    few, whole = KL(3), KL(3)
+    for observer, samples in ((few, [small]), (whole, [small, large])):
+        for x in (small, large):
+            observer.update(x, 0)
+        for x in samples:
+            observer.update(x, 1)
+    KL.finish([whole])
+    few.follow(whole)
+    chosen = few.bins.copy()
+    KL.finish([few])
+    np.testing.assert_array_equal(few.bins, chosen)
+    own = (np.abs(small) * few.interval()).max(axis=0).astype(int)
+    np.testing.assert_array_equal(chosen, np.minimum(whole.bins, np.maximum(own, 128)))
+    assert chosen[1] < whole.bins[1]

@@ -132,6 +132,12 @@ class Observer:
     def finish(cls, members: Sequence[Observer]) -> None:
         """Settle what is cheaper for many observers at once; called once, before :meth:`params`."""
 
+    def follow(self, whole: Observer) -> None:
+        """Settle like an observer of these samples and some more that has settled, but for what only those have shown.
+
+        For methods whose search takes long; others find their parameters from what they have seen.
+        """
+
     def params(self) -> tuple[np.ndarray, np.ndarray]:
         """Scales float32 (slots,) and zero points int8 (slots,).
 

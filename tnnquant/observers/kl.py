@@ -76,7 +76,7 @@ class KL(Observer):
         from tnnquant.kernels.kl import search
         from tnnquant.kernels.program import data_address
 
-        ready = [(member, member.counts) for member in members]
+        ready = [(member, member.counts) for member in members if member.bins is None]
         for dtype in (np.int32, np.int64):
             group = [(member, counts) for member, counts in ready if counts is not None and counts.dtype == dtype]
             rows = [data_address(a) + a.strides[0] * np.arange(len(a), dtype=np.int64) for _, a in group]
@@ -84,6 +84,12 @@ class KL(Observer):
             found = search(rows, np.dtype(dtype).itemsize, np.empty(rows.size, np.int32))
             for member, _ in group:
                 member.bins, found = found[: member.slots], found[member.slots :]
+
+    def follow(self, whole: Observer) -> None:
+        from tnnquant.kernels.kl import GROUPS
+
+        last = BINS - 1 - np.argmax(self.counts[:, ::-1] > 0, axis=1)
+        self.bins = np.minimum(whole.bins, np.maximum(last, GROUPS)).astype(np.int32)
 
     def _params(self) -> tuple[np.ndarray, np.ndarray]:
         if self._histograms is None and self._wide is None:
