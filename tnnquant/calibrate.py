@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -35,18 +35,21 @@ _SLOT_BYTES = 9000
 
 @dataclass(frozen=True, eq=False)
 class Apart:
-    """Samples whose statistics are kept apart, so that a model can be made without them as well.
+    """Samples whose statistics are kept apart in the first pass, so that a model can be made without them as well.
 
     Attributes
     ----------
     numbers : frozenset of int
         Their numbers among all samples (``Sample.numbers``).
-    observers : mapping of str to Observer
+    observers : dict of str to Observer
         As many as for the others, of the same methods.
+    without : dict of str to Observer
+        Filled in: observers that have seen the other samples alone, of methods with several passes their first.
     """
 
     numbers: frozenset[int]
-    observers: Mapping
+    observers: dict
+    without: dict = field(default_factory=dict)
 
     def has(self, sample) -> bool:
         """Whether a sample is one of them."""
@@ -89,7 +92,7 @@ def calibrate(
     watch : callable (sample, outputs), optional
         Shown the model outputs of every sample, once, in any order and on any thread.
     apart : Apart, optional
-        Samples that its observers see instead. From the second pass on both know the ranges of all samples.
+        Samples that its observers see instead, in the first pass; in the end ``observers`` know of them too.
 
     Raises
     ------
@@ -108,18 +111,17 @@ def calibrate(
                     progress(stage, count, len(samples))
             if not count:
                 raise CalibrationError("there is no sample to calibrate with")
-            if apart and number + 1 < passes:
-                _share_ranges(observers, apart.observers)
+            if apart and number == 0:
+                _join(observers, apart)
     finally:
         workers.stop()
 
 
-def _share_ranges(observers: Mapping, others: Mapping) -> None:
-    """Between two passes: what the first has found of all samples is what the second starts from."""
+def _join(observers: Mapping, apart: Apart) -> None:
+    """After the first pass: the observers get to know of the samples that were kept apart."""
     for name, observer in observers.items():
-        if observer.passes > 1:
-            observer.merge(others[name])
-            others[name].restore(observer.state())
+        apart.without[name] = observer.snapshot()
+        observer.merge(apart.observers.pop(name))
 
 
 class _Workers:
@@ -176,7 +178,7 @@ class _Workers:
             self._show(self._own.executor, sample, observers, number)
 
     def _show(self, executor: Executor, sample, observers: Mapping, number: int) -> None:
-        others = self._apart.observers if self._apart and self._apart.has(sample) else None
+        others = self._apart.observers if self._apart and not number and self._apart.has(sample) else None
 
         def tap(name: str, array: np.ndarray) -> None:
             if name not in observers:

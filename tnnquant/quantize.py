@@ -96,11 +96,10 @@ def quantize_graph(
     apart = Apart(numbers, make_observers(plan)) if numbers else None
     calibrate(executor, samples, observers, progress, watch=watch, apart=apart)
     clock.lap("calibration")
-    others = _joined(observers, apart, plan) if apart else None
     result = quantize_observed(executor, plan, observers, config, progress)
-    if others is not None:
+    if apart:
         clock = Stopwatch(clock.laps)
-        result = with_second(result, executor, plan, others, config)
+        result = with_second(result, executor, plan, apart.without, config)
         clock.lap("model without some samples")
     return replace(result, seconds={**clock.laps, **result.seconds})
 
@@ -112,15 +111,6 @@ def with_second(
     for name, observer in others.items():
         observer.follow(result.observers[name])
     return replace(result, without_apart=quantize_observed(executor, plan, others, config).graph)
-
-
-def _joined(observers: Mapping, apart: Apart, plan: QuantPlan) -> dict:
-    """Let the observers know of all samples; returns others that know only what they knew."""
-    others = make_observers(plan)
-    for name, observer in observers.items():
-        others[name].restore(observer.state())
-        observer.merge(apart.observers[name])
-    return others
 
 
 def quantize_observed(

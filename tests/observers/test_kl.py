@@ -126,17 +126,19 @@ def test_kl_cuts_an_outlier_off(rng):
 def test_thresholds_of_more_samples_are_followed_up_to_the_own_peak(rng):
     small, large = rng.standard_normal((2, 40, 3)).astype(np.float32)
     large[:, 1] *= 30
-    few, whole = KL(3), KL(3)
+    few, first, whole = KL(3), KL(3), KL(3)
+    first.update(small, 0)
     for observer, samples in ((few, [small]), (whole, [small, large])):
         for x in (small, large):
             observer.update(x, 0)
         for x in samples:
             observer.update(x, 1)
     KL.finish([whole])
-    few.follow(whole)
-    chosen = few.bins.copy()
-    KL.finish([few])
-    np.testing.assert_array_equal(few.bins, chosen)
-    own = (np.abs(small) * few.interval()).max(axis=0).astype(int)
-    np.testing.assert_array_equal(chosen, np.minimum(whole.bins, np.maximum(own, 128)))
-    assert chosen[1] < whole.bins[1]
+    own = (np.abs(small) * whole.interval()).max(axis=0).astype(int)
+    wanted = np.minimum(whole.bins, np.maximum(own, 128))
+    for observer in (few, first):  # with a histogram over the range of all, and with the own range alone
+        observer.follow(whole)
+        KL.finish([observer])
+        np.testing.assert_array_equal(observer.bins, wanted)
+        np.testing.assert_array_equal(observer.params()[0], scale_of_threshold(whole.peak, wanted))
+    assert wanted[1] < whole.bins[1]

@@ -132,10 +132,16 @@ class Observer:
     def finish(cls, members: Sequence[Observer]) -> None:
         """Settle what is cheaper for many observers at once; called once, before :meth:`params`."""
 
+    def snapshot(self) -> Observer:
+        """Another observer that has seen what this one has so far."""
+        other = type(self)(self.slots)
+        other.restore(self.state())
+        return other
+
     def follow(self, whole: Observer) -> None:
         """Settle like an observer of these samples and some more that has settled, but for what only those have shown.
 
-        For methods whose search takes long; others find their parameters from what they have seen.
+        For methods of several passes, of which this one has seen the first; others find their parameters by themselves.
         """
 
     def params(self) -> tuple[np.ndarray, np.ndarray]:

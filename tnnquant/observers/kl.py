@@ -88,11 +88,15 @@ class KL(Observer):
     def follow(self, whole: Observer) -> None:
         from tnnquant.kernels.kl import GROUPS
 
-        last = BINS - 1 - np.argmax(self.counts[:, ::-1] > 0, axis=1)
+        if self.counts is not None:
+            last = BINS - 1 - np.argmax(self.counts[:, ::-1] > 0, axis=1)  # the last bin that is not empty
+        else:
+            last = np.minimum((self.peak * whole.interval()).astype(np.int64), BINS - 1)
+            Observer.restore(self, Observer.state(whole))
         self.bins = np.minimum(whole.bins, np.maximum(last, GROUPS)).astype(np.int32)
 
     def _params(self) -> tuple[np.ndarray, np.ndarray]:
-        if self._histograms is None and self._wide is None:
+        if self._histograms is None and self._wide is None and self.bins is None:
             raise CalibrationError("no sample has been shown a second time, for the histogram")
         if self.bins is None:
             type(self).finish([self])
