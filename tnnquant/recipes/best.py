@@ -48,6 +48,8 @@ _MEMORY = 512 << 20
 _LEAST_TOGETHER = 64
 #: Runs of the fp32 network, and multiplications, that looking for fp32 islands may take.
 _ISLAND_RUNS, _ISLAND_MACS = 240, 100e9
+#: But at least so many samples.
+_LEAST_SAMPLES = 4
 #: Errors below this are as good as none.
 _EXACT = 1e-12
 #: Of the mean over samples.
@@ -273,7 +275,7 @@ class Workbench:
         if steps.full_range not in self._islands:
             scaled = self._scales(replace(steps, balance=True, islands=False))
             runs = min(_ISLAND_RUNS, _ISLAND_MACS / max(sum(layer_macs(self.inference).values()), 1))
-            count = max(4, min(int(runs / max(len(scaled.sets), 1)), len(self.held_out)))
+            count = max(_LEAST_SAMPLES, min(int(runs / max(len(scaled.sets), 1)), len(self.held_out)))
             zero = {blob: scaled.zero[of] for blob, of in scaled.slots.of.items()}
             chosen = np.linspace(0, len(self.fitted) - 1, count).astype(int)
             inputs = [self.fitted[i].arrays for i in chosen]
