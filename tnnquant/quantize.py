@@ -107,7 +107,12 @@ def quantize_graph(
 def with_second(
     result: Quantization, executor: Executor, plan: QuantPlan, others: Mapping, config: QuantizeConfig
 ) -> Quantization:
-    """The result with the model that comes out of other observers, those of all samples but some, beside it."""
+    """The result with the model that comes out of other observers, those of all samples but some, beside it.
+
+    Without it, if these have seen nothing: all of their samples were unusable.
+    """
+    if any(np.isinf(observer.low).all() for observer in others.values()):
+        return result
     for name, observer in others.items():
         observer.follow(result.observers[name])
     return replace(result, without_apart=quantize_observed(executor, plan, others, config).graph)

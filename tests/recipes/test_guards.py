@@ -1,6 +1,6 @@
 """Guard channels: sums that are exact inside and in the padding, and networks that use all codes despite padding."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,19 +22,10 @@ from tnnquant.recipes.guards import (
 from tnnquant.recipes.patches import gram, patches
 from tnnquant.weights import LayerWeights
 
+from .normal_samples import samples, squared_error
+
 BEST = QuantizeConfig(recipe="best")
 STRAIGHT = Steps(full_range=True, rounding=True, bias=True)
-
-
-@dataclass
-class Sample:
-    name: str
-    arrays: dict
-
-
-def samples(rng, count=12):
-    arrays = [rng.standard_normal((1, 3, 12, 10)).astype(np.float32) for _ in range(count)]
-    return [Sample(f"s{i}", {"input": array}) for i, array in enumerate(arrays)]
 
 
 def convolved(codes, weight, pad=1):
@@ -175,12 +166,6 @@ def test_a_padded_reader_gets_all_codes_from_int8_and_fp32_makers(build, rng, ac
     assert errors[1] < 1e-4
     assert errors[1] < (0.3 if exclude else 0.75) * errors[0]  # the rounding of weights comes on top in int8
     assert squared_error(full, data) < squared_error(half, data)
-
-
-def squared_error(result, data):
-    fp32, int8 = Executor(result.fp32), Executor(result.graph)
-    pairs = [(*fp32.run(s.arrays).values(), *int8.run(s.arrays).values()) for s in data]
-    return sum(np.square(a - b).sum() for a, b in pairs) / sum(np.square(a).sum() for a, _ in pairs)
 
 
 def test_borders_are_as_good_as_the_inside(build, rng):

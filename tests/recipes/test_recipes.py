@@ -1,6 +1,6 @@
 """The recipes on small networks: what each step promises."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,18 +13,10 @@ from tnnquant.format import model_bytes, read_model, write_model
 from tnnquant.layers.base import QuantRole
 from tnnquant.recipes.best import STEPS, Steps, quantize_with
 
+from .normal_samples import samples
+
 BEST = QuantizeConfig(recipe="best")
 ALL = Steps(**dict.fromkeys(STEPS, True))
-
-
-@dataclass
-class Sample:
-    name: str
-    arrays: dict
-
-
-def samples(rng, count=12, shape=(1, 3, 12, 10)):
-    return [Sample(f"s{i}", {"input": rng.standard_normal(shape).astype(np.float32)}) for i in range(count)]
 
 
 def small_net(build):

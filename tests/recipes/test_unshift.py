@@ -1,6 +1,6 @@
 """Shifted codes behind which an fp32 average pooling lies."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,19 +10,10 @@ from tnnquant.recipes.best import Steps, quantize_with
 from tnnquant.recipes.unshift import REASON, unused
 from tnnquant.verdict.layers import layer_noise
 
+from .normal_samples import samples, squared_error
+
 BEST = QuantizeConfig(recipe="best")
 STRAIGHT = Steps(full_range=True, rounding=True, bias=True)
-
-
-@dataclass
-class Sample:
-    name: str
-    arrays: dict
-
-
-def samples(rng, count=12):
-    arrays = [rng.standard_normal((1, 3, 12, 10)).astype(np.float32) for _ in range(count)]
-    return [Sample(f"s{i}", {"input": array}) for i, array in enumerate(arrays)]
 
 
 def classifier(build, pad=0):
@@ -30,12 +21,6 @@ def classifier(build, pad=0):
     a = net.conv("input", 3, 8, name="a", activation_type=1)
     mean = net.pool(a, 1, pad=pad, name="mean")
     return net.graph(net.conv(mean, 8, 4, kernel=1, pad=0, name="last"))
-
-
-def squared_error(result, data):
-    fp32, int8 = Executor(result.fp32), Executor(result.graph)
-    pairs = [(*fp32.run(s.arrays).values(), *int8.run(s.arrays).values()) for s in data]
-    return sum(np.square(a - b).sum() for a, b in pairs) / sum(np.square(a).sum() for a, _ in pairs)
 
 
 def test_what_is_pooled_means_what_it_says(build, rng):

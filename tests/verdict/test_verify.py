@@ -81,6 +81,25 @@ def test_a_model_that_only_knows_its_own_pictures_is_broken(files, tmp_path, rng
     assert apart.outputs[0].figures["cosine"] < fed.outputs[0].figures["cosine"]
 
 
+@pytest.mark.parametrize("are_bad", [True, False])
+def test_there_is_no_second_model_where_files_turn_out_to_be_bad(files, tmp_path, rng, are_bad):
+    """Of 24 files, all that are kept apart are bad, or all others."""
+    for number, path in enumerate(sorted(files[2].iterdir())):
+        is_apart = number < 6
+        while True:
+            if are_bad == is_apart:
+                path.write_bytes(rng.bytes(40))
+            else:
+                np.save(path, rng.standard_normal((1, 3, 16, 12)).astype(np.float32))
+            if (digest_files([("input", path)])[0] in "01") == is_apart:
+                break
+    for method in ("minmax", "kl"):
+        report = quantize_model(*files, tmp_path / "out", QuantizeConfig(blob_method=method, skip_bad=True))
+        (found,) = report.verdict.sets
+        assert not found.held_out
+        assert len(report.skipped) == (6 if are_bad else 18)
+
+
 @pytest.mark.parametrize(
     "verify", [VerifyConfig(holdout=0.0), VerifyConfig(eval_path="inputs"), VerifyConfig(no_verify=True)]
 )

@@ -142,6 +142,11 @@ class Samples:
         return self._order
 
     @property
+    def usable(self) -> tuple[int, ...]:
+        """Those of :attr:`numbers` that have not turned out to be unusable, under ``skip_bad``, so far."""
+        return tuple(number for number in self._order if number not in self._bad)
+
+    @property
     def names(self) -> list[str]:
         """Of all sources (files, or groups of files for several inputs), by number."""
         return [source.name for source in self._sources]
@@ -270,7 +275,7 @@ class Samples:
     def _arrays(self) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """Numbers of sources in order, with their arrays; decoding runs ahead."""
         self._loader.import_libraries(self._sources)
-        indices = iter([index for index in self._order if index not in self._bad])
+        indices = iter(self.usable)
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="tnnquant-inputs")
         pending: deque = deque()
 

@@ -209,9 +209,10 @@ class Verification:
         """
         int8 = self.executor(written, fp32)
         found = [self._judge(chosen, int8, fp32, progress) for chosen in self._sets]
-        if without_apart is not None and self._apart:
-            source = f"{len(self._apart)} calibration pictures, with a model made without them"
-            chosen = _Set(self._samples.subset(self._apart), source, True, self._references, {})
+        apart = self._samples.subset(self._apart).usable
+        if without_apart is not None and len(apart) >= _APART:
+            source = f"{len(apart)} calibration pictures, with a model made without them"
+            chosen = _Set(self._samples.subset(apart), source, True, self._references, {})
             found.append(self._judge(chosen, self.executor(without_apart, fp32), fp32, None))
             status = worst(verdict.status for verdict in found)
             found.sort(key=lambda verdict: verdict.status != status)
@@ -230,7 +231,8 @@ class Verification:
 
     def tapped(self) -> Samples:
         """The few pictures on which layers are compared."""
-        return self._samples.subset(self._checked[: _TAPPED * self._samples.batch])
+        usable = self._samples.subset(self._checked).usable
+        return self._samples.subset(usable[: _TAPPED * self._samples.batch])
 
     def glance(self, graph: Graph, fp32: Executor) -> SetVerdict:
         """As :meth:`try_out`, on a few of the pictures: to rank what is tried."""
