@@ -117,9 +117,9 @@ def _without_guards(quantized: Graph, originals: Mapping[str, Node], zero: Mappi
 
 
 def _narrowed(node: Node, original: Node) -> Node:
-    outputs, inputs = original.layer.weight_array(original.tensors).shape[:2]
     if not hasattr(node.layer, "input_channel"):
         return node
+    outputs, inputs = original.layer.weight_array(original.tensors).shape[:2]
     stored = node.tensors["filter"].data.reshape(node.layer.output_channel, -1, *node.layer.weight_shape(1)[2:])
     tensors = {
         name: replace(tensor, data=stored[:outputs, :inputs].reshape(-1) if name == "filter" else tensor.data[:outputs])
