@@ -236,6 +236,14 @@ def test_layers_of_one_name_share_their_resource():
         model_bytes(graph.replace(nodes=(graph.nodes[0], graph.nodes[1].replace(resource=changed))))
 
 
+@pytest.mark.parametrize("second", ["Deconvolution", "DynamicRangeQuantizedConvolution"])
+def test_layers_of_one_name_and_two_types_are_not_written(second):
+    # TNN reads the tensors of the one as those of the other; found by tools/fuzz.py.
+    proto = PROTO.replace(b" y ,", b" y z ,", 1) + f'"{second} c 1 1 y z 1 4 4 1 1 1 1 0 0 0 -1 1 1 0 ,"\n'.encode()
+    with pytest.raises(GraphError, match=f"are named 'c', of the types QuantizedConvolution and {second}; rename one"):
+        model_bytes(read(EXAMPLE, proto))
+
+
 def test_the_resource_must_fit_the_layer():
     with pytest.raises(ModelFormatError, match=r"m: layer 'c' is QuantizedConvolution in the proto, its resource is "):
         read(MAGIC + ints(1) + INNER.replace(string(b"f"), string(b"c"), 1))
