@@ -154,7 +154,8 @@ def _run_on_constants(layer, inputs: Sequence[BlobSpec], node: Node) -> list[Blo
         spec.value if spec.value is not None else np.broadcast_to(np.zeros((), spec.dtype.numpy), spec.dims)
         for spec in inputs
     ]
-    layer.output_specs(inputs, node.tensors)  # the rest may rely on what it checks
+    for spec in layer.output_specs(inputs, node.tensors):  # the rest may rely on what it checks
+        refuse_giant(spec.dims, spec.dtype.numpy.itemsize, "its output")
     results = layer.forward(values, layer.prepare(node.tensors, inputs))
     return [BlobSpec(result.shape, DataType.of(result), np.array(result, order="C")) for result in results]
 

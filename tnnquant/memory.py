@@ -24,8 +24,14 @@ def machine_bytes() -> int:
         return 1 << 62
 
 
+#: Dims that NumPy 1 and files can have.
+_MAX_RANK = 32
+
+
 def refuse_giant(dims: Sequence[int], item_bytes: int, what: str) -> None:
-    """Raise GraphError if an array of these dims cannot fit into the memory of the machine."""
+    """Raise GraphError if there can be no array of these dims: they are too many, or more than the machine's memory."""
+    if len(dims) > _MAX_RANK:
+        raise GraphError(f"{what} has {len(dims)} dims, expected at most {_MAX_RANK}")
     size = prod(dims) * item_bytes
     if size > machine_bytes():
         shown = "x".join(map(str, dims))

@@ -314,7 +314,7 @@ def _refuse_clash(node: Node, written: dict[str, Node]) -> None:
     first = written.setdefault(node.name, node)
     if first is not node and not _same(first.tensors, node.tensors):
         raise GraphError(f"two layers are named {shown(node.name)} and have different tensors; rename one")
-    if type(first.layer) is not type(node.layer) or first.dynamic_range != node.dynamic_range:
+    if _header_type(first) != _header_type(node) or first.dynamic_range != node.dynamic_range:
         types = f"{first.type_string} and {node.type_string}"
         raise GraphError(f"two layers with tensors are named {shown(node.name)}, of the types {types}; rename one")
     if node.name.endswith(c.BLOB_SCALE_SUFFIX):
