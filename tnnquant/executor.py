@@ -121,9 +121,20 @@ class Executor:
             for i, node in enumerate(self.graph.nodes)
             if i not in self.inference.folded
         ]
+        self._check_scales()
         self._lay_out()
 
     # --- once a model ---
+
+    def _check_scales(self) -> None:
+        """Those of the model's int8 inputs and outputs: a layer may be int8 that looks at none."""
+        for name in (*self.graph.inputs, *self.graph.outputs):
+            if not self._is_scaled(name):
+                continue
+            dims, count = self.specs[name].dims, self.graph.scales[name].scale.size
+            channels = (dims[1:2] or dims or (1,))[0]
+            if count not in (1, channels):
+                raise GraphError(f"the int8 blob {name!r} has {count} scales, expected 1 or its channels, {channels}")
 
     def twin(self) -> Executor:
         """An executor of the same model with memory of its own, to be run at the same time on another Python thread.

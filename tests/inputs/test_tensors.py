@@ -183,6 +183,15 @@ def test_the_only_array_of_an_npz_for_the_only_input(tmp_path, values):
         read_npz(tmp_path / "a.npz", {"data": TARGET})
 
 
+def test_npz_of_another_compression(tmp_path, values):
+    stream = io.BytesIO()
+    np.save(stream, values)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("data.npy", stream.getvalue())
+    with pytest.raises(InputError, match=r"a\.npz: 'data\.npy' is compressed as NumPy does not; save it"):
+        read_npz(tmp_path / "a.npz", {"data": TARGET})
+
+
 def test_damaged_npz(tmp_path, values, rng):
     stream = io.BytesIO()
     np.savez_compressed(stream, data=values)

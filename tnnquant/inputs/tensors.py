@@ -162,6 +162,9 @@ def _read_members(archive: zipfile.ZipFile, targets: Mapping[str, TensorTarget],
     arrays = {}
     for name, target in targets.items():
         info = members[name]
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # The others may ask for gigabytes of working memory.
+            raise InputError(f"{where}: {quoted(info.filename)} is compressed as NumPy does not; save it with np.savez")
         with archive.open(info) as member:
             arrays[name] = _read_array(member, target, f"{where}, array {quoted(info.filename)}")
     return arrays
