@@ -20,6 +20,7 @@ import numpy as np
 from tnnquant.calibrate import calibrate, make_observers
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import InputError
+from tnnquant.inputs.display import printable
 from tnnquant.inputs.samples import skipped_warning
 from tnnquant.plan import QuantPlan
 
@@ -36,6 +37,8 @@ __all__ = [
 
 #: Options that leave the statistics as they are.
 _IRRELEVANT = frozenset({"weight_method", "skip_bad", "recipe", "fp32_share"})
+#: Characters of a setting that messages show.
+_SHOWN = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,6 +198,7 @@ def require_same(part: Part, model: str, settings: Mapping[str, str], other: str
     for name in sorted({*settings, *part.settings}):
         mine, theirs = part.settings.get(name, "absent"), settings.get(name, "absent")
         if mine != theirs:
+            name, mine, theirs = (printable(text, _SHOWN) for text in (name, mine, theirs))
             raise InputError(f"{part.name}: was made with {name} {mine}, {other} has {theirs}; they must agree")
 
 
