@@ -98,6 +98,8 @@ class DetectionOutput(Layer):
 
     def forward(self, inputs: Sequence[np.ndarray], state) -> list[np.ndarray]:
         images = len(inputs[0])
+        # What belongs to an image is known by its size alone: one image's scores may have any dims.
+        inputs = [x if i == 2 else np.ascontiguousarray(x).reshape(images, -1) for i, x in enumerate(inputs)]
         priors = np.ascontiguousarray(inputs[2]).reshape(-1)
         count = priors.size // (8 * len(inputs[2]))
         boxes, variances = priors[: count * 4].reshape(-1, 4), priors[count * 4 : count * 8].reshape(-1, 4)
@@ -158,7 +160,7 @@ class DetectionOutput(Layer):
 
 def _of(x: np.ndarray, image: int, shape: tuple[int, ...]) -> np.ndarray:
     """The values of one image of a batch in another shape."""
-    return np.ascontiguousarray(x[image]).reshape(shape)
+    return x[image].reshape(shape)
 
 
 @layer(197, "DetectionPostProcess")
