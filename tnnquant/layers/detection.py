@@ -86,7 +86,7 @@ class DetectionOutput(Layer):
             ("objectness", priors * 2), ("first locations", priors * 4),
         )  # fmt: skip
         for what, spec in zip(wanted, inputs, strict=False):
-            if what and (prod(spec.dims) != images * what[1] or self.num_classes < 1):
+            if what and (images < 1 or prod(spec.dims) != images * what[1] or self.num_classes < 1):
                 raise GraphError(
                     f"the {what[0]} have the dims {spec.dims}, expected {images} images of {what[1]} values "
                     f"({priors} priors, {self.num_classes} classes)"
