@@ -7,27 +7,30 @@ more on all the others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
 from tnnquant.config import QuantizeConfig
 from tnnquant.executor import Executor
-from tnnquant.graph import Graph, Node, Resource
+from tnnquant.graph import Graph, Node, QuantParams, Resource
 from tnnquant.layers.base import QuantRole
-from tnnquant.plan import QuantPlan
+from tnnquant.patterns import fused_names
+from tnnquant.plan import QuantPlan, make_plan
 from tnnquant.quantize import Quantization, Stopwatch, plan_graph, with_weights
 from tnnquant.recipes.base import recipe
 from tnnquant.recipes.full_range import guards_of, zero_codes
 from tnnquant.recipes.guards import open_taps, shifted_floats, widened
-from tnnquant.recipes.islands import COSTLY, choose_islands, layer_macs, useful_plan, without
+from tnnquant.recipes.islands import COSTLY, LONE, choose_islands, layer_macs, useful_plan, without
 from tnnquant.recipes.kept import keep_samples
 from tnnquant.recipes.lanes import in_lanes
 from tnnquant.recipes.layer_task import LayerTask
 from tnnquant.recipes.layerwise import LayerInput, quantize_layers
 from tnnquant.recipes.ranges import balanced_scales, peak_scales
 from tnnquant.recipes.sensitivity import Disturbance, sensitivities
+from tnnquant.recipes.shifted_copies import REASON as COPIES
+from tnnquant.recipes.shifted_copies import Copies, copyable, final_codes, lopsided, with_copies
 from tnnquant.recipes.slots import ScaleSlots, scale_slots
 from tnnquant.recipes.statistics import Statistics, gather
 from tnnquant.recipes.unshift import REASON as UNSHIFTS
@@ -141,13 +144,14 @@ class Workbench:
         self._progress = progress
         self._dims, self._share = config.input_dims, config.fp32_share
         plain = replace(config, blob_method="minmax", weight_method="minmax", merge_type="channel")
-        executor, plan = plan_graph(_with_biases(graph), plain)
+        graph = _with_biases(graph)
+        executor, plan = plan_graph(graph, plain)
         self.executor = Executor(executor.graph, config.input_dims, exact=False)
         self.graph, self.inference = self.executor.graph, self.executor.inference
-        self.plan = useful_plan(self.inference, plan)
-        if not self.plan.int8:
-            self.plan = plan
+        self.plan = useful_plan(self.inference, plan) if useful_plan(self.inference, plan).int8 else plan
         self.fitted, self.held_out = _split(samples)
+        self._copies = Copies()
+        self._make_copies(plain, fused_names(graph, executor.graph))
         self._windows = self._window_counts(min(len(self.fitted), _WINDOW_SAMPLES))
         self.statistics: Statistics = gather(self.executor, self.plan, self.fitted, self._windows, progress, watch)
         wanted = in_lanes(self.executor, self.held_out, self._run)
@@ -156,6 +160,22 @@ class Workbench:
         self._scaled: dict[tuple, _Scaled] = {}
         self._islands: dict[bool, set[int]] = {}
         self._part_errors = np.ones(self._measure.parts)  # not known yet: large
+
+    def _make_copies(self, config: QuantizeConfig, fused: Mapping[str, str]) -> None:
+        pads = copyable(self.inference, self.plan)
+        chosen = lopsided(self.executor, self.fitted, pads)
+        if not chosen:
+            return
+        channels = {blob: self.executor.specs[blob].dims[1] for blob in chosen}
+        int8 = {self.graph.nodes[position].name for position in self.plan.int8}
+        graph, self._copies = with_copies(self.graph, self.plan, {blob: pads[blob] for blob in chosen}, channels)
+        self.executor = Executor(graph, self._dims, exact=False)
+        self.graph, self.inference = self.executor.graph, self.executor.inference
+        plan = make_plan(self.inference, config, fused)
+        others = {position for position in plan.int8 if self.graph.nodes[position].name not in int8}
+        self.plan = without(self.inference, plan, others, LONE)
+        reasons = dict.fromkeys(self._copies.positions(self.graph), COPIES)
+        self.plan = replace(self.plan, reasons={**self.plan.reasons, **reasons})
 
     def _run(self, executor: Executor, sample) -> dict[str, np.ndarray]:
         return executor.run(sample.arrays)
@@ -261,15 +281,27 @@ class Workbench:
             slots = scale_slots(self.graph, plan)
             zero = np.zeros(slots.count, np.int64)
             if steps.full_range:
-                zero = zero_codes(self.inference, plan, slots)
+                zero = zero_codes(self.inference, plan, slots, self._copies.sources)
                 if not zero.any():
                     return self._scales(replace(steps, full_range=False))
+            low = self._lows(slots, zero)
             choose = balanced_scales if steps.balance else peak_scales
             with one_thread():  # thousands of small programs
-                scales, choices = choose(self.inference, slots, self.statistics, zero)
+                scales, choices = choose(self.inference, slots, self.statistics, zero, low)
+            zero = final_codes(zero, low, _by_slot(slots, scales))
             guards = guards_of(self.inference, plan, slots, zero, scales)
             self._scaled[key] = _Scaled(plan, slots, zero, scales, [choice.blobs for choice in choices], guards)
         return self._scaled[key]
+
+    def _lows(self, slots: ScaleSlots, zero: np.ndarray) -> np.ndarray:
+        """How far the values of shifted copies go below 0, float64 (slots.count,)."""
+        low = np.zeros(slots.count)
+        for blob in self._copies.sources:
+            if blob in slots.of and zero[slots.of[blob]].any():
+                seen = self.statistics.low[blob]
+                dead = self.statistics.peak[blob].max(axis=0) <= 0
+                low[slots.of[blob]] = np.where(dead, seen.max(), seen)
+        return low
 
     def _find_islands(self, steps: Steps) -> set[int]:
         if steps.full_range not in self._islands:
@@ -302,7 +334,7 @@ class Workbench:
 
         nodes = [flagged(position, node) for position, node in enumerate(self.graph.nodes)]
         graph = widened(self.graph.with_nodes(nodes).replace(scales=scaled.scales), scaled.guards)
-        return with_shifts_undone(graph, scaled.shifted())
+        return self._copies.settled(with_shifts_undone(graph, scaled.shifted()), scaled.shifted())
 
     def _weights(
         self, name: str, scaled: _Scaled, seen: LayerInput | None, steps: Steps, numbers: Sequence[int]
@@ -319,11 +351,19 @@ class Workbench:
         return with_weights(node, result), result.note
 
 
-def _moved(plan: QuantPlan, graph: Graph, grown: Graph) -> QuantPlan:
-    """The plan of a graph for the same one with more layers."""
-    at = {node.name: position for position, node in enumerate(grown.nodes)}
-    to = [at.pop(node.name) for node in graph.nodes]
-    reasons = {to[position]: reason for position, reason in plan.reasons.items()}
+def _by_slot(slots: ScaleSlots, scales: Mapping[str, QuantParams]) -> np.ndarray:
+    """The scale of each slot, float64 (slots.count,)."""
+    scale = np.ones(slots.count)
+    for blob, of in slots.of.items():
+        scale[of] = scales[blob].scale
+    return scale
+
+
+def _moved(plan: QuantPlan, graph: Graph, changed: Graph) -> QuantPlan:
+    """The plan of a graph for the same one with more layers, or without some that are not int8."""
+    at = {node.name: position for position, node in enumerate(changed.nodes)}
+    to = {position: at.pop(node.name) for position, node in enumerate(graph.nodes) if node.name in at}
+    reasons = {to[position]: reason for position, reason in plan.reasons.items() if position in to}
     reasons |= dict.fromkeys(at.values(), UNSHIFTS)
     return replace(plan, int8=frozenset(to[position] for position in plan.int8), reasons=reasons)
 

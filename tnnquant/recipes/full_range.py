@@ -13,7 +13,7 @@ The code that means 0 is -127 where max pooling is on the way: TNN's starts from
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -33,12 +33,16 @@ _LOWEST, _POOLED = -128, -127
 _HIGHEST = 127
 
 
-def zero_codes(inference: Inference, plan: QuantPlan, slots: ScaleSlots) -> np.ndarray:
+def zero_codes(
+    inference: Inference, plan: QuantPlan, slots: ScaleSlots, copies: Collection[str] = ()
+) -> np.ndarray:
     """The code that means 0 in each slot, int64 (slots.count,): 0 where the trick cannot be used.
 
     A slot can be shifted if all its blobs are made by convolutions with a ReLU or ReLU6, or pass such codes on by max
     pooling or concat, and are read by int8 convolutions alone, that do not pad or can have guards, and by fp32 average
-    pooling. A convolution in fp32 may make them too if int8 layers alone read them: conversion to int8 saturates.
+    pooling. A convolution in fp32 may make them too if int8 layers alone read them: conversion to int8 saturates. For
+    ``copies``, blobs that are made for this (:mod:`tnnquant.recipes.shifted_copies`), it is the code of 0 if no value were
+    below it.
     """
     graph, specs = inference.graph, inference.specs
     makers, read_in_fp32 = graph.producers(), _read_in_fp32(slots)
@@ -46,6 +50,8 @@ def zero_codes(inference: Inference, plan: QuantPlan, slots: ScaleSlots) -> np.n
     zero = np.full(slots.count, _LOWEST, np.int64)
     for blob, of in slots.of.items():
         maker = makers.get(blob)
+        if blob in copies:
+            continue
         if (
             maker is None
             or blob in graph.outputs

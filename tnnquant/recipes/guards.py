@@ -213,8 +213,8 @@ def shifted_floats(node: Node, zero: np.ndarray, scale: np.ndarray, guards: int)
     guards : int
     """
     weight, bias = node.layer.weight_array(node.tensors), node.layer.bias_array(node.tensors)
-    low = zero[0] * scale.astype(np.float64)
-    bias = np.append(bias + low[: bias.size], np.full(guards, _FAR * low.min())).astype(np.float32)
+    low = np.broadcast_to(zero, bias.size + guards)[: bias.size] * scale.astype(np.float64)
+    bias = np.append(bias + low, np.full(guards, _FAR * low.min())).astype(np.float32)
     weight = np.concatenate([weight, np.zeros((guards, *weight.shape[1:]), np.float32)])
     tensors = {"filter": Tensor(weight.reshape(-1), (), DataType.FLOAT), "bias": Tensor(bias, (), DataType.FLOAT)}
     resource = replace(node.resource, tensors={**node.tensors, **tensors})

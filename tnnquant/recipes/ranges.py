@@ -36,6 +36,8 @@ _HEADROOM = (0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)
 #: Second-order rounding leaves about this share of the error of plain rounding.
 _ROUNDING_GAIN = 0.3
 _LEVELS = 127.0
+#: Steps above 0 that values below it leave, at least.
+_FEWEST = 1
 #: Errors that are larger by these factors are as good as the smallest, as far as a few samples tell, and nearly so.
 _AS_GOOD, _NEARLY = 1.1, 1.5
 #: How much more a squared clipping error counts than one of rounding: it strikes few samples, hard, and all in the same
@@ -92,7 +94,7 @@ class _Cost:
 
 
 def balanced_scales(
-    inference: Inference, slots: ScaleSlots, statistics: Statistics, zero: np.ndarray
+    inference: Inference, slots: ScaleSlots, statistics: Statistics, zero: np.ndarray, low: np.ndarray
 ) -> tuple[dict[str, QuantParams], list[Choice]]:
     """Scales of every int8 blob.
 
@@ -104,6 +106,8 @@ def balanced_scales(
     statistics : Statistics
     zero : int64 (slots.count,)
         The code that means 0 in each slot (:mod:`tnnquant.recipes.full_range`).
+    low : float64 (slots.count,)
+        How far values go below 0 that need codes below that one (:mod:`tnnquant.recipes.shifted_copies`); else 0.
 
     Returns
     -------
@@ -120,7 +124,7 @@ def balanced_scales(
     for members in _components(costs):
         numbers = np.unique(np.concatenate([cost.slots for cost in members]))
         family = [(a, h) for a in (_EXPONENTS if len(numbers) > 1 else (1.0,)) for h in _HEADROOM]
-        whole = _Set(numbers, levels[numbers], most[numbers])
+        whole = _Set(numbers, levels[numbers], most[numbers], low[numbers])
         errors = _judge(members, whole, peaks[:, numbers], family, statistics, clipped)
         best = _selected(errors, family, members, whole.scales(peaks.max(axis=0)[numbers], family))
         choices.append(Choice(tuple(dict.fromkeys(c.blob for c in members)), *family[best], float(errors[best])))
@@ -144,32 +148,38 @@ def _selected(
 
 
 def peak_scales(
-    inference: Inference, slots: ScaleSlots, statistics: Statistics, zero: np.ndarray
+    inference: Inference, slots: ScaleSlots, statistics: Statistics, zero: np.ndarray, low: np.ndarray
 ) -> tuple[dict[str, QuantParams], list[Choice]]:
     """Scales that put each channel's largest magnitude on the last code; otherwise as :func:`balanced_scales`."""
     levels, most = highest_codes(zero), limits(inference.graph, slots)
     peak = np.minimum(_slot_peaks(slots, statistics), most).max(axis=0)
     scale = np.zeros(slots.count)
     for of in slots.of.values():
-        scale[of] = _revived(peak[of]) / levels[of]
+        scale[of] = (_revived(peak[of]) + low[of]) / levels[of]
     return {blob: _params(scale[of]) for blob, of in slots.of.items()}, []
 
 
 @dataclass(frozen=True, eq=False)
 class _Set:
-    """Slots whose scales are chosen together: their numbers, steps to the largest code, largest value they may mean."""
+    """Slots whose scales are chosen together: their numbers, steps from what would mean 0 to the largest code, largest
+    value they may mean, and how far below 0 they must go."""
 
     numbers: np.ndarray
     levels: np.ndarray
     most: np.ndarray
+    low: np.ndarray
 
     def scales(self, peak: np.ndarray, family: Sequence[tuple[float, float]]) -> np.ndarray:
         """float64 (slots, members of the family)."""
-        own = _revived(peak) / self.levels
+        own = (_revived(peak) + self.low) / self.levels
         largest = max(float(own.max()), 1e-30)
         own = np.maximum(own, _LEAST * largest)
         table = np.stack([h * own**a * largest ** (1 - a) for a, h in family], axis=1)
         return np.minimum(table, (self.most / self.levels)[:, None])
+
+    def steps(self, scales: np.ndarray) -> np.ndarray:
+        """Steps from 0 to the largest code with these scales, int64 (slots, members of the family)."""
+        return np.maximum(self.levels[:, None] - np.ceil(self.low[:, None] / scales).astype(np.int64), _FEWEST)
 
 
 def _params(scale: np.ndarray) -> QuantParams:
@@ -296,26 +306,28 @@ def _judge(
         scales = whole.scales(np.delete(peaks, fold, axis=0).max(axis=0), family)
         for cost in members:
             at = np.searchsorted(whole.numbers, cost.slots)
-            total += cost.gain @ _reader_errors(cost, statistics, fold, scales[at], whole.levels[at], clipped)
+            steps = whole.steps(scales)[at]
+            total += cost.gain @ _reader_errors(cost, statistics, fold, scales[at], whole.levels[at], steps, clipped)
             total += [cost.weight_noise(scales[at, member]) for member in range(len(family))]
     return total / FOLDS
 
 
 def _reader_errors(
-    cost: _Cost, statistics: Statistics, fold: int, scales: np.ndarray, levels: np.ndarray, clipped: float
-) -> np.ndarray:
+    cost: _Cost, statistics: Statistics, fold: int, scales: np.ndarray, levels: np.ndarray, steps: np.ndarray,
+    clipped: float,
+) -> np.ndarray:  # fmt: skip
     """Mean squared error of each channel with each scale, behind the response if there is one, float64 (C, trials)."""
     counts = statistics.counts[cost.blob][fold]
     if cost.response is not None:
         rounding, clipping = response_errors(cost.response, *_sides(cost.blob, statistics, fold), scales)
         errors = rounding + clipped * clipping
     else:
-        errors = _plain_errors(counts, scales, levels, cost.smoothing, clipped)
+        errors = _plain_errors(counts, scales, levels, steps, cost.smoothing, clipped)
     return errors / np.maximum(counts.sum(axis=1), 1)[:, None]
 
 
 def _plain_errors(
-    counts: np.ndarray, scales: np.ndarray, levels: np.ndarray, smoothing: float, clipped: float
+    counts: np.ndarray, scales: np.ndarray, levels: np.ndarray, steps: np.ndarray, smoothing: float, clipped: float
 ) -> np.ndarray:
     from tnnquant.observers.octaves import rounding_errors
 
@@ -323,5 +335,7 @@ def _plain_errors(
     for level in np.unique(levels):
         mine = levels == level
         rounding, clipping = rounding_errors(counts[mine], scales[mine], int(level))
+        if (steps[mine] < level).any():  # what is clipped is a matter of the largest value alone
+            clipping = rounding_errors(counts[mine], scales[mine] * steps[mine] / level, int(level))[1]
         errors[mine] = rounding * smoothing + clipped * clipping
     return errors

@@ -35,6 +35,8 @@ class Statistics:
         (:mod:`tnnquant.recipes.responses`); what is not above 0 is in bin 0.
     peak : dict of str to float32 (FOLDS, slots)
         Largest magnitudes.
+    low : dict of str to float32 (slots,)
+        How far the values go below 0, at least 0.
     mean_patch : dict of str to float64 (samples, G, K)
         Of each weighted int8 layer: the mean window of its input at the positions of ``windows``, by sample.
     windows : dict of str to int
@@ -44,6 +46,7 @@ class Statistics:
     counts: Mapping[str, np.ndarray]
     positive: Mapping[str, np.ndarray]
     peak: Mapping[str, np.ndarray]
+    low: Mapping[str, np.ndarray]
     mean_patch: Mapping[str, np.ndarray]
     windows: Mapping[str, int]
 
@@ -58,6 +61,7 @@ class Statistics:
             {blob: counts + other.counts[blob] for blob, counts in self.counts.items()},
             {blob: counts + other.positive[blob] for blob, counts in self.positive.items()},
             {blob: np.maximum(peak, other.peak[blob]) for blob, peak in self.peak.items()},
+            {blob: np.maximum(low, other.low[blob]) for blob, low in self.low.items()},
             {name: np.concatenate([means, other.mean_patch[name]]) for name, means in self.mean_patch.items()},
             self.windows,
         )
@@ -135,6 +139,7 @@ def gather(
         {blob: np.stack([fold.rows() for fold in folds]) for blob, folds in above.items()},
         {b: np.stack([np.maximum(np.abs(o.low), np.abs(o.high)) if np.isfinite(o.low).all()
                       else np.zeros(o.slots, np.float32) for o in folds]) for b, folds in observers.items()},
+        {b: np.max([np.maximum(-o.low, 0) for o in folds], axis=0) for b, folds in observers.items()},
         {name: np.stack([means[name] for means in found]) for name in (found[0] if found else ())},
         dict(windows),
     )  # fmt: skip
