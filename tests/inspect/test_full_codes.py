@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tnnquant.config import QuantizeConfig
+from tnnquant.executor import Executor
 from tnnquant.inspect.compare import compare_graphs
 from tnnquant.inspect.full_codes import with_zero_points, zero_points
 from tnnquant.passes import prepare_for_quantization
@@ -88,3 +89,21 @@ def test_other_models_stay_as_they_are(build, rng):
     graph = net(build)
     result = quantize_with(graph, samples(rng), QuantizeConfig(recipe="best"), Steps(balance=True))
     assert with_zero_points(result.graph, prepare_for_quantization(graph)) is result.graph
+
+
+def test_shifted_copies_are_taken_out(build, rng):
+    net = build()
+    swished = net.add("Swish", [net.conv("input", 3, 8, name="a")], name="act")
+    graph, data = net.graph(net.conv(swished, 8, 8, pad=2, name="b")), samples(rng)
+    result = quantize_with(graph, data, QuantizeConfig(recipe="best"), Steps(full_range=True, rounding=True, bias=True))
+    assert "act_out_copy" in result.zero_codes
+    meant = with_zero_points(result.graph, prepare_for_quantization(graph))
+    assert [node.name for node in meant.nodes] == ["a", "act", "b"]
+    assert (meant.node("b").inputs, meant.node("b").layer.pad_h) == (("act_out",), 2)
+    np.testing.assert_array_equal(meant.scales["act_out"].zero_point, result.zero_codes["act_out_copy"])
+    for sample in data:
+        (one,), (other,) = (Executor(g).run(sample.arrays).values() for g in (result.graph, meant))
+        np.testing.assert_allclose(one, other, atol=1.01 * float(result.graph.scales["b_out"].scale.max()))
+    errors = compare_graphs(result.graph, graph, data)
+    assert {row.name for row in errors.layers if row.isolated} == {"a", "b"}
+    assert min(row.isolated.sqnr_db for row in errors.layers if row.isolated) > 25

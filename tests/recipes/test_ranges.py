@@ -37,7 +37,8 @@ def statistics_of(build, rng, pooled):
 def input_scales(gathered, statistics):
     executor, plan, _ = gathered
     slots = scale_slots(executor.graph, plan)
-    scales, _ = balanced_scales(executor.inference, slots, statistics, np.zeros(slots.count, np.int64))
+    zero, low = np.zeros(slots.count, np.int64), np.zeros(slots.count)
+    scales, _ = balanced_scales(executor.inference, slots, statistics, zero, low)
     return scales["input"].scale
 
 

@@ -1,9 +1,10 @@
 """int8 models that use all 256 codes behind a ReLU, as the recipe ``best`` makes them.
 
 Their files say zero point 0 for every blob, but in some the code that means 0 is -128 (-127 where max pooling follows;
-:mod:`tnnquant.recipes.full_range`): a convolution that has a ReLU in fp32 and none in the int8 model tells. Here
-such a model becomes one with zero points, whose blobs mean what they say, without the guard channels and the layers
-that make up for the shift.
+:mod:`tnnquant.recipes.full_range`): a convolution that has a ReLU in fp32 and none in the int8 model tells. Where a
+shifted copy is read (:mod:`tnnquant.recipes.shifted_copies`), its bias does. Here such a model becomes one with zero
+points, whose blobs mean what they say, without the guard channels, the copies and the layers that make up for the
+shift.
 """
 
 from __future__ import annotations
@@ -78,10 +79,11 @@ def with_zero_points(quantized: Graph, fp32: Graph) -> Graph:
     Biases are those of the model before they were lowered, so that every layer by itself gives, up to the rounding of a
     bias, the same codes.
     """
-    zero = zero_points(quantized, fp32)
+    originals = {node.name: node for node in fp32.nodes}
+    quantized, copied = _without_copies(quantized, originals)
+    zero = zero_points(quantized, fp32) | copied
     if not zero:
         return quantized
-    originals = {node.name: node for node in fp32.nodes}
     scales = {
         blob: QuantParams(params.scale, zero[blob]) if blob in zero else params
         for blob, params in quantized.scales.items()
@@ -89,6 +91,46 @@ def with_zero_points(quantized: Graph, fp32: Graph) -> Graph:
     nodes = [_restored(node, originals.get(node.name), scales, zero) for node in quantized.nodes]
     restored = quantized.with_nodes(nodes).replace(scales=scales)
     return _without_shifts(_without_guards(restored, originals, zero), originals, zero)
+
+
+def _without_copies(quantized: Graph, originals: Mapping[str, Node]) -> tuple[Graph, dict[str, np.ndarray]]:
+    """The graph whose int8 layers read what was copied for them, and the codes that mean 0 in these blobs."""
+    copies = {node.outputs[0]: node for node in quantized.nodes if _copies(node, quantized, originals)}
+    if not copies:
+        return quantized, {}
+    zero = {node.inputs[0]: _shift(node, quantized.scales[blob].scale) for blob, node in copies.items()}
+
+    def reads(node: Node) -> Node:
+        copy = copies.get(node.inputs[0]) if node.inputs else None
+        if copy is None:
+            return node
+        before = originals[node.name].layer
+        layer = replace(node.layer, pad_h=before.pad_h, pad_w=before.pad_w, pad_type=before.pad_type)
+        return node.replace(layer=layer, inputs=(copy.inputs[0], *node.inputs[1:]))
+
+    nodes = [reads(node) for node in quantized.nodes if not node.outputs or node.outputs[0] not in copies]
+    scales = {copies[blob].inputs[0] if blob in copies else blob: params for blob, params in quantized.scales.items()}
+    return quantized.with_nodes(nodes).replace(scales=scales), zero
+
+
+def _copies(node: Node, quantized: Graph, originals: Mapping[str, Node]) -> bool:
+    """Whether a layer copies a blob, channel by channel, for the int8 layers that read it."""
+    if node.name in originals or node.quantized or not hasattr(node.layer, "kernel_h") or not node.outputs:
+        return False
+    layer, blob = node.layer, node.outputs[0]
+    if blob not in quantized.scales or blob in quantized.outputs:
+        return False
+    if (layer.group, layer.kernel_h, layer.kernel_w) != (layer.output_channel, 1, 1):
+        return False
+    readers = quantized.consumers().get(blob, ())
+    return all(reader.name in originals and originals[reader.name].inputs[:1] == node.inputs for reader in readers)
+
+
+def _shift(copy: Node, scale: np.ndarray) -> np.ndarray:
+    """The codes that mean 0 in a copy, int8 (C,)."""
+    bias = copy.tensors["bias"].float32().astype(np.float64)
+    steps = np.rint(bias / np.where(scale > 0, scale, 1))
+    return np.clip(steps, _LOWEST, 127).astype(np.int8)
 
 
 def _without_guards(quantized: Graph, originals: Mapping[str, Node], zero: Mapping[str, np.ndarray]) -> Graph:

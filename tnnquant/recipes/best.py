@@ -16,26 +16,24 @@ from tnnquant.config import QuantizeConfig
 from tnnquant.executor import Executor
 from tnnquant.graph import Graph, Node, QuantParams, Resource
 from tnnquant.layers.base import QuantRole
-from tnnquant.patterns import fused_names
-from tnnquant.plan import QuantPlan, make_plan
-from tnnquant.quantize import Quantization, Stopwatch, plan_graph, with_weights
+from tnnquant.plan import QuantPlan
+from tnnquant.quantize import Quantization, Stopwatch, with_weights
 from tnnquant.recipes.base import recipe
 from tnnquant.recipes.full_range import guards_of, zero_codes
 from tnnquant.recipes.guards import open_taps, shifted_floats, widened
-from tnnquant.recipes.islands import COSTLY, LONE, choose_islands, layer_macs, useful_plan, without
+from tnnquant.recipes.islands import COSTLY, choose_islands, layer_macs, useful_plan, without
 from tnnquant.recipes.kept import keep_samples
 from tnnquant.recipes.lanes import in_lanes
 from tnnquant.recipes.layer_task import LayerTask
 from tnnquant.recipes.layerwise import LayerInput, quantize_layers
+from tnnquant.recipes.network import prepare, with_useful_copies
 from tnnquant.recipes.ranges import balanced_scales, peak_scales
 from tnnquant.recipes.sensitivity import Disturbance, sensitivities
-from tnnquant.recipes.shifted_copies import REASON as COPIES
-from tnnquant.recipes.shifted_copies import Copies, copyable, final_codes, lopsided, with_copies
+from tnnquant.recipes.shifted_copies import final_codes
 from tnnquant.recipes.slots import ScaleSlots, scale_slots
 from tnnquant.recipes.statistics import Statistics, gather
 from tnnquant.recipes.unshift import REASON as UNSHIFTS
 from tnnquant.recipes.unshift import with_shifts_undone
-from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["STEPS", "Steps", "Workbench", "best", "quantize_with"]
 
@@ -143,15 +141,11 @@ class Workbench:
         self.clock = Stopwatch()
         self._progress = progress
         self._dims, self._share = config.input_dims, config.fp32_share
-        plain = replace(config, blob_method="minmax", weight_method="minmax", merge_type="channel")
-        graph = _with_biases(graph)
-        executor, plan = plan_graph(graph, plain)
-        self.executor = Executor(executor.graph, config.input_dims, exact=False)
-        self.graph, self.inference = self.executor.graph, self.executor.inference
-        self.plan = useful_plan(self.inference, plan) if useful_plan(self.inference, plan).int8 else plan
+        network = prepare(graph, config)
         self.fitted, self.held_out = _split(samples)
-        self._copies = Copies()
-        self._make_copies(plain, fused_names(graph, executor.graph))
+        network = with_useful_copies(network, self.fitted)
+        self.executor, self.plan, self._copies = network.executor, network.plan, network.copies
+        self.graph, self.inference = self.executor.graph, self.executor.inference
         self._windows = self._window_counts(min(len(self.fitted), _WINDOW_SAMPLES))
         self.statistics: Statistics = gather(self.executor, self.plan, self.fitted, self._windows, progress, watch)
         wanted = in_lanes(self.executor, self.held_out, self._run)
@@ -160,22 +154,6 @@ class Workbench:
         self._scaled: dict[tuple, _Scaled] = {}
         self._islands: dict[bool, set[int]] = {}
         self._part_errors = np.ones(self._measure.parts)  # not known yet: large
-
-    def _make_copies(self, config: QuantizeConfig, fused: Mapping[str, str]) -> None:
-        pads = copyable(self.inference, self.plan)
-        chosen = lopsided(self.executor, self.fitted, pads)
-        if not chosen:
-            return
-        channels = {blob: self.executor.specs[blob].dims[1] for blob in chosen}
-        int8 = {self.graph.nodes[position].name for position in self.plan.int8}
-        graph, self._copies = with_copies(self.graph, self.plan, {blob: pads[blob] for blob in chosen}, channels)
-        self.executor = Executor(graph, self._dims, exact=False)
-        self.graph, self.inference = self.executor.graph, self.executor.inference
-        plan = make_plan(self.inference, config, fused)
-        others = {position for position in plan.int8 if self.graph.nodes[position].name not in int8}
-        self.plan = without(self.inference, plan, others, LONE)
-        reasons = dict.fromkeys(self._copies.positions(self.graph), COPIES)
-        self.plan = replace(self.plan, reasons={**self.plan.reasons, **reasons})
 
     def _run(self, executor: Executor, sample) -> dict[str, np.ndarray]:
         return executor.run(sample.arrays)
@@ -388,23 +366,3 @@ def _split(samples) -> tuple[list, list]:
         return kept, kept
     held_out = range(_HELD_OUT_EVERY - 1, len(kept), _HELD_OUT_EVERY)[:_MOST_HELD_OUT]
     return [sample for i, sample in enumerate(kept) if i not in held_out], [kept[i] for i in held_out]
-
-
-def _with_biases(graph: Graph) -> Graph:
-    """The graph with a bias of zeros in every weighted layer that has none: it takes up what rounding shifts."""
-
-    def with_bias(node: Node) -> Node:
-        if node.layer.role != QuantRole.WEIGHTED or node.resource is None or node.quantized:
-            return node
-        flag = "has_bias" if hasattr(node.layer, "has_bias") else "bias"
-        if getattr(node.layer, flag) and "bias" in node.tensors and node.tensors["bias"].size:
-            return node
-        name = "filter" if "filter" in node.tensors else "weight"
-        if name not in node.tensors or not node.tensors[name].size:
-            return node
-        count = node.layer.weight_array(node.tensors).shape[0]
-        bias = Tensor(np.zeros(count, np.float32), (), DataType.FLOAT)
-        resource = replace(node.resource, tensors={**node.tensors, "bias": bias})
-        return node.replace(layer=replace(node.layer, **{flag: 1}), resource=resource)
-
-    return graph.with_nodes(with_bias(node) for node in graph.nodes)

@@ -40,8 +40,8 @@ def zero_codes(
 
     A slot can be shifted if all its blobs are made by convolutions with a ReLU or ReLU6, or pass such codes on by max
     pooling or concat, and are read by int8 convolutions alone, that do not pad or can have guards, and by fp32 average
-    pooling. A convolution in fp32 may make them too if int8 layers alone read them: conversion to int8 saturates. For
-    ``copies``, blobs that are made for this (:mod:`tnnquant.recipes.shifted_copies`), it is the code of 0 if no value were
+    pooling. A convolution in fp32 may make them too if int8 layers alone read them: conversion to int8 saturates.
+    ``copies`` are blobs made for this (:mod:`tnnquant.recipes.shifted_copies`): the code is that of 0 if no value were
     below it.
     """
     graph, specs = inference.graph, inference.specs

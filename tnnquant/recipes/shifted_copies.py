@@ -1,9 +1,9 @@
-"""All 256 codes for blobs that fp32 layers make: behind a swish, a gate, or a picture of 0..1, hardly anything is below 0.
+"""All 256 codes for blobs that fp32 layers make: hardly a value is below 0 behind a swish or in a picture of 0..1.
 
 Symmetric codes waste almost half of their range on such a blob. Before it becomes int8, an identity layer in fp32, a
-depthwise 1x1 convolution, copies it with a bias of ``z * scale`` in each channel, so that the code z, not 0, means 0 and
-the lowest code the lowest value. The layers that read the copy make up for it in their biases. Where they pad, the copy
-does it for them: beyond the border its value is the bias alone, the code z.
+depthwise 1x1 convolution, copies it with a bias of ``z * scale`` in each channel, so that the code z, not 0, means 0
+and the lowest code the lowest value. The layers that read the copy make up for it in their biases. Where they pad, the
+copy does it for them: beyond the border its value is the bias alone, the code z.
 
 Copies are in the fp32 network from the beginning, with a bias of 0, so that their blobs have statistics and scales of
 their own; those that are not needed are taken out again in the end.
@@ -17,11 +17,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tnnquant.executor import Executor
-from tnnquant.graph import Graph, Node, QuantParams, Resource
+from tnnquant.graph import Graph, Node, Resource
 from tnnquant.infer import Inference
 from tnnquant.layers.base import find_layer
 from tnnquant.layers.convolution import EXPLICIT, VALID, Convolution
 from tnnquant.plan import QuantPlan
+from tnnquant.recipes.guards import guardable, is_plain
 from tnnquant.recipes.lanes import in_lanes
 from tnnquant.recipes.unshift import unused
 from tnnquant.tensor import DataType, Tensor
@@ -39,6 +40,9 @@ _PART = 0.75
 def copyable(inference: Inference, plan: QuantPlan) -> dict[str, tuple[int, int]]:
     """The blobs that fp32 layers make and int8 convolutions alone read in int8, all with the same pads: these, by blob.
 
+    Not those that have all codes without a copy: behind an fp32 convolution with a ReLU
+    (:mod:`tnnquant.recipes.full_range`).
+
     Parameters
     ----------
     inference : Inference
@@ -52,7 +56,23 @@ def copyable(inference: Inference, plan: QuantPlan) -> dict[str, tuple[int, int]
         for blob in nodes[position].inputs:
             pads = _pads(nodes[position], inference)
             found[blob] = pads if found.get(blob, pads) == pads else None
+    made |= _saturated(inference, plan)
     return {blob: pads for blob, pads in found.items() if pads is not None and blob not in made}
+
+
+def _saturated(inference: Inference, plan: QuantPlan) -> set[str]:
+    """Blobs of fp32 convolutions with a ReLU that int8 layers alone read, and that can have guards if they need any."""
+    graph, specs = inference.graph, inference.specs
+    int8 = {graph.nodes[position].name for position in plan.int8}
+    readers = graph.consumers()
+    return {
+        node.outputs[0]
+        for node in graph.nodes
+        if is_plain(node)
+        and node.layer.rectifies
+        and node.outputs[0] not in graph.outputs
+        and guardable(node, [(reader, reader.name in int8) for reader in readers.get(node.outputs[0], ())], specs)
+    }
 
 
 def _pads(node: Node, inference: Inference) -> tuple[int, int] | None:
@@ -129,10 +149,6 @@ class Copies:
     sources: Mapping[str, str] = field(default_factory=dict)
     readers: Mapping[str, Convolution] = field(default_factory=dict)
 
-    def positions(self, graph: Graph) -> set[int]:
-        """Of the layers that copy."""
-        return {position for position, node in enumerate(graph.nodes) if self.makes(node)}
-
     def makes(self, node: Node) -> bool:
         """Whether the layer makes a copy."""
         return bool(node.outputs) and node.outputs[0] in self.sources
@@ -161,7 +177,9 @@ class Copies:
         return graph.with_nodes(nodes).replace(scales=scales)
 
 
-def with_copies(graph: Graph, plan: QuantPlan, pads: Mapping[str, tuple[int, int]], channels: Mapping[str, int]) -> tuple[Graph, Copies]:
+def with_copies(
+    graph: Graph, plan: QuantPlan, pads: Mapping[str, tuple[int, int]], channels: Mapping[str, int]
+) -> tuple[Graph, Copies]:
     """The graph with copies of some blobs, which the int8 layers read.
 
     Parameters
@@ -184,8 +202,8 @@ def with_copies(graph: Graph, plan: QuantPlan, pads: Mapping[str, tuple[int, int
         if position in plan.int8 and node.inputs and node.inputs[0] in pads:
             source = node.inputs[0]
             if source not in copy_of:
-                copy_of[source] = unused(f"{source}_shifted", names)
-                name = unused(f"{source}_shift", taken)
+                copy_of[source] = unused(f"{source}_copy", names)
+                name = unused(f"{source}_copy", taken)
                 names.add(copy_of[source])
                 taken.add(name)
                 sources[copy_of[source]] = source
