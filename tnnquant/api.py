@@ -157,7 +157,11 @@ def quantize_model(
         if not untouched:
             report.samples = fed.fed or len(fed.numbers)  # nothing was fed if a state held the statistics
         report.skipped = list(fed.skipped)
-    report.held_out = len(fed.held_out.numbers) if fed.held_out else 0
+    held_out = len(fed.held_out.numbers) if fed.held_out else 0
+    if held_out and result.without_apart is not None:
+        report.samples += held_out
+    else:
+        report.held_out = held_out
     _tell_of_inputs(report, graph, fed)
     _warn_of_few(report, len(samples.names) - len(report.skipped))
     return report

@@ -48,8 +48,9 @@ class Quantization:
         The code that means 0 in each channel of the blobs where it is another than the zero point; these stand for
         ``(code - zero code) * scale`` (:mod:`tnnquant.recipes.full_range`).
     without_apart : Graph or None
-        The int8 model that comes out without the samples in ``samples.apart``; None if there are none. It knows nothing
-        of them, except that thresholds which take long to find are those of all samples, cut at the others' peaks.
+        The int8 model that comes out without the samples in ``samples.apart`` or, if a recipe takes these in after all,
+        ``samples.held_out``; else None. It knows nothing of them, except that thresholds which take long to find are
+        those of all samples, cut at the others' peaks, or that its steps were chosen by them.
     """
 
     graph: Graph

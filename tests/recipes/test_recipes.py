@@ -46,6 +46,22 @@ def test_best_is_closer_than_the_original_and_loads_again(build, rng, tmp_path):
     assert set(best.notes) >= {f"recipe: {step}" for step in STEPS}
 
 
+def test_the_model_without_those_held_out_knows_nothing_of_them(build, rng):
+    class Pictures(list):
+        stays_out = False
+
+    graph, data = small_net(build), Pictures(samples(rng, 12))
+    data.held_out = samples(rng, 4)
+    result = recipes.quantize(graph, data, BEST)
+    steps = Steps(**{step: "kept" in result.notes[f"recipe: {step}"] for step in STEPS})
+    assert model_bytes(result.without_apart) == model_bytes(quantize_with(graph, data, BEST, steps).graph)
+    assert model_bytes(result.without_apart) != model_bytes(result.graph)
+    data.stays_out = True
+    kept = recipes.quantize(graph, data, BEST)
+    assert kept.without_apart is None
+    assert model_bytes(kept.graph) == model_bytes(result.without_apart)
+
+
 def test_best_gives_symmetric_scales(build, rng):
     result = quantize_with(small_net(build), samples(rng), BEST, ALL)
     for params in result.graph.scales.values():

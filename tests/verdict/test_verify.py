@@ -128,6 +128,25 @@ def test_held_out_pictures_are_not_in_the_statistics(files, tmp_path):
     assert found.source == "6 calibration pictures held out from the statistics"
 
 
+def test_what_the_recipe_takes_in_after_all_is_not_called_held_out(files, tmp_path):
+    config = QuantizeConfig(recipe="best")
+    report = quantize_model(*files, tmp_path / "out", config)
+    assert (report.samples, report.held_out) == (24, 0)
+    found = {verdict.source: verdict for verdict in report.verdict.sets}
+    own, other = "6 of the 24 pictures of the statistics: not held out", (
+        "6 calibration pictures, with a model made without them; its steps were chosen by them"
+    )
+    assert set(found) == {own, other}
+    assert (found[own].held_out, found[other].held_out) == (False, True)
+    own, other = (found[source].outputs[0].figures["sqnr_db"] for source in (own, other))
+    assert own != other
+    kept = quantize_model(*files, tmp_path / "kept", config, verify=VerifyConfig(holdout=0.25))
+    assert (kept.samples, kept.held_out) == (18, 6)
+    (found,) = kept.verdict.sets
+    assert found.source == "6 calibration pictures held out from the statistics; the model was chosen by them"
+    assert (tmp_path / "kept_quantized.tnnmodel").read_bytes() != (tmp_path / "out_quantized.tnnmodel").read_bytes()
+
+
 def test_pictures_in_batches_are_judged_one_by_one(build, tmp_path, rng):
     net = build((4, 3, 16, 12))
     out = net.inner_product(net.pool(net.conv("input", 3, 8)), 8 * 8 * 6, 5)

@@ -99,8 +99,12 @@ def best(graph: Graph, samples, config: QuantizeConfig, progress=None, watch=Non
     """Quantize as closely to fp32 as the format allows; the flags for methods and types are not looked at."""
     work = Workbench(graph, samples, config, progress, watch)
     steps, tried = work.choose()
-    work.take_in_held_out()
+    without = None
+    if not getattr(samples, "stays_out", False):
+        without = work.chosen
+        work.take_in_held_out()
     result = work.quantize(steps)
+    result.without_apart = without
     result.seconds.update(work.clock.laps)
     result.notes.update({f"recipe: {step}": note for step, note in tried.items()})
     return result
@@ -154,6 +158,8 @@ class Workbench:
         self._scaled: dict[tuple, _Scaled] = {}
         self._islands: dict[bool, set[int]] = {}
         self._part_errors = np.ones(self._measure.parts)  # not known yet: large
+        #: What the steps chosen make of the fitted samples, or some of them; None if they were judged on the same.
+        self.chosen: Graph | None = None
 
     def _run(self, executor: Executor, sample) -> dict[str, np.ndarray]:
         return executor.run(sample.arrays)
@@ -174,21 +180,24 @@ class Workbench:
         """The steps that make the held-out samples come out closer, and what each did."""
         few = np.linspace(0, len(self.fitted) - 1, min(_TRIED_ON, len(self.fitted))).astype(int).tolist()
         steps, notes = Steps(), {}
-        errors = self.errors(self.quantize(steps, few, quiet=True).graph)
+        graph = self.quantize(steps, few, quiet=True).graph
+        errors = self.errors(graph)
         error = _overall(errors)
         told = self._measure.values * len(self.held_out) >= _TELLING
         self._part_errors = errors.mean(axis=0) if told else self._part_errors
         for names, most in _TRIALS:
             more = replace(steps, **dict.fromkeys(names, True))
-            errors = self.errors(self.quantize(more, few, quiet=True).graph)
+            candidate = self.quantize(more, few, quiet=True).graph
+            errors = self.errors(candidate)
             again = _overall(errors)
             kept = again < most * error or not told
             note = f"{'kept' if kept else 'dropped'}: held-out error {error:.3g} -> {again:.3g}"
             note += "" if told else ", of too few output values to deny it"
             notes |= dict.fromkeys(names, note)
             if kept:
-                steps, error = more, again
+                steps, error, graph = more, again, candidate
                 self._part_errors = errors.mean(axis=0) if told else self._part_errors
+        self.chosen = graph if self.held_out[0] is not self.fitted[0] else None
         self.clock.lap("choosing steps")
         return steps, notes
 

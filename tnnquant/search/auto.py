@@ -63,6 +63,10 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
 
 
+#: Behind the name of a model: the one that was made before the pictures held out were taken in.
+_WITHOUT = ", without those held out"
+
+
 def _name_of(config: QuantizeConfig) -> str:
     if config.recipe != "tnn":
         return f"recipe {config.recipe}"
@@ -193,18 +197,22 @@ class Search:
         what = f"model of {_name_of(config)}"
         rest = self._state.recall(what) if self._state else None
         graph = self._state.load_model(what) if rest else None
-        if rest and graph is not None:
+        without = self._state.load_model(what + _WITHOUT) if rest and rest["has_without"] else None
+        if rest and graph is not None and (without is not None or not rest["has_without"]):
             zero = {blob: np.array(codes, np.int64) for blob, codes in rest["zero_codes"].items()}
             plan = plan_of(graph, self._plan, rest["reasons"])
             fp32 = self._executor.graph
-            return Quantization(graph, fp32, plan, {}, rest["notes"], {}, self._executor, zero)
+            return Quantization(graph, fp32, plan, {}, rest["notes"], {}, self._executor, zero, without)
         fed, watch = self._verification.fed, self._verification.watch
         result = recipes.quantize(self._graph, fed, config, self._progress, watch)
         if self._state:
             zero = {blob: np.asarray(codes).tolist() for blob, codes in result.zero_codes.items()}
             reasons = {result.graph.nodes[p].name: reason for p, reason in result.plan.reasons.items()}
-            self._state.remember(what, lambda: {"zero_codes": zero, "notes": result.notes, "reasons": reasons})
+            rest = {"zero_codes": zero, "notes": result.notes, "reasons": reasons}
+            self._state.remember(what, lambda: {**rest, "has_without": result.without_apart is not None})
             self._state.save_model(what, result.graph)
+            if result.without_apart is not None:
+                self._state.save_model(what + _WITHOUT, result.without_apart)
         return result
 
     # --- trials ---
@@ -216,6 +224,10 @@ class Search:
 
     def _on_evaluation(self) -> bool:
         return self._options.target_agreement is not None
+
+    def _judged(self, result: Quantization) -> Graph:
+        """The model that knows nothing of the pictures it is judged on."""
+        return result.graph if self._on_evaluation() else result.without_apart or result.graph
 
     def _judge(self, graph: Graph) -> SetVerdict:
         return self._verification.try_out(graph, self._executor, on_evaluation=self._on_evaluation())
@@ -234,7 +246,7 @@ class Search:
     def _enter(self, name: str, result: Quantization, started: float, layers: tuple[str, ...]) -> None:
         def compute() -> Mapping:
             seconds = time.perf_counter() - started
-            return trial_of(name, self._judge(result.graph), seconds, layers).as_dict()
+            return trial_of(name, self._judge(self._judged(result)), seconds, layers).as_dict()
 
         if self._options.compares:
             stored = self._remember(f"trial {name} {','.join(layers)}", compute)

@@ -24,7 +24,7 @@ __all__ = ["State", "digest_of"]
 
 _STATISTICS, _RESULTS = "statistics.npz", "results.json"
 #: Results of another version's figures are of no use.
-_VERSION = 1
+_VERSION = 2
 
 
 def digest_of(*parts) -> str:

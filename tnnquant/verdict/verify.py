@@ -102,6 +102,7 @@ class Verification:
             if held:
                 self.fed = samples.subset(kept)
                 self.fed.held_out = samples.subset(held)
+                self.fed.stays_out = config.holdout is not None
             else:
                 self.notes.append("all calibration pictures are the same: none can be held out for the verdict")
         self._held = held
@@ -205,19 +206,29 @@ class Verification:
         zero_codes : mapping of str to ndarray, optional
             Of the quantization, see :class:`tnnquant.quantize.Quantization`.
         without_apart : Graph, optional
-            Of the quantization; likewise.
+            Of the quantization, likewise; nothing comes of it if there are pictures of ``--eval``.
         """
         int8 = self.executor(written, fp32)
+        if self._held and without_apart is not None:
+            self._take_in_held()
         found = [self._judge(chosen, int8, fp32, progress) for chosen in self._sets]
         apart = self._samples.subset(self._apart).usable
-        if without_apart is not None and len(apart) >= _APART:
+        if without_apart is not None and len(apart) >= (1 if self._held else _APART):
             source = f"{len(apart)} calibration pictures, with a model made without them"
+            source += "; its steps were chosen by them" if self._held else ""
             chosen = _Set(self._samples.subset(apart), source, True, self._references, {})
             found.append(self._judge(chosen, self.executor(without_apart, fp32), fp32, None))
             status = worst(verdict.status for verdict in found)
             found.sort(key=lambda verdict: verdict.status != status)
         worst_layers = layer_noise(layers or fp32, int8, self.tapped(), zero_codes)[:_NAMED]
         return Verdict(found[0].status, found, worst_layers)
+
+    def _take_in_held(self) -> None:
+        """The model was made of the pictures held out, too, in the end: those of another, made before, were not."""
+        source = f"{len(self._checked)} of the {len(self._samples.names)} pictures of the statistics: not held out"
+        self._sets[-1] = replace(self._sets[-1], source=source, held_out=False)
+        if self._evaluation is None:
+            self._apart = self._checked
 
     def try_out(self, graph: Graph, fp32: Executor, *, on_evaluation: bool = False) -> SetVerdict:
         """The verdict of a trial on calibration pictures, or on those of ``--eval`` if there are any."""
