@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from tnnquant.executor import Executor
+from tnnquant.graph import Node
+from tnnquant.layers.convolution import Convolution
 from tnnquant.layers.int8 import dequantized
 from tnnquant.lower import REFORMATTED
 from tnnquant.verdict.figures import decibels
@@ -35,12 +37,20 @@ def layer_noise(
         Of the blobs whose codes mean 0 elsewhere than at the zero point, see :class:`tnnquant.quantize.Quantization`.
     """
     shifted = zero_codes or {}
+    copied = {node.inputs[0]: node for node in int8.graph.nodes if _copies(node, fp32)}
     sums: dict[str, np.ndarray] = {}
     for sample in samples:
         codes: dict[str, tuple[str, np.ndarray]] = {}
         # The int8 blobs are kept, a quarter of the memory, and fp32 is compared as it passes.
         int8.run(sample.arrays, lambda name, array, codes=codes: _keep(codes, int8, name, array))
-        fp32.run(sample.arrays, lambda name, array, codes=codes: _compare(codes, int8, sums, name, array, shifted))
+        def compare(name: str, array: np.ndarray, codes=codes) -> None:
+            _compare(codes, int8, sums, name, array, shifted)
+            if name in copied:
+                copy = copied[name]
+                pads = [(0, 0), (0, 0), (copy.layer.pad_h,) * 2, (copy.layer.pad_w,) * 2]
+                _compare(codes, int8, sums, copy.outputs[0], np.pad(array, pads), shifted)
+
+        fp32.run(sample.arrays, compare)
     noise = {name: float(error / energy) for name, (energy, error) in sums.items() if energy > 0}
     found = []
     for node in int8.graph.nodes:
@@ -52,6 +62,14 @@ def layer_noise(
                 node.name, type(node.layer).TYPE_NAMES[0], decibels(1, target), decibels(1, before)
             )))  # fmt: skip
     return [entry for _, entry in sorted(found, key=lambda pair: -pair[0])]
+
+
+def _copies(node: Node, fp32: Executor) -> bool:
+    """Whether a layer, which the fp32 model may not have, copies a blob (:mod:`tnnquant.recipes.shifted_copies`)."""
+    layer = node.layer
+    if node.quantized or node.outputs[0] in fp32.specs or node.inputs[0] not in fp32.specs:
+        return False
+    return isinstance(layer, Convolution) and layer.group == layer.output_channel and layer.kernel_h == 1
 
 
 def _base(blob: str) -> str:
