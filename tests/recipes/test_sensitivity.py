@@ -24,6 +24,25 @@ def test_each_part_of_a_mixed_output_counts_alone(build, rng):
     np.testing.assert_allclose(measure.of(0, {name: wanted}), [0, 0])
 
 
+def test_places_count_for_boxes_by_their_score(build, rng):
+    net = build()
+    boxes, scores = net.conv("input", 3, 4, name="boxes"), net.conv("input", 3, 6, name="scores")
+    inference = infer(net.graph(net.add("Concat", [boxes, scores], 1, name="all")))
+    wanted = rng.uniform(0.0, 1e-3, inference.specs["all_out"].dims).astype(np.float32)
+    wanted[:, :4] = rng.uniform(0, 300, wanted[:, :4].shape)
+    wanted[:, 6, 3, 4] = 0.9
+    moved, elsewhere = wanted.copy(), wanted.copy()
+    moved[:, :4, 3, 4] += 2
+    elsewhere[:, :4, 5, 5] += 2
+    plain, scored = (Disturbance(inference, [{"all_out": wanted}], by_score) for by_score in (False, True))
+    one, other = (plain.of(0, {"all_out": got})[0] for got in (moved, elsewhere))
+    np.testing.assert_allclose(one, other, rtol=1e-5)
+    one, other = (scored.of(0, {"all_out": got})[0] for got in (moved, elsewhere))
+    np.testing.assert_allclose(other / one, wanted[0, 4:, 5, 5].max() / 0.9, rtol=1e-4)
+    power = np.square(wanted[:, :4].astype(np.float64)) * wanted[:, 4:].max(axis=1, keepdims=True)
+    np.testing.assert_allclose(one, 4 * 4 * 0.9 / power.sum(), rtol=1e-4)
+
+
 def softmax_net(build):
     net = build()
     pooled = net.pool(net.conv("input", 3, 8, name="a"), name="pool")

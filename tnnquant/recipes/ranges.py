@@ -41,9 +41,9 @@ _FEWEST = 1
 #: Errors that are larger by these factors are as good as the smallest, as far as a few samples tell, and nearly so.
 _AS_GOOD, _NEARLY = 1.1, 1.5
 #: How much more a squared clipping error counts than one of rounding: it strikes few samples, hard, and all in the same
-#: direction. A picture shows a classifier one class: so many samples, or more, tell what others hold; with fewer it
-#: counts more, by the square root. What makes maps and boxes sees many things in a picture.
-_CLIPPING, _CLIPPING_SAMPLES = 2.0, 48
+#: direction; in what makes boxes and maps (the second), few places, where something is. So many samples, or more, tell
+#: what others hold; with fewer it counts more, by the square root.
+_CLIPPING, _CLIPPING_PLACES, _CLIPPING_SAMPLES = 2.0, 8.0, 48
 #: No channel's scale is below this share of the largest: codes of a dead channel must not blow up.
 _LEAST = 1e-4
 
@@ -293,7 +293,7 @@ def _clipped(inference: Inference, statistics: Statistics) -> float:
     """How often a squared clipping error counts."""
     kinds = {output_kind(inference, name).kind for name in inference.graph.outputs}
     few = _CLIPPING_SAMPLES / max(statistics.samples, 1)
-    return _CLIPPING * max(1.0, few**0.5) if CLASSES in kinds else _CLIPPING
+    return (_CLIPPING if CLASSES in kinds else _CLIPPING_PLACES) * max(1.0, few**0.5)
 
 
 def _judge(

@@ -57,9 +57,12 @@ class Disturbance:
         Of the fp32 graph.
     wanted : sequence of mapping of str to ndarray
         The outputs of samples in fp32.
+    by_score : bool
+        Places count for boxes by their best score: nobody looks at a box where nothing is. Of a few samples that is too
+        little to compare models by, but tells where in a model precision is needed.
     """
 
-    def __init__(self, inference: Inference, wanted: Sequence[Mapping[str, np.ndarray]]):
+    def __init__(self, inference: Inference, wanted: Sequence[Mapping[str, np.ndarray]], by_score: bool = False):
         self._kinds = [output_kind(inference, name) for name in sorted(inference.graph.outputs)]
         makers = inference.graph.producers()
         self._behind_softmax = frozenset(
@@ -70,9 +73,11 @@ class Disturbance:
             parts = kind.parts or self._by_magnitude(kind, wanted)
             self._rows += [(kind, part.rows) for part in parts] or [(kind, slice(None))]
         self._wanted = [self._parts_of(outputs) for outputs in wanted]
+        self._weights = _place_weights(self._wanted, self.is_value & by_score)
         # Class scores have about the same power in every sample; a picture may hold no object at all.
-        own = np.array([[np.square(part).sum() for part in parts] for parts in self._wanted])
-        self._power = np.maximum(np.where(self.is_value, _contrast(self._wanted, own), own), 1e-30)
+        own = np.array([list(map(_power, *pair)) for pair in zip(self._wanted, self._weights, strict=True)])
+        contrast = _contrast(self._wanted, self._weights, own)
+        self._power = np.maximum(np.where(self.is_value, contrast, own), 1e-30)
 
     @property
     def parts(self) -> int:
@@ -90,8 +95,8 @@ class Disturbance:
         The power of class scores is the sample's own, that of values what differs between samples: the places of a
         detector's grid are no signal.
         """
-        pairs = zip(self._parts_of(got), self._wanted[number], strict=True)
-        return np.array([np.square(part - wanted).sum() for part, wanted in pairs]) / self._power[number]
+        trios = zip(self._parts_of(got), self._wanted[number], self._weights[number], strict=True)
+        return np.array([_power(part - wanted, weight) for part, wanted, weight in trios]) / self._power[number]
 
     def _parts_of(self, outputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         parts = [_part(outputs, *row) for row in self._rows]
@@ -121,12 +126,44 @@ def _logits(scores: np.ndarray) -> np.ndarray:
     return logarithms - logarithms.mean(axis=1, keepdims=True)
 
 
-def _contrast(wanted: Sequence[Sequence[np.ndarray]], own: np.ndarray) -> np.ndarray:
-    """Power of each part less that of its mean over the samples, float64 (parts,); all of it if they do not differ."""
+def _power(part: np.ndarray, weight: np.ndarray) -> float:
+    return float((np.square(part) * weight).sum())
+
+
+def _place_weights(wanted: Sequence[Sequence[np.ndarray]], is_value: np.ndarray) -> list[list[np.ndarray]]:
+    """How much the places of each sample's parts count, float64 broadcastable to (items, rows, places).
+
+    A part whose values all are 0..1, beside another with as many places whose values are not, has the scores of these.
+    """
+    of: list[np.ndarray] = [np.ones((1, 1, 1))] * len(is_value)
+    places = [part.shape[2] for part in wanted[0]]
+    bounded = [all(p[i].min() >= 0 and p[i].max() <= 1 for p in wanted) for i in range(len(is_value))]
+    scores = {
+        i: [j for j, yes in enumerate(bounded) if yes and is_value[j] and places[j] == places[i]]
+        for i in range(len(is_value))
+        if is_value[i] and not bounded[i] and places[i] > 1
+    }
+    weights = []
+    for parts in wanted:
+        mine = list(of)
+        for part, others in scores.items():
+            if others:
+                mine[part] = np.max([parts[j].max(axis=1, keepdims=True) for j in others], axis=0)
+        weights.append(mine)
+    return weights
+
+
+def _contrast(
+    wanted: Sequence[Sequence[np.ndarray]], weights: Sequence[Sequence[np.ndarray]], own: np.ndarray
+) -> np.ndarray:
+    """Power of what differs between samples, of each part, float64 (parts,); all of it if they do not differ."""
     count, power = len(wanted), own.mean(axis=0)
     mean = [sum(parts) / count for parts in zip(*wanted, strict=True)]
-    common = np.array([np.square(part).sum() for part in mean])
-    contrast = (power - common) * count / max(count - 1, 1)
+    differing = [
+        [_power(*trio) for trio in zip(map(np.subtract, parts, mean), weight, strict=True)]
+        for parts, weight in zip(wanted, weights, strict=True)
+    ]
+    contrast = np.mean(differing, axis=0) * count / max(count - 1, 1)
     return np.where(contrast > _SAME * power, contrast, power)
 
 
@@ -158,7 +195,7 @@ def sensitivities(
     """
     names = frozenset(blob for blobs in sets for blob in blobs)
     shifts = _Shifts(names - responses(executor.graph).keys(), scales, zero)
-    measure = Disturbance(executor.inference, [executor.run(_copied(arrays), shifts.see) for arrays in inputs])
+    measure = Disturbance(executor.inference, [executor.run(_copied(arrays), shifts.see) for arrays in inputs], True)
 
     def alone(mine: Executor, blobs: Sequence[str]) -> np.ndarray:
         chosen = frozenset(blobs)
