@@ -19,7 +19,7 @@ from tnnquant.recipes.slots import ScaleSlots
 __all__ = ["choose_islands", "layer_macs", "useful_plan", "without"]
 
 #: Share of the multiplications that may go back to fp32: for what is worth it, and for values that are not good yet.
-BUDGET, MOST = 0.3, 0.5
+BUDGET, MOST = 0.3, 0.6
 #: Squared error of a part of the outputs, relative to what differs between samples, that needs no more fp32.
 GOOD = 1e-4
 #: A set is freed for its own sake if its share of the disturbance that is left is so many times its share of the
