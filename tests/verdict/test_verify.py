@@ -10,11 +10,13 @@ from tnnquant import QuantizeConfig, VerifyConfig, quantize_model
 from tnnquant.errors import CalibrationError, ConfigError, InputError
 from tnnquant.executor import Executor
 from tnnquant.format import read_model, write_model
+from tnnquant.inputs import InputConfig, Samples, scan
 from tnnquant.inputs.digest import digest_files
 from tnnquant.passes import prepare_for_quantization
 from tnnquant.verdict.compare import compare
 from tnnquant.verdict.kinds import output_kind
 from tnnquant.verdict.layers import layer_noise
+from tnnquant.verdict.verify import Verification
 
 
 @pytest.fixture
@@ -98,6 +100,17 @@ def test_there_is_no_second_model_where_files_turn_out_to_be_bad(files, tmp_path
         (found,) = report.verdict.sets
         assert not found.held_out
         assert len(report.skipped) == (6 if are_bad else 18)
+
+
+def test_a_glance_at_files_that_are_all_bad_is_one_at_the_others(files):
+    graph = read_model(*files[:2])
+    samples = Samples(scan(files[2]), graph.inputs, InputConfig(skip_bad=True))
+    verification = Verification(samples, VerifyConfig(), searching=True)
+    few, all_held = verification._glanced.samples.numbers, verification._sets[-1].samples.numbers
+    assert set(few) < set(all_held)
+    assert verification.glance(graph, Executor(graph)).pictures == len(few)
+    samples._bad |= set(few)
+    assert verification.glance(graph, Executor(graph)).pictures == len(all_held) - len(few)
 
 
 @pytest.mark.parametrize(

@@ -247,7 +247,8 @@ class Verification:
 
     def glance(self, graph: Graph, fp32: Executor) -> SetVerdict:
         """As :meth:`try_out`, on a few of the pictures: to rank what is tried."""
-        return self._judge(self._glanced, self.executor(graph, fp32), fp32, None)
+        chosen = self._glanced if self._glanced.samples.usable else self._sets[-1]
+        return self._judge(chosen, self.executor(graph, fp32), fp32, None)
 
     def executor(self, graph: Graph, fp32: Executor) -> Executor:
         """An executor of an int8 model with the dims of the fp32 one; its outputs are what is judged."""
