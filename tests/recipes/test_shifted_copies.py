@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tnnquant import recipes
 from tnnquant.config import QuantizeConfig
 from tnnquant.executor import Executor
-from tnnquant.format import read_model, write_model
+from tnnquant.format import model_bytes, read_model, write_model
 from tnnquant.infer import infer
 from tnnquant.quantize import plan_graph
 from tnnquant.recipes.best import STEPS, Steps, quantize_with
@@ -166,6 +167,22 @@ def test_the_pair_reads_back_and_runs_the_same(build, rng, tmp_path):
         Executor(result.graph).run(data[0].arrays).values(), Executor(again).run(data[0].arrays).values(), strict=True
     ):
         np.testing.assert_array_equal(one, other)
+
+
+def test_the_same_bytes_on_any_number_of_threads_and_in_any_order(build, rng):
+    import numba
+
+    graph, data = swished(build), samples(rng)
+    before = numba.get_num_threads()
+    found = []
+    try:
+        for count, order in ((1, 1), (before, 1), (before, -1)):
+            numba.set_num_threads(count)
+            found.append(model_bytes(recipes.quantize(graph, data[::order], BEST).graph))
+    finally:
+        numba.set_num_threads(before)
+    assert found[0] == found[1] == found[2]
+    assert b"act_out_copy" in found[0]
 
 
 def test_noise_is_that_of_what_the_codes_mean(build, rng):
