@@ -12,7 +12,7 @@ from math import prod
 
 from tnnquant.errors import GraphError
 
-__all__ = ["machine_bytes", "refuse_giant"]
+__all__ = ["MAX_RANK", "machine_bytes", "refuse_giant"]
 
 
 @cache
@@ -24,14 +24,14 @@ def machine_bytes() -> int:
         return 1 << 62
 
 
-#: Dims that NumPy 1 and files can have.
-_MAX_RANK = 32
+#: Most dims of an array: as many as NumPy 1 takes; TNN itself never goes beyond eight.
+MAX_RANK = 32
 
 
 def refuse_giant(dims: Sequence[int], item_bytes: int, what: str) -> None:
     """Raise GraphError if there can be no array of these dims: they are too many, or more than the machine's memory."""
-    if len(dims) > _MAX_RANK:
-        raise GraphError(f"{what} has {len(dims)} dims, expected at most {_MAX_RANK}")
+    if len(dims) > MAX_RANK:
+        raise GraphError(f"{what} has {len(dims)} dims, expected at most {MAX_RANK}")
     size = prod(dims) * item_bytes
     if size > machine_bytes():
         shown = "x".join(map(str, dims))

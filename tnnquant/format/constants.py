@@ -10,9 +10,6 @@ MAGICS = (MAGIC_V1, MAGIC_V2)
 MAGIC_MASK = 0xFFFFFFFF
 """The magic is an unsigned 32-bit number, in the proto printed in decimal."""
 
-MAX_RANK = 32
-"""More dims than any NumPy array may have; TNN itself never goes beyond eight."""
-
 MAX_DIM = 0x7FFFFFFF
 """Dims, counts and lengths are signed 32-bit numbers."""
 

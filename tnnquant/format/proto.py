@@ -14,6 +14,7 @@ from tnnquant.format.foreign import TEXT, looks_like
 from tnnquant.format.wire import shown
 from tnnquant.graph import Graph, InputSpec, Node
 from tnnquant.layers.base import find_layer, layer_types, parse_int
+from tnnquant.memory import MAX_RANK
 from tnnquant.tensor import DataType
 
 __all__ = ["read_proto", "stored_type", "write_proto"]
@@ -204,15 +205,15 @@ def _read_inputs(segment: _Segment, version: int) -> dict[str, InputSpec]:
 
 
 def _read_input_v1(words: list[str]) -> InputSpec:
-    if len(words) > c.MAX_RANK:
-        raise ModelFormatError(f"{len(words)} dims, expected at most {c.MAX_RANK}")
+    if len(words) > MAX_RANK:
+        raise ModelFormatError(f"{len(words)} dims, expected at most {MAX_RANK}")
     return InputSpec(tuple(_read_dim(word) for word in words), None)
 
 
 def _read_input_v2(words: list[str]) -> InputSpec:
     rank = parse_int(words[0], "the rank")
-    if not 0 <= rank <= c.MAX_RANK:
-        raise ModelFormatError(f"the rank is {rank}, expected 0 to {c.MAX_RANK}")
+    if not 0 <= rank <= MAX_RANK:
+        raise ModelFormatError(f"the rank is {rank}, expected 0 to {MAX_RANK}")
     if len(words) < rank + 2:
         raise ModelFormatError(
             f"expected {rank} dims and a data type (0 for FLOAT) behind the rank, found {len(words) - 1} words"

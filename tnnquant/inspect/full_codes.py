@@ -16,6 +16,8 @@ import numpy as np
 
 from tnnquant.graph import Graph, Node
 from tnnquant.layers.base import QuantRole
+from tnnquant.layers.convolution import Convolution
+from tnnquant.recipes.shifted_copies import Copies
 from tnnquant.tensor import QuantParams, Tensor
 
 __all__ = ["with_zero_points", "zero_points"]
@@ -99,28 +101,19 @@ def _without_copies(quantized: Graph, originals: Mapping[str, Node]) -> tuple[Gr
     if not copies:
         return quantized, {}
     zero = {node.inputs[0]: _shift(node, quantized.scales[blob].scale) for blob, node in copies.items()}
-
-    def reads(node: Node) -> Node:
-        copy = copies.get(node.inputs[0]) if node.inputs else None
-        if copy is None:
-            return node
-        before = originals[node.name].layer
-        layer = replace(node.layer, pad_h=before.pad_h, pad_w=before.pad_w, pad_type=before.pad_type)
-        return node.replace(layer=layer, inputs=(copy.inputs[0], *node.inputs[1:]))
-
-    nodes = [reads(node) for node in quantized.nodes if not node.outputs or node.outputs[0] not in copies]
-    scales = {copies[blob].inputs[0] if blob in copies else blob: params for blob, params in quantized.scales.items()}
-    return quantized.with_nodes(nodes).replace(scales=scales), zero
+    readers = {
+        node.name: originals[node.name].layer for node in quantized.nodes if node.inputs and node.inputs[0] in copies
+    }
+    made = Copies({blob: node.inputs[0] for blob, node in copies.items()}, readers)
+    return made.settled(quantized, {}), zero
 
 
 def _copies(node: Node, quantized: Graph, originals: Mapping[str, Node]) -> bool:
     """Whether a layer copies a blob, channel by channel, for the int8 layers that read it."""
-    if node.name in originals or node.quantized or not hasattr(node.layer, "kernel_h") or not node.outputs:
+    if node.name in originals or node.quantized or not isinstance(node.layer, Convolution):
         return False
-    layer, blob = node.layer, node.outputs[0]
-    if blob not in quantized.scales or blob in quantized.outputs:
-        return False
-    if (layer.group, layer.kernel_h, layer.kernel_w) != (layer.output_channel, 1, 1):
+    blob = node.outputs[0]
+    if blob not in quantized.scales or blob in quantized.outputs or not node.layer.depthwise_1x1:
         return False
     readers = quantized.consumers().get(blob, ())
     return all(reader.name in originals and originals[reader.name].inputs[:1] == node.inputs for reader in readers)

@@ -178,6 +178,11 @@ class Convolution(PixelInt8):
         return self.activation_type in (1, 2)
 
     @property
+    def depthwise_1x1(self) -> bool:
+        """Whether each output is one input channel times a number, and a bias."""
+        return (self.group, self.kernel_h, self.kernel_w) == (self.output_channel, 1, 1)
+
+    @property
     def fuses_add(self) -> bool:
         window = (self.group, self.kernel_h, self.kernel_w, self.stride_h, self.stride_w)
         return window == (1, 1, 1, 1, 1) and (self.pad_h, self.pad_w) == (0, 0)

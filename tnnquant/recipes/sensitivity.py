@@ -135,7 +135,6 @@ def _place_weights(wanted: Sequence[Sequence[np.ndarray]], is_value: np.ndarray)
 
     A part whose values all are 0..1, beside another with as many places whose values are not, has the scores of these.
     """
-    of: list[np.ndarray] = [np.ones((1, 1, 1))] * len(is_value)
     places = [part.shape[2] for part in wanted[0]]
     bounded = [all(p[i].min() >= 0 and p[i].max() <= 1 for p in wanted) for i in range(len(is_value))]
     scores = {
@@ -145,7 +144,7 @@ def _place_weights(wanted: Sequence[Sequence[np.ndarray]], is_value: np.ndarray)
     }
     weights = []
     for parts in wanted:
-        mine = list(of)
+        mine = [np.ones((1, 1, 1))] * len(is_value)
         for part, others in scores.items():
             if others:
                 mine[part] = np.max([parts[j].max(axis=1, keepdims=True) for j in others], axis=0)

@@ -193,29 +193,24 @@ def with_copies(
     channels : mapping of str to int
         Of these blobs.
     """
-    sources: dict[str, str] = {}
+    taken = graph.blob_names() | {node.name for node in graph.nodes}
+    copies: dict[str, str] = {}
     readers: dict[str, Convolution] = {}
-    names, taken = set(graph.blob_names()), {node.name for node in graph.nodes}
     nodes: list[Node] = []
-    copy_of: dict[str, str] = {}
     for position, node in enumerate(graph.nodes):
-        if position in plan.int8 and node.inputs and node.inputs[0] in pads:
-            source = node.inputs[0]
-            if source not in copy_of:
-                copy_of[source] = unused(f"{source}_copy", names)
-                name = unused(f"{source}_copy", taken)
-                names.add(copy_of[source])
-                taken.add(name)
-                sources[copy_of[source]] = source
-                nodes.append(_copy(name, source, copy_of[source], channels[source], pads[source]))
+        source = node.inputs[0] if position in plan.int8 else ""
+        if source in pads:
+            if source not in copies:
+                copies[source] = unused(f"{source}_copy", taken | set(copies.values()))
+                nodes.append(_copy(source, copies[source], channels[source], pads[source]))
             readers[node.name] = node.layer
             layer = replace(node.layer, pad_h=0, pad_w=0, pad_type=EXPLICIT)
-            node = node.replace(layer=layer, inputs=(copy_of[source],))
+            node = node.replace(layer=layer, inputs=(copies[source],))
         nodes.append(node)
-    return graph.with_nodes(nodes), Copies(sources, readers)
+    return graph.with_nodes(nodes), Copies({copy: source for source, copy in copies.items()}, readers)
 
 
-def _copy(name: str, source: str, copy: str, channels: int, pads: tuple[int, int]) -> Node:
+def _copy(source: str, copy: str, channels: int, pads: tuple[int, int]) -> Node:
     kind = find_layer("Convolution")
     layer = kind(
         group=channels, input_channel=1, output_channel=channels, kernel_h=1, kernel_w=1, stride_h=1, stride_w=1,
@@ -225,7 +220,7 @@ def _copy(name: str, source: str, copy: str, channels: int, pads: tuple[int, int
         "filter": Tensor(np.ones(channels, np.float32), (channels, 1, 1, 1), DataType.FLOAT),
         "bias": Tensor(np.zeros(channels, np.float32), (channels,), DataType.FLOAT),
     }
-    return Node(name, "Convolution", layer, (source,), (copy,), Resource(tensors, {}, "Convolution"))
+    return Node(copy, "Convolution", layer, (source,), (copy,), Resource(tensors, {}, "Convolution"))
 
 
 def final_codes(zero: np.ndarray, low: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -43,6 +43,7 @@ def layer_noise(
         codes: dict[str, tuple[str, np.ndarray]] = {}
         # The int8 blobs are kept, a quarter of the memory, and fp32 is compared as it passes.
         int8.run(sample.arrays, lambda name, array, codes=codes: _keep(codes, int8, name, array))
+
         def compare(name: str, array: np.ndarray, codes=codes) -> None:
             _compare(codes, int8, sums, name, array, shifted)
             if name in copied:
@@ -66,10 +67,9 @@ def layer_noise(
 
 def _copies(node: Node, fp32: Executor) -> bool:
     """Whether a layer, which the fp32 model may not have, copies a blob (:mod:`tnnquant.recipes.shifted_copies`)."""
-    layer = node.layer
     if node.quantized or node.outputs[0] in fp32.specs or node.inputs[0] not in fp32.specs:
         return False
-    return isinstance(layer, Convolution) and layer.group == layer.output_channel and layer.kernel_h == 1
+    return isinstance(node.layer, Convolution) and node.layer.depthwise_1x1
 
 
 def _base(blob: str) -> str:
