@@ -11,11 +11,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tnnquant.base.threads import set_threads
 from tnnquant.bench.check import Arguments, difference
 from tnnquant.bench.kernels import ceiling, run_builtin, seeded
 from tnnquant.bench.operators import find_operator, operators
 from tnnquant.kernels.program import Program
-from tnnquant.threads import set_threads
 
 CASES = [(name, case) for name, entry in operators().items() for case in entry.cases]
 

@@ -14,12 +14,12 @@ import pytest
 from bench_network import DATA, NETWORKS, PICTURES, peer_session, quantized, write_peers
 
 from tnnquant import Executor, read_model
+from tnnquant.base.threads import available_cores, set_threads
 from tnnquant.bench.accuracy import Candidate, measure_accuracy
 from tnnquant.bench.labels import labels_from_names
 from tnnquant.bench.latency import measure_latency
+from tnnquant.graph.lower import lower
 from tnnquant.inputs import Samples, scan
-from tnnquant.lower import lower
-from tnnquant.threads import available_cores, set_threads
 
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"needs {DATA}")
 THREADS = [1] + ([2] if available_cores() > 1 else [])

@@ -24,8 +24,8 @@ from kernel_common import RESULTS, header, record
 from onnx_twin import write_onnx
 
 from tnnquant import Executor, Graph, QuantizeConfig, quantize_graph, read_model
+from tnnquant.graph.lower import lower
 from tnnquant.inputs import InputConfig, Samples, scan
-from tnnquant.lower import lower
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 TURNS, RUNS = 12, 10

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tnnquant.base.tensor import Tensor
 from tnnquant.graph import Graph, Node
-from tnnquant.infer import infer
-from tnnquant.tensor import Tensor
+from tnnquant.graph.infer import infer
 
 OPSET = 17
 

@@ -90,9 +90,9 @@ class NetBuilder:
 
     def add(self, type_string, inputs, *values, tensors=None, name=None, outputs=1, **params):
         """Any layer: positional or named parameters of its class; ``tensors``: arrays of its resource by field name."""
+        from tnnquant.base.tensor import Tensor
         from tnnquant.graph import Node, Resource
         from tnnquant.layers.base import find_layer
-        from tnnquant.tensor import Tensor
 
         kind = find_layer(type_string)
         name = name or f"{kind.TYPE_NAMES[0].lower()}{len(self.nodes)}"
@@ -140,8 +140,8 @@ class NetBuilder:
 
     def graph(self, *outputs):
         """The graph so far."""
+        from tnnquant.base.tensor import Tensor
         from tnnquant.graph import Graph
-        from tnnquant.tensor import Tensor
 
         constants = {name: Tensor.from_array(np.asarray(value)) for name, value in self.constants.items()}
         return Graph(self.inputs, tuple(sorted(outputs)), tuple(self.nodes), constants)
@@ -195,7 +195,7 @@ def quantized(inspected, pictures):
     """The small graph quantized over the pictures."""
     from tnnquant.config import QuantizeConfig
     from tnnquant.inputs import InputConfig, Samples, scan
-    from tnnquant.quantize import quantize_graph
+    from tnnquant.quantization.quantize import quantize_graph
 
     samples = Samples(scan(pictures), inspected.inputs, InputConfig(mean=(127.5,), scale=(1 / 127.5,)))
     return quantize_graph(inspected, samples, QuantizeConfig()).graph

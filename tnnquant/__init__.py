@@ -25,16 +25,16 @@ __all__ = [
 
 # Imported on first use: `tnnquant --help` must not pay for NumPy and Numba.
 _HOMES = {
-    "Executor": "executor",
+    "Executor": "engine.executor",
     "Graph": "graph",
     "QuantizeConfig": "config",
-    "Report": "report",
+    "Report": "pipeline.report",
     "SearchConfig": "config",
     "TnnQuantError": "errors",
     "VerifyConfig": "config",
-    "collect_statistics": "collect",
-    "quantize_graph": "quantize",
-    "quantize_model": "api",
+    "collect_statistics": "pipeline.collect",
+    "quantize_graph": "quantization.quantize",
+    "quantize_model": "pipeline.api",
     "read_model": "format",
     "write_model": "format",
 }

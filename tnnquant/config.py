@@ -14,8 +14,8 @@ from math import isfinite
 from numbers import Integral, Real
 from typing import Any
 
+from tnnquant.base.registry import declared_codes
 from tnnquant.errors import ConfigError
-from tnnquant.registry import declared_codes
 
 __all__ = ["MergeType", "QuantizeConfig", "SearchConfig", "VerifyConfig", "option"]
 
@@ -101,7 +101,7 @@ def _numbers(value: Any, name: str) -> tuple[float, ...]:
 def _patterns(value: Any, name: str) -> tuple[str, ...]:
     """Patterns, or a text of them as on the command line."""
     if isinstance(value, str):
-        from tnnquant.patterns import split_patterns
+        from tnnquant.graph.patterns import split_patterns
 
         return split_patterns((value,))
     if not isinstance(value, Iterable) or not all(isinstance(pattern, str) for pattern in value):

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tnnquant.api import input_config
 from tnnquant.config import QuantizeConfig, VerifyConfig
-from tnnquant.executor import Executor
+from tnnquant.engine.executor import Executor
 from tnnquant.format import read_model
 from tnnquant.inputs import Samples, scan
-from tnnquant.quantize import quantize_graph
-from tnnquant.recipes.best import STEPS, Steps, Workbench
+from tnnquant.pipeline.api import input_config
+from tnnquant.quantization.quantize import quantize_graph
+from tnnquant.recipes.best.workbench import STEPS, Steps, Workbench
 from tnnquant.verdict.verify import Verification
 
 NETWORKS = {

@@ -55,9 +55,9 @@ def main() -> int:
 def _make_inputs(folder: Path) -> None:
     from PIL import Image
 
+    from tnnquant.base.tensor import Tensor
     from tnnquant.format import model_bytes, read_proto, write_proto
     from tnnquant.graph import Resource
-    from tnnquant.tensor import Tensor
 
     proto = b'"1 2 1 4206624772 ,""input 4 1 3 32 32 0 ,"" input out ,""out ,"" 1 ,"'
     proto += b'"Convolution c 1 1 input out 1 3 64 3 3 1 1 1 1 1 -1 1 1 0 ,"'

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tnnquant.api import input_config
 from tnnquant.config import QuantizeConfig
 from tnnquant.format import read_model, write_model
 from tnnquant.inputs import Samples, scan
 from tnnquant.kernels.kl import kl_curve
-from tnnquant.quantize import Quantization, quantize_graph
+from tnnquant.pipeline.api import input_config
+from tnnquant.quantization.quantize import Quantization, quantize_graph
 
 SETTINGS = {
     "squeezenet": {

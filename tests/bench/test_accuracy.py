@@ -8,8 +8,8 @@ import pytest
 from tnnquant.bench.accuracy import Candidate, measure_accuracy
 from tnnquant.bench.models import RandomSamples, quantize_here
 from tnnquant.config import QuantizeConfig
+from tnnquant.engine.executor import Executor
 from tnnquant.errors import ConfigError, GraphError, InputError
-from tnnquant.executor import Executor
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def test_rows_keep_the_order_of_both():
 
 def test_stepwise_runs_give_the_values_of_a_run(pair):
     """Running rows again and again while a step is visited changes nothing."""
-    from tnnquant.executor import Executor
+    from tnnquant.engine.executor import Executor
     from tnnquant.kernels.program import Program
 
     for graph in pair:

@@ -7,9 +7,9 @@ from tnnquant import recipes
 from tnnquant.bench.models import RandomSamples
 from tnnquant.bench.table import CONFIGURATIONS, measure_table
 from tnnquant.config import QuantizeConfig
+from tnnquant.engine.executor import Executor
 from tnnquant.errors import ConfigError
-from tnnquant.executor import Executor
-from tnnquant.quantize import quantize_graph
+from tnnquant.quantization.quantize import quantize_graph
 
 
 @pytest.fixture

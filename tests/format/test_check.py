@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tnnquant.base.tensor import Tensor
 from tnnquant.errors import GraphError
 from tnnquant.format.check import check_structure
 from tnnquant.graph import Graph, InputSpec, Node
 from tnnquant.layers.base import find_layer
-from tnnquant.tensor import Tensor
 
 
 def node(name: str, inputs: str, outputs: str) -> Node:

@@ -7,12 +7,12 @@ import struct
 import numpy as np
 import pytest
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError, ModelFormatError
 from tnnquant.format import model_bytes, read_proto, read_resources
 from tnnquant.format.model import attach
 from tnnquant.graph import Graph, InputSpec, Node, QuantParams, Resource
 from tnnquant.layers.base import find_layer
-from tnnquant.tensor import DataType, Tensor
 
 MAGIC = b"\x04\x00\xbc\xfa"
 MAGIC_V1 = b"\x02\x00\xbc\xfa"

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError, TnnQuantError
 from tnnquant.format import model_bytes, read_proto, read_resources, write_proto
 from tnnquant.format.check import check_structure
 from tnnquant.format.model import attach
 from tnnquant.graph import QuantParams, Resource
-from tnnquant.tensor import DataType, Tensor
 
 EXAMPLES = settings(
     max_examples=400, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)

@@ -6,12 +6,12 @@ import tracemalloc
 
 import pytest
 
+from tnnquant.base.tensor import DataType
 from tnnquant.errors import GraphError, ModelFormatError
 from tnnquant.format import read_proto, write_proto
 from tnnquant.format.proto import stored_type
 from tnnquant.graph import Graph, InputSpec, Node
 from tnnquant.layers.base import find_layer
-from tnnquant.tensor import DataType
 
 # Written by TNN (reference, section 1.4).
 QUANTIZED = b'''"1 14 1 4206624772 ,"

@@ -7,12 +7,13 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import ModelFormatError
 from tnnquant.format import model_bytes, read_model, read_proto, write_model, write_proto
 from tnnquant.format.model import attach, read_resources
 from tnnquant.graph import Graph, InputSpec, Node, QuantParams, Resource
-from tnnquant.layers.base import FlagField, ScaleField, TensorField, TextField, find_layer, layer_types
-from tnnquant.tensor import DataType, Tensor
+from tnnquant.layers.base import find_layer, layer_types
+from tnnquant.layers.fields import FlagField, ScaleField, TensorField, TextField
 
 TYPES = sorted(layer_types())
 DRAWS = 3

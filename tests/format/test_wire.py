@@ -8,9 +8,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError, ModelFormatError
 from tnnquant.format.wire import ByteReader, ByteWriter, shown
-from tnnquant.tensor import DataType, Tensor
 
 MAGIC = b"\x04\x00\xbc\xfa"
 MAGIC_V1 = b"\x02\x00\xbc\xfa"

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from tnnquant.base.tensor import QuantParams
 from tnnquant.health.selftest import FP32, case_graphs, int8_form, reference, run_selftest
 from tnnquant.layers.int8 import quantized
-from tnnquant.tensor import QuantParams
 
 
 def test_all_kernels_of_this_path_are_right():

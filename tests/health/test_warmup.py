@@ -3,11 +3,11 @@
 import numpy as np
 
 from tnnquant.config import QuantizeConfig
-from tnnquant.executor import Executor
+from tnnquant.engine.executor import Executor
 from tnnquant.health import warmup
 from tnnquant.health.specimen import everyday_network
 from tnnquant.observers import method_codes
-from tnnquant.quantize import quantize_graph
+from tnnquant.quantization.quantize import quantize_graph
 from tnnquant.weights import method_codes as weight_method_codes
 
 

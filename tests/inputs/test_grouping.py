@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tnnquant.base.tensor import DataType
 from tnnquant.errors import InputError
 from tnnquant.graph import InputSpec
 from tnnquant.inputs.grouping import accepts_pictures, group_files
-from tnnquant.tensor import DataType
 
 IMAGE = InputSpec((1, 3, 8, 8))
 TABLE = InputSpec((1, 10))

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tnnquant.base.tensor import DataType
 from tnnquant.errors import ConfigError, InputError
 from tnnquant.graph import InputSpec
 from tnnquant.inputs import InputConfig, Samples, loading, scan
 from tnnquant.inputs.loading import _AROUND
-from tnnquant.tensor import DataType
 
 SPECS = {"data": InputSpec((1, 3, 4, 5))}
 

@@ -9,9 +9,9 @@ import zipfile
 import numpy as np
 import pytest
 
+from tnnquant.base.tensor import DataType
 from tnnquant.errors import InputError
 from tnnquant.inputs.tensors import TensorTarget, read_npy, read_npz, read_text
-from tnnquant.tensor import DataType
 
 TARGET = TensorTarget("data", (1, 2, 3, 4))
 INTEGERS = TensorTarget("ids", (1, 6), DataType.INT32)

@@ -5,16 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tnnquant.base.tensor import DataType, QuantParams, Tensor
+from tnnquant.engine.executor import Executor
 from tnnquant.errors import GraphError
-from tnnquant.executor import Executor
+from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.inputs import InputConfig, Samples, scan
 from tnnquant.inspect.advice import advise, cause_of
 from tnnquant.inspect.compare import compare_graphs
 from tnnquant.inspect.summary import summarize
 from tnnquant.layers.int8 import dequantized
 from tnnquant.layers.int8 import quantized as to_codes
-from tnnquant.passes import prepare_for_quantization
-from tnnquant.tensor import DataType, QuantParams, Tensor
 
 
 @pytest.fixture

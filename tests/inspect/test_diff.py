@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from tnnquant.base.tensor import Tensor
 from tnnquant.inspect.diff import diff_graphs
 from tnnquant.inspect.run import Model, diff_models
 from tnnquant.inspect.summary import summarize
 from tnnquant.inspect.weights import real_weights
-from tnnquant.tensor import Tensor
 
 
 def compare(a, b):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from tnnquant.config import QuantizeConfig
-from tnnquant.executor import Executor
+from tnnquant.engine.executor import Executor
+from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.inspect.compare import compare_graphs
 from tnnquant.inspect.full_codes import with_zero_points, zero_points
-from tnnquant.passes import prepare_for_quantization
-from tnnquant.recipes.best import Steps, quantize_with
+from tnnquant.recipes.best.workbench import Steps, quantize_with
 
 
 @dataclass

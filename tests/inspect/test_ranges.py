@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from tnnquant.executor import Executor
+from tnnquant.engine.executor import Executor
+from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.inputs import InputConfig, Samples, scan
 from tnnquant.inspect.coverage import measure_coverage
 from tnnquant.inspect.ranges import BARS, gather_ranges
 from tnnquant.observers import create_observer, method_codes
-from tnnquant.passes import prepare_for_quantization
 
 
 def prepared(graph, folder):

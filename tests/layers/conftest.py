@@ -37,8 +37,8 @@ def _run(kind, line, *inputs, tensors=None, constant=(), outputs=1):
     channels-last inputs, and the kernel program if the layer has one, give the same bits; inputs are not written to.
     ``constant``: positions of inputs that are known beforehand. ``tensors``: arrays of the resource, or Tensors.
     """
+    from tnnquant.base.tensor import DataType, Tensor
     from tnnquant.layers.base import BlobSpec, find_layer
-    from tnnquant.tensor import DataType, Tensor
 
     tensors = {k: v if isinstance(v, Tensor) else Tensor.from_array(v) for k, v in (tensors or {}).items()}
     layer = find_layer(kind).parse(line.split())

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from tnnquant.base.tensor import Tensor
 from tnnquant.errors import GraphError, UnsupportedLayerError
 from tnnquant.layers.base import find_layer
-from tnnquant.tensor import Tensor
 
 SHAPES = [(2, 5), (2, 3, 4), (2, 17, 3, 2), (1, 1, 4, 4), (1, 3, 2, 3, 2), (1, 2, 2, 1, 2, 3)]
 KINDS = [("BatchNormCxx", ""), ("BatchNormalization", "ignored 7"), ("Scale", "1 1 1")]

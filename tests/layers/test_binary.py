@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError, UnsupportedLayerError
 from tnnquant.layers.base import BlobSpec, QuantRole, find_layer
-from tnnquant.tensor import DataType, Tensor
 
 f32 = np.float32
 FUNCTIONS = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError, UnsupportedLayerError
 from tnnquant.layers.base import BlobSpec, find_layer
-from tnnquant.tensor import DataType, Tensor
 
 
 def naive(x, weight, bias, *, stride, begin, dilation, groups, size, activation):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tnnquant.base.tensor import Tensor
 from tnnquant.errors import GraphError, UnsupportedLayerError
 from tnnquant.layers.base import BlobSpec, find_layer
 from tnnquant.layers.detection import decode_boxes
-from tnnquant.tensor import Tensor
 
 
 def overlap(a, b):

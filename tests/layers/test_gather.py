@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobSpec, find_layer
-from tnnquant.tensor import DataType, Tensor
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tnnquant.executor import Executor
+from tnnquant.engine.executor import Executor
 from tnnquant.format import read_model
-from tnnquant.passes import prepare_for_quantization, widen_dynamic_range
+from tnnquant.graph.passes import prepare_for_quantization, widen_dynamic_range
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "golden" / "layers"
 

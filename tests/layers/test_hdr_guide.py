@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tnnquant.base.tensor import Tensor
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobSpec, find_layer
-from tnnquant.tensor import Tensor
 
 SIZES = {"ccm_weight": 9, "ccm_bias": 3, "shifts": 12, "slopes": 12, "projection_weight": 3, "projection_bias": 1}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tnnquant.base.tensor import Tensor
 from tnnquant.errors import GraphError, UnsupportedLayerError
 from tnnquant.layers.base import BlobSpec, find_layer
-from tnnquant.tensor import Tensor
 
 
 @pytest.mark.parametrize("bias", [0, 1])

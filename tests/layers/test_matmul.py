@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError, UnsupportedLayerError
 from tnnquant.layers.base import BlobSpec, find_layer
 from tnnquant.layers.matmul import product_dims
-from tnnquant.tensor import DataType, Tensor
 
 CASES = [
     ((3, 5), (5, 4)),

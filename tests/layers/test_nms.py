@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tnnquant.base.tensor import DataType
 from tnnquant.errors import GraphError, ModelFormatError
 from tnnquant.layers.base import BlobSpec, find_layer
 from tnnquant.layers.nms import best_first, kept_boxes
-from tnnquant.tensor import DataType
 
 
 def overlap(a, b):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from tnnquant.base.tensor import Tensor
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import find_layer
-from tnnquant.tensor import Tensor
 
 
 @pytest.mark.parametrize("shape", [(5,), (2, 6), (2, 5, 4), (2, 17, 3, 4), (1, 3, 2, 3, 2)])

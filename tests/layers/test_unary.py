@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from tnnquant.base.tensor import DataType
 from tnnquant.errors import GraphError, UnsupportedLayerError
 from tnnquant.layers.base import BlobSpec, find_layer
-from tnnquant.tensor import DataType
 
 SPECIAL = np.array([0, -0.0, 1, -1, 0.5, 2.5, -2.5, 88, 89, -104, 1e-6, 1e-20, 3e38, -3e38, 1e30, 16777216], np.float32)
 SHAPES = [(7,), (2, 17), (1, 5, 5), (2, 3, 5, 7), (2, 1, 3, 4, 5), (1, 2, 1, 2, 2, 3)]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tnnquant.config import QuantizeConfig
-from tnnquant.executor import Executor
+from tnnquant.engine.executor import Executor
 from tnnquant.format import read_model, write_model
-from tnnquant.quantize import quantize_graph
+from tnnquant.quantization.quantize import quantize_graph
 
 
 @dataclass

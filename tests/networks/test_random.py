@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tnnquant.config import QuantizeConfig
-from tnnquant.executor import Executor
+from tnnquant.engine.executor import Executor
+from tnnquant.graph.lower import lower
 from tnnquant.layers.base import QuantRole
-from tnnquant.lower import lower
-from tnnquant.quantize import quantize_graph
+from tnnquant.quantization.quantize import quantize_graph
 
 DIMS = (1, 6, 8, 7)
 

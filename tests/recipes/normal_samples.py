@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tnnquant.executor import Executor
+from tnnquant.engine.executor import Executor
 
 
 @dataclass

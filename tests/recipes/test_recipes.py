@@ -7,11 +7,11 @@ import pytest
 
 from tnnquant import recipes
 from tnnquant.config import QuantizeConfig
+from tnnquant.engine.executor import Executor
 from tnnquant.errors import CalibrationError, ConfigError
-from tnnquant.executor import Executor
 from tnnquant.format import model_bytes, read_model, write_model
 from tnnquant.layers.base import QuantRole
-from tnnquant.recipes.best import STEPS, Steps, quantize_with
+from tnnquant.recipes.best.workbench import STEPS, Steps, quantize_with
 
 from .normal_samples import samples
 

@@ -10,7 +10,7 @@ import pytest
 from tnnquant import QuantizeConfig, SearchConfig, VerifyConfig, quantize_model
 from tnnquant.errors import ConfigError
 from tnnquant.format import read_model
-from tnnquant.quantize import quantize_graph
+from tnnquant.quantization.quantize import quantize_graph
 from tnnquant.search import auto, mixer
 
 TENSOR = QuantizeConfig(merge_type="tensor")

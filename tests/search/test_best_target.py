@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tnnquant import QuantizeConfig, SearchConfig, VerifyConfig, quantize_model
-from tnnquant.executor import Executor
+from tnnquant.engine.executor import Executor
 from tnnquant.format import read_model, write_model
-from tnnquant.recipes.best import Steps, quantize_with
+from tnnquant.recipes.best.workbench import Steps, quantize_with
 from tnnquant.search import auto, mixer
 
 BEST = QuantizeConfig(recipe="best")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tnnquant.executor import Executor
-from tnnquant.quantize import quantize_graph
+from tnnquant.engine.executor import Executor
+from tnnquant.quantization.quantize import quantize_graph
 from tnnquant.search.mixed import MOST_FLOAT, candidates, float_layers, smallest_set
 
 NOISE = {"a": 1.0, "b": 8.0, "c": 2.0, "d": 4.0, "e": 0.5}

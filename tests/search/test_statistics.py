@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tnnquant.config import QuantizeConfig
-from tnnquant.plan import make_plan
-from tnnquant.quantize import plan_graph, quantize_graph, spread_scales
+from tnnquant.quantization.plan import make_plan
+from tnnquant.quantization.quantize import plan_graph, quantize_graph, spread_scales
 from tnnquant.search.statistics import StatisticsPool, as_arrays, from_arrays
 
 CONFIGS = [

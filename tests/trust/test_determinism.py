@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from tnnquant.api import quantize_model
 from tnnquant.config import QuantizeConfig
+from tnnquant.pipeline.api import quantize_model
 
 from .conftest import run_process, written
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tnnquant.distribute import gather_distributed, split_files
 from tnnquant.errors import ConfigError, InputError
 from tnnquant.graph import InputSpec
+from tnnquant.pipeline.distribute import gather_distributed, split_files
 
 from .conftest import written
 
@@ -94,7 +94,7 @@ def test_a_worker_that_is_killed_midway_changes_nothing(case, run, tmp_path, clu
         cluster.scheduler_address, case.proto, case.model, case.pictures, config, progress=progress
     )
     assert killed
-    from tnnquant.api import quantize_model
+    from tnnquant.pipeline.api import quantize_model
 
     quantize_model(case.proto, case.model, None, tmp_path / "out", config, statistics=part)
     assert written(tmp_path) == written(tmp_path, "one")
@@ -107,7 +107,7 @@ def test_what_a_worker_meets_is_told(case, tmp_path, cluster):
 
 
 def test_no_scheduler(case, monkeypatch):
-    monkeypatch.setattr("tnnquant.distribute._PATIENCE", 1)
+    monkeypatch.setattr("tnnquant.pipeline.distribute._PATIENCE", 1)
     with pytest.raises(ConfigError, match="--scheduler: no Dask scheduler answers at"):
         gather_distributed("tcp://127.0.0.1:1", case.proto, case.model, case.pictures)
 

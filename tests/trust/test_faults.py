@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tnnquant.api import quantize_model
 from tnnquant.errors import InputError, ModelFormatError, OutputError
 from tnnquant.format import read_model
 from tnnquant.format.files import read_file, refuse_mixed, write_files
+from tnnquant.pipeline.api import quantize_model
 
 from .conftest import run_process, save_pictures, written
 
@@ -113,7 +113,7 @@ def test_a_damaged_journal_does_no_harm(old, content):
 
 _KILLED = """
 import os, signal, sys
-from tnnquant.api import quantize_model
+from tnnquant.pipeline.api import quantize_model
 from tnnquant.config import QuantizeConfig
 stage, proto, model, pictures, output = sys.argv[1:]
 def progress(name, done, total):
@@ -197,7 +197,7 @@ def test_an_input_is_removed_midway(case, tmp_path, monkeypatch):
     from tnnquant.config import QuantizeConfig
     from tnnquant.inputs import InputConfig
 
-    monkeypatch.setattr("tnnquant.api.input_config", lambda config: InputConfig(cache_bytes=0))
+    monkeypatch.setattr("tnnquant.pipeline.api.input_config", lambda config: InputConfig(cache_bytes=0))
     victim = sorted(case.pictures.iterdir())[-1]
     with pytest.raises(InputError, match=r"023\.png: cannot be opened.*it changed or vanished during the run"):
         quantize_model(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tnnquant.api import quantize_model
 from tnnquant.kernels import jit
+from tnnquant.pipeline.api import quantize_model
 
 from .conftest import written
 
@@ -146,7 +146,7 @@ SPAWN = """
 import multiprocessing, sys
 
 def work(output):
-    from tnnquant.api import quantize_model
+    from tnnquant.pipeline.api import quantize_model
     from tnnquant.config import VerifyConfig
     quantize_model(*sys.argv[1:4], output, verify=VerifyConfig(no_verify=True))
 

@@ -9,9 +9,9 @@ import pytest
 
 from tnnquant import recipes
 from tnnquant.config import QuantizeConfig, choice_codes
+from tnnquant.engine.executor import Executor
 from tnnquant.errors import CalibrationError
-from tnnquant.executor import Executor
-from tnnquant.quantize import quantize_graph
+from tnnquant.quantization.quantize import quantize_graph
 
 
 @dataclass

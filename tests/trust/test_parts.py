@@ -9,7 +9,7 @@ import pytest
 
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import InputError
-from tnnquant.parts_file import dump_part, load_part, read_part
+from tnnquant.quantization.parts_file import dump_part, load_part, read_part
 
 from .conftest import save_pictures, small_graph, written
 
@@ -216,7 +216,7 @@ def test_damaged_files_are_refused(case, run, tmp_path):
 
 
 def test_relevant_settings_leave_out_only_what_cannot_matter():
-    from tnnquant.parts import relevant_settings
+    from tnnquant.quantization.parts import relevant_settings
 
     base = relevant_settings(QuantizeConfig())
     assert relevant_settings(QuantizeConfig(weight_method="admm", skip_bad=True)) == base

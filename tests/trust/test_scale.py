@@ -11,18 +11,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tnnquant import api
 from tnnquant.config import QuantizeConfig
-from tnnquant.executor import Executor
+from tnnquant.engine.executor import Executor
 from tnnquant.inputs.loading import Loader
 from tnnquant.inputs.samples import Sample
-from tnnquant.recipes.kept import keep_samples
+from tnnquant.pipeline import api
+from tnnquant.recipes.best.kept import keep_samples
 
 from .conftest import save_pictures
 
 _PEAK = """
 import resource, sys
-from tnnquant.api import quantize_model
+from tnnquant.pipeline.api import quantize_model
 from tnnquant.config import QuantizeConfig, VerifyConfig
 proto, model, pictures, output = sys.argv[1:]
 quantize_model(proto, model, pictures, output, QuantizeConfig(blob_method="kl"), verify=VerifyConfig(no_verify=True))
@@ -82,7 +82,7 @@ def test_work_is_linear(case, tmp_path, monkeypatch, method, passes, is_cached):
 
 def test_recipe_best_makes_layers_from_what_fits_into_memory(case, tmp_path, monkeypatch):
     """Each sample goes through all layers beside the others: their blobs are bounded, not only the samples."""
-    from tnnquant.recipes import best
+    from tnnquant.recipes.best import workbench
 
     together = []
 
@@ -90,17 +90,17 @@ def test_recipe_best_makes_layers_from_what_fits_into_memory(case, tmp_path, mon
         together.append(len(inputs))
         return quantize_layers(graph, inputs, *args)
 
-    quantize_layers = best.quantize_layers
-    monkeypatch.setattr(best, "quantize_layers", recorded)
-    monkeypatch.setattr(best, "_MEMORY", 40 * 16 * 12 * 3 * 4)  # 40 samples; fewer with all their blobs
-    monkeypatch.setattr(best, "_LEAST_TOGETHER", 4)
-    monkeypatch.setattr(best, "_TRIED_ON", 4)
+    quantize_layers = workbench.quantize_layers
+    monkeypatch.setattr(workbench, "quantize_layers", recorded)
+    monkeypatch.setattr(workbench, "_MEMORY", 40 * 16 * 12 * 3 * 4)  # 40 samples; fewer with all their blobs
+    monkeypatch.setattr(workbench, "_LEAST_TOGETHER", 4)
+    monkeypatch.setattr(workbench, "_TRIED_ON", 4)
     save_pictures(tmp_path / "many", 60)
     config = QuantizeConfig(recipe="best")
     bytes_a_sample = Executor(api.read_model(case.proto, case.model)).blob_bytes
     report = api.quantize_model(case.proto, case.model, tmp_path / "many", tmp_path / "out", config)
     assert report.verdict.status == "good"
-    assert max(together) <= max(4, best._MEMORY // bytes_a_sample) < 40
+    assert max(together) <= max(4, workbench._MEMORY // bytes_a_sample) < 40
 
 
 def test_recipe_best_keeps_no_more_samples_than_fit():

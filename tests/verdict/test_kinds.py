@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tnnquant.infer import infer
+from tnnquant.graph.infer import infer
 from tnnquant.verdict.kinds import CLASSES, INTEGERS, VALUES, judged_blobs, magnitude_parts, output_kind
 
 

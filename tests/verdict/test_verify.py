@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from tnnquant import QuantizeConfig, VerifyConfig, quantize_model
+from tnnquant.engine.executor import Executor
 from tnnquant.errors import CalibrationError, ConfigError, InputError
-from tnnquant.executor import Executor
 from tnnquant.format import read_model, write_model
+from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.inputs import InputConfig, Samples, scan
 from tnnquant.inputs.digest import digest_files
-from tnnquant.passes import prepare_for_quantization
 from tnnquant.verdict.compare import compare
 from tnnquant.verdict.kinds import output_kind
 from tnnquant.verdict.layers import layer_noise

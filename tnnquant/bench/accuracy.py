@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tnnquant.base.threads import threads_in_use
+from tnnquant.engine.executor import Executor
 from tnnquant.errors import ConfigError, GraphError, InputError
-from tnnquant.executor import Executor
 from tnnquant.graph import Graph
 from tnnquant.inputs.display import quoted
-from tnnquant.threads import threads_in_use
 from tnnquant.verdict.intervals import bootstrap, mcnemar, wilson
 
 __all__ = ["AccuracyReport", "Candidate", "ModelAccuracy", "measure_accuracy"]

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
+from tnnquant.base.threads import threads_in_use
 from tnnquant.bench.assembly import FunctionReport, analyse
 from tnnquant.bench.check import Arguments, difference
 from tnnquant.bench.kernels import ceiling, run_builtin, seeded
 from tnnquant.bench.operators import Operator, Prepared, find_operator, operators
 from tnnquant.bench.timing import best_time
 from tnnquant.errors import ConfigError, InputError
-from tnnquant.threads import threads_in_use
 
 __all__ = ["CustomKernel", "CustomOutcome", "load_kernels", "measure_custom"]
 

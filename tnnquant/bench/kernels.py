@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from tnnquant.base.threads import threads_in_use
 from tnnquant.bench.check import Arguments, difference
 from tnnquant.bench.machine import copy_rate, fp32_peak, int8_peak
 from tnnquant.bench.operators import (
@@ -22,7 +23,6 @@ from tnnquant.bench.operators import (
     operators,
 )
 from tnnquant.bench.timing import best_time
-from tnnquant.threads import threads_in_use
 
 __all__ = ["Outcome", "ceiling", "measure", "run_builtin", "run_cases", "seeded"]
 

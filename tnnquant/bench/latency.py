@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tnnquant.base.threads import threads_in_use
 from tnnquant.bench.machine import describe, fp32_peak, int8_peak
 from tnnquant.bench.profile import LayerTime, layer_times, packed_bytes, scratch_bytes
 from tnnquant.bench.timing import Times, in_turns
+from tnnquant.engine.executor import Executor
 from tnnquant.errors import ConfigError
-from tnnquant.executor import Executor
 from tnnquant.graph import Graph
-from tnnquant.lower import lower
-from tnnquant.threads import threads_in_use
+from tnnquant.graph.lower import lower
 
 __all__ = ["LatencyReport", "LayerRow", "ModelFigures", "measure_latency", "peak_rss"]
 

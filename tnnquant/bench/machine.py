@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tnnquant.base.threads import threads_in_use
 from tnnquant.bench.timing import best_time
-from tnnquant.threads import threads_in_use
 
 __all__ = ["copy_rate", "cpu_name", "describe", "fp32_peak", "int8_peak", "macs_a_second"]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tnnquant.executor import Executor
-from tnnquant.steps import Step
-from tnnquant.threads import threads_in_use
+from tnnquant.base.threads import threads_in_use
+from tnnquant.engine.executor import Executor
+from tnnquant.engine.steps import Step
 
 __all__ = ["LayerTime", "layer_times", "packed_bytes", "scratch_bytes"]
 

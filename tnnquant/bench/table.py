@@ -10,12 +10,12 @@ from pathlib import Path
 
 from tnnquant import recipes
 from tnnquant.bench.accuracy import AccuracyReport, Candidate, measure_accuracy
-from tnnquant.calibrate import calibrate, make_observers
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError
 from tnnquant.format import write_model
 from tnnquant.graph import Graph
-from tnnquant.quantize import blob_scales, plan_graph, quantize_weights
+from tnnquant.quantization.calibrate import calibrate, make_observers
+from tnnquant.quantization.quantize import blob_scales, plan_graph, quantize_weights
 
 __all__ = ["CONFIGURATIONS", "Configuration", "TableReport", "TableRow", "measure_table"]
 

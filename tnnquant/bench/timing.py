@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tnnquant.threads import threads_in_use
+from tnnquant.base.threads import threads_in_use
 
 __all__ = ["Times", "best_time", "in_turns"]
 

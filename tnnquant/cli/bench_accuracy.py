@@ -38,16 +38,16 @@ def command(models, input_path, labels, output, input_shape, threads, as_json, *
     of McNemar's test).
     """
     config = QuantizeConfig(**from_options(QuantizeConfig, options), input_dims=parse_input_shapes(input_shape))
+    from tnnquant.base.threads import set_threads
     from tnnquant.bench.accuracy import Candidate, measure_accuracy
     from tnnquant.bench.labels import labels_from_file, labels_from_names
     from tnnquant.bench.models import named_models, single_items
     from tnnquant.cli.progress import progress_display
     from tnnquant.inputs import Samples, scan
-    from tnnquant.threads import set_threads
 
     set_threads(threads)
     candidates = [Candidate(name, graph) for name, graph in named_models(models)]
-    from tnnquant.api import input_config
+    from tnnquant.pipeline.api import input_config
 
     specs = single_items(candidates[0].graph, config.input_dims)
     samples = Samples(scan(input_path), specs, input_config(config), workers=threads)

@@ -25,7 +25,7 @@ def command(names: tuple[str, ...], path: str | None, list_only: bool, threads: 
     --file checks and times functions of your own, beside the built-in kernels, and shows what the compiler made of
     them (docs/kernels.md has an example). The file is imported: it is a program that you run.
     """
-    from tnnquant.threads import set_threads
+    from tnnquant.base.threads import set_threads
 
     set_threads(threads)
     if list_only and path is not None:

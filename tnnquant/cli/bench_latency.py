@@ -44,11 +44,11 @@ def command(
     multiply-adds on as many cores.
     """
     config = QuantizeConfig(**from_options(QuantizeConfig, options), input_dims=parse_input_shapes(input_shape))
+    from tnnquant.base.threads import set_threads
     from tnnquant.bench.latency import measure_latency
     from tnnquant.bench.models import quantize_here, read_int8, samples_for
     from tnnquant.cli.progress import progress_display
     from tnnquant.format import read_model
-    from tnnquant.threads import set_threads
 
     set_threads(threads)
     graph = read_model(proto, model)

@@ -40,14 +40,14 @@ def command(
     Nothing is written. Rows with the same statistics share them. Flags are those of 'tnnquant quantize'.
     """
     config = QuantizeConfig(**from_options(QuantizeConfig, options), input_dims=parse_input_shapes(input_shape))
-    from tnnquant.api import input_config
+    from tnnquant.base.threads import set_threads
     from tnnquant.bench.labels import labels_from_file, labels_from_names
     from tnnquant.bench.models import samples_for, single_items
     from tnnquant.bench.table import measure_table
     from tnnquant.cli.progress import progress_display
     from tnnquant.format import read_model
     from tnnquant.inputs import Samples, scan
-    from tnnquant.threads import set_threads
+    from tnnquant.pipeline.api import input_config
 
     set_threads(threads)
     graph = read_model(proto, model)

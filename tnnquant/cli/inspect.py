@@ -90,9 +90,9 @@ def _study(first, config: QuantizeConfig, options: dict):
 
     if not options["input_path"]:
         return Study(first)
+    from tnnquant.base.threads import set_threads
     from tnnquant.cli.progress import progress_display
     from tnnquant.inspect.run import load, pick_samples
-    from tnnquant.threads import set_threads
 
     set_threads(options["threads"])
     against = load(options["against"]) if options["against"] else None

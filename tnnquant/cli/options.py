@@ -177,7 +177,7 @@ def _number_callback(kind: type) -> Callable:
 def _split_patterns(values: tuple[str, ...]) -> tuple[str, ...]:
     if not values:
         return ()
-    from tnnquant.patterns import split_patterns
+    from tnnquant.graph.patterns import split_patterns
 
     return split_patterns(values)
 

@@ -60,13 +60,13 @@ def command(
     verify = VerifyConfig(**from_options(VerifyConfig, options))
     search = SearchConfig(**from_options(SearchConfig, options))
     _check_sources(input_path, stats_only, from_stats, scheduler, dry_run, verify, search, config.recipe)
-    from tnnquant.api import quantize_model
     from tnnquant.cli.progress import progress_display
+    from tnnquant.pipeline.api import quantize_model
 
     started = time.perf_counter()
     with progress_display(enabled=sys.stderr.isatty() and not as_json and not dry_run) as progress:
         if stats_only:
-            from tnnquant.collect import collect_statistics
+            from tnnquant.pipeline.collect import collect_statistics
 
             part = collect_statistics(
                 proto, model, input_path, output, config, after=from_stats, threads=threads, progress=progress
@@ -92,7 +92,7 @@ def command(
 
 def _gathering(scheduler: str, proto: str, model: str, config: QuantizeConfig, progress):
     """What gathers the statistics of samples on the workers of a Dask scheduler."""
-    from tnnquant.distribute import gather_distributed
+    from tnnquant.pipeline.distribute import gather_distributed
 
     def gather(samples):
         apart = samples.subset(sorted(samples.apart)).paths()

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tnnquant.cli.plain import print_trimmed
-from tnnquant.report import Report
+from tnnquant.pipeline.report import Report
 from tnnquant.verdict import GOOD, Verdict
 
 __all__ = ["print_summary"]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from tnnquant.engine.executor import Executor
 from tnnquant.errors import GraphError
 from tnnquant.example.folder import Example
 from tnnquant.example.squeezenet import MEAN
-from tnnquant.executor import Executor
 from tnnquant.format import read_model
 from tnnquant.graph import Graph
 from tnnquant.inputs import InputConfig, Samples, scan

@@ -17,10 +17,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from tnnquant.base.tensor import Tensor
 from tnnquant.errors import TnnQuantError
 from tnnquant.graph import Graph, InputSpec, Node, Resource
 from tnnquant.layers.base import find_layer
-from tnnquant.tensor import Tensor
 
 __all__ = ["INPUT_SIZE", "MEAN", "build_graph", "read_weights", "unpickle_arrays"]
 

@@ -25,7 +25,7 @@ segment  words
 =======  ==============================================================================================================
 
 Parameters are integers, floats (printed with 6 significant digits), booleans (0, 1) or words, in the order in which
-the layer class declares them (:func:`tnnquant.layers.base.param`). A type string that begins with ``Quantized`` is a
+the layer class declares them (:func:`tnnquant.layers.fields.param`). A type string that begins with ``Quantized`` is a
 layer in int8; with ``DynamicRangeQuantized``, one with int8 weights that are widened on loading.
 
 The model
@@ -49,8 +49,8 @@ blob scale    a resource of type 600, ``BlobScale``, whose name is the blob's wi
 constants     int magic (ignored), int count, then for each a string blob name and a raw buffer
 ============  =========================================================================================================
 
-Data types: 0 FLOAT, 1 HALF, 2 INT8, 3 INT32, 4 BFP16, 5 INT64, 6 UINT32 (:class:`tnnquant.tensor.DataType`). Dims may
-be absent although there is data.
+Data types: 0 FLOAT, 1 HALF, 2 INT8, 3 INT32, 4 BFP16, 5 INT64, 6 UINT32 (:class:`tnnquant.base.tensor.DataType`). Dims
+may be absent although there is data.
 
 Resources stand in the order of the layers: for an int8 layer first the scales of its inputs, then its own, then the
 scales of its outputs, each blob's once; scales of blobs that no int8 layer touches are not written. Constants stand in

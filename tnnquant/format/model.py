@@ -10,14 +10,15 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError, ModelFormatError
 from tnnquant.format import constants as c
 from tnnquant.format.foreign import BINARY, looks_like
 from tnnquant.format.proto import stored_type
 from tnnquant.format.wire import ByteReader, ByteWriter, shown
 from tnnquant.graph import Graph, Node, QuantParams, Resource
-from tnnquant.layers.base import FlagField, Layer, ScaleField, TensorField, TextField, find_layer, layer_types
-from tnnquant.tensor import DataType, Tensor
+from tnnquant.layers.base import Layer, find_layer, layer_types
+from tnnquant.layers.fields import FlagField, ScaleField, TensorField, TextField
 
 __all__ = ["Resources", "attach", "model_pieces", "read_resources"]
 

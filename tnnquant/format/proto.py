@@ -8,14 +8,15 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import NamedTuple, NoReturn
 
+from tnnquant.base.memory import MAX_RANK
+from tnnquant.base.tensor import DataType
 from tnnquant.errors import GraphError, ModelFormatError, TnnQuantError
 from tnnquant.format import constants as c
 from tnnquant.format.foreign import TEXT, looks_like
 from tnnquant.format.wire import shown
 from tnnquant.graph import Graph, InputSpec, Node
-from tnnquant.layers.base import find_layer, layer_types, parse_int
-from tnnquant.memory import MAX_RANK
-from tnnquant.tensor import DataType
+from tnnquant.layers.base import find_layer, layer_types
+from tnnquant.layers.fields import parse_int
 
 __all__ = ["read_proto", "stored_type", "write_proto"]
 

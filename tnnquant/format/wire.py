@@ -11,10 +11,10 @@ from typing import NoReturn
 
 import numpy as np
 
+from tnnquant.base.memory import MAX_RANK
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError, ModelFormatError
 from tnnquant.format.constants import INT_BYTES, MAGIC_V2, MAX_DIM
-from tnnquant.memory import MAX_RANK
-from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["ByteReader", "ByteWriter", "shown"]
 

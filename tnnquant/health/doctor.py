@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tnnquant.threads import available_cores, threading_layer, threads_in_use
+from tnnquant.base.threads import available_cores, threading_layer, threads_in_use
 
 __all__ = ["Finding", "Health", "examine"]
 

@@ -12,9 +12,9 @@ import time
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, QuantParams, Tensor
 from tnnquant.graph import Graph, Node, Resource
 from tnnquant.health.specimen import Specimen
-from tnnquant.tensor import DataType, QuantParams, Tensor
 
 __all__ = ["case_graphs", "int8_form", "reference", "run_selftest"]
 
@@ -125,7 +125,7 @@ def run_selftest() -> dict:
         ``path``; ``digests``: of each case's output, by name; ``wrong``: the cases that differ from plain NumPy;
         ``seconds``.
     """
-    from tnnquant.executor import Executor
+    from tnnquant.engine.executor import Executor
     from tnnquant.kernels.target import isa
 
     started = time.perf_counter()

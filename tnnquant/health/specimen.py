@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tnnquant.base.tensor import Tensor
 from tnnquant.graph import Graph, InputSpec, Node, Resource
 from tnnquant.layers.base import find_layer
-from tnnquant.tensor import Tensor
 
 __all__ = ["Specimen", "everyday_network"]
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from tnnquant.config import QuantizeConfig
-from tnnquant.executor import Executor
+from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph
 from tnnquant.health.specimen import everyday_network
 from tnnquant.inputs import Sample
 from tnnquant.observers import method_codes
-from tnnquant.quantize import quantize_graph
+from tnnquant.quantization.quantize import quantize_graph
 from tnnquant.weights import method_codes as weight_method_codes
 
 __all__ = ["Warmth", "warm_up"]

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tnnquant.base.tensor import DataType
 from tnnquant.errors import InputError
 from tnnquant.inputs.display import count_of, file_name, printable, quoted
 from tnnquant.inputs.scan import PICTURES, suffix_of
-from tnnquant.tensor import DataType
 
 __all__ = ["Source", "accepts_pictures", "group_files"]
 

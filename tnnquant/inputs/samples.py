@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tnnquant.base.threads import available_cores
 from tnnquant.errors import InputError
 from tnnquant.inputs.config import InputConfig
 from tnnquant.inputs.digest import digest_files
@@ -26,7 +27,6 @@ from tnnquant.inputs.grouping import group_files
 from tnnquant.inputs.loading import Loaded, Loader
 from tnnquant.inputs.normalize import PictureInput
 from tnnquant.inputs.statistics import FedStatistics, plausibility_warning
-from tnnquant.threads import available_cores
 
 __all__ = ["Sample", "Samples"]
 

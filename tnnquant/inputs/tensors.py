@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType
 from tnnquant.errors import InputError
 from tnnquant.inputs.display import count_of, printable, quoted
 from tnnquant.inputs.files import open_input, reason_of
-from tnnquant.tensor import DataType
 
 __all__ = ["TensorTarget", "read_npy", "read_npz", "read_text"]
 

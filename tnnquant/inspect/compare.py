@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
-from tnnquant.executor import Executor
+from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph
+from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.inspect.codes import CodeUsage, usage_of_counts
 from tnnquant.inspect.full_codes import with_zero_points
 from tnnquant.inspect.isolated import Isolated, Requantizer, check_same_network
 from tnnquant.inspect.measure import ErrorSums, as_rows
 from tnnquant.layers.base import QuantRole
-from tnnquant.passes import prepare_for_quantization
 from tnnquant.verdict import SetVerdict
 from tnnquant.verdict.compare import Comparison
 from tnnquant.verdict.kinds import output_kind
@@ -276,7 +276,7 @@ class _Comparison:
 
         reference = blobs.get(name)
         if reference is not None and array.ndim > 1 and array.shape[1] > reference.shape[1]:
-            array = array[:, : reference.shape[1]]  # without guard channels (tnnquant.recipes.guards)
+            array = array[:, : reference.shape[1]]  # without guard channels (tnnquant.recipes.best.guards)
         rows = as_rows(array)
         if array.dtype == np.int8 and name in self._scales:
             counts = self._counts.setdefault(name, np.zeros((rows.shape[1], 256), np.int64))

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tnnquant.executor import Executor
+from tnnquant.base.tensor import DataType
+from tnnquant.engine.executor import Executor
 from tnnquant.inspect.measure import as_rows
-from tnnquant.tensor import DataType
 
 __all__ = ["Coverage", "Lone", "measure_coverage"]
 

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from tnnquant.base.tensor import QuantParams
 from tnnquant.graph import Graph, Node
 from tnnquant.inspect.summary import Summary, weight_rows
 from tnnquant.inspect.weights import bias_values, real_weights, sqnr_db
-from tnnquant.tensor import QuantParams
 
 __all__ = ["Diff", "DiffRow", "diff_graphs"]
 

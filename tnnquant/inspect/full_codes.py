@@ -1,9 +1,9 @@
 """int8 models that use all 256 codes behind a ReLU, as the recipe ``best`` makes them.
 
 Their files say zero point 0 for every blob, but in some the code that means 0 is -128 (-127 where max pooling follows;
-:mod:`tnnquant.recipes.full_range`): a convolution that has a ReLU in fp32 and none in the int8 model tells. Where a
-shifted copy is read (:mod:`tnnquant.recipes.shifted_copies`), its bias does. Here such a model becomes one with zero
-points, whose blobs mean what they say, without the guard channels, the copies and the layers that make up for the
+:mod:`tnnquant.recipes.best.full_range`): a convolution that has a ReLU in fp32 and none in the int8 model tells. Where
+a shifted copy is read (:mod:`tnnquant.recipes.best.shifted_copies`), its bias does. Here such a model becomes one with
+zero points, whose blobs mean what they say, without the guard channels, the copies and the layers that make up for the
 shift.
 """
 
@@ -14,11 +14,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from tnnquant.base.tensor import QuantParams, Tensor
 from tnnquant.graph import Graph, Node
 from tnnquant.layers.base import QuantRole
 from tnnquant.layers.convolution import Convolution
-from tnnquant.recipes.shifted_copies import Copies
-from tnnquant.tensor import QuantParams, Tensor
+from tnnquant.recipes.best.shifted_copies import Copies
 
 __all__ = ["with_zero_points", "zero_points"]
 
@@ -127,7 +127,8 @@ def _shift(copy: Node, scale: np.ndarray) -> np.ndarray:
 
 
 def _without_guards(quantized: Graph, originals: Mapping[str, Node], zero: Mapping[str, np.ndarray]) -> Graph:
-    """The graph with as many channels as the original: guards (:mod:`tnnquant.recipes.guards`) are the last ones."""
+    """The graph with as many channels as the original: guards (:mod:`tnnquant.recipes.best.guards`) are the last
+    ones."""
     made = {node.outputs[0]: originals[node.name] for node in quantized.nodes if node.name in originals}
     channels = {
         blob: made[blob].layer.output_channel
@@ -167,7 +168,7 @@ def _narrowed(node: Node, original: Node) -> Node:
 
 
 def _without_shifts(graph: Graph, originals: Mapping[str, Node], zero: Mapping[str, np.ndarray]) -> Graph:
-    """The graph without the layers that undo a shift behind average pooling (:mod:`tnnquant.recipes.unshift`)."""
+    """The graph without the layers that undo a shift behind average pooling (:mod:`tnnquant.recipes.best.unshift`)."""
     pooled = {
         node.outputs[0]: node
         for node in graph.nodes

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 import numpy as np
 
 from tnnquant.config import QuantizeConfig
-from tnnquant.executor import Executor
+from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph
+from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.inspect.compare import Errors
 from tnnquant.inspect.coverage import Coverage, measure_coverage
 from tnnquant.inspect.page.material import Picture
 from tnnquant.inspect.ranges import BlobRanges, gather_ranges
 from tnnquant.inspect.run import Model
 from tnnquant.inspect.weights import real_weights
-from tnnquant.passes import prepare_for_quantization
-from tnnquant.plan import make_plan
+from tnnquant.quantization.plan import make_plan
 
 __all__ = ["blob_ranges", "coverage_of", "small_pictures", "weight_pairs"]
 

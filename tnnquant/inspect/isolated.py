@@ -23,14 +23,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, QuantParams, Tensor
+from tnnquant.engine.executor import Executor
 from tnnquant.errors import GraphError
-from tnnquant.executor import Executor
 from tnnquant.graph import Graph, InputSpec, Node, Resource
 from tnnquant.inspect.measure import ErrorSums, as_rows
 from tnnquant.inspect.summary import weight_name
 from tnnquant.inspect.weights import bias_values, real_weights
 from tnnquant.layers.base import BlobSpec, QuantRole
-from tnnquant.tensor import DataType, QuantParams, Tensor
 
 __all__ = ["Isolated", "Requantizer"]
 

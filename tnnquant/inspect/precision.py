@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from tnnquant.config import MergeType, QuantizeConfig
 from tnnquant.errors import TnnQuantError
 from tnnquant.graph import Graph, Node
-from tnnquant.infer import infer
+from tnnquant.graph.infer import infer
+from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.layers.base import QuantRole
-from tnnquant.passes import prepare_for_quantization
-from tnnquant.plan import make_plan
+from tnnquant.quantization.plan import make_plan
 
 __all__ = ["Precision", "as_fp32", "explain", "is_asymmetric", "merge_type_of"]
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tnnquant.executor import Executor
-from tnnquant.tensor import DataType
+from tnnquant.base.tensor import DataType
+from tnnquant.engine.executor import Executor
 
 __all__ = ["BlobRanges", "Threshold", "gather_ranges"]
 

@@ -11,9 +11,9 @@ from tnnquant.errors import ConfigError
 from tnnquant.format import read_model
 from tnnquant.format.locate import find_pair
 from tnnquant.graph import Graph
-from tnnquant.infer import infer
+from tnnquant.graph.infer import infer
+from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.inspect.summary import Summary, summarize
-from tnnquant.passes import prepare_for_quantization
 
 __all__ = ["Model", "compare_models", "diff_models", "load", "pick_samples"]
 
@@ -75,8 +75,8 @@ def pick_samples(model: Model, inputs, config: QuantizeConfig, limit: int | None
     InputError, ConfigError
         The folder holds nothing usable, or the preprocessing does not fit the model.
     """
-    from tnnquant.api import graph_inputs, input_config
     from tnnquant.inputs import Samples, scan
+    from tnnquant.pipeline.api import graph_inputs, input_config
 
     if limit is not None and limit < 1:
         raise ConfigError(f"--limit is {limit}, expected at least 1")

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, QuantParams, Tensor
 from tnnquant.errors import GraphError, TnnQuantError
 from tnnquant.graph import Graph, Node
-from tnnquant.infer import infer
+from tnnquant.graph.infer import infer
 from tnnquant.inspect.codes import CodeUsage, count_codes, usage_of_counts
 from tnnquant.inspect.precision import FUSED, Precision, as_fp32, try_explain
-from tnnquant.layers.base import BlobSpec, QuantRole, ScaleField
-from tnnquant.tensor import DataType, QuantParams, Tensor
+from tnnquant.layers.base import BlobSpec, QuantRole
+from tnnquant.layers.fields import ScaleField
 
 __all__ = ["BlobRow", "LayerRow", "Summary", "WeightRow", "find_row", "summarize", "weight_name", "weight_rows",
            "weight_tensor"]  # fmt: skip

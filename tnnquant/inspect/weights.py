@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, QuantParams
 from tnnquant.graph import Node
 from tnnquant.inspect.summary import weight_rows
-from tnnquant.tensor import DataType, QuantParams
 
 __all__ = ["bias_values", "real_weights", "sqnr_db"]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tnnquant.layers.base import Layer, layer, param
+from tnnquant.layers.base import Layer, layer
 from tnnquant.layers.elementwise import Mapped, Unary
+from tnnquant.layers.fields import param
 
 __all__ = [
     "Elu",

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from tnnquant.base.tensor import Tensor
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import FlagField, Layer, TensorField, TextField, layer, param
+from tnnquant.layers.base import Layer, layer
 from tnnquant.layers.channelwise import Channelwise, channel_values
-from tnnquant.tensor import Tensor
+from tnnquant.layers.fields import FlagField, TensorField, TextField, param
 
 __all__ = ["BatchNorm", "BiasAdd", "Scale"]
 

@@ -10,13 +10,14 @@ from typing import ClassVar
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError, UnsupportedLayerError
-from tnnquant.layers.base import BlobScales, BlobSpec, Layer, QuantRole, TensorField, layer, param
+from tnnquant.layers.base import BlobScales, BlobSpec, Layer, QuantRole, layer
 from tnnquant.layers.checks import check_inputs, check_same_type, check_types
 from tnnquant.layers.elementwise import arithmetic, check_broadcast, right_maximum, spread, stretched
+from tnnquant.layers.fields import TensorField, param
 from tnnquant.layers.int8 import PixelInt8
 from tnnquant.layers.movement import carried_dtype, text
-from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Add", "And", "Binary", "Div", "Maximum", "Minimum", "Mul", "SquaredDifference", "Sub"]
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError, UnsupportedLayerError
-from tnnquant.layers.base import BlobSpec, Layer, layer, param
+from tnnquant.layers.base import BlobSpec, Layer, layer
 from tnnquant.layers.checks import check_inputs, check_types
-from tnnquant.tensor import DataType, Tensor
+from tnnquant.layers.fields import param
 
 __all__ = ["BitShift", "Cast"]
 

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobSpec, Layer
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.memory import dense, like, restored
 from tnnquant.layers.movement import text
-from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Channelwise", "channel_values", "channels_of"]
 

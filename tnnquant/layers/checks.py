@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tnnquant.base.tensor import DataType
 from tnnquant.errors import GraphError, UnsupportedLayerError
 from tnnquant.layers.base import BlobSpec
 from tnnquant.layers.movement import text
-from tnnquant.tensor import DataType
 
 __all__ = ["check_inputs", "check_rank", "check_same_type", "check_types"]
 

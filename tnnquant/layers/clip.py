@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tnnquant.layers.base import BlobScales, BlobSpec, Layer, QuantRole, layer, param
+from tnnquant.base.tensor import DataType, Tensor
+from tnnquant.layers.base import BlobScales, BlobSpec, Layer, QuantRole, layer
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.elementwise import Mapped
+from tnnquant.layers.fields import param
 from tnnquant.layers.int8 import PixelInt8
-from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Clip", "Relu", "Relu6"]
 

@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import BlobSpec, Layer, TensorField, layer, param
+from tnnquant.layers.base import BlobSpec, Layer, layer
 from tnnquant.layers.checks import check_inputs, check_same_type, check_types
 from tnnquant.layers.elementwise import left_maximum, spread, stretched
-from tnnquant.tensor import DataType, Tensor
+from tnnquant.layers.fields import TensorField, param
 
 __all__ = ["Equal", "Greater", "Less", "Where"]
 

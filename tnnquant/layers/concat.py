@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, QuantParams, Tensor
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import BlobScales, BlobSpec, QuantRole, layer, param
+from tnnquant.layers.base import BlobScales, BlobSpec, QuantRole, layer
+from tnnquant.layers.fields import param
 from tnnquant.layers.int8 import as_pixels, from_pixels
 from tnnquant.layers.movement import (
     CopyLayer,
@@ -22,7 +24,6 @@ from tnnquant.layers.movement import (
     owned,
     text,
 )
-from tnnquant.tensor import DataType, QuantParams, Tensor
 
 __all__ = ["Concat"]
 

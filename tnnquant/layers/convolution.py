@@ -8,26 +8,15 @@ from math import prod
 
 import numpy as np
 
-from tnnquant.arithmetic import with_sum_mode
+from tnnquant.base.arithmetic import with_sum_mode
+from tnnquant.base.memory import refuse_giant
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import (
-    BlobScales,
-    BlobSpec,
-    FlagField,
-    QuantRole,
-    ScaleField,
-    TensorField,
-    TextField,
-    channels_last,
-    from_channels_last,
-    layer,
-    param,
-)
+from tnnquant.layers.base import BlobScales, BlobSpec, QuantRole, channels_last, from_channels_last, layer
 from tnnquant.layers.checks import check_inputs, check_types
+from tnnquant.layers.fields import FlagField, ScaleField, TensorField, TextField, param
 from tnnquant.layers.int8 import PixelInt8, int8_quant
 from tnnquant.layers.movement import text
-from tnnquant.memory import refuse_giant
-from tnnquant.tensor import DataType, Tensor
 
 __all__ = [
     "SWISH",

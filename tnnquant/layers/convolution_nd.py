@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import BlobSpec, FlagField, Layer, TensorField, TextField, layer, param
+from tnnquant.layers.base import BlobSpec, Layer, layer
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.convolution import (
     EXPLICIT,
@@ -23,7 +24,7 @@ from tnnquant.layers.convolution import (
     sliding_axis,
     swish_inplace,
 )
-from tnnquant.tensor import DataType, Tensor
+from tnnquant.layers.fields import FlagField, TensorField, TextField, param
 
 __all__ = ["Convolution1D", "Convolution3D"]
 

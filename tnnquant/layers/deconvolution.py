@@ -9,19 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import (
-    BlobSpec,
-    FlagField,
-    Layer,
-    ScaleField,
-    TensorField,
-    TextField,
-    channels_last,
-    from_channels_last,
-    layer,
-    param,
-)
+from tnnquant.layers.base import BlobSpec, Layer, channels_last, from_channels_last, layer
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.convolution import (
     EXPLICIT,
@@ -34,7 +24,7 @@ from tnnquant.layers.convolution import (
     filter_array,
     swish_inplace,
 )
-from tnnquant.tensor import DataType, Tensor
+from tnnquant.layers.fields import FlagField, ScaleField, TensorField, TextField, param
 
 __all__ = ["Deconvolution"]
 

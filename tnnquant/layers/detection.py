@@ -7,11 +7,12 @@ from math import prod
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError, UnsupportedLayerError
-from tnnquant.layers.base import BlobSpec, Layer, TensorField, TextField, layer, param
+from tnnquant.layers.base import BlobSpec, Layer, layer
 from tnnquant.layers.checks import check_inputs, check_types
+from tnnquant.layers.fields import TensorField, TextField, param
 from tnnquant.layers.nms import best_first, kept_boxes
-from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["DetectionOutput", "DetectionPostProcess"]
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobScales, BlobSpec, Layer
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.int8 import through_float
 from tnnquant.layers.memory import dense, like, matching, restored
 from tnnquant.layers.movement import text
-from tnnquant.tensor import DataType, Tensor
 
 __all__ = [
     "Mapped",

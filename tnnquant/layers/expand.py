@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tnnquant.layers.base import BlobSpec, layer, param
+from tnnquant.base.tensor import Tensor
+from tnnquant.layers.base import BlobSpec, layer
+from tnnquant.layers.fields import param
 from tnnquant.layers.movement import (
     CopyLayer,
     Pairs,
@@ -20,7 +22,6 @@ from tnnquant.layers.movement import (
     is_channels_last,
     owned,
 )
-from tnnquant.tensor import Tensor
 
 __all__ = ["Expand", "Tile"]
 

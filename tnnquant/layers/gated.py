@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import BlobSpec, Layer, layer, param
+from tnnquant.layers.base import BlobSpec, Layer, layer
 from tnnquant.layers.checks import check_inputs, check_rank, check_types
 from tnnquant.layers.elementwise import Unary, arithmetic, check_broadcast, mapped, right_maximum, spread, stretched
+from tnnquant.layers.fields import param
 from tnnquant.layers.memory import like
 from tnnquant.layers.movement import axis_of, text
-from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Glu", "HardSwish", "SignedMul"]
 

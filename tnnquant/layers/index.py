@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import BlobSpec, layer, param
+from tnnquant.layers.base import BlobSpec, layer
+from tnnquant.layers.fields import param
 from tnnquant.layers.movement import Movement, axis_of, integers
-from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Histogram", "NonZero", "OneHot"]
 

@@ -7,12 +7,13 @@ from math import prod
 
 import numpy as np
 
-from tnnquant.arithmetic import with_sum_mode
+from tnnquant.base.arithmetic import with_sum_mode
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError, UnsupportedLayerError
-from tnnquant.layers.base import BlobScales, BlobSpec, QuantRole, ScaleField, TensorField, TextField, layer, param
+from tnnquant.layers.base import BlobScales, BlobSpec, QuantRole, layer
 from tnnquant.layers.checks import check_inputs, check_types
+from tnnquant.layers.fields import ScaleField, TensorField, TextField, param
 from tnnquant.layers.int8 import PixelInt8, int8_quant
-from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["InnerProduct"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, QuantParams, Tensor
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobScales, BlobSpec, Layer, channels_last, from_channels_last
-from tnnquant.tensor import DataType, QuantParams, Tensor
 
 __all__ = ["PixelInt8", "as_pixels", "dequantized", "from_pixels", "int8_quant", "quantized", "through_float"]
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import BlobSpec, Layer, layer, param
+from tnnquant.layers.base import BlobSpec, Layer, layer
 from tnnquant.layers.checks import check_inputs, check_types
-from tnnquant.tensor import DataType, Tensor
+from tnnquant.layers.fields import param
 
 __all__ = ["LSTMONNX"]
 

@@ -10,12 +10,13 @@ from math import prod
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import BlobSpec, Layer, TensorField, layer, param
+from tnnquant.layers.base import BlobSpec, Layer, layer
 from tnnquant.layers.channelwise import channel_values
 from tnnquant.layers.checks import check_inputs, check_rank, check_types
+from tnnquant.layers.fields import TensorField, param
 from tnnquant.layers.movement import contiguous, text
-from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["GroupNorm", "InstanceNorm", "LayerNorm"]
 

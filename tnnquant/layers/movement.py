@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobScales, BlobSpec, Layer
-from tnnquant.tensor import DataType, Tensor
 
 __all__ = [
     "CopyLayer",

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError, ModelFormatError
-from tnnquant.layers.base import BlobSpec, Layer, layer, param
+from tnnquant.layers.base import BlobSpec, Layer, layer
 from tnnquant.layers.checks import check_inputs, check_types
-from tnnquant.tensor import DataType, Tensor
+from tnnquant.layers.fields import param
 
 __all__ = ["NonMaxSuppression", "best_first", "kept_boxes"]
 

@@ -7,13 +7,14 @@ from functools import reduce
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import UnsupportedLayerError
-from tnnquant.layers.base import BlobSpec, Layer, layer, param
+from tnnquant.layers.base import BlobSpec, Layer, layer
 from tnnquant.layers.checks import check_inputs, check_rank, check_types
+from tnnquant.layers.fields import param
 from tnnquant.layers.memory import like
 from tnnquant.layers.movement import INT_MAX, INT_MIN
 from tnnquant.layers.reduce import folded
-from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Normalize"]
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError, UnsupportedLayerError
-from tnnquant.layers.base import BlobSpec, layer, param, parse_int
+from tnnquant.layers.base import BlobSpec, layer
+from tnnquant.layers.fields import param, parse_int
 from tnnquant.layers.movement import (
     INT_MIN,
     CopyLayer,
@@ -23,7 +25,6 @@ from tnnquant.layers.movement import (
     owned,
     text,
 )
-from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Pad", "PadV2"]
 

@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError, UnsupportedLayerError
-from tnnquant.layers.base import BlobScales, BlobSpec, QuantRole, channels_last, from_channels_last, layer, param
+from tnnquant.layers.base import BlobScales, BlobSpec, QuantRole, channels_last, from_channels_last, layer
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.convolution import EXPLICIT, SAME, VALID, Axis
+from tnnquant.layers.fields import param
 from tnnquant.layers.int8 import PixelInt8
-from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Pooling", "pooling_axis", "pooling_kernel"]
 

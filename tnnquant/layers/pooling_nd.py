@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import BlobSpec, Layer, layer, param
+from tnnquant.layers.base import BlobSpec, Layer, layer
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.convolution import EXPLICIT, SAME, VALID
+from tnnquant.layers.fields import param
 from tnnquant.layers.pooling import MAX, pooling_axis, pooling_kernel
-from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Pooling1D", "Pooling3D"]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from tnnquant.layers.base import TensorField, TextField, layer, param
+from tnnquant.base.tensor import Tensor
+from tnnquant.layers.base import layer
 from tnnquant.layers.channelwise import Channelwise, channel_values
-from tnnquant.tensor import Tensor
+from tnnquant.layers.fields import TensorField, TextField, param
 
 __all__ = ["Prelu"]
 

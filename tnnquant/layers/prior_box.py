@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from tnnquant.base.tensor import Tensor
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import BlobSpec, Layer, layer, param
+from tnnquant.layers.base import BlobSpec, Layer, layer
 from tnnquant.layers.checks import check_inputs
-from tnnquant.tensor import Tensor
+from tnnquant.layers.fields import param
 
 __all__ = ["PriorBox"]
 

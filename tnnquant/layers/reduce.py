@@ -12,12 +12,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from tnnquant.layers.base import BlobSpec, Layer, layer, param
+from tnnquant.base.tensor import DataType, Tensor
+from tnnquant.layers.base import BlobSpec, Layer, layer
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.elementwise import in_double
+from tnnquant.layers.fields import param
 from tnnquant.layers.memory import dense, memory_axes, restored, split_at
 from tnnquant.layers.movement import INT_MAX, INT_MIN, axis_of
-from tnnquant.tensor import DataType, Tensor
 
 __all__ = [
     "ReduceL1",

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, QuantParams, Tensor
 from tnnquant.errors import UnsupportedLayerError
-from tnnquant.layers.base import BlobScales, BlobSpec, Layer, TensorField, layer, param
+from tnnquant.layers.base import BlobScales, BlobSpec, Layer, layer
+from tnnquant.layers.fields import TensorField, param
 from tnnquant.layers.int8 import PixelInt8
-from tnnquant.tensor import DataType, QuantParams, Tensor
 
 __all__ = ["Const", "Reformat"]
 

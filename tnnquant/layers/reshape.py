@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from tnnquant.base.tensor import Tensor
 from tnnquant.errors import GraphError, UnsupportedLayerError
-from tnnquant.layers.base import BlobSpec, layer, param
+from tnnquant.layers.base import BlobSpec, layer
+from tnnquant.layers.fields import param
 from tnnquant.layers.movement import CopyLayer, Pairs, carried_dtype, integers, owned, reshaped, reshaping, text
-from tnnquant.tensor import Tensor
 
 __all__ = ["Flatten", "Reshape"]
 

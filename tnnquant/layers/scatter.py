@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import BlobSpec, FlagField, TensorField, layer, param
+from tnnquant.layers.base import BlobSpec, layer
+from tnnquant.layers.fields import FlagField, TensorField, param
 from tnnquant.layers.gather import stored_array, wrapped
 from tnnquant.layers.movement import Movement, axis_of, contiguous, text
-from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Scatter", "ScatterElements", "ScatterND"]
 

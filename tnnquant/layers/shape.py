@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import BlobSpec, TensorField, layer
+from tnnquant.layers.base import BlobSpec, layer
+from tnnquant.layers.fields import TensorField
 from tnnquant.layers.movement import Movement, checked_dims, integers
-from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["ConstantOfShape", "Range", "Shape", "Size"]
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from tnnquant.base.tensor import Tensor
 from tnnquant.errors import GraphError, UnsupportedLayerError
-from tnnquant.layers.base import BlobSpec, layer, param
+from tnnquant.layers.base import BlobSpec, layer
+from tnnquant.layers.fields import param
 from tnnquant.layers.movement import CopyLayer, Pairs, copy_into, empty_blob, is_channels_last, text
-from tnnquant.tensor import Tensor
 
 __all__ = ["PixelShuffle", "Reorg", "ShuffleChannel"]
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from tnnquant.base.tensor import Tensor
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import BlobSpec, layer, param
+from tnnquant.layers.base import BlobSpec, layer
+from tnnquant.layers.fields import param
 from tnnquant.layers.movement import INT_MAX, INT_MIN, CopyLayer, Pairs, axis_of, carried_dtype, integers, owned, text
-from tnnquant.tensor import Tensor
 
 __all__ = ["StridedSlice", "StridedSliceV2"]
 

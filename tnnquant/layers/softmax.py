@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tnnquant.layers.base import BlobSpec, Layer, layer, param
+from tnnquant.base.tensor import DataType, Tensor
+from tnnquant.layers.base import BlobSpec, Layer, layer
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.elementwise import in_double
+from tnnquant.layers.fields import param
 from tnnquant.layers.memory import dense, memory_axes, restored, split_at
 from tnnquant.layers.movement import axis_of
-from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["LogSoftmax", "Softmax"]
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from tnnquant.base.tensor import Tensor
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import BlobSpec, Layer, layer, param
+from tnnquant.layers.base import BlobSpec, Layer, layer
+from tnnquant.layers.fields import param
 from tnnquant.layers.movement import CopyLayer, Pairs, axis_of, text
-from tnnquant.tensor import Tensor
 
 __all__ = ["Split", "SplitV"]
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from tnnquant.base.tensor import Tensor
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import BlobSpec, layer, param
+from tnnquant.layers.base import BlobSpec, layer
+from tnnquant.layers.fields import param
 from tnnquant.layers.movement import CopyLayer, Pairs, axis_of, reshaped, reshaping, text
-from tnnquant.tensor import Tensor
 
 __all__ = ["Squeeze", "Unsqueeze"]
 

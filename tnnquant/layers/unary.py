@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.layers.base import BlobSpec, Layer, layer
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.elementwise import Mapped, Unary, in_double
-from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Abs", "Ceil", "Erf", "Exp", "Floor", "Log", "Neg", "Not", "Reciprocal", "Rsqrt", "Sign", "Sqrt"]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tnnquant.layers.base import Layer, layer, param
+from tnnquant.layers.base import Layer, layer
+from tnnquant.layers.fields import param
 
 __all__ = ["Unimplemented"]
 

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError, UnsupportedLayerError
-from tnnquant.layers.base import BlobScales, BlobSpec, from_channels_last, layer, param
+from tnnquant.layers.base import BlobScales, BlobSpec, from_channels_last, layer
+from tnnquant.layers.fields import param
 from tnnquant.layers.int8 import through_float
 from tnnquant.layers.movement import (
     CopyLayer,
@@ -28,7 +30,6 @@ from tnnquant.layers.movement import (
     owned,
     text,
 )
-from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["Upsample"]
 

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from tnnquant.base.registry import Registry
 from tnnquant.errors import CalibrationError
 from tnnquant.kernels.walk import walkable
 from tnnquant.observers.gather import Ranges
-from tnnquant.registry import Registry
 
 __all__ = ["DEAD", "FLOOR_SCALE", "REGISTRY", "Observer", "observer"]
 

@@ -40,7 +40,7 @@ def mixable(graph, samples, config, progress=None):
 
     Parameters and results are those of :func:`quantize`.
     """
-    from tnnquant.recipes.best import Steps, quantize_with
+    from tnnquant.recipes.best.workbench import Steps, quantize_with
 
     return quantize_with(graph, samples, config, Steps(balance=True, rounding=True, bias=True), progress)
 

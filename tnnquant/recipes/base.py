@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tnnquant.registry import Registry
+from tnnquant.base.registry import Registry
 
 __all__ = ["REGISTRY", "recipe"]
 

@@ -11,18 +11,18 @@ from dataclasses import replace
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.config import QuantizeConfig
+from tnnquant.engine.executor import Executor
 from tnnquant.errors import ConfigError, GraphError
-from tnnquant.executor import Executor
 from tnnquant.graph import Graph, Node
-from tnnquant.infer import located
+from tnnquant.graph.infer import located
+from tnnquant.graph.passes import CONSTANT_SCALE
+from tnnquant.graph.patterns import match_layers
 from tnnquant.layers.base import find_layer
-from tnnquant.passes import CONSTANT_SCALE
-from tnnquant.patterns import match_layers
-from tnnquant.plan import QuantPlan
-from tnnquant.quantize import Quantization, Stopwatch
+from tnnquant.quantization.plan import QuantPlan
+from tnnquant.quantization.quantize import Quantization, Stopwatch
 from tnnquant.recipes.base import recipe
-from tnnquant.tensor import DataType, Tensor
 
 __all__ = ["dynamic"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tnnquant.quantize import Quantization, quantize_graph
+from tnnquant.quantization.quantize import Quantization, quantize_graph
 from tnnquant.recipes.base import recipe
 
 __all__ = ["tnn"]
@@ -10,5 +10,5 @@ __all__ = ["tnn"]
 
 @recipe(0, "tnn")
 def tnn(graph, samples, config, progress=None, watch=None) -> Quantization:
-    """:func:`tnnquant.quantize.quantize_graph`."""
+    """:func:`tnnquant.quantization.quantize.quantize_graph`."""
     return quantize_graph(graph, samples, config, progress, watch)

@@ -12,9 +12,9 @@ from tnnquant import recipes
 from tnnquant.config import MergeType, QuantizeConfig, SearchConfig
 from tnnquant.errors import TnnQuantError
 from tnnquant.graph import Graph
-from tnnquant.patterns import fused_names
-from tnnquant.plan import QuantPlan, make_plan
-from tnnquant.quantize import Quantization, plan_graph, quantize_weights, spread_scales
+from tnnquant.graph.patterns import fused_names
+from tnnquant.quantization.plan import QuantPlan, make_plan
+from tnnquant.quantization.quantize import Quantization, plan_graph, quantize_weights, spread_scales
 from tnnquant.search.mixed import smallest_set
 from tnnquant.search.mixer import Mixer
 from tnnquant.search.state import State

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from tnnquant.graph import Graph
-from tnnquant.quantize import Quantization
+from tnnquant.quantization.quantize import Quantization
 from tnnquant.search.mixed import candidates, float_layers
 from tnnquant.search.trials import Trial, likeness_of, trial_of
 from tnnquant.verdict.layers import layer_noise

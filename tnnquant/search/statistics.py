@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from tnnquant.calibrate import Watch, calibrate
-from tnnquant.executor import Executor
+from tnnquant.engine.executor import Executor
 from tnnquant.graph import QuantParams
-from tnnquant.plan import QuantPlan
+from tnnquant.quantization.calibrate import Watch, calibrate
+from tnnquant.quantization.plan import QuantPlan
 
 __all__ = ["StatisticsPool"]
 
@@ -28,7 +28,7 @@ class StatisticsPool:
     samples : re-iterable of Sample
     progress : callable (stage, done, total), optional
     watch : callable (sample, outputs), optional
-        See :func:`tnnquant.calibrate.calibrate`.
+        See :func:`tnnquant.quantization.calibrate.calibrate`.
 
     Attributes
     ----------

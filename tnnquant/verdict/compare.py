@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
+from tnnquant.engine.executor import Executor
 from tnnquant.errors import CalibrationError
-from tnnquant.executor import Executor
 from tnnquant.verdict.figures import OutputSums
 from tnnquant.verdict.judge import judge_output
 from tnnquant.verdict.kinds import CLASSES, INTEGERS, OutputKind

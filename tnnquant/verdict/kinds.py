@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType
 from tnnquant.graph import Graph
-from tnnquant.infer import Inference
+from tnnquant.graph.infer import Inference
 from tnnquant.layers.base import BlobSpec
-from tnnquant.tensor import DataType
 
 __all__ = ["CLASSES", "INTEGERS", "VALUES", "OutputKind", "Part", "judged_blobs", "magnitude_parts", "output_kind"]
 

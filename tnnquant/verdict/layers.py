@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from tnnquant.executor import Executor
+from tnnquant.engine.executor import Executor
 from tnnquant.graph import Node
+from tnnquant.graph.lower import REFORMATTED
 from tnnquant.layers.convolution import Convolution
 from tnnquant.layers.int8 import dequantized
-from tnnquant.lower import REFORMATTED
 from tnnquant.verdict.figures import decibels
 from tnnquant.verdict.result import LayerNoise
 
@@ -34,7 +34,8 @@ def layer_noise(
     samples : iterable of Sample
         One or two are enough.
     zero_codes : mapping of str to ndarray, optional
-        Of the blobs whose codes mean 0 elsewhere than at the zero point, see :class:`tnnquant.quantize.Quantization`.
+        Of the blobs whose codes mean 0 elsewhere than at the zero point, see
+        :class:`tnnquant.quantization.quantize.Quantization`.
     """
     shifted = zero_codes or {}
     copied = {node.inputs[0]: node for node in int8.graph.nodes if _copies(node, fp32)}
@@ -66,7 +67,8 @@ def layer_noise(
 
 
 def _copies(node: Node, fp32: Executor) -> bool:
-    """Whether a layer, which the fp32 model may not have, copies a blob (:mod:`tnnquant.recipes.shifted_copies`)."""
+    """Whether a layer, which the fp32 model may not have, copies a blob
+    (:mod:`tnnquant.recipes.best.shifted_copies`)."""
     if node.quantized or node.outputs[0] in fp32.specs or node.inputs[0] not in fp32.specs:
         return False
     return isinstance(node.layer, Convolution) and node.layer.depthwise_1x1
@@ -88,7 +90,8 @@ def _compare(codes: dict, int8: Executor, sums: dict, name: str, array: np.ndarr
     params = int8.graph.scales[stored]
     if name in shifted:
         params = replace(params, zero_point=shifted[name])
-    if array.ndim > 1 and values.shape[1] > array.shape[1]:  # guard channels (tnnquant.recipes.guards) hold no values
+    # Guard channels (tnnquant.recipes.best.guards) hold no values.
+    if array.ndim > 1 and values.shape[1] > array.shape[1]:
         values, params = values[:, : array.shape[1]], params.first(array.shape[1])
     got = dequantized(values, params).reshape(array.shape)
     # Pairwise float32 sums: the figure is shown with one decimal of a decibel.

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tnnquant.config import VerifyConfig
+from tnnquant.engine.executor import Executor
 from tnnquant.errors import ConfigError
-from tnnquant.executor import Executor
 from tnnquant.graph import Graph
 from tnnquant.inputs import Samples
 from tnnquant.verdict.choose import pick, split
@@ -70,7 +70,8 @@ class Verification:
     fed : Samples
         Those for the statistics.
     watch : callable (sample, outputs) or None
-        To be called with what fp32 gives while the statistics are made, see :func:`tnnquant.calibrate.calibrate`.
+        To be called with what fp32 gives while the statistics are made, see
+        :func:`tnnquant.quantization.calibrate.calibrate`.
     notes : list of str
         What the user should know about the pictures.
 
@@ -204,7 +205,7 @@ class Verification:
             Of the graph whose blobs the int8 model has, if that is another.
         progress : callable (stage, done, total), optional
         zero_codes : mapping of str to ndarray, optional
-            Of the quantization, see :class:`tnnquant.quantize.Quantization`.
+            Of the quantization, see :class:`tnnquant.quantization.quantize.Quantization`.
         without_apart : Graph, optional
             Of the quantization, likewise; nothing comes of it if there are pictures of ``--eval``.
         """

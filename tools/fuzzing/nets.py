@@ -22,9 +22,9 @@ class _Net:
 
     def add(self, kind: str, inputs, *values, outputs: int = 1, tensors=None, **params):
         """Add a layer; the name of its output, or a tuple of them."""
+        from tnnquant.base.tensor import Tensor
         from tnnquant.graph import Node, Resource
         from tnnquant.layers.base import find_layer
-        from tnnquant.tensor import Tensor
 
         name = f"l{len(self.nodes)}"
         made = tuple(f"{name}.{i}" for i in range(outputs))
@@ -94,7 +94,7 @@ def made_nets() -> list[bytes]:
     """Pairs of every network, in fp32 and quantized."""
     from tnnquant.config import QuantizeConfig
     from tnnquant.format import model_bytes, write_proto
-    from tnnquant.quantize import quantize_graph
+    from tnnquant.quantization.quantize import quantize_graph
 
     pairs = []
     for build in (_classifier, _branches, _head):

@@ -30,8 +30,8 @@ def _bench():
     from tnnquant.config import QuantizeConfig
     from tnnquant.format import read_proto, read_resources
     from tnnquant.format.model import attach
-    from tnnquant.parts import gather
-    from tnnquant.quantize import plan_graph
+    from tnnquant.quantization.parts import gather
+    from tnnquant.quantization.quantize import plan_graph
 
     proto, model = split_pair(made_nets()[0])
     config = QuantizeConfig(blob_method="aciq-laplace")
@@ -59,8 +59,8 @@ class _Samples(list):
 
 def made_parts() -> list[bytes]:
     """Statistics of a small model, of one sample and of two: the header, then the arrays."""
-    from tnnquant.parts import merge
-    from tnnquant.parts_file import dump_part
+    from tnnquant.quantization.parts import merge
+    from tnnquant.quantization.parts_file import dump_part
 
     plan, parts = _bench()
     seeds = []
@@ -107,8 +107,8 @@ def _entries(data: bytes) -> list[tuple[str, bytes]]:
 
 def run_part(data: bytes) -> None:
     """Read the file; restore observers from it, and merge it with a sound one."""
-    from tnnquant import parts_file
-    from tnnquant.parts import merge, observers_of
+    from tnnquant.quantization import parts_file
+    from tnnquant.quantization.parts import merge, observers_of
 
     header, rest = split_pair(data)
     entries = _entries(rest)

@@ -74,12 +74,12 @@ def made_pairs() -> list[bytes]:
 
 
 def _made() -> list[tuple[bytes, bytes]]:
+    from tnnquant.base.tensor import DataType, Tensor
     from tnnquant.errors import TnnQuantError
     from tnnquant.format import model_bytes, write_proto
     from tnnquant.format.proto import read_proto
     from tnnquant.graph import QuantParams, Resource
-    from tnnquant.layers.base import ScaleField, TensorField
-    from tnnquant.tensor import DataType, Tensor
+    from tnnquant.layers.fields import ScaleField, TensorField
 
     pairs = []
     int8 = {

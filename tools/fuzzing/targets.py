@@ -145,12 +145,12 @@ def _run_graph(data: bytes) -> None:
 
 
 def _built(data: bytes):
-    from tnnquant.executor import Executor
+    from tnnquant.engine.executor import Executor
     from tnnquant.format import read_proto, read_resources
     from tnnquant.format.check import check_structure
     from tnnquant.format.model import attach
-    from tnnquant.passes import prepare_for_quantization
-    from tnnquant.plan import make_plan
+    from tnnquant.graph.passes import prepare_for_quantization
+    from tnnquant.quantization.plan import make_plan
 
     proto, model = split_pair(data)
     graph = read_proto(proto, "p")
@@ -260,8 +260,8 @@ def _run_input(data: bytes, read: Callable) -> None:
 
 @cache
 def _tensor_targets():
+    from tnnquant.base.tensor import DataType
     from tnnquant.inputs.tensors import TensorTarget
-    from tnnquant.tensor import DataType
 
     return TensorTarget("input", (1, 3, 2, 2)), TensorTarget("input", (4, 12), DataType.INT32, rows=True)
 

@@ -175,12 +175,12 @@ def _has_proc() -> bool:
 
 def _import_all() -> None:
     import tnnquant.cli.options
-    import tnnquant.executor
+    import tnnquant.engine.executor
     import tnnquant.format
+    import tnnquant.graph.passes
     import tnnquant.inputs.normalize
     import tnnquant.inputs.tensors
-    import tnnquant.passes
-    import tnnquant.plan  # noqa: F401
+    import tnnquant.quantization.plan  # noqa: F401
     from tnnquant.inputs.picture import import_picture_library
     from tnnquant.layers.base import load_layers
 

@@ -1,0 +1,100 @@
+"""Named things that extend tnnquant: observers, weight methods. A new one is one file with one decorator."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+
+from tnnquant.errors import ConfigError
+
+__all__ = ["Registry", "declared_codes"]
+
+
+def declared_codes(package: str, decorator: str) -> dict[int, str] | None:
+    """The names that the modules of a package register, by number, without importing anything.
+
+    ``--help`` lists them, and must not pay for the NumPy that the modules import. What is read are the lines
+    ``@decorator(number, "name")`` of the sources.
+
+    Parameters
+    ----------
+    package : str
+        A sub-package of tnnquant: ``"tnnquant.observers"``.
+    decorator : str
+
+    Returns
+    -------
+    dict of int to str, or None
+        In order of the numbers. None: the sources are not there to be read.
+    """
+    folder = Path(__file__).parent.parent.joinpath(*package.split(".")[1:])
+    line = re.compile(rf'^@{decorator}\((\d+), "([^"]+)"\)', re.MULTILINE)
+    try:
+        sources = [*folder.glob("*.py"), *folder.glob("*/__init__.py")]
+        found = [match for path in sources for match in line.findall(path.read_text("utf-8"))]
+    except OSError:
+        return None
+    return dict(sorted((int(code), name) for code, name in found)) or None
+
+
+class Registry:
+    """Names of one kind of thing, with the numbers TNN's tool uses for them.
+
+    Parameters
+    ----------
+    kind : str
+        What an entry is, for messages: "observer".
+    package : str
+        The package whose modules register themselves; imported at the first look-up.
+    """
+
+    def __init__(self, kind: str, package: str):
+        self.kind = kind
+        self._package = package
+        self._entries: dict[str, object] = {}
+        self._codes: dict[int, str] = {}
+        self._loaded = False
+
+    def register(self, name: str, code: int) -> Callable:
+        """Decorator: enter a class or function under a name and a number, both unused so far."""
+
+        def enter(entry):
+            if name in self._entries or code in self._codes:
+                raise ValueError(f"{self.kind} {name} ({code}) is registered twice")
+            self._entries[name] = entry
+            self._codes[code] = name
+            return entry
+
+        return enter
+
+    def find(self, name: str):
+        """The entry of that name.
+
+        Raises
+        ------
+        ConfigError
+            There is none; the known names are listed.
+        """
+        self._load()
+        if name not in self._entries:
+            close = get_close_matches(name, self._entries, 1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise ConfigError(f"no {self.kind} {name!r}{hint}; known: {', '.join(self.codes().values())}")
+        return self._entries[name]
+
+    def codes(self) -> dict[int, str]:
+        """Names by number, in order of the numbers."""
+        self._load()
+        return dict(sorted(self._codes.items()))
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        package = importlib.import_module(self._package)
+        for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
+            importlib.import_module(f"{self._package}.{module}")

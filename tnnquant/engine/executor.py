@@ -1,0 +1,377 @@
+"""Run a graph, in fp32 or with TNN's int8 arithmetic. No layer is known here by name.
+
+Making an :class:`Executor` infers shapes, packs weights, and gives every blob a fixed place in memory
+(:mod:`tnnquant.engine.placement`). Layers whose kernels can be put in a program (:meth:`Layer.emit`) become rows of
+one; neighbours are run by a single call without returning to Python. All others run through :meth:`Layer.forward`, and
+their results are copied to where a program wants them. A quantized graph is first lowered to what TNN's runtime
+executes (:mod:`tnnquant.graph.lower`), and gives the integers of TNN's CPU device.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tnnquant.base.arithmetic import exact_sums
+from tnnquant.base.memory import machine_bytes, refuse_giant
+from tnnquant.base.tensor import DataType
+from tnnquant.engine.feed import Feed
+from tnnquant.engine.placement import Placement
+from tnnquant.engine.steps import Step, make_step
+from tnnquant.errors import ConfigError, GraphError, InputError, UnsupportedLayerError
+from tnnquant.graph import Graph
+from tnnquant.graph.infer import infer, located
+from tnnquant.graph.lower import lower
+from tnnquant.graph.passes import widen_dynamic_range
+from tnnquant.layers.int8 import dequantized
+from tnnquant.layers.movement import copy_into
+
+if TYPE_CHECKING:
+    from tnnquant.kernels.program import Program
+
+__all__ = ["Executor"]
+
+Tap = Callable[[str, np.ndarray], None]
+
+
+class _Group:
+    """Neighbouring steps that run as one program, or one that runs through ``forward``.
+
+    Attributes
+    ----------
+    steps : list of Step
+    program : Program or None
+    made : dict of str to ndarray
+        What the program makes, in its places.
+    forgotten : tuple of str
+        Blobs that nothing reads behind the group.
+    """
+
+    def __init__(self, steps: list[Step], places: Mapping[str, np.ndarray]):
+        from tnnquant.kernels.program import Program
+
+        self.steps = steps
+        self.program = Program([step.rows for step in steps]) if steps[0].rows is not None else None
+        self.made = {b: places[b] for step in steps for b in step.node.outputs} if self.program is not None else {}
+        self.forgotten = tuple(blob for step in steps for blob in step.forgotten)
+        self._singles: list[Program | None] = []
+
+    def refuse_giant_scratch(self) -> None:
+        """Raise GraphError where a kernel's own memory, which grows with windows and pads, cannot be had."""
+        if self.program is None or self.program.scratch_bytes <= machine_bytes():
+            return
+        for step, program in zip(self.steps, self.single_programs(), strict=True):
+            with located(step.node):
+                refuse_giant((program.scratch_bytes,), 1, "its kernel's memory")
+
+    def single_programs(self) -> list[Program | None]:
+        """A program for each step alone."""
+        from tnnquant.kernels.program import Program
+
+        if not self._singles:
+            self._singles = [Program([step.rows]) if step.rows is not None else None for step in self.steps]
+        return self._singles
+
+
+class Executor:
+    """A graph made ready to run. One run at a time: the blobs' memory is shared by all runs.
+
+    Parameters
+    ----------
+    graph : Graph
+        An fp32 model, or an int8 one, ours or one that TNN's tool wrote.
+    input_dims : mapping of str to sequence of int, optional
+        Dims that replace those of the proto.
+    exact : bool
+        fp32 layers sum as TNN's CPU device does, bit for bit; False: as fast as possible
+        (:mod:`tnnquant.base.arithmetic`). int8 layers always give TNN's integers.
+
+    Attributes
+    ----------
+    graph, specs
+        The graph that is executed, with resolved parameters; dims and type of every blob. Of a quantized model:
+        lowered, with Reformat layers where int8 and fp32 meet.
+    blob_bytes : int
+        Memory of the blobs with fixed places: the largest live set, or a little more.
+
+    Raises
+    ------
+    GraphError, UnsupportedLayerError
+        The model does not fit together, or a layer cannot be run; all layers that cannot are named.
+    """
+
+    def __init__(
+        self, graph: Graph, input_dims: Mapping[str, Sequence[int]] | None = None, *, exact: bool = True
+    ):
+        _need_compiler()
+        graph = lower(graph) if graph.is_quantized else widen_dynamic_range(graph)
+        refuse_unrunnable(graph)
+        self._exact = exact
+        self.inference = infer(graph, input_dims)
+        self.graph = self.inference.graph
+        self.specs = self.inference.specs
+        self._constants = {name: tensor.array() for name, tensor in self.graph.constants.items()}
+        self._steps = [
+            make_step(node, self.graph, self.specs)
+            for i, node in enumerate(self.graph.nodes)
+            if i not in self.inference.folded
+        ]
+        self._check_scales()
+        self._lay_out()
+
+    # --- once a model ---
+
+    def _check_scales(self) -> None:
+        """Those of the model's int8 inputs and outputs: a layer may be int8 that looks at none."""
+        for name in (*self.graph.inputs, *self.graph.outputs):
+            if not self._is_scaled(name):
+                continue
+            dims, count = self.specs[name].dims, self.graph.scales[name].scale.size
+            channels = (dims[1:2] or dims or (1,))[0]
+            if count not in (1, channels):
+                raise GraphError(f"the int8 blob {name!r} has {count} scales, expected 1 or its channels, {channels}")
+
+    def twin(self) -> Executor:
+        """An executor of the same model with memory of its own, to be run at the same time on another Python thread.
+
+        What was made of the weights is shared.
+        """
+        other = copy(self)
+        other._steps = [step.twin() for step in self._steps]
+        other._lay_out()
+        return other
+
+    def _lay_out(self) -> None:
+        placement = Placement(self.graph, self.specs, self._steps, self._constants)
+        self._places, self.blob_bytes = placement.arrays, placement.bytes
+        try:
+            self._feeds = {name: self._make_feed(name) for name in self.graph.inputs}
+            with exact_sums(self._exact):
+                self._emit()
+        except MemoryError:
+            raise GraphError(
+                f"not enough memory to lay the model out: its blobs alone take {self.blob_bytes / 1e9:.3g} GB; "
+                "check the dims of the model's inputs (--input-shape gives others)"
+            ) from None
+        self._forget()
+        self._groups = [_Group(steps, self._places) for steps in self._joined()]
+        for group in self._groups:
+            group.refuse_giant_scratch()
+        self._head = self._make_head()
+
+    def _is_scaled(self, blob: str) -> bool:
+        return self.specs[blob].dtype == DataType.INT8 and blob in self.graph.scales
+
+    def _make_feed(self, name: str) -> Feed:
+        params = self.graph.scales[name] if self._is_scaled(name) else None
+        return Feed(self.specs[name], params, self._places.get(name))
+
+    def _emit(self) -> None:
+        """Ask every layer for its program; note which inputs a forward will have made elsewhere."""
+        fixed = set()
+        for step in self._steps:
+            node, places = step.node, self._places
+            if step.may_emit and all(blob in places for blob in (*node.inputs, *node.outputs)):
+                step.emit(places)
+            if step.rows is None:
+                continue
+            step.staged = [blob for blob in dict.fromkeys(node.inputs) if blob not in fixed]
+            fixed.update(node.outputs)
+
+    def _forget(self) -> None:
+        kept = set(self.graph.outputs) | set(self._constants)
+        last: dict[str, int] = {}
+        for number, step in enumerate(self._steps):
+            last.update(dict.fromkeys((*step.node.inputs, *step.node.outputs), number))
+        for number, step in enumerate(self._steps):
+            step.forgotten = tuple(blob for blob, at in last.items() if at == number and blob not in kept)
+
+    def _joined(self) -> list[list[Step]]:
+        """Neighbouring steps that can run as one program."""
+        groups: list[list[Step]] = []
+        for step in self._steps:
+            if step.rows is not None and not step.staged and groups and groups[-1][0].rows is not None:
+                groups[-1].append(step)
+            else:
+                groups.append([step])
+        return groups
+
+    def _make_head(self) -> Program | None:
+        """The first group's program behind the ops of all feeds: one call less."""
+        from tnnquant.kernels.program import Program
+
+        rows = [feed.rows for feed in self._feeds.values()]
+        if not self._groups or self._groups[0].program is None or not rows or any(row is None for row in rows):
+            return None
+        return Program([*rows, self._groups[0].program.table])
+
+    # --- every run ---
+
+    def run(self, inputs: Mapping[str, np.ndarray], tap: Tap | None = None) -> dict[str, np.ndarray]:
+        """Compute the model outputs.
+
+        Parameters
+        ----------
+        inputs : mapping of str to ndarray
+            One array for each model input, of its dims; float32, or int32 / int8 where the model says so. What int8
+            layers read is quantized with the scale of the blob; an int8 array is taken as quantized already.
+        tap : callable (name, array), optional
+            Shown every blob once: the inputs, then each blob right after the layer that makes it; int8 blobs as int8.
+            Must not keep or change the array.
+
+        Returns
+        -------
+        dict of str to ndarray
+            By output name, in C order; int8 blobs dequantized to float32.
+
+        Raises
+        ------
+        InputError
+            An input is missing, unknown, or of other dims.
+        """
+        arrays = self._checked(inputs)
+        try:
+            if tap:
+                blobs = {**self._constants, **self._fed(arrays)}
+                self._run_with(tap, blobs)
+            else:
+                blobs = self._run_all(arrays)
+        except MemoryError:
+            raise GraphError(
+                "not enough memory to run the model; check its parameters, and the dims of its inputs (--input-shape "
+                "gives others)"
+            ) from None
+        return {name: self._result(name, blobs[name]) for name in self.graph.outputs}
+
+    def _run_all(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        groups, head = self._groups, self._head
+        if head is not None and all(feed.takes(arrays[name]) for name, feed in self._feeds.items()):
+            from tnnquant.kernels.interleave import SOURCE
+            from tnnquant.kernels.program import data_address
+
+            for number, name in enumerate(self._feeds):
+                head.table[number, SOURCE] = data_address(arrays[name])
+            head.run()
+            fed = {name: self._places[name] for name in self._feeds}
+            blobs = {**self._constants, **fed, **groups[0].made}
+            _drop(blobs, groups[0].forgotten)
+            groups = groups[1:]
+        else:
+            blobs = {**self._constants, **self._fed(arrays)}
+        for group in groups:
+            self._run(group.steps[0], group.program, blobs)
+            blobs.update(group.made)
+            _drop(blobs, group.forgotten)
+        return blobs
+
+    def _run_with(self, tap: Tap, blobs: dict[str, np.ndarray]) -> None:
+        for name in self.graph.inputs:
+            tap(name, blobs[name])
+        for group in self._groups:
+            for step, program in zip(group.steps, group.single_programs(), strict=True):
+                self._run(step, program, blobs)
+                if program is not None:
+                    blobs.update({blob: self._places[blob] for blob in step.node.outputs})
+                for blob in step.node.outputs:
+                    if blob in blobs:
+                        tap(blob, blobs[blob])
+                _drop(blobs, step.forgotten)
+
+    def run_steps(self, inputs: Mapping[str, np.ndarray], visit: Callable[[Step, Callable[[], None]], object]) -> None:
+        """Run step by step, each through ``visit(step, run)``, which calls ``run`` at least once: to measure layers.
+
+        Whatever a step reads is there while it is visited, so its ``rows`` may be run as a program too.
+        """
+        blobs = {**self._constants, **self._fed(self._checked(inputs))}
+        for group in self._groups:
+            for step, program in zip(group.steps, group.single_programs(), strict=True):
+                visit(step, partial(self._run, step, program, blobs))
+                if program is not None:
+                    blobs.update({blob: self._places[blob] for blob in step.node.outputs})
+                _drop(blobs, step.forgotten)
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """The layers made ready, in execution order."""
+        return self._steps
+
+    @property
+    def feeds(self) -> Mapping[str, Feed]:
+        """What puts an array into its place, by model input."""
+        return self._feeds
+
+    def _fed(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {name: self._feeds[name](array) for name, array in arrays.items()}
+
+    def _result(self, name: str, blob: np.ndarray) -> np.ndarray:
+        if self._is_scaled(name):
+            return np.ascontiguousarray(dequantized(blob, self.graph.scales[name]))
+        return np.array(blob, order="C")
+
+    def _run(self, step: Step, program: Program | None, blobs: dict[str, np.ndarray]) -> None:
+        with located(step.node):
+            for blob in step.staged:
+                self._stage(blob, blobs)
+            if program is not None:
+                program.run()
+                return
+            with exact_sums(self._exact):
+                blobs.update(step.forward(blobs))
+
+    def _stage(self, blob: str, blobs: Mapping[str, np.ndarray]) -> None:
+        target, source = self._places[blob], blobs[blob]
+        if target is source:
+            return
+        if source.shape != target.shape:
+            raise GraphError(f"blob {blob!r} has dims {source.shape} at run time, inferred were {target.shape}")
+        copy_into(target, source)
+
+    def _checked(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        checked = {}
+        for name in self.graph.inputs:
+            spec = self.specs[name]
+            if name not in inputs:
+                raise InputError(f"no array for the model input {name!r} ({'x'.join(map(str, spec.dims))})")
+            array = np.asarray(inputs[name])
+            if array.shape != spec.dims:
+                got = "x".join(map(str, array.shape))
+                raise InputError(f"the array for input {name!r} is {got}, expected {'x'.join(map(str, spec.dims))}")
+            checked[name] = array
+        unknown = sorted(set(inputs) - set(checked))
+        if unknown:
+            raise InputError(f"the model has no input {unknown[0]!r}; its inputs are {', '.join(checked)}")
+        return checked
+
+    def macs(self) -> int:
+        """Multiply-accumulates of one run."""
+        return sum(
+            step.node.layer.macs([self.specs[b] for b in step.node.inputs], [self.specs[b] for b in step.node.outputs])
+            for step in self._steps
+        )
+
+
+def _need_compiler() -> None:
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+        raise ConfigError("NUMBA_DISABLE_JIT is set, but the layers' kernels exist only compiled; unset it")
+
+
+def refuse_unrunnable(graph: Graph) -> None:
+    """Raise UnsupportedLayerError if any layer cannot be run, naming all of them (at most eight)."""
+    stuck = [n for n in graph.nodes if not (n.layer.runnable_int8() if n.quantized else n.layer.runnable())]
+    if stuck:
+        why = stuck[0].layer.WHY_NOT or f"tnnquant has no {'int8 form' if stuck[0].quantized else 'kernel'} of it"
+        names = ", ".join(str(node) for node in stuck[:8]) + (", ..." if len(stuck) > 8 else "")
+        raise UnsupportedLayerError(
+            f"{len(stuck)} of {len(graph.nodes)} layers cannot be run: {names}; {why}; "
+            "replace or remove the layer in the model, or report the type"
+        )
+
+
+def _drop(blobs: dict[str, np.ndarray], names: Sequence[str]) -> None:
+    for name in names:
+        blobs.pop(name, None)

@@ -1,0 +1,117 @@
+"""Give the blobs of a model fixed places in memory: which live when, which lie inside another."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from math import prod
+
+import numpy as np
+
+from tnnquant.base.tensor import DataType
+from tnnquant.engine.arena import Lifetime, allocate, blob_array, place
+from tnnquant.engine.steps import Step
+from tnnquant.graph import Graph
+from tnnquant.layers.base import BlobSpec
+
+__all__ = ["Placement"]
+
+_PLACED = (DataType.FLOAT, DataType.INT8)
+
+
+class Placement:
+    """Fixed arrays for the blobs that a program may read or write.
+
+    Parameters
+    ----------
+    graph : Graph
+    specs : mapping of str to BlobSpec
+    steps : list of Step
+    constants : collection of str
+        Blobs that lie elsewhere.
+
+    Attributes
+    ----------
+    arrays : dict of str to ndarray
+        Of logical shape; rank 4 is channels-last.
+    bytes : int
+        Of all blobs: the largest live set, or a little more.
+    """
+
+    def __init__(
+        self, graph: Graph, specs: Mapping[str, BlobSpec], steps: Sequence[Step], constants: Collection[str]
+    ):
+        self._graph, self._specs, self._steps, self._constants = graph, specs, steps, constants
+        self._inside = self._concat_inputs()
+        lives: dict[str, Lifetime] = {}
+        for blob, (first, last) in self._lifetimes().items():
+            root = self._root(blob)
+            size = prod(specs[root].dims) * specs[root].dtype.numpy.itemsize
+            life = lives.get(root, Lifetime(size, first, last))
+            lives[root] = Lifetime(size, min(life.first, first), max(life.last, last))
+        offsets, self.bytes = place(lives)
+        block = allocate(self.bytes)
+        self.arrays = {
+            root: blob_array(block, offset, specs[root].dims, specs[root].dtype.numpy)
+            for root, offset in offsets.items()
+        }
+        for blob in self._inside:
+            self.arrays[blob] = self._slice_of(blob)
+
+    def _slice_of(self, blob: str) -> np.ndarray:
+        parent, first = self._inside[blob]
+        whole = self._slice_of(parent) if parent in self._inside else self.arrays[parent]
+        return whole[:, first : first + self._specs[blob].dims[1]]
+
+    def _root(self, blob: str) -> str:
+        while blob in self._inside:
+            blob = self._inside[blob][0]
+        return blob
+
+    def _concat_inputs(self) -> dict[str, tuple[str, int]]:
+        """Blobs that live inside the output of a concat: (that output, first channel)."""
+        inside: dict[str, tuple[str, int]] = {}
+        usable = {blob for step in self._steps if step.may_emit for blob in step.node.outputs}
+        for step in self._steps:
+            node = step.node
+            if not step.joins_in_place or not self._is_rank4(node.outputs[0], step):
+                continue
+            first = 0
+            for blob in node.inputs:
+                free = blob in usable and blob not in inside and node.inputs.count(blob) == 1
+                if free and self._is_rank4(blob, step):
+                    inside[blob] = (node.outputs[0], first)
+                first += self._specs[blob].dims[1]
+        return inside
+
+    def _is_rank4(self, blob: str, step: Step) -> bool:
+        return len(self._specs[blob].dims) == 4 and self._is_placed(blob, step)
+
+    def _lifetimes(self) -> dict[str, tuple[int, int]]:
+        """First and last step of every blob that a program may touch."""
+        ends: dict[str, int] = {}
+        for number in reversed(range(len(self._steps))):
+            node = self._steps[number].node
+            reach = number
+            if not self._steps[number].may_emit:
+                # A forward may return a view of its input: that must then live as long as the outputs.
+                reach = max([number, *(ends.get(blob, number) for blob in node.outputs)])
+            for blob in node.inputs:
+                ends[blob] = max(ends.get(blob, reach), reach)
+        last = len(self._steps)
+        starts = dict.fromkeys(self._graph.inputs, -1)
+        for number, step in enumerate(self._steps):
+            starts.update({blob: number for blob in step.node.outputs if blob not in starts})
+        wanted: dict[str, tuple[int, int]] = {}
+        for step in self._steps:
+            if not (step.may_emit or step.joins_in_place):
+                continue
+            for blob in (*step.node.inputs, *step.node.outputs):
+                if self._is_placed(blob, step):
+                    end = last if blob in self._graph.outputs else ends.get(blob, starts[blob])
+                    wanted[blob] = (starts[blob], end)
+        return wanted
+
+    def _is_placed(self, blob: str, step: Step) -> bool:
+        # fp32 programs know float blobs alone: INT8 stands for booleans there.
+        types = _PLACED if step.node.quantized else (DataType.FLOAT,)
+        return self._specs[blob].dtype in types and blob not in self._constants

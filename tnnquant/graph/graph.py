@@ -1,0 +1,156 @@
+"""The model in memory: nodes, tensors, scales. Frozen; a stage takes a graph and returns another."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from tnnquant.base.tensor import DataType, QuantParams, Tensor
+from tnnquant.errors import GraphError
+from tnnquant.layers.base import Layer
+
+__all__ = ["Graph", "InputSpec", "Node", "QuantParams", "Resource"]
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """A model input: its dims and data type (``dtype`` None: the proto, of version 1, does not say)."""
+
+    dims: tuple[int, ...]
+    dtype: DataType | None = DataType.FLOAT
+
+
+@dataclass(frozen=True, eq=False)
+class Resource:
+    """The body of a layer in the .tnnmodel.
+
+    Attributes
+    ----------
+    tensors : mapping of str to Tensor
+        By field name: ``filter``, ``bias``, ``scale``, ``zero_point``, ``weight``, ``element``, ...
+    extras : mapping of str to str, int or bool
+        Strings and flags that must be written back as they were read.
+    type_string : str
+        The type in the resource's header. A freshly quantized model has ``Convolution`` here and
+        ``QuantizedConvolution`` in the proto.
+    """
+
+    tensors: Mapping[str, Tensor]
+    extras: Mapping[str, str | int | bool] = field(default_factory=dict)
+    type_string: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One layer placed in a graph.
+
+    Attributes
+    ----------
+    name, type_string : str
+        ``type_string`` is the one stored in the proto, with its ``Quantized`` prefix, if any.
+    layer : Layer
+        Parameters and arithmetic.
+    inputs, outputs : tuple of str
+        Blob names.
+    resource : Resource or None
+    quantized, dynamic_range : bool
+        int8 arithmetic; int8 weights that are widened on loading.
+    """
+
+    name: str
+    type_string: str
+    layer: Layer
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    resource: Resource | None = None
+    quantized: bool = False
+    dynamic_range: bool = False
+
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """The tensors of the resource; empty without one."""
+        return self.resource.tensors if self.resource else {}
+
+    def replace(self, **changes) -> Node:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def __str__(self) -> str:
+        return f"layer {self.name!r} ({self.type_string})"
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A model: what a .tnnproto and a .tnnmodel hold together.
+
+    Attributes
+    ----------
+    inputs : dict of str to InputSpec
+        In name order.
+    outputs : tuple of str
+        In name order.
+    nodes : tuple of Node
+        In execution order.
+    constants : dict of str to Tensor
+        Constant blobs, by blob name.
+    scales : dict of str to QuantParams
+        Of int8 blobs, by blob name.
+    extra_blobs : frozenset of str
+        Names TNN lists in the proto although no layer touches them any more (fused away).
+    """
+
+    inputs: Mapping[str, InputSpec]
+    outputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    constants: Mapping[str, Tensor] = field(default_factory=dict)
+    scales: Mapping[str, QuantParams] = field(default_factory=dict)
+    extra_blobs: frozenset[str] = frozenset()
+
+    def replace(self, **changes) -> Graph:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def with_nodes(self, nodes: Iterable[Node]) -> Graph:
+        """A copy with other nodes; blob names that vanish stay listed, as in TNN."""
+        nodes = tuple(nodes)
+        gone = self.blob_names() - _touched(nodes)
+        return self.replace(nodes=nodes, extra_blobs=frozenset(gone))
+
+    def blob_names(self) -> frozenset[str]:
+        """Every blob name of the proto's third line."""
+        return frozenset(_touched(self.nodes) | self.extra_blobs)
+
+    def producers(self) -> dict[str, Node]:
+        """The node that makes each blob (inputs and constants have none)."""
+        return {blob: node for node in self.nodes for blob in node.outputs}
+
+    def consumers(self) -> dict[str, list[Node]]:
+        """The nodes that read each blob, in order."""
+        table: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for blob in dict.fromkeys(node.inputs):
+                table.setdefault(blob, []).append(node)
+        return table
+
+    def node(self, name: str) -> Node:
+        """The node of that name.
+
+        Raises
+        ------
+        GraphError
+            No such layer.
+        """
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise GraphError(f"the model has no layer {name!r}; it has {', '.join(n.name for n in self.nodes[:8])}, ...")
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether any node runs in int8."""
+        return any(node.quantized for node in self.nodes)
+
+
+def _touched(nodes: Iterable[Node]) -> set[str]:
+    return {blob for node in nodes for blob in (*node.inputs, *node.outputs)}

@@ -1,0 +1,255 @@
+"""The pipeline: an fp32 graph and samples in, an int8 graph out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from tnnquant.base.tensor import DataType, Tensor
+from tnnquant.config import QuantizeConfig
+from tnnquant.engine.executor import Executor
+from tnnquant.errors import ConfigError, GraphError, UnsupportedLayerError
+from tnnquant.graph import Graph, Node, QuantParams, Resource
+from tnnquant.graph.infer import located
+from tnnquant.graph.passes import prepare_for_quantization
+from tnnquant.graph.patterns import fused_names
+from tnnquant.layers.base import QuantRole
+from tnnquant.quantization.calibrate import Apart, Watch, calibrate, make_observers
+from tnnquant.quantization.plan import QuantPlan, make_plan
+
+__all__ = ["Quantization", "Stopwatch", "quantize_graph", "with_weights"]
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class Quantization:
+    """An int8 graph and how it came about.
+
+    Attributes
+    ----------
+    graph : Graph
+        The int8 model.
+    fp32 : Graph
+        The same layers before: fused, parameters resolved, fp32.
+    plan : QuantPlan
+    observers : dict of str to Observer
+        With the ranges and thresholds they settled on, by blob name.
+    notes : dict of str to str
+        What was special about a layer's weights, by layer name.
+    seconds : dict of str to float
+        Time of each stage.
+    executor : Executor
+        Of ``fp32``.
+    zero_codes : dict of str to int64 (1,) or (C,)
+        The code that means 0 in each channel of the blobs where it is another than the zero point; these stand for
+        ``(code - zero code) * scale`` (:mod:`tnnquant.recipes.best.full_range`).
+    without_apart : Graph or None
+        The int8 model that comes out without the samples in ``samples.apart`` or, if a recipe takes these in after all,
+        ``samples.held_out``; else None. It knows nothing of them, except that thresholds which take long to find are
+        those of all samples, cut at the others' peaks, or that its steps were chosen by them.
+    """
+
+    graph: Graph
+    fp32: Graph
+    plan: QuantPlan
+    observers: Mapping
+    notes: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    executor: Executor | None = None
+    zero_codes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    without_apart: Graph | None = None
+
+
+def quantize_graph(
+    graph: Graph,
+    samples,
+    config: QuantizeConfig | None = None,
+    progress: Progress | None = None,
+    watch: Watch | None = None,
+) -> Quantization:
+    """Quantize a graph: passes, plan, statistics, blob scales, weights.
+
+    Parameters
+    ----------
+    graph : Graph
+        An fp32 model.
+    samples : re-iterable of Sample
+        ``samples.apart``, if there is such a thing, has the numbers of those that a second model is made without.
+    config : QuantizeConfig, optional
+    progress : callable (stage, done, total), optional
+    watch : callable (sample, outputs), optional
+        Shown what the fp32 model gives for every sample.
+
+    Raises
+    ------
+    TnnQuantError
+        The model cannot be run or quantized, or the samples allow no statistics.
+    """
+    config = config or QuantizeConfig()
+    clock = Stopwatch()
+    executor, plan = plan_graph(graph, config)
+    clock.lap("preparing")
+    observers, numbers = make_observers(plan), frozenset(getattr(samples, "apart", ()))
+    apart = Apart(numbers, make_observers(plan)) if numbers else None
+    calibrate(executor, samples, observers, progress, watch=watch, apart=apart)
+    clock.lap("calibration")
+    result = quantize_observed(executor, plan, observers, config, progress)
+    if apart:
+        clock = Stopwatch(clock.laps)
+        result = with_second(result, executor, plan, apart.without, config)
+        clock.lap("model without some samples")
+    return replace(result, seconds={**clock.laps, **result.seconds})
+
+
+def with_second(
+    result: Quantization, executor: Executor, plan: QuantPlan, others: Mapping, config: QuantizeConfig
+) -> Quantization:
+    """The result with the model that comes out of other observers, those of all samples but some, beside it.
+
+    Without it, if these have seen nothing: all of their samples were unusable.
+    """
+    if any(np.isinf(observer.low).all() for observer in others.values()):
+        return result
+    for name, observer in others.items():
+        observer.follow(result.observers[name])
+    return replace(result, without_apart=quantize_observed(executor, plan, others, config).graph)
+
+
+def quantize_observed(
+    executor: Executor, plan: QuantPlan, observers: Mapping, config: QuantizeConfig, progress: Progress | None = None
+) -> Quantization:
+    """The part of :func:`quantize_graph` behind calibration: observers that have seen all samples give the scales."""
+    clock = Stopwatch()
+    scales = blob_scales(plan, observers)
+    clock.lap("blob scales")
+    nodes, notes = quantize_weights(executor.graph, plan, scales, config, progress)
+    clock.lap("weights")
+    quantized = executor.graph.with_nodes(nodes).replace(scales=scales)
+    return Quantization(quantized, executor.graph, plan, observers, notes, clock.laps, executor)
+
+
+def plan_graph(graph: Graph, config: QuantizeConfig) -> tuple[Executor, QuantPlan]:
+    """The graph made ready to run, and what will be quantized in it; nothing has run yet."""
+    if graph.is_quantized:
+        raise UnsupportedLayerError("the model is int8 already; give the fp32 model it was made from")
+    prepared = prepare_for_quantization(graph)
+    executor = Executor(prepared, config.input_dims)
+    plan = make_plan(executor.inference, config, fused_names(graph, prepared))
+    if not plan.int8:
+        raise ConfigError("no layer of the model can be int8: " + "; ".join(sorted(set(plan.reasons.values()))))
+    for position in sorted(plan.int8):
+        with located(executor.graph.nodes[position]):
+            _refuse_nonfinite(executor.graph.nodes[position].tensors)
+    return executor, plan
+
+
+def _refuse_nonfinite(tensors: Mapping[str, Tensor]) -> None:
+    """Before anything runs: the error behind hours of statistics would be the same."""
+    for name, tensor in tensors.items():
+        if tensor.dtype in (DataType.FLOAT, DataType.HALF, DataType.BFP16):
+            bad = int(np.count_nonzero(~np.isfinite(tensor.float32())))
+            if bad:
+                raise GraphError(f"{bad} of the {tensor.size} values of its {name} are NaN or infinite")
+
+
+def blob_scales(plan: QuantPlan, observers: Mapping) -> dict[str, QuantParams]:
+    """Finish the observers; the scales of all int8 blobs."""
+    from tnnquant.observers import finish
+
+    finish(observers.values())
+    return spread_scales(plan, {name: QuantParams(*observer.params()) for name, observer in observers.items()})
+
+
+def spread_scales(plan: QuantPlan, observed: Mapping[str, QuantParams]) -> dict[str, QuantParams]:
+    """From the scales of the observed blobs to those of all: blobs before a ReLU or max pooling take the scales of the
+    blob after it, a concat of channels has those of its inputs side by side."""
+    scales = dict(observed)
+
+    def side_by_side(name: str) -> QuantParams:
+        if name not in scales:
+            parts = [side_by_side(plan.takes_scale_of.get(part, part)) for part in plan.blobs[name].parts]
+            scales[name] = QuantParams(
+                np.concatenate([part.scale for part in parts]), np.concatenate([part.zero_point for part in parts])
+            )
+        return scales[name]
+
+    return {name: side_by_side(plan.takes_scale_of.get(name, name)) for name in plan.blobs}
+
+
+def quantize_weights(
+    graph: Graph, plan: QuantPlan, scales: Mapping[str, QuantParams], config: QuantizeConfig, progress=None
+) -> tuple[list[Node], dict[str, str]]:
+    """Give every int8 node its flag and every weighted one its int8 tensors.
+
+    The scales are final: TNN merges scales afterwards, which leaves other readers of a merged blob with weights that
+    were multiplied by its old scale (reference, 7.11, 12).
+    """
+    notes: dict[str, str] = {}
+    nodes = []
+    weighted = sum(graph.nodes[p].layer.role == QuantRole.WEIGHTED for p in plan.int8)
+    done = 0
+    for position, node in enumerate(graph.nodes):
+        if position not in plan.int8:
+            nodes.append(node)
+            continue
+        resource = node.resource
+        if node.layer.role == QuantRole.WEIGHTED:
+            resource, note = _int8_resource(node, scales[node.inputs[0]], config)
+            if note:
+                notes[node.name] = note
+            done += 1
+            if progress:
+                progress("weights", done, weighted)
+        nodes.append(node.replace(quantized=True, resource=resource))
+    return nodes, notes
+
+
+def _int8_resource(node: Node, source: QuantParams, config: QuantizeConfig) -> tuple[Resource, str]:
+    from tnnquant.weights import quantize_layer
+
+    with located(node):
+        weight = node.layer.weight_array(node.tensors)
+        bias = node.layer.bias_array(node.tensors)
+        result = quantize_layer(
+            weight, bias, source.scale, method=config.weight_method, merge_type=config.merge_type,
+            groups=getattr(node.layer, "group", 1),
+        )
+    return with_weights(node, result), result.note
+
+
+def with_weights(node: Node, result) -> Resource:
+    """The resource of an int8 node with quantized weights.
+
+    Parameters
+    ----------
+    node : Node
+    result : LayerWeights
+    """
+    name = "filter" if "filter" in node.tensors else "weight"
+    tensors = {
+        name: Tensor(result.weight.reshape(-1), (), DataType.INT8),
+        "scale": Tensor(result.scale, (), DataType.FLOAT),
+        "zero_point": Tensor(result.zero_point, (), DataType.INT8),
+    }
+    if result.bias is not None:
+        tensors["bias"] = Tensor(result.bias, (), DataType.INT32)
+    elif "bias" in node.tensors:
+        tensors["bias"] = Tensor(np.empty(0, np.float32))
+    return replace(node.resource, tensors=tensors)
+
+
+class Stopwatch:
+    """Seconds between laps, by name."""
+
+    def __init__(self, laps: Mapping[str, float] | None = None) -> None:
+        self.laps: dict[str, float] = dict(laps or {})
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now

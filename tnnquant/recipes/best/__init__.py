@@ -1,0 +1,18 @@
+"""The recipe ``best``. What it is made of lies in the modules of this package; :mod:`workbench` puts them together."""
+
+from __future__ import annotations
+
+from tnnquant.config import QuantizeConfig
+from tnnquant.graph import Graph
+from tnnquant.quantization.quantize import Quantization
+from tnnquant.recipes.base import recipe
+
+__all__ = ["best"]
+
+
+@recipe(1, "best")
+def best(graph: Graph, samples, config: QuantizeConfig, progress=None, watch=None) -> Quantization:
+    """Quantize as closely to fp32 as the format allows; the flags for methods and types are not looked at."""
+    from tnnquant.recipes.best.workbench import quantize_best
+
+    return quantize_best(graph, samples, config, progress, watch)

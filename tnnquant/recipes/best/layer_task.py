@@ -1,0 +1,89 @@
+"""The int8 weights and bias of one layer, given the scales of what it reads and makes, and the codes that mean 0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tnnquant.graph import Node
+from tnnquant.recipes.best.guards import least_steps, unguarded_moments, with_guard_outputs, with_guard_weights
+from tnnquant.recipes.best.layerwise import LayerInput
+from tnnquant.recipes.best.rounding import corrected_bias, round_layer, shifted_bias
+from tnnquant.weights import LayerWeights, quantize_layer
+
+__all__ = ["LayerTask"]
+
+#: Windows that moments are said to be of which are none: plenty.
+_PLENTY = 1 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class LayerTask:
+    """One weighted layer.
+
+    Attributes
+    ----------
+    node : Node
+        In fp32, without room for guards.
+    input_scale, output_scale : float32 (1,) or (C,)
+        Without guards.
+    input_zero, output_zero : int64 (1,) or (C,)
+        The codes that mean 0; of the input with guards, of the output without.
+    input_guards, output_guards : int
+        Guard channels (:mod:`tnnquant.recipes.best.guards`).
+    taps : bool (KH, KW) or None
+        Taps that meet padding; needed with input guards.
+    """
+
+    node: Node
+    input_scale: np.ndarray
+    output_scale: np.ndarray
+    input_zero: np.ndarray
+    output_zero: np.ndarray
+    input_guards: int
+    output_guards: int
+    taps: np.ndarray | None
+
+    def solve(self, seen: LayerInput | None, second_order: bool, mean_input: np.ndarray | None) -> LayerWeights:
+        """Round the weights and set the bias.
+
+        Parameters
+        ----------
+        seen : LayerInput or None
+            The codes that the layer reads; needed for the two steps below.
+        second_order : bool
+            Round by the second moments of the codes; else to the nearest.
+        mean_input : float64 (G, K) or None
+            Mean window of the input in fp32, for a bias that makes the mean output that of fp32; None: the bias is as
+            it was.
+        """
+        node, groups = self.node, getattr(self.node.layer, "group", 1)
+        weight, bias = node.layer.weight_array(node.tensors), node.layer.bias_array(node.tensors)
+        bias = bias + (self.output_zero * self.output_scale).astype(np.float32)
+        result = self._rounded(weight, bias, seen, second_order)
+        if mean_input is not None:
+            result = corrected_bias(weight, bias, result, mean_input, seen.mean)
+        else:
+            result = shifted_bias(result, self.input_zero, groups)
+        return with_guard_outputs(result, self.output_guards, self.output_scale)
+
+    def _rounded(
+        self, weight: np.ndarray, bias: np.ndarray, seen: LayerInput | None, second_order: bool
+    ) -> LayerWeights:
+        scale, groups = self.input_scale, getattr(self.node.layer, "group", 1)
+        if not second_order and not self.input_guards:
+            return quantize_layer(weight, bias, scale, method="minmax", merge_type="channel", groups=groups)
+        # To the nearest is what comes out for inputs that have nothing to do with each other.
+        moments, windows = np.eye(weight[0].size)[None], _PLENTY
+        if second_order:
+            windows = seen.windows
+            moments = seen.moments - windows * seen.mean[:, :, None] * seen.mean[:, None, :]
+        if not self.input_guards:
+            return round_layer(weight, bias, scale, moments, windows)
+        if second_order:
+            moments = unguarded_moments(moments, weight.shape[1], self.taps.size)
+        least = least_steps(weight, scale, self.taps, self.input_guards)
+        return with_guard_weights(
+            round_layer(weight, bias, scale, moments, windows, least), self.input_guards, self.taps
+        )

@@ -1,0 +1,106 @@
+"""The fp32 network that the recipe ``best`` works on, with all that int8 layers may need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tnnquant.base.tensor import DataType, Tensor
+from tnnquant.config import QuantizeConfig
+from tnnquant.engine.executor import Executor
+from tnnquant.graph import Graph, Node
+from tnnquant.graph.patterns import fused_names
+from tnnquant.layers.base import QuantRole
+from tnnquant.quantization.plan import QuantPlan, make_plan
+from tnnquant.quantization.quantize import plan_graph
+from tnnquant.recipes.best.islands import LONE, useful_plan, without
+from tnnquant.recipes.best.shifted_copies import REASON, Copies, copyable, lopsided, with_copies
+
+__all__ = ["Network", "prepare", "with_useful_copies"]
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """What is quantized.
+
+    Attributes
+    ----------
+    executor : Executor
+        Of the fp32 graph.
+    plan : QuantPlan
+        With as many int8 layers as are useful.
+    config : QuantizeConfig
+        That the plan follows.
+    fused : dict of str to str
+        Layers that became part of others, with their names.
+    copies : Copies
+        Layers that no other recipe has.
+    """
+
+    executor: Executor
+    plan: QuantPlan
+    config: QuantizeConfig
+    fused: Mapping[str, str]
+    copies: Copies
+
+
+def prepare(graph: Graph, config: QuantizeConfig) -> Network:
+    """Plan a graph, with a bias in every weighted layer; nothing has run yet."""
+    config = replace(config, blob_method="minmax", weight_method="minmax", merge_type="channel")
+    graph = _with_biases(graph)
+    planned, plan = plan_graph(graph, config)
+    executor = Executor(planned.graph, config.input_dims, exact=False)
+    return Network(executor, _useful(executor, plan), config, fused_names(graph, planned.graph), Copies())
+
+
+def with_useful_copies(network: Network, samples: Sequence) -> Network:
+    """The network with copies of the blobs that some samples show to be worth it.
+
+    Parameters
+    ----------
+    network : Network
+        Of :func:`prepare`.
+    samples : sequence of Sample
+    """
+    executor, plan, config = network.executor, network.plan, network.config
+    pads = copyable(executor.inference, plan)
+    chosen = {blob: pads[blob] for blob in lopsided(executor, samples, pads)}
+    if not chosen:
+        return network
+    int8 = {executor.graph.nodes[position].name for position in plan.int8}
+    channels = {blob: executor.specs[blob].dims[1] for blob in chosen}
+    graph, copies = with_copies(executor.graph, plan, chosen, channels)
+    executor = Executor(graph, config.input_dims, exact=False)
+    nodes = executor.graph.nodes
+    plan = make_plan(executor.inference, config, network.fused)
+    plan = without(executor.inference, plan, {p for p in plan.int8 if nodes[p].name not in int8}, LONE)
+    reasons = {position: REASON for position, node in enumerate(nodes) if copies.makes(node)}
+    plan = replace(plan, reasons={**plan.reasons, **reasons})
+    return replace(network, executor=executor, plan=plan, copies=copies)
+
+
+def _useful(executor: Executor, plan: QuantPlan) -> QuantPlan:
+    useful = useful_plan(executor.inference, plan)
+    return useful if useful.int8 else plan
+
+
+def _with_biases(graph: Graph) -> Graph:
+    """The graph with a bias of zeros in every weighted layer that has none: it takes up what rounding shifts."""
+
+    def with_bias(node: Node) -> Node:
+        if node.layer.role != QuantRole.WEIGHTED or node.resource is None or node.quantized:
+            return node
+        flag = "has_bias" if hasattr(node.layer, "has_bias") else "bias"
+        if getattr(node.layer, flag) and "bias" in node.tensors and node.tensors["bias"].size:
+            return node
+        name = "filter" if "filter" in node.tensors else "weight"
+        if name not in node.tensors or not node.tensors[name].size:
+            return node
+        count = node.layer.weight_array(node.tensors).shape[0]
+        bias = Tensor(np.zeros(count, np.float32), (), DataType.FLOAT)
+        resource = replace(node.resource, tensors={**node.tensors, "bias": bias})
+        return node.replace(layer=replace(node.layer, **{flag: 1}), resource=resource)
+
+    return graph.with_nodes(with_bias(node) for node in graph.nodes)

@@ -1,0 +1,61 @@
+"""All 256 codes for blobs that an fp32 average pooling reads: what it gives is shifted back right behind it.
+
+An average of values that are all ``z * scale`` too low is as much too low, whatever its windows are. One BatchNorm
+layer on the pooled values, few of them, makes up for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tnnquant.base.tensor import DataType, Tensor
+from tnnquant.graph import Graph, Node, Resource
+from tnnquant.layers.base import find_layer
+from tnnquant.layers.pooling import Pooling
+
+__all__ = ["REASON", "averages", "with_shifts_undone"]
+
+AVERAGE = 1
+REASON = "shifts averages back: the int8 codes that were averaged use all 256 values, 0 being -128"
+
+
+def averages(node: Node) -> bool:
+    """Whether the layer is an average pooling."""
+    return isinstance(node.layer, Pooling) and node.layer.pool_type == AVERAGE
+
+
+def with_shifts_undone(graph: Graph, zero: Mapping[str, np.ndarray]) -> Graph:
+    """The graph with a layer behind every fp32 average pooling whose input has shifted codes.
+
+    Parameters
+    ----------
+    graph : Graph
+        With flags and scales of the int8 model.
+    zero : mapping of str to int64 (C,)
+        The codes that mean 0, of the blobs where that is not 0.
+    """
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if node.quantized or not averages(node) or node.inputs[0] not in zero:
+            nodes.append(node)
+            continue
+        blob, codes = node.outputs[0], zero[node.inputs[0]]
+        low = unused(f"{blob}_shifted", graph.blob_names())
+        bias = (-codes * graph.scales[node.inputs[0]].scale.astype(np.float64)).astype(np.float32)
+        tensors = {"scale": Tensor(np.ones_like(bias), (), DataType.FLOAT), "bias": Tensor(bias, (), DataType.FLOAT)}
+        kind = find_layer("BatchNormCxx")
+        name = unused(f"{node.name}_unshift", {other.name for other in graph.nodes})
+        resource = Resource(tensors, {}, "BatchNormCxx")
+        nodes += [node.replace(outputs=(low,)), Node(name, "BatchNormCxx", kind(), (low,), (blob,), resource)]
+    return graph.with_nodes(nodes)
+
+
+def unused(name: str, names) -> str:
+    """The name, or the first of ``name_2``, ``name_3``, ... that is not taken."""
+    number, found = 1, name
+    while found in names:
+        number += 1
+        found = f"{name}_{number}"
+    return found

@@ -1,0 +1,376 @@
+"""The recipe ``best``: every step that brings the int8 model closer to fp32, each kept only if it does.
+
+One run of the fp32 network gathers all that is needed; then scales, weights and biases are found several times, with
+one more step each time, on a few samples, and judged on samples that nothing was made from. What helped is done once
+more on all the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+
+from tnnquant.config import QuantizeConfig
+from tnnquant.engine.executor import Executor
+from tnnquant.graph import Graph, Node, QuantParams, Resource
+from tnnquant.layers.base import QuantRole
+from tnnquant.quantization.plan import QuantPlan
+from tnnquant.quantization.quantize import Quantization, Stopwatch, with_weights
+from tnnquant.recipes.best.full_range import guards_of, zero_codes
+from tnnquant.recipes.best.guards import open_taps, shifted_floats, widened
+from tnnquant.recipes.best.islands import COSTLY, choose_islands, layer_macs, useful_plan, without
+from tnnquant.recipes.best.kept import keep_samples
+from tnnquant.recipes.best.lanes import in_lanes
+from tnnquant.recipes.best.layer_task import LayerTask
+from tnnquant.recipes.best.layerwise import LayerInput, quantize_layers
+from tnnquant.recipes.best.network import prepare, with_useful_copies
+from tnnquant.recipes.best.ranges import balanced_scales, peak_scales
+from tnnquant.recipes.best.sensitivity import Disturbance, sensitivities
+from tnnquant.recipes.best.shifted_copies import final_codes
+from tnnquant.recipes.best.slots import ScaleSlots, scale_slots
+from tnnquant.recipes.best.statistics import Statistics, gather
+from tnnquant.recipes.best.unshift import REASON as UNSHIFTS
+from tnnquant.recipes.best.unshift import with_shifts_undone
+
+__all__ = ["STEPS", "Steps", "Workbench", "quantize_best", "quantize_with"]
+
+#: One sample in so many is held out, and at most so many are.
+_HELD_OUT_EVERY, _MOST_HELD_OUT = 4, 16
+#: Samples that steps are tried on: with fewer, second-order rounding seems to harm where it helps.
+_TRIED_ON = 48
+#: From so many samples on, more of them give more windows.
+_WINDOW_SAMPLES = 16
+#: Samples that are kept in memory, and the blobs of those that layers are made from, all at a time: each in bytes.
+_MEMORY = 512 << 20
+#: Samples that layers are made from in any case.
+_LEAST_TOGETHER = 64
+#: Runs of the fp32 network, and multiplications, that looking for fp32 islands may take.
+_ISLAND_RUNS, _ISLAND_MACS = 240, 100e9
+#: But at least so many samples.
+_LEAST_SAMPLES = 4
+#: Errors below this are as good as none.
+_EXACT = 1e-12
+#: Of the mean over samples.
+_POWER = 0.25
+_LEAST_WINDOWS, _MOST_WINDOWS, _WINDOWS_PER_WEIGHT = 3072, 16384, 12
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Which steps are taken, in the order they are tried.
+
+    Attributes
+    ----------
+    balance : bool
+        Scales between one a channel and one a blob (:mod:`tnnquant.recipes.best.ranges`); else one a channel from its
+        peak.
+    full_range : bool
+        All 256 codes behind a ReLU (:mod:`tnnquant.recipes.best.full_range`).
+    rounding : bool
+        Second-order rounding of weights (:mod:`tnnquant.recipes.best.rounding`); else to the nearest.
+    bias : bool
+        Biases that undo the mean error.
+    islands : bool
+        A few layers in fp32 (:mod:`tnnquant.recipes.best.islands`).
+    """
+
+    balance: bool = False
+    full_range: bool = False
+    rounding: bool = False
+    bias: bool = False
+    islands: bool = False
+
+
+#: Steps that are tried together, in order, and how much the held-out error may grow by chance for them to be kept: a
+#: handful of samples cannot deny what theory says, and balanced scales show their worth with second-order rounding.
+_TRIALS = ((("balance",), 1.5), (("full_range",), 1.5), (("rounding", "bias"), 2.0), (("islands",), 1.1))
+
+#: With fewer output values in all held-out samples (two classes, four pictures), which error is larger is chance: one
+#: step or another would be dropped by luck.
+_TELLING = 64
+
+STEPS = tuple(entry.name for entry in fields(Steps))
+
+
+def quantize_best(graph: Graph, samples, config: QuantizeConfig, progress=None, watch=None) -> Quantization:
+    """The recipe: parameters and result are those of :func:`tnnquant.recipes.quantize`."""
+    work = Workbench(graph, samples, config, progress, watch)
+    steps, tried = work.choose()
+    without = None
+    if not getattr(samples, "stays_out", False):
+        without = work.chosen
+        work.take_in_held_out()
+    result = work.quantize(steps)
+    result.without_apart = without
+    result.seconds.update(work.clock.laps)
+    result.notes.update({f"recipe: {step}": note for step, note in tried.items()})
+    return result
+
+
+def quantize_with(graph: Graph, samples, config: QuantizeConfig, steps: Steps, progress=None) -> Quantization:
+    """Quantize with given steps and no check of whether they help, from all but the held-out samples."""
+    work = Workbench(graph, samples, config, progress)
+    return work.quantize(steps)
+
+
+@dataclass(frozen=True, eq=False)
+class _Scaled:
+    """Scales found for a plan."""
+
+    plan: QuantPlan
+    slots: ScaleSlots
+    zero: np.ndarray
+    scales: dict
+    sets: list = field(default_factory=list)
+    guards: dict[str, int] = field(default_factory=dict)
+
+    def zero_of(self, blob: str) -> np.ndarray:
+        """The codes that mean 0 in the channels of a blob, guards among them, int64 (1,) or (C,)."""
+        codes = self.zero[self.slots.of[blob]]
+        return np.append(codes, np.full(self.guards.get(blob, 0), codes[-1]))
+
+    def shifted(self) -> dict[str, np.ndarray]:
+        """:meth:`zero_of` of the blobs where it is not 0."""
+        found = {blob: self.zero_of(blob) for blob in self.slots.of}
+        return {blob: codes for blob, codes in found.items() if codes.any()}
+
+
+class Workbench:
+    """One model and its samples: what is gathered once and shared by all that is tried."""
+
+    def __init__(self, graph: Graph, samples, config: QuantizeConfig, progress=None, watch=None):
+        self.clock = Stopwatch()
+        self._progress = progress
+        self._dims, self._share = config.input_dims, config.fp32_share
+        network = prepare(graph, config)
+        self.fitted, self.held_out = _split(samples)
+        network = with_useful_copies(network, self.fitted)
+        self.executor, self.plan, self._copies = network.executor, network.plan, network.copies
+        self.graph, self.inference = self.executor.graph, self.executor.inference
+        self._windows = self._window_counts(min(len(self.fitted), _WINDOW_SAMPLES))
+        self.statistics: Statistics = gather(self.executor, self.plan, self.fitted, self._windows, progress, watch)
+        wanted = in_lanes(self.executor, self.held_out, self._run)
+        self._measure = Disturbance(self.inference, wanted)
+        self.clock.lap("statistics")
+        self._scaled: dict[tuple, _Scaled] = {}
+        self._islands: dict[bool, set[int]] = {}
+        self._part_errors = np.ones(self._measure.parts)  # not known yet: large
+        #: What the steps chosen make of the fitted samples, or some of them; None if they were judged on the same.
+        self.chosen: Graph | None = None
+
+    def _run(self, executor: Executor, sample) -> dict[str, np.ndarray]:
+        return executor.run(sample.arrays)
+
+    def _window_counts(self, samples: int) -> dict[str, int]:
+        counts = {}
+        for position in self.plan.int8:
+            node = self.graph.nodes[position]
+            if node.layer.role == QuantRole.WEIGHTED:
+                length = int(np.prod(node.layer.weight_array(node.tensors).shape[1:]))
+                wanted = min(max(_LEAST_WINDOWS, _WINDOWS_PER_WEIGHT * length), _MOST_WINDOWS)
+                counts[node.name] = -(-wanted // samples)
+        return counts
+
+    # --- which steps help ---
+
+    def choose(self) -> tuple[Steps, dict[str, str]]:
+        """The steps that make the held-out samples come out closer, and what each did."""
+        few = np.linspace(0, len(self.fitted) - 1, min(_TRIED_ON, len(self.fitted))).astype(int).tolist()
+        steps, notes = Steps(), {}
+        graph = self.quantize(steps, few, quiet=True).graph
+        errors = self.errors(graph)
+        error = _overall(errors)
+        told = self._measure.values * len(self.held_out) >= _TELLING
+        self._part_errors = errors.mean(axis=0) if told else self._part_errors
+        for names, most in _TRIALS:
+            more = replace(steps, **dict.fromkeys(names, True))
+            candidate = self.quantize(more, few, quiet=True).graph
+            errors = self.errors(candidate)
+            again = _overall(errors)
+            kept = again < most * error or not told
+            note = f"{'kept' if kept else 'dropped'}: held-out error {error:.3g} -> {again:.3g}"
+            note += "" if told else ", of too few output values to deny it"
+            notes |= dict.fromkeys(names, note)
+            if kept:
+                steps, error, graph = more, again, candidate
+                self._part_errors = errors.mean(axis=0) if told else self._part_errors
+        self.chosen = graph if self.held_out[0] is not self.fitted[0] else None
+        self.clock.lap("choosing steps")
+        return steps, notes
+
+    def take_in_held_out(self) -> None:
+        """From here on models are made from the held-out samples too; layers for fp32, once found, stay the same."""
+        if self.held_out[0] is self.fitted[0]:
+            return
+        more = gather(self.executor, self.plan, self.held_out, self._windows)
+        self.statistics = self.statistics.merged(more)
+        self.fitted = [*self.fitted, *self.held_out]
+        self._scaled.clear()
+        self.clock.lap("held-out statistics")
+
+    def error(self, graph: Graph) -> float:
+        """Squared error of the outputs relative to their power: over held-out samples and parts."""
+        return _overall(self.errors(graph))
+
+    def errors(self, graph: Graph) -> np.ndarray:
+        """Squared error of the outputs of every held-out sample relative to their power, float64 (samples, parts)."""
+        executor = Executor(graph, self._dims, exact=False)
+        jobs = list(enumerate(self.held_out))
+        return np.array(in_lanes(executor, jobs, lambda mine, job: self._measure.of(job[0], self._run(mine, job[1]))))
+
+    # --- one candidate ---
+
+    def quantize(self, steps: Steps, numbers: Sequence[int] | None = None, quiet: bool = False) -> Quantization:
+        """The int8 graph that the steps give, with weights from some of the fitted samples, or as many as fit."""
+        numbers = self._affordable() if numbers is None else list(numbers)
+        clock = Stopwatch()
+        scaled = self._scales(steps)
+        clock.lap("blob scales")
+        flagged = self._flagged(scaled)
+        notes: dict[str, str] = {}
+
+        def decide(node: Node, seen: LayerInput | None) -> Resource:
+            resource, note = self._weights(node.name, scaled, seen, steps, numbers)
+            if note:
+                notes[node.name] = note
+            return resource
+
+        if steps.rounding or steps.bias:
+            arrays = [self.fitted[number].arrays for number in numbers]
+            progress = None if quiet else self._progress
+            found = quantize_layers(flagged, arrays, self._windows, decide, progress, self._dims)
+        else:  # the samples do not matter
+            names = [node.name for node in flagged.nodes if node.quantized and node.layer.role == QuantRole.WEIGHTED]
+            found = {name: decide(flagged.node(name), None) for name in names}
+        nodes = [node.replace(resource=found.get(node.name, node.resource)) for node in flagged.nodes]
+        clock.lap("weights")
+        int8 = flagged.with_nodes(nodes)
+        plan = _moved(scaled.plan, self.graph, int8)
+        return Quantization(int8, self.graph, plan, {}, notes, clock.laps, self.executor, scaled.shifted())
+
+    def _affordable(self) -> list[int]:
+        """Numbers of fitted samples, all of them if their blobs fit into memory."""
+        most = max(_LEAST_TOGETHER, _MEMORY // max(self.executor.blob_bytes, 1))
+        return np.linspace(0, len(self.fitted) - 1, min(most, len(self.fitted))).astype(int).tolist()
+
+    def _scales(self, steps: Steps) -> _Scaled:
+        from tnnquant.kernels.program import one_thread
+
+        key = steps.balance, steps.full_range, steps.islands
+        if key not in self._scaled:
+            plan = self.plan
+            if steps.islands:
+                plan = without(self.inference, plan, self._find_islands(steps), COSTLY)
+                plan = useful_plan(self.inference, plan) if plan.int8 else self.plan
+            slots = scale_slots(self.graph, plan)
+            zero = np.zeros(slots.count, np.int64)
+            if steps.full_range:
+                zero = zero_codes(self.inference, plan, slots, self._copies.sources)
+                if not zero.any():
+                    return self._scales(replace(steps, full_range=False))
+            low = self._lows(slots, zero)
+            choose = balanced_scales if steps.balance else peak_scales
+            with one_thread():  # thousands of small programs
+                scales, choices = choose(self.inference, slots, self.statistics, zero, low)
+            zero = final_codes(zero, low, _by_slot(slots, scales))
+            guards = guards_of(self.inference, plan, slots, zero, scales)
+            self._scaled[key] = _Scaled(plan, slots, zero, scales, [choice.blobs for choice in choices], guards)
+        return self._scaled[key]
+
+    def _lows(self, slots: ScaleSlots, zero: np.ndarray) -> np.ndarray:
+        """How far the values of shifted copies go below 0, float64 (slots.count,)."""
+        low = np.zeros(slots.count)
+        for blob in self._copies.sources:
+            if blob in slots.of and zero[slots.of[blob]].any():
+                seen = self.statistics.low[blob]
+                dead = self.statistics.peak[blob].max(axis=0) <= 0
+                low[slots.of[blob]] = np.where(dead, seen.max(), seen)
+        return low
+
+    def _find_islands(self, steps: Steps) -> set[int]:
+        if steps.full_range not in self._islands:
+            scaled = self._scales(replace(steps, balance=True, islands=False))
+            runs = min(_ISLAND_RUNS, _ISLAND_MACS / max(sum(layer_macs(self.inference).values()), 1))
+            count = max(_LEAST_SAMPLES, min(int(runs / max(len(scaled.sets), 1)), len(self.held_out)))
+            zero = {blob: scaled.zero[of] for blob, of in scaled.slots.of.items()}
+            chosen = np.linspace(0, len(self.fitted) - 1, count).astype(int)
+            inputs = [self.fitted[i].arrays for i in chosen]
+            harm = sensitivities(self.executor, scaled.sets, scaled.scales, zero, inputs)
+            self._islands[steps.full_range] = choose_islands(
+                self.inference, scaled.plan, scaled.slots, scaled.sets, harm, self._part_errors,
+                self._measure.is_value, self._share,
+            )  # fmt: skip
+        return self._islands[steps.full_range]
+
+    def _flagged(self, scaled: _Scaled) -> Graph:
+        """The graph with flags, scales and activations of the int8 model, and fp32 weights."""
+
+        def flagged(position: int, node: Node) -> Node:
+            makes_codes = node.layer.role == QuantRole.WEIGHTED and node.outputs[0] in scaled.slots.of
+            zero = scaled.zero_of(node.outputs[0]) if makes_codes else np.zeros(1)
+            if position not in scaled.plan.int8:
+                if not zero.any():
+                    return node
+                blob = node.outputs[0]
+                return shifted_floats(node, zero, scaled.scales[blob].scale, scaled.guards.get(blob, 0))
+            layer = replace(node.layer, activation_type=0) if zero.any() else node.layer
+            return node.replace(quantized=True, layer=layer)
+
+        nodes = [flagged(position, node) for position, node in enumerate(self.graph.nodes)]
+        graph = widened(self.graph.with_nodes(nodes).replace(scales=scaled.scales), scaled.guards)
+        return self._copies.settled(with_shifts_undone(graph, scaled.shifted()), scaled.shifted())
+
+    def _weights(
+        self, name: str, scaled: _Scaled, seen: LayerInput | None, steps: Steps, numbers: Sequence[int]
+    ) -> tuple[Resource, str]:
+        node = self.graph.node(name)
+        source, target = node.inputs[0], node.outputs[0]
+        task = LayerTask(
+            node, scaled.scales[source].scale, scaled.scales[target].scale, scaled.zero_of(source),
+            scaled.zero[scaled.slots.of[target]], scaled.guards.get(source, 0), scaled.guards.get(target, 0),
+            open_taps(node, self.inference.specs) if source in scaled.guards else None,
+        )  # fmt: skip
+        wanted = self.statistics.mean_patch[name][numbers].mean(axis=0) if steps.bias else None
+        result = task.solve(seen, steps.rounding, wanted)
+        return with_weights(node, result), result.note
+
+
+def _by_slot(slots: ScaleSlots, scales: Mapping[str, QuantParams]) -> np.ndarray:
+    """The scale of each slot, float64 (slots.count,)."""
+    scale = np.ones(slots.count)
+    for blob, of in slots.of.items():
+        scale[of] = scales[blob].scale
+    return scale
+
+
+def _moved(plan: QuantPlan, graph: Graph, changed: Graph) -> QuantPlan:
+    """The plan of a graph for the same one with more layers, or without some that are not int8."""
+    at = {node.name: position for position, node in enumerate(changed.nodes)}
+    to = {position: at.pop(node.name) for position, node in enumerate(graph.nodes) if node.name in at}
+    reasons = {to[position]: reason for position, reason in plan.reasons.items() if position in to}
+    reasons |= dict.fromkeys(at.values(), UNSHIFTS)
+    return replace(plan, int8=frozenset(to[position] for position in plan.int8), reasons=reasons)
+
+
+def _overall(errors: np.ndarray) -> float:
+    """One figure of the errors of samples (rows) and parts: geometric mean over parts of a power mean over samples.
+
+    The arithmetic mean over samples would be that of the one or two that come out worst, by chance; the geometric one
+    that of those whose scores are saturated, whatever the model.
+    """
+    samples = np.mean(np.maximum(errors, _EXACT) ** _POWER, axis=0) ** (1 / _POWER)
+    return float(np.exp(np.mean(np.log(samples))))
+
+
+def _split(samples) -> tuple[list, list]:
+    """Samples to make the model from, and samples to judge it on; the same ones if there are too few for both."""
+    apart = getattr(samples, "held_out", None)
+    kept = keep_samples(samples, _MEMORY)
+    if apart is not None:
+        return kept, keep_samples(apart, _MEMORY)[:_MOST_HELD_OUT]
+    if len(kept) < _HELD_OUT_EVERY:
+        return kept, kept
+    held_out = range(_HELD_OUT_EVERY - 1, len(kept), _HELD_OUT_EVERY)[:_MOST_HELD_OUT]
+    return [sample for i, sample in enumerate(kept) if i not in held_out], [kept[i] for i in held_out]
