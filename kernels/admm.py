@@ -1,4 +1,4 @@
-"""TNN's ADMM weight quantization (reference, 7.7.1): codes and scale of a group refined in turns.
+"""TNN's ADMM weight quantization (docs/tnn-format.md, 7.7.1): codes and scale of a group refined in turns.
 
 ``q = clamp(round(w / (s + 1e-9)))``, then ``s = sum(w*q) / (sum(q*q) + 1e-9)``, 1000 times from
 ``s = max|w| / (127*1.25)``. TNN's sums are sequential float32 sums, whose rounding shows in large groups, so each group

@@ -1,4 +1,4 @@
-"""int8 depthwise convolution of channels-last images, bit-exact to TNN's naive device (reference, 6.3).
+"""int8 depthwise convolution of channels-last images, bit-exact to TNN's naive device (docs/tnn-format.md, 6.3).
 
 Versions, slowest first:
 

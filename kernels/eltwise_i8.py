@@ -1,5 +1,5 @@
-"""Elementwise int8 steps with TNN's binary32 arithmetic (reference, 6.1, 6.2 and 6.5): quantize, dequantize, Add, the
-rescaling Concat, ReLU, and copies into a slice of channels.
+"""Elementwise int8 steps with TNN's binary32 arithmetic (docs/tnn-format.md, 6.1, 6.2 and 6.5): quantize, dequantize,
+Add, the rescaling Concat, ReLU, and copies into a slice of channels.
 
 Versions, slowest first: the ``*_naive`` twins; one vectorized task over rows of channels. Images with few channels are
 seen as rows of several pixels, so that a row always fills vectors; the parameters are repeated to the same length.

@@ -1,4 +1,4 @@
-"""int8 matrix product with packed weights: the quantized inner product (reference, 6.4).
+"""int8 matrix product with packed weights: the quantized inner product (docs/tnn-format.md, 6.4).
 
 Versions, slowest first: :func:`gemm_i8_naive`; :func:`gemm_i8`, the tiles of :mod:`~tnnquant.kernels.conv_i8` over rows
 (a single row streams four panels of weights at once).

@@ -1,4 +1,4 @@
-"""TNN's KL-divergence threshold of a histogram (reference, 7.6.1), for many histograms at once.
+"""TNN's KL-divergence threshold of a histogram (docs/tnn-format.md, 7.6.1), for many histograms at once.
 
 A threshold i makes 128 groups of width B = i/128, whose borders cut bins. The candidate distribution e is v = mass/B in
 the whole bins of a group, and a mixture of two neighbours' v in a bin that a border cuts. So with prefix sums of the

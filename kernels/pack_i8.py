@@ -35,8 +35,8 @@ _MIN_SCALE = np.float32(np.finfo(np.float32).tiny)
 
 
 class ConvQuant(NamedTuple):
-    """What a quantized convolution or inner product needs beside its weights (reference, 6.3). n is 1 or a channel
-    count.
+    """What a quantized convolution or inner product needs beside its weights (docs/tnn-format.md, 6.3). n is 1 or a
+    channel count.
 
     Attributes
     ----------

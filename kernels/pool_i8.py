@@ -1,4 +1,5 @@
-"""int8 pooling of channels-last images with TNN's rules (reference, 6.5): no rescaling, zero points not considered.
+"""int8 pooling of channels-last images with TNN's rules (docs/tnn-format.md, 6.5): no rescaling, zero points not
+considered.
 
 Versions, slowest first: :func:`pool2d_i8_naive`, TNN's loops; :func:`pool2d_i8`, the maximum over vectors of up to
 128 channels; the average, which the calibrator never quantizes, in plain loops.

@@ -1,4 +1,5 @@
-"""From int32 sums in memory to int8 results, with the binary32 steps of TNN in its order (reference, 6.3): every case.
+"""From int32 sums in memory to int8 results, with the binary32 steps of TNN in its order (docs/tnn-format.md, 6.3):
+every case.
 
 :func:`requantize` is a loop over rows of sums, :func:`requantize_rows` that as a function, compiled once. Simple
 results need none of this: :mod:`~tnnquant.kernels.direct_i8`.

@@ -1,7 +1,8 @@
 """Resize of 8-bit pictures with the filters of TNN's tool: Catmull-Rom to enlarge, Mitchell to shrink, edges clamped.
 
 A picture is filtered horizontally, then vertically, in float32 and in a fixed order, so that the pixels are those of
-TNN (reference, 7.3.1), bit for bit. What is computed once an axis, :func:`axis_taps`, is NumPy; the rest is compiled.
+TNN (docs/tnn-format.md, 7.3.1), bit for bit. What is computed once an axis, :func:`axis_taps`, is NumPy; the rest is
+compiled.
 
 Versions, slowest first, with the time of 500x375 RGB to 227x227 on one thread of an AMD EPYC (AVX2):
 :func:`resize_u8_naive`, one sum per output element and pass, 3.9 ms; :func:`resize_u8`, 0.74 ms, one picture row at a
@@ -102,7 +103,7 @@ def axis_taps(in_size: int, out_size: int, start: int = 0, stop: int | None = No
     -----
     With ``s = f32(out_size / in_size)``: Catmull-Rom of ``o / s - i`` where s > 1, else Mitchell of ``o - i * s`` times
     s; the centres i, o of pixels lie at +0.5; then divided by their sum (added in ascending order, times its
-    reciprocal). An axis that keeps its size is blurred by Mitchell: 1/18, 16/18, 1/18. Reference, 7.3.1.
+    reciprocal). An axis that keeps its size is blurred by Mitchell: 1/18, 16/18, 1/18. docs/tnn-format.md, 7.3.1.
     The result is shared: do not change it.
     """
     outputs = np.arange(start, out_size if stop is None else stop)
@@ -248,7 +249,7 @@ def resize_u8(pixels: np.ndarray, x_taps: Taps, y_taps: Taps, out: np.ndarray) -
     Notes
     -----
     ``out = floor(255 * clamp(sum_y wy * sum_x wx * (pixel / 255), 0, 1) + 0.5)``, in float32 up to the product with
-    255, sums ascending from 0, no fused multiply-add. Reference, 7.3.1.
+    255, sums ascending from 0, no fused multiply-add. docs/tnn-format.md, 7.3.1.
     """
     if config.DISABLE_JIT:  # the vector code exists only compiled
         return resize_u8_naive(pixels, x_taps, y_taps, out)

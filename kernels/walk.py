@@ -13,7 +13,7 @@ import numpy as np
 
 __all__ = ["BINS", "BIN_STRIDE", "WALK_WORDS", "Walk", "histogram_walk", "range_walk", "walkable"]
 
-#: Bins between 0 and the largest magnitude (reference, 7.6).
+#: Bins between 0 and the largest magnitude (docs/tnn-format.md, 7.6).
 BINS = 2048
 #: int32 of a slot's counts: the bins, one for values that are not counted, and 15 unused, so that the same bin of two
 #: slots is not 2**k bytes apart, which would put both into the same cache set.

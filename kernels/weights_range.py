@@ -1,4 +1,4 @@
-"""Weight quantization from the range of each group (reference, 7.7.1): symmetric and asymmetric min-max.
+"""Weight quantization from the range of each group (docs/tnn-format.md, 7.7.1): symmetric and asymmetric min-max.
 
 Versions: the naive twins, value by value; the ops, a task a few groups.
 """

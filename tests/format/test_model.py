@@ -42,7 +42,7 @@ WEIGHTS = np.arange(16, dtype=I1)
 SCALES = np.array([0.5, 1, 2, 4], F4)
 ZEROS = np.zeros(4, I1)
 
-# The worked example of the reference, section 2.6: a quantized 1x1 convolution `c`, 4 -> 4 channels, no bias.
+# The worked example of docs/tnn-format.md, 2.6: a quantized 1x1 convolution `c`, 4 -> 4 channels, no bias.
 PROTO = (
     b'"1 2 1 4206624772 ,"\n"x 4 1 4 1 1 0 ,"\n" x y ,"\n"y ,"\n" 1 ,"\n'
     b'"QuantizedConvolution c 1 1 x y 1 4 4 1 1 1 1 0 0 0 -1 1 1 0 ,"\n'

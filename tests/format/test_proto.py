@@ -13,7 +13,7 @@ from tnnquant.format.proto import stored_type
 from tnnquant.graph import Graph, InputSpec, Node
 from tnnquant.layers.base import find_layer
 
-# Written by TNN (reference, section 1.4).
+# Written by TNN (docs/tnn-format.md, 1.4).
 QUANTIZED = b'''"1 14 1 4206624772 ,"
 "input 4 1 3 16 16 0 ,"
 " a1o c1o c2o c3o c4o c5o cco fco input mpo r1o r2o r3o sgo ,"

@@ -133,7 +133,7 @@ def test_fewest_words_of_every_type(type_string):
 
 
 def test_the_table_of_types_is_complete():
-    # Counted in the reference, section 3.1.
+    # Counted in docs/tnn-format.md, 3.1.
     assert len(TYPES) == 230
     assert len(set(layer_types().values())) == 193
     assert len({kind.TYPE_ID for kind in layer_types().values()}) == 193

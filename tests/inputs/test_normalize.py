@@ -12,7 +12,7 @@ MEAN, SCALE = (104.006, 116.669, 122.679, 3.3), (0.017, 1 / 3, -2.0, 0.5)
 
 
 def formula(pixels, config, channels):
-    """Section 7.3 of the reference, value by value."""
+    """docs/tnn-format.md, 7.3, value by value."""
     out = np.empty((1, channels, *pixels.shape[:2]), np.float32)
     for c in range(channels):
         source = 2 - c if config.reverse_channel and channels >= 3 and c < 3 else c

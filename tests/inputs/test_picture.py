@@ -23,7 +23,7 @@ def grey_of(rgb):
 
 
 def expected(pixels, channels):
-    """uint8 (H, W, k) as ``channels``, in NumPy, by the rules of section 7.3 of the reference."""
+    """uint8 (H, W, k) as ``channels``, in NumPy, by the rules of docs/tnn-format.md, 7.3."""
     k = pixels.shape[-1]
     rgb = pixels[..., :3] if k >= 3 else pixels[..., :1].repeat(3, axis=-1)
     grey = grey_of(rgb) if k >= 3 else pixels[..., 0]

@@ -61,7 +61,7 @@ def _thresholds(kernel, counts):
 
 
 def _divergences(counts):
-    """The definition (reference, 7.6.1) in float64, by explicit steps: the divergence of each threshold."""
+    """The definition (docs/tnn-format.md, 7.6.1) in float64, by explicit steps: the divergence of each threshold."""
     d = counts[:BINS].astype(np.float64) + 1e-7
     d /= d.sum()
     found = np.full(BINS, np.inf)

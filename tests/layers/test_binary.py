@@ -36,7 +36,7 @@ SHAPES = [
 
 
 def clamped(function, a, b):
-    """TNN's broadcasting (reference, 5.3), one element at a time."""
+    """TNN's broadcasting (docs/tnn-format.md, 5.3), one element at a time."""
     dims = [max(pair) for pair in itertools.zip_longest(a.shape[::-1], b.shape[::-1], fillvalue=1)][::-1]
     out = np.empty(dims, a.dtype)
     for index in np.ndindex(*dims):

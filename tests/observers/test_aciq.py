@@ -1,4 +1,4 @@
-"""ACIQ by the steps of the reference (7.6)."""
+"""ACIQ by the steps of docs/tnn-format.md (7.6)."""
 
 import math
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""Symmetric and asymmetric min-max, by the steps of the reference (7.6)."""
+"""Symmetric and asymmetric min-max, by the steps of docs/tnn-format.md (7.6)."""
 
 import math
 

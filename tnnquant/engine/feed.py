@@ -19,7 +19,7 @@ class Feed:
     ----------
     spec : BlobSpec
     params : QuantParams or None
-        Of an int8 input that is fed with floats (reference, 6.2).
+        Of an int8 input that is fed with floats (docs/tnn-format.md, 6.2).
     place : ndarray or None
         Where the blob lies in memory; None: anywhere.
 

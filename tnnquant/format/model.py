@@ -1,4 +1,4 @@
-"""The .tnnmodel: bytes to resources and back, by the fields each layer declares (reference, sections 2.2 to 2.5).
+"""The .tnnmodel: bytes to resources and back, by the fields each layer declares (docs/tnn-format.md, 2.2 to 2.5).
 
 A resource is read by :func:`_read_body` and written by :func:`_write_body`, which walk the same ``Layer.RESOURCE``.
 """

@@ -1,4 +1,4 @@
-"""The .tnnproto: text to nodes and back, every line's reader beside its writer (reference, sections 1.1 to 1.4)."""
+"""The .tnnproto: text to nodes and back, every line's reader beside its writer (docs/tnn-format.md, 1.1 to 1.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes to numbers, strings and tensors, and back: the primitives of the .tnnmodel (reference, section 2.1).
+"""Bytes to numbers, strings and tensors, and back: the primitives of the .tnnmodel (docs/tnn-format.md, 2.1).
 
 The reader compares every count and length with the bytes that are left before it allocates anything. Each of its errors
 names the file, the byte offset, what was expected there and what was found.

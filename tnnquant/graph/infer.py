@@ -1,8 +1,8 @@
 """Shapes before anything runs: resolve every layer's parameters, infer every blob, fold what is constant.
 
-As in TNN (reference, section 4.1), constants are folded only in models that hold a ``Shape`` layer: there, a layer runs
-at once when all its inputs are constants or were computed from constants and shapes; its outputs become constants, and
-the layer itself is skipped from then on.
+As in TNN (docs/tnn-format.md, 4.1), constants are folded only in models that hold a ``Shape`` layer: there, a layer
+runs at once when all its inputs are constants or were computed from constants and shapes; its outputs become
+constants, and the layer itself is skipped from then on.
 """
 
 from __future__ import annotations

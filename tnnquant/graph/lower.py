@@ -1,6 +1,6 @@
 """A model as TNN's runtime executes it: its passes at load time, and conversions where int8 and fp32 layers meet.
 
-Reference, sections 6.6 and 6.7. The int8 engine follows them because they show in the results: a 1x1 convolution fused
+docs/tnn-format.md, 6.6 and 6.7. The int8 engine follows them because they show in the results: a 1x1 convolution fused
 with the add behind it rounds once instead of twice.
 """
 

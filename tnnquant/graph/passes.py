@@ -1,4 +1,4 @@
-"""Graph passes that TNN applies when it loads a model, and so before it calibrates (reference, section 6.6).
+"""Graph passes that TNN applies when it loads a model, and so before it calibrates (docs/tnn-format.md, 6.6).
 
 :func:`prepare_for_quantization` gives the structure that is calibrated and finally saved: the same layers in the same
 order as TNN's tool, with these departures, each where TNN's own pass makes a wrong or unusable model:
@@ -34,7 +34,7 @@ def prepare_for_quantization(graph: Graph) -> Graph:
 
 
 def widen_dynamic_range(graph: Graph) -> Graph:
-    """Layers with int8 weights and fp32 arithmetic get fp32 weights (reference, 2.5 and 6.6, order 1)."""
+    """Layers with int8 weights and fp32 arithmetic get fp32 weights (docs/tnn-format.md, 2.5 and 6.6, order 1)."""
 
     def widened(node: Node) -> Node:
         if not node.dynamic_range:

@@ -1,8 +1,8 @@
 """Which int8 blobs must have the same scales, and which of them gives its own to the others.
 
 TNN's int8 ReLU and max pooling move bytes: their input and output have one set of scales. TNN's tool lets the input
-take those of the output (reference, 7.8), which suits a convolution that nothing else reads: negative values, which the
-ReLU cuts off, need no codes. Where it would be wrong, the blob at the top gives its scales to all below it:
+take those of the output (docs/tnn-format.md, 7.8), which suits a convolution that nothing else reads: negative values,
+which the ReLU cuts off, need no codes. Where it would be wrong, the blob at the top gives its scales to all below it:
 
 - other layers read a blob on the way, or it is a model output: values that the ReLU cuts off, or the pooling passes
   over, are needed there;

@@ -68,7 +68,7 @@ def _params(rng, count: int, size: float, asymmetric: bool) -> QuantParams:
 
 
 def reference(node: Node, codes: np.ndarray, source: QuantParams, target: QuantParams) -> np.ndarray:
-    """The layer in plain NumPy, with TNN's arithmetic (reference, 6.3 and 6.4).
+    """The layer in plain NumPy, with TNN's arithmetic (docs/tnn-format.md, 6.3 and 6.4).
 
     Parameters
     ----------

@@ -90,7 +90,7 @@ class PictureInput:
     def feed(self, picture: FittedPicture) -> np.ndarray:
         """float32 (1, C, H, W), stored channels-last: ``f32(f32(pixel - mean[c]) * scale[c])`` and padding.
 
-        ``mean`` and ``scale`` belong to the model's channel c, not to the picture's. Reference, 7.3.
+        ``mean`` and ``scale`` belong to the model's channel c, not to the picture's. docs/tnn-format.md, 7.3.
         """
         height, width, channels = picture.pixels.shape
         out = np.empty((1, self.height, self.width, channels), np.float32)

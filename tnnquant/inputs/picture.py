@@ -4,7 +4,7 @@ The library is Pillow, not imageio: for these formats imageio hands the file to 
 picture, cannot tell CMYK from RGBA, and offers no look at the header before the whole file is trusted. (Pictures are
 written with imageio, in :mod:`~tnnquant.inputs.preview`.)
 
-What becomes of each kind (reference, 7.3): grey is repeated for R, G and B; colour becomes grey as
+What becomes of each kind (docs/tnn-format.md, 7.3): grey is repeated for R, G and B; colour becomes grey as
 ``(77 R + 150 G + 29 B) >> 8``, but a JPEG's grey is its Y; alpha is dropped, or 255 where the model wants one and the
 picture has none; palettes are looked up, with their transparency; 1-bit is 0 and 255; of 16 bits the high byte is
 taken; CMYK is ``R = (255 - C)(255 - K) / 255``, without a colour profile; of several frames the first is taken. EXIF

@@ -1,4 +1,4 @@
-"""Activations of one blob with at most a few scalar parameters (reference, 5.3)."""
+"""Activations of one blob with at most a few scalar parameters (docs/tnn-format.md, 5.3)."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 class QuantRole(Enum):
-    """How a layer takes part in quantization (reference, sections 7.4, 7.7, 7.8)."""
+    """How a layer takes part in quantization (docs/tnn-format.md, 7.4, 7.7, 7.8)."""
 
     NONE = "none"
     """Stays fp32."""
@@ -95,9 +95,10 @@ class Layer:
     FOLDS_SHAPE: ClassVar[bool] = False
     """The outputs depend on the input's dims alone (Shape); a model with such a layer has its constants folded."""
     NEEDS_FOLDING: ClassVar[bool] = False
-    """Sees the values of constant inputs only in models whose constants are folded (Expand; reference, section 9)."""
+    """Sees the values of constant inputs only in models whose constants are folded (Expand; docs/tnn-format.md, 9)."""
     PER_TENSOR_BLOBS: ClassVar[bool] = False
-    """The blobs this layer touches have one scale each, never one a channel (inner product; reference, 7.4)."""
+    """The blobs this layer touches have one scale each, never one a channel (inner product; docs/tnn-format.md,
+    7.4)."""
     JOINS_CHANNELS: ClassVar[bool] = False
     """Role JOIN: puts its inputs side by side (concat) instead of combining them element by element (add)."""
     KEEPS_ZERO_POINT: ClassVar[bool] = True
@@ -166,7 +167,7 @@ class Layer:
         return self
 
     def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
-        """Dims and data types of the outputs (reference, section 4). Called on a resolved layer.
+        """Dims and data types of the outputs (docs/tnn-format.md, 4). Called on a resolved layer.
 
         The default: the layer is unary and element-wise.
         """
@@ -183,7 +184,7 @@ class Layer:
         return None
 
     def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
-        """Compute the outputs (reference, section 5).
+        """Compute the outputs (docs/tnn-format.md, 5).
 
         Parameters
         ----------
@@ -210,7 +211,7 @@ class Layer:
         """Whether the type has an arithmetic of its own."""
         return cls.forward is not Layer.forward
 
-    # --- the int8 form (reference, section 6), which nodes flagged as quantized run ---
+    # --- the int8 form (docs/tnn-format.md, 6), which nodes flagged as quantized run ---
 
     @classmethod
     def runnable_int8(cls) -> bool:
@@ -252,7 +253,7 @@ class Layer:
 
     @property
     def fuses_add(self) -> bool:
-        """Whether TNN fuses an int8 add right behind the int8 form into it (reference, 6.6)."""
+        """Whether TNN fuses an int8 add right behind the int8 form into it (docs/tnn-format.md, 6.6)."""
         return False
 
     @property
@@ -268,7 +269,8 @@ class Layer:
         return None
 
     def widened(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors of a dynamic-range layer (int8 weights, fp32 arithmetic) with fp32 weights (reference, 6.6)."""
+        """The tensors of a dynamic-range layer (int8 weights, fp32 arithmetic) with fp32 weights (docs/tnn-format.md,
+        6.6)."""
         raise UnsupportedLayerError(f"{self.TYPE_NAMES[0]} has no dynamic-range form")
 
     def macs(self, inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec]) -> int:

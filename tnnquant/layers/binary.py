@@ -1,4 +1,4 @@
-"""Binary arithmetic with broadcasting: Add, Sub, Mul, Div, Maximum, ... (reference, 4.4, 5.3, 6.5)."""
+"""Binary arithmetic with broadcasting: Add, Sub, Mul, Div, Maximum, ... (docs/tnn-format.md, 4.4, 5.3, 6.5)."""
 
 from __future__ import annotations
 
@@ -105,7 +105,8 @@ class Binary(Layer):
 
 
 def element_dims(element: Tensor, dims: Sequence[int]) -> tuple[int, ...]:
-    """Dims of the operand in the resource: as stored, else told from its size and those of the input (reference, 4.4).
+    """Dims of the operand in the resource: as stored, else told from its size and those of the input
+    (docs/tnn-format.md, 4.4).
 
     Raises
     ------
@@ -147,7 +148,7 @@ class Add(PixelInt8, Binary):
         if any(spec.dims != outputs[0].dims for spec in inputs):
             dims = ", ".join(text(spec.dims) for spec in inputs)
             raise UnsupportedLayerError(f"TNN's int8 add does not broadcast, its inputs are {dims}")
-        # The first input decides for all blobs whether one scale or one a channel is used (reference, 6.5).
+        # The first input decides for all blobs whether one scale or one a channel is used (docs/tnn-format.md, 6.5).
         count = 1 if scales.inputs[0].scale.size == 1 else None
         return [(params.scale[:count], params.zero_point[:count]) for params in (*scales.inputs, *scales.outputs)]
 

@@ -1,4 +1,4 @@
-"""The scale of an int8 blob: a resource of the model file, never a layer of the proto (reference, 2.4)."""
+"""The scale of an int8 blob: a resource of the model file, never a layer of the proto (docs/tnn-format.md, 2.4)."""
 
 from __future__ import annotations
 

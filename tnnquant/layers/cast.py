@@ -1,4 +1,4 @@
-"""Cast and BitShift: the integers of a blob (reference, 5.3, 5.4, 9)."""
+"""Cast and BitShift: the integers of a blob (docs/tnn-format.md, 5.3, 5.4, 9)."""
 
 from __future__ import annotations
 

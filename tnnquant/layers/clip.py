@@ -1,4 +1,4 @@
-"""ReLU, ReLU6, Clip: a blob between two bounds (reference, 5.3, 6.5)."""
+"""ReLU, ReLU6, Clip: a blob between two bounds (docs/tnn-format.md, 5.3, 6.5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparisons and selection: Greater, Less, Equal, Where (reference, 4.4, 5.3, 9).
+"""Comparisons and selection: Greater, Less, Equal, Where (docs/tnn-format.md, 4.4, 5.3, 9).
 
 Output shapes align the inputs on the LEFT; the elements are then read aligned on the right, as in arithmetic.
 """

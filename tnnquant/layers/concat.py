@@ -1,4 +1,4 @@
-"""Concat: inputs side by side along one axis (reference, 4.4, 5.4)."""
+"""Concat: inputs side by side along one axis (docs/tnn-format.md, 4.4, 5.4)."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Concat(CopyLayer):
     def prepare_int8(
         self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
     ) -> list[tuple[QuantParams, QuantParams] | None]:
-        """The scales each input is taken from and to, or None where bytes are copied (reference, 6.5)."""
+        """The scales each input is taken from and to, or None where bytes are copied (docs/tnn-format.md, 6.5)."""
         target = QuantParams(scales.outputs[0].scale[:1], scales.outputs[0].zero_point[:1])
         if any(params.scale.size != 1 for params in scales.inputs):
             return [None] * len(inputs)

@@ -1,4 +1,4 @@
-"""2-D convolution, plain, grouped and depthwise (reference, 4.2, 5.1, 6.3, 7.7)."""
+"""2-D convolution, plain, grouped and depthwise (docs/tnn-format.md, 4.2, 5.1, 6.3, 7.7)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Axis:
 
 
 def sliding_axis(size: int, extent: int, stride: int, pads: tuple[int, int], pad_type: int) -> Axis:
-    """Output size and begin pad of a convolution along one axis (reference, 4.2).
+    """Output size and begin pad of a convolution along one axis (docs/tnn-format.md, 4.2).
 
     Parameters
     ----------
@@ -135,7 +135,8 @@ def check_groups(groups: int, channels: int, out_channels: int) -> None:
 class Convolution(PixelInt8):
     """2-D convolution with bias and a fused activation (0 none, 1 ReLU, 2 ReLU6, 256 swish).
 
-    TNN uses ``dilation_h`` for both axes in the arithmetic; ``dilation_w`` only shapes the output (reference, 5.1).
+    TNN uses ``dilation_h`` for both axes in the arithmetic; ``dilation_w`` only shapes the output (docs/tnn-format.md,
+    5.1).
     """
 
     QUANT = QuantRole.WEIGHTED
@@ -281,7 +282,7 @@ class Convolution(PixelInt8):
         for spec in inputs[1:]:
             if spec.dims != outputs[0].dims:
                 raise GraphError(f"adds a blob of dims {text(spec.dims)} to its output of {text(outputs[0].dims)}")
-        # TNN adds a bias that is in the file, whatever the parameter says (reference, 6.3).
+        # TNN adds a bias that is in the file, whatever the parameter says (docs/tnn-format.md, 6.3).
         quant = int8_quant(tensors, scales, self.output_channel, has_bias=True, what="filter")
         shape = self.weight_shape(inputs[0].dims[1])
         _check_size(tensors["filter"].size, shape, "OC*C/G*KH*KW")
@@ -302,7 +303,8 @@ class Convolution(PixelInt8):
         return conv2d_i8_op(inputs[0], packed, geometry, activation, outputs[0], added, self.fusion)
 
     def with_add(self) -> ConvolutionAdd:
-        """This layer fused with the Add behind it, whose other operand becomes a second input (reference, 6.6)."""
+        """This layer fused with the Add behind it, whose other operand becomes a second input (docs/tnn-format.md,
+        6.6)."""
         return ConvolutionAdd(*(getattr(self, f.name) for f in fields(self)), fusion=2 if self.activation_type else 1)
 
     @property

@@ -1,4 +1,4 @@
-"""1-D and 3-D convolution (reference, 4.2, 5.1), computed by the 2-D kernels."""
+"""1-D and 3-D convolution (docs/tnn-format.md, 4.2, 5.1), computed by the 2-D kernels."""
 
 from __future__ import annotations
 

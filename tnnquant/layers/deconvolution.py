@@ -1,4 +1,4 @@
-"""2-D deconvolution, that is transposed convolution (reference, 4.2, 5.1, 9)."""
+"""2-D deconvolution, that is transposed convolution (docs/tnn-format.md, 4.2, 5.1, 9)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MOST_PHASES = 1 << 14
 
 
 def transposed_axis(size: int, extent: int, stride: int, pad: int, pad_type: int) -> Axis:
-    """Output size and begin pad of a deconvolution along one axis (reference, 4.2).
+    """Output size and begin pad of a deconvolution along one axis (docs/tnn-format.md, 4.2).
 
     Raises
     ------
@@ -79,7 +79,7 @@ class Deconvolution(Layer):
     """Transposed convolution with bias and a fused activation; filter (groups, C/G, OC/G, KH, KW).
 
     Where both stride and dilation exceed 1 along an axis, TNN's search for the taps of an output goes astray; ours
-    follows it (reference, 9).
+    follows it (docs/tnn-format.md, 9).
     """
 
     RESOURCE = (
@@ -206,7 +206,7 @@ class Deconvolution(Layer):
 
 
 def taps_of_tnn(size: int, kernel: int, stride: int, dilation: int, axis: Axis) -> np.ndarray:
-    """Which input meets which tap at each output position, by TNN's search (reference, 9).
+    """Which input meets which tap at each output position, by TNN's search (docs/tnn-format.md, 9).
 
     Returns
     -------

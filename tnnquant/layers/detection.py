@@ -1,4 +1,5 @@
-"""Boxes from an SSD head: DetectionOutput of Caffe, DetectionPostProcess of TensorFlow Lite (reference, 4.4, 5.7)."""
+"""Boxes from an SSD head: DetectionOutput of Caffe, DetectionPostProcess of TensorFlow Lite (docs/tnn-format.md, 4.4,
+5.7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Einstein summation (reference, 4.4, 5.7, 9)."""
+"""Einstein summation (docs/tnn-format.md, 4.4, 5.7, 9)."""
 
 from __future__ import annotations
 

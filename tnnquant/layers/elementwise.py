@@ -1,4 +1,5 @@
-"""What element-wise layers share: the unary bases, TNN's broadcasting, sums and products (reference, 4.4, 5.3)."""
+"""What element-wise layers share: the unary bases, TNN's broadcasting, sums and products (docs/tnn-format.md, 4.4,
+5.3)."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ __all__ = [
 class Unary(Layer):
     """A float function of every element of one blob.
 
-    On INT32 and INT8 blobs TNN's unary kernels do nothing: the integers pass as they are (reference, 5.3, 6.5).
+    On INT32 and INT8 blobs TNN's unary kernels do nothing: the integers pass as they are (docs/tnn-format.md, 5.3,
+    6.5).
     """
 
     def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:

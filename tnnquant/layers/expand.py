@@ -1,4 +1,4 @@
-"""Expand and Tile: repeat a blob along its axes (reference, 4.4, 5.4, 9)."""
+"""Expand and Tile: repeat a blob along its axes (docs/tnn-format.md, 4.4, 5.4, 9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Layers that multiply a blob by a gate made of it or of another: HardSwish, GLU, SignedMul (reference, 5.3, 9)."""
+"""Layers that multiply a blob by a gate made of it or of another: HardSwish, GLU, SignedMul (docs/tnn-format.md, 5.3,
+9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gather and GatherND: pick slices by index (reference, 4.4, 5.4, 6.6)."""
+"""Gather and GatherND: pick slices by index (docs/tnn-format.md, 4.4, 5.4, 6.6)."""
 
 from __future__ import annotations
 

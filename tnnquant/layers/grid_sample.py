@@ -1,4 +1,4 @@
-"""Sampling of an image at given points (reference, 4.4, 5.7)."""
+"""Sampling of an image at given points (docs/tnn-format.md, 4.4, 5.7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NonZero, OneHot, Histogram: from values to places and back (reference, 4.4, 5.4, 9)."""
+"""NonZero, OneHot, Histogram: from values to places and back (docs/tnn-format.md, 4.4, 5.4, 9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inner product, also called fully connected (reference, 5.1, 6.4, 7.7)."""
+"""Inner product, also called fully connected (docs/tnn-format.md, 5.1, 6.4, 7.7)."""
 
 from __future__ import annotations
 

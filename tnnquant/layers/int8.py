@@ -1,4 +1,4 @@
-"""What the int8 forms of layers share: kernels over pixels, weights with their scales (reference, section 6)."""
+"""What the int8 forms of layers share: kernels over pixels, weights with their scales (docs/tnn-format.md, 6)."""
 
 from __future__ import annotations
 

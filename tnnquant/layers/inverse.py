@@ -1,4 +1,4 @@
-"""Inverse of matrices (reference, 5.7)."""
+"""Inverse of matrices (docs/tnn-format.md, 5.7)."""
 
 from __future__ import annotations
 

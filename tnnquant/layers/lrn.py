@@ -1,4 +1,4 @@
-"""LRN: division by the energy of neighbouring channels (reference, 5.5)."""
+"""LRN: division by the energy of neighbouring channels (docs/tnn-format.md, 5.5)."""
 
 from __future__ import annotations
 

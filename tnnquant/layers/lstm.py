@@ -1,4 +1,4 @@
-"""LSTM in ONNX's form (reference, 4.4, 5.7)."""
+"""LSTM in ONNX's form (docs/tnn-format.md, 4.4, 5.7)."""
 
 from __future__ import annotations
 

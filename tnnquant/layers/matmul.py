@@ -1,4 +1,4 @@
-"""Matrix product of blobs, or of a blob and a matrix in the model file (reference, 4.4, 5.1, 9)."""
+"""Matrix product of blobs, or of a blob and a matrix in the model file (docs/tnn-format.md, 4.4, 5.1, 9)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["MatMul"]
 
 
 def product_dims(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
-    """Dims of a matrix product, batch dims broadcast from the right (reference, 4.4).
+    """Dims of a matrix product, batch dims broadcast from the right (docs/tnn-format.md, 4.4).
 
     Raises
     ------

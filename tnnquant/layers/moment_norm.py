@@ -1,4 +1,4 @@
-"""Normalization by mean and variance: InstBatchNormCxx, GroupNorm, LayerNorm (reference, 5.5).
+"""Normalization by mean and variance: InstBatchNormCxx, GroupNorm, LayerNorm (docs/tnn-format.md, 5.5).
 
 Sums, factors and summands are double, as in TNN; the squares are rounded to float32 before they are added.
 """

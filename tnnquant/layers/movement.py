@@ -68,7 +68,8 @@ def checked_dims(dims: Iterable[int], what: str = "the output") -> tuple[int, ..
 
 
 def carried_dtype(inputs: Sequence[BlobSpec]) -> DataType:
-    """Data type of an output: that of the first input that is no constant, else of the first (reference, 4.1)."""
+    """Data type of an output: that of the first input that is no constant, else of the first (docs/tnn-format.md,
+    4.1)."""
     for spec in inputs:
         if spec.value is None:
             return spec.dtype
@@ -119,7 +120,7 @@ class CopyLayer(Movement):
         return strided_copy_ops(pairs) if all(can_copy(x, out) for x, out in pairs) else None
 
 
-    # The int8 form moves bytes, whatever the scales of input and output (reference, 6.5).
+    # The int8 form moves bytes, whatever the scales of input and output (docs/tnn-format.md, 6.5).
 
     def prepare_int8(
         self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales

@@ -1,4 +1,5 @@
-"""Non-maximum suppression in ONNX's form (reference, 4.4, 5.7), and the call of the kernel that detectors share."""
+"""Non-maximum suppression in ONNX's form (docs/tnn-format.md, 4.4, 5.7), and the call of the kernel that detectors
+share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Normalize: division by a norm over the channels (reference, 5.5, 9)."""
+"""Normalize: division by a norm over the channels (docs/tnn-format.md, 5.5, 9)."""
 
 from __future__ import annotations
 

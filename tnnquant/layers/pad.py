@@ -1,4 +1,4 @@
-"""Pad and PadV2: a border around a blob (reference, 4.4, 5.4)."""
+"""Pad and PadV2: a border around a blob (docs/tnn-format.md, 4.4, 5.4)."""
 
 from __future__ import annotations
 

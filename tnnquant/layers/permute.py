@@ -1,4 +1,4 @@
-"""Permute: reorder the axes (reference, 4.4)."""
+"""Permute: reorder the axes (docs/tnn-format.md, 4.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""2-D pooling (reference, 4.3, 5.2, 6.5)."""
+"""2-D pooling (docs/tnn-format.md, 4.3, 5.2, 6.5)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX = 0
 
 
 def pooling_axis(size: int, kernel: int, stride: int, pad: int, pad_type: int, ceil_mode: bool) -> Axis:
-    """Output size and begin pad of a pooling along one axis (reference, 4.3).
+    """Output size and begin pad of a pooling along one axis (docs/tnn-format.md, 4.3).
 
     TNN divides in float32 and has no rule that drops a last window starting in the padding.
 

@@ -1,4 +1,4 @@
-"""1-D and 3-D pooling (reference, 4.3, 5.2), computed by the 2-D kernel."""
+"""1-D and 3-D pooling (docs/tnn-format.md, 4.3, 5.2), computed by the 2-D kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Power: an affine function raised to a power (reference, 5.3)."""
+"""Power: an affine function raised to a power (docs/tnn-format.md, 5.3)."""
 
 from __future__ import annotations
 

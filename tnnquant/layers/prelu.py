@@ -1,4 +1,4 @@
-"""PReLU: a learned slope below 0 (reference, 5.3)."""
+"""PReLU: a learned slope below 0 (docs/tnn-format.md, 5.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Default boxes of an SSD detector (reference, 4.4, 5.7)."""
+"""Default boxes of an SSD detector (docs/tnn-format.md, 4.4, 5.7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reductions over axes: sum, mean, maximum, norms, log-sum-exp (reference, 4.4, 5.5, 9).
+"""Reductions over axes: sum, mean, maximum, norms, log-sum-exp (docs/tnn-format.md, 4.4, 5.5, 9).
 
 The axes are reduced one after another in ascending order, each in the order of its indices, in float32.
 """

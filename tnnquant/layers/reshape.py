@@ -1,4 +1,4 @@
-"""Reshape and Flatten: the same elements under other dims (reference, 4.4, 5.4)."""
+"""Reshape and Flatten: the same elements under other dims (docs/tnn-format.md, 4.4, 5.4)."""
 
 from __future__ import annotations
 

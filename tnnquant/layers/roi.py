@@ -1,4 +1,4 @@
-"""Fixed-size features of regions of interest (reference, 4.4, 5.7)."""
+"""Fixed-size features of regions of interest (docs/tnn-format.md, 4.4, 5.7)."""
 
 from __future__ import annotations
 

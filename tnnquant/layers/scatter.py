@@ -1,4 +1,5 @@
-"""Scatter, ScatterND and ScatterElements: a copy of a blob with some elements replaced (reference, 4.4, 5.4, 9)."""
+"""Scatter, ScatterND and ScatterElements: a copy of a blob with some elements replaced (docs/tnn-format.md, 4.4, 5.4,
+9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shape, Size, Range and ConstantOfShape: blobs made of dims and constants (reference, 4.4, 5.4)."""
+"""Shape, Size, Range and ConstantOfShape: blobs made of dims and constants (docs/tnn-format.md, 4.4, 5.4)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """PixelShuffle, Reorg and ShuffleChannel: channels into pixels and back, channels among themselves.
 
-All are one permutation of a blob whose axes are split (reference, 4.4, 5.4); splitting needs no copy in any layout.
+All are one permutation of a blob whose axes are split (docs/tnn-format.md, 4.4, 5.4); splitting needs no copy in any
+layout.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""StridedSlice and StridedSliceV2: regular cuts out of a blob (reference, 4.4, 5.4)."""
+"""StridedSlice and StridedSliceV2: regular cuts out of a blob (docs/tnn-format.md, 4.4, 5.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Softmax and LogSoftmax (reference, 5.5)."""
+"""Softmax and LogSoftmax (docs/tnn-format.md, 5.5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SplitV and Split: one blob into several (reference, 4.4, 5.4)."""
+"""SplitV and Split: one blob into several (docs/tnn-format.md, 4.4, 5.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Squeeze and Unsqueeze: remove and insert dims of 1 (reference, 4.4)."""
+"""Squeeze and Unsqueeze: remove and insert dims of 1 (docs/tnn-format.md, 4.4)."""
 
 from __future__ import annotations
 

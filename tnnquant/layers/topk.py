@@ -1,4 +1,4 @@
-"""ArgMaxOrMin and TopK: the largest or smallest elements of an axis (reference, 4.4, 5.4)."""
+"""ArgMaxOrMin and TopK: the largest or smallest elements of an axis (docs/tnn-format.md, 4.4, 5.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trigonometric functions of one blob (reference, 5.3)."""
+"""Trigonometric functions of one blob (docs/tnn-format.md, 5.3)."""
 
 from __future__ import annotations
 

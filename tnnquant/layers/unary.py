@@ -1,4 +1,4 @@
-"""Element-wise functions of one blob without parameters: Abs, Sqrt, Exp, ... (reference, 5.3)."""
+"""Element-wise functions of one blob without parameters: Abs, Sqrt, Exp, ... (docs/tnn-format.md, 5.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Upsample: resize height and width (reference, 4.4, 5.6).
+"""Upsample: resize height and width (docs/tnn-format.md, 4.4, 5.6).
 
 Nearest moves elements of any type; bilinear and cubic are fp32. The formulas are computed in TNN's float32 steps.
 """

@@ -1,4 +1,4 @@
-"""ACIQ: the clipping threshold that is best for an assumed distribution of the values (reference, 7.6)."""
+"""ACIQ: the clipping threshold that is best for an assumed distribution of the values (docs/tnn-format.md, 7.6)."""
 
 from __future__ import annotations
 

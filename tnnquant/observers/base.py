@@ -17,7 +17,7 @@ __all__ = ["DEAD", "FLOOR_SCALE", "REGISTRY", "Observer", "observer"]
 
 REGISTRY = Registry("blob method", "tnnquant.observers")
 
-#: A slot whose largest magnitude is not above this is dead (reference, 7.6).
+#: A slot whose largest magnitude is not above this is dead (docs/tnn-format.md, 7.6).
 DEAD = 1e-5
 #: Scale of a blob with one scale that is dead; TNN aborts there. Any positive value would do, for its codes are 0; this
 #: is the scale at the edge of being dead.

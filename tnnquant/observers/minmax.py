@@ -11,7 +11,7 @@ __all__ = ["Asymmetric", "MinMax", "scale_of_threshold"]
 
 
 def scale_of_threshold(peak: np.ndarray, threshold: np.ndarray | int) -> np.ndarray:
-    """``((threshold + 0.5) / interval) / 127`` with ``interval = float32(2048 / peak)`` (reference, 7.6).
+    """``((threshold + 0.5) / interval) / 127`` with ``interval = float32(2048 / peak)`` (docs/tnn-format.md, 7.6).
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Decide before any picture is read which layers become int8, and how each blob is observed.
 
-The rules are TNN's (reference, 7.4, 7.7, 7.8), restricted to what its runtime computes correctly (7.11): a layer its
-tool would flag although the int8 model then crashes or gives garbage stays fp32, with the reason.
+The rules are TNN's (docs/tnn-format.md, 7.4, 7.7, 7.8), restricted to what its runtime computes correctly (7.11): a
+layer its tool would flag although the int8 model then crashes or gives garbage stays fp32, with the reason.
 """
 
 from __future__ import annotations
@@ -257,7 +257,8 @@ def _why_join_fp32(
 
 
 def _is_fused_add(position: int, graph: Graph, int8: Collection[int]) -> bool:
-    """Whether TNN fuses the add at this position into the int8 1x1 convolution right before it (reference, 6.6)."""
+    """Whether TNN fuses the add at this position into the int8 1x1 convolution right before it (docs/tnn-format.md,
+    6.6)."""
     node, previous = graph.nodes[position], graph.nodes[position - 1]
     if position - 1 not in int8 or not previous.layer.fuses_add or node.layer.role != QuantRole.JOIN:
         return False

@@ -1,4 +1,5 @@
-"""The recipe ``dynamic``: int8 weights alone, without data (TNN's dynamic-range layers; reference 2.4, 2.5, 6.6).
+"""The recipe ``dynamic``: int8 weights alone, without data (TNN's dynamic-range layers; docs/tnn-format.md, 2.4, 2.5,
+6.6).
 
 The runtime widens the weights to fp32 when it loads the model: files of about a quarter of the size, the speed of fp32,
 and the error of rounding weights only. The structure of the model is left as it is.

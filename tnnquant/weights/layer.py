@@ -1,4 +1,4 @@
-"""int8 weights and int32 bias of one layer, given the scales of its input (reference, 7.7).
+"""int8 weights and int32 bias of one layer, given the scales of its input (docs/tnn-format.md, 7.7).
 
 TNN's runtime does not use the scale of the input; the weights absorb it: ``ws`` is the scale of the products, and the
 bias is stored in units of ``ws``. What is done differently from TNN's tool:

@@ -1,4 +1,4 @@
-"""TNN's three weight methods (reference, 7.7.1)."""
+"""TNN's three weight methods (docs/tnn-format.md, 7.7.1)."""
 
 from __future__ import annotations
 
