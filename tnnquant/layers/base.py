@@ -20,16 +20,16 @@ import dataclasses
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar, dataclass_transform
 
 import numpy as np
 
 from tnnquant.base.tensor import DataType, QuantParams, Tensor
 from tnnquant.errors import ModelFormatError, UnsupportedLayerError
-from tnnquant.layers.fields import PARSERS, ResourceField, format_tokens, parse_int
+from tnnquant.layers.fields import PARSERS, ResourceField, format_tokens, param, parse_int
 
 __all__ = [
     "BlobScales",
@@ -116,7 +116,7 @@ class Layer:
     """Why the type cannot be run, where TNN itself cannot; shown to the user."""
 
     @classmethod
-    def parse(cls, tokens: Sequence[str]) -> Layer:
+    def parse(cls, tokens: Sequence[str]) -> Self:
         """Build the layer from the parameter tokens of its line; superfluous tokens are ignored, as TNN does."""
         values: dict[str, Any] = {}
         position = 0
@@ -155,14 +155,14 @@ class Layer:
             tokens += format_tokens(value)
         return tokens
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         """The layer with the parameters TNN stores once shapes are known (and saves): axes >= 0, computed pads.
 
         Idempotent: resolving a resolved layer gives the same layer.
         """
         return self
 
-    def with_outputs(self, count: int) -> Layer:
+    def with_outputs(self, count: int) -> Self:
         """The layer told how many outputs its node has; most types do not care."""
         return self
 
@@ -282,10 +282,14 @@ _TYPES: dict[str, type[Layer]] = {}
 _loaded = False
 
 
-def layer(type_id: int, *names: str):
+_Type = TypeVar("_Type", bound=type[Layer])
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(param,))
+def layer(type_id: int, *names: str) -> Callable[[_Type], _Type]:
     """Register a layer type: TNN's number of it and every type string that means it, the canonical one first."""
 
-    def register(cls: type[Layer]) -> type[Layer]:
+    def register(cls: _Type) -> _Type:
         # Making a dataclass costs 0.5 ms; types without parameters of their own inherit all they need.
         if inspect.get_annotations(cls):
             cls = dataclass(frozen=True)(cls)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from math import prod
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Binary(Layer):
     """Name of the code in :mod:`tnnquant.kernels.eltwise`, if it is there."""
     TYPES: ClassVar[tuple[DataType, ...]] = (DataType.FLOAT, DataType.INT32)
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         check_inputs(inputs, 1, 1 << 20)
         check_types(inputs, *self.TYPES)
         check_same_type(inputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
 
@@ -24,7 +25,7 @@ class Cast(Layer):
 
     to: int = param("int", 0)
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         check_inputs(inputs, 1)
         if inputs[0].dtype != self.to:
             check_types(inputs, *_CASTS)
@@ -56,7 +57,7 @@ class BitShift(Layer):
     direction: int = param("int", 0)
     bits: int = param("int", 0)
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         check_inputs(inputs, 1)
         check_types(inputs, DataType.INT32)
         if not 0 <= self.bits < 32:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
 
 from tnnquant.base.tensor import DataType, Tensor
-from tnnquant.layers.base import BlobScales, BlobSpec, Layer, QuantRole, layer
+from tnnquant.layers.base import BlobScales, BlobSpec, QuantRole, layer
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.elementwise import Mapped
 from tnnquant.layers.fields import param
@@ -64,7 +65,7 @@ class Clip(Mapped):
     min: float = param("float", 0.0)
     max: float = param("float", 0.0)
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         check_inputs(inputs, 1)
         check_types(inputs, DataType.FLOAT)
         return self

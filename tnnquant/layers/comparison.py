@@ -6,6 +6,7 @@ Output shapes align the inputs on the LEFT; the elements are then read aligned o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
 
@@ -24,7 +25,7 @@ _TYPES = (DataType.FLOAT, DataType.INT32, DataType.INT8)
 class _Comparison(Layer):
     COMPARE = None
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         check_inputs(inputs, 2)
         check_types(inputs, *_TYPES)
         check_same_type(inputs)
@@ -44,7 +45,7 @@ class _WithScalar(_Comparison):
 
     RESOURCE = (TensorField("element"),)
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         check_inputs(inputs, 1, 2)
         if len(inputs) == 2:
             return super().resolved(inputs, tensors)
@@ -96,7 +97,7 @@ class Equal(_Comparison):
 class Where(Layer):
     """The inputs are x, y, condition (INT8): x where the condition is not 0, else y."""
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         check_inputs(inputs, 3)
         check_types(inputs[:2], DataType.FLOAT, DataType.INT32)
         check_same_type(inputs[:2])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from math import prod
+from typing import Self
 
 import numpy as np
 
@@ -194,7 +195,7 @@ class Convolution(PixelInt8):
         refuse_giant_span(dims[1], height, width)
         return height, width
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Convolution:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         check_inputs(inputs[:1], 1)
         height, width = self.axes(inputs[0].dims)
         return replace(self, pad_h=height.begin, pad_w=width.begin)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -104,7 +104,7 @@ class Convolution1D(Layer):
         refuse_giant_span(dims[1], axis)
         return axis
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Convolution1D:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         check_inputs(inputs[:1], 1)
         axis = self.axis(inputs[0].dims)
         if self.pad_type == EXPLICIT:
@@ -188,7 +188,7 @@ class Convolution3D(Layer):
             axes[0] = replace(axes[0], begin=max(axes[0].begin, 0))  # TNN clamps the front pad, and no other
         return axes
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Convolution3D:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         check_inputs(inputs[:1], 1)
         depth, height, width = self.axes(inputs[0].dims)
         return replace(self, pad_d=depth.begin, pad_h=height.begin, pad_w=width.begin)

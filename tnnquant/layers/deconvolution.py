@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import lcm, prod
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -120,7 +120,7 @@ class Deconvolution(Layer):
             transposed_axis(dims[3], extent_w, self.stride_w, self.pad_w, self.pad_type),
         )
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Deconvolution:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         check_inputs(inputs[:1], 1)
         height, width = self.axes(inputs[0].dims)
         return replace(self, pad_h=height.begin, pad_w=width.begin)

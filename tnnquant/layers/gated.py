@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class HardSwish(Layer):
     alpha: float = param("float", 1.0)
     beta: float = param("float", 0.0)
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         check_inputs(inputs, 1, 2)
         check_types(inputs, DataType.FLOAT)
         return self
@@ -83,7 +84,7 @@ class Glu(Layer):
 
     axis: int = param("int", -1)
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         check_inputs(inputs, 1)
         check_types(inputs, DataType.FLOAT)
         axis = axis_of(self.axis, len(inputs[0].dims))
@@ -111,7 +112,7 @@ class SignedMul(Unary):
     beta: float = param("float")
     gamma: float = param("float")
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         check_inputs(inputs, 1)
         check_types(inputs, DataType.FLOAT)
         check_rank(inputs, 2)

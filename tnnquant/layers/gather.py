@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -57,7 +57,7 @@ class Gather(Movement):
     data_in_resource: bool = param("bool", default=False)
     indices_in_resource: bool = param("bool", default=True)
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Gather:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         data, _ = self._specs(inputs, tensors)
         return replace(self, axis=axis_of(self.axis, len(data.dims)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -60,7 +60,7 @@ class OneHot(Movement):
     value_off: float = param("float", default=0.0)
     value_on: float = param("float", default=1.0)
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> OneHot:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         super().resolved(inputs, tensors)
         value = inputs[1].value if len(inputs) > 1 else None
         return replace(self, depth=integers(value)[0]) if value is not None and value.size == 1 else self

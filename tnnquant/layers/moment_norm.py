@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
+from typing import Self
 
 import numpy as np
 
@@ -60,7 +61,7 @@ class InstanceNorm(Layer):
 
     RESOURCE = (TensorField("scale"), TensorField("bias"))
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         check_inputs(inputs, 1)
         check_types(inputs, DataType.FLOAT)
         check_rank(inputs, 2)
@@ -88,7 +89,7 @@ class InstanceNorm(Layer):
 class _WithOperands(Layer):
     """The inputs are x, scale and bias."""
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         check_inputs(inputs, 3)
         check_types(inputs, DataType.FLOAT)
         self.check_operands(inputs[0].dims, [prod(spec.dims) for spec in inputs[1:]], inputs[1].dims)

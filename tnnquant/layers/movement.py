@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -89,7 +89,7 @@ class Movement(Layer):
 
     LEAST_INPUTS: ClassVar[int] = 1
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Movement:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         """The layer itself, once the number of inputs is checked."""
         if len(inputs) < self.LEAST_INPUTS:
             raise GraphError(f"has {len(inputs)} inputs, expected at least {self.LEAST_INPUTS}")

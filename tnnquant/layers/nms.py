@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
 
@@ -61,7 +62,7 @@ class NonMaxSuppression(Layer):
     score_threshold: float = param("float", default=0.0)
 
     @classmethod
-    def parse(cls, tokens: Sequence[str]) -> NonMaxSuppression:
+    def parse(cls, tokens: Sequence[str]) -> Self:
         # The second parameter has 64 bits: ONNX models say "all" with 2^63 - 1.
         if len(tokens) < 2:
             return super().parse(tokens)

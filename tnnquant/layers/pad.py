@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -82,7 +82,7 @@ class PadV2(CopyLayer):
     value: float = param("float", default=0.0)
 
     @classmethod
-    def parse(cls, tokens: Sequence[str]) -> PadV2:
+    def parse(cls, tokens: Sequence[str]) -> Self:
         """The first token counts axes, twice as many sizes follow."""
         if tokens:
             count = parse_int(tokens[0], "the count of parameter 'pads'")
@@ -93,7 +93,7 @@ class PadV2(CopyLayer):
         tokens = super().tokens()
         return [str(len(self.pads) // 2), *tokens[1:]]
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> PadV2:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         super().resolved(inputs, tensors)
         return self._filled(inputs[1].value if len(inputs) > 1 else None)
 

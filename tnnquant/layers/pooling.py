@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
 
@@ -85,11 +86,11 @@ class Pooling(PixelInt8):
         return QuantRole.PASS if self.pool_type == MAX and not self.is_adaptive else QuantRole.NONE
 
     @classmethod
-    def parse(cls, tokens: Sequence[str]) -> Pooling:
+    def parse(cls, tokens: Sequence[str]) -> Self:
         parsed = super().parse(tokens)
         return replace(parsed, kernel_index_w=parsed.kernel_index_h) if parsed.kernel_index_w == -1 else parsed
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Pooling:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         if self.is_adaptive:
             return self
         # The pads that TNN computes are saved; a kernel size that it takes from the input is not.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -87,7 +88,7 @@ class Pooling1D(Layer):
         kernel = pooling_kernel(self.kernel, dims[2], self.kernel_index, dims)
         return _window(dims[2], kernel, self.stride, self.pad, (self.pad_type, self.ceil_mode, self.stride))
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Pooling1D:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         check_inputs(inputs[:1], 1)
         return replace(self, pad=self.window(inputs[0].dims).begin)
 
@@ -124,7 +125,7 @@ class Pooling3D(Layer):
     ceil_mode: int = param(default=0)
 
     @classmethod
-    def parse(cls, tokens: Sequence[str]) -> Pooling3D:
+    def parse(cls, tokens: Sequence[str]) -> Self:
         parsed = super().parse(tokens)
         depth = parsed.kernel_index_d
         return replace(
@@ -149,7 +150,7 @@ class Pooling3D(Layer):
             for size, kernel, index, stride, pad in axes
         ]
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Pooling3D:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         check_inputs(inputs[:1], 1)
         depth, height, width = self.windows(inputs[0].dims)
         return replace(self, pad_d=depth.begin, pad_h=height.begin, pad_w=width.begin)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
 
 from tnnquant.base.tensor import DataType, Tensor
-from tnnquant.layers.base import BlobSpec, Layer, layer
+from tnnquant.layers.base import BlobSpec, layer
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.elementwise import Unary, in_double
 from tnnquant.layers.fields import param
@@ -23,7 +24,7 @@ class Power(Unary):
     scale: float = param("float", 1.0)
     shift: float = param("float", 0.0)
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         check_inputs(inputs, 1)
         check_types(inputs, DataType.FLOAT)
         return self

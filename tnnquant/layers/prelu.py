@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Self
 
 from tnnquant.base.tensor import Tensor
 from tnnquant.layers.base import layer
@@ -24,7 +25,7 @@ class Prelu(Channelwise):
     FUNCTION = "PRELU"
 
     @classmethod
-    def parse(cls, tokens: Sequence[str]) -> Prelu:
+    def parse(cls, tokens: Sequence[str]) -> Self:
         parsed = super().parse(tokens)
         return replace(parsed, channel_shared=int(parsed.channel_shared == 1))
 

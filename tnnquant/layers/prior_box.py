@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class PriorBox(Layer):
     offset: float = param("float")
 
     @classmethod
-    def parse(cls, tokens: Sequence[str]) -> PriorBox:
+    def parse(cls, tokens: Sequence[str]) -> Self:
         parsed = super().parse(tokens)
         return replace(parsed, clip=int(parsed.clip == 1), flip=int(parsed.flip == 1))
 

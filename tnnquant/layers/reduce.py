@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -71,7 +71,7 @@ class _Reduction(Layer):
     """What no elements reduce to."""
     TYPES: ClassVar[tuple[DataType, ...]] = (DataType.FLOAT, DataType.INT32)
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         check_inputs(inputs, 1)
         check_types(inputs, *self.TYPES)
         rank = len(inputs[0].dims)

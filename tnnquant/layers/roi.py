@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
+from typing import Self
 
 import numpy as np
 
@@ -85,6 +86,6 @@ class ROIPooling(Layer):
     WHY_NOT = "TNN's CPU device has no code for it; use RoiAlign"
 
     @classmethod
-    def parse(cls, tokens: Sequence[str]) -> ROIPooling:
+    def parse(cls, tokens: Sequence[str]) -> Self:
         parsed = super().parse(tokens)
         return replace(parsed, pooled_d=parsed.pooled_d[:1])

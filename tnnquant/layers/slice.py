@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -80,7 +80,7 @@ class StridedSliceV2(CopyLayer):
     axes: tuple = param("ints")
     strides: tuple = param("ints")
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> StridedSliceV2:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         super().resolved(inputs, tensors)
         return self._filled([spec.value for spec in inputs[1:]])._absolute(inputs[0].dims)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -22,7 +23,7 @@ __all__ = ["LogSoftmax", "Softmax"]
 class _AlongAxis(Layer):
     axis: int = param("int", 1)
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         check_inputs(inputs, 1)
         check_types(inputs, DataType.FLOAT)
         axis_of(self.axis, len(inputs[0].dims))

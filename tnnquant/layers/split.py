@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -27,11 +27,11 @@ class SplitV(CopyLayer):
     axis: int = param(default=0)
     slices: tuple = param("ints", default=())
 
-    def with_outputs(self, count: int) -> SplitV:
+    def with_outputs(self, count: int) -> Self:
         """The layer for ``count`` outputs: without sizes, all of them equal (-1 until the dims are known)."""
         return self if self.slices else replace(self, slices=(-1,) * count)
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> SplitV:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         super().resolved(inputs, tensors)
         dims = inputs[0].dims
         axis = axis_of(self.axis, len(dims))

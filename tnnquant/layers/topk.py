@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class ArgMaxOrMin(Movement):
     keep_dims: int = param(default=1)
     select_last_index: int = param(default=0)
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> ArgMaxOrMin:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         super().resolved(inputs, tensors)
         return replace(self, axis=axis_of(self.axis, len(inputs[0].dims)))
 
@@ -66,7 +66,7 @@ class TopK(Movement):
     sorted: int = param(default=1)
     k: int = param(default=-1)
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> TopK:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         super().resolved(inputs, tensors)
         filled = self._filled(inputs[1].value if len(inputs) > 1 else None)
         return replace(filled, axis=axis_of(self.axis, len(inputs[0].dims)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
 
@@ -109,7 +110,7 @@ class Erf(Mapped):
 class Not(Layer):
     """1 where x is 0, else 0; INT8 only, which stands for booleans in TNN."""
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Layer:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         check_inputs(inputs, 1)
         check_types(inputs, DataType.INT8)
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from tnnquant.layers.base import Layer, layer
 from tnnquant.layers.fields import param
@@ -18,7 +19,7 @@ class Unimplemented(Layer):
     parameters: tuple[str, ...] = param("rest")
 
     @classmethod
-    def parse(cls, tokens: Sequence[str]) -> Unimplemented:
+    def parse(cls, tokens: Sequence[str]) -> Self:
         return cls(tuple(tokens))
 
     def tokens(self) -> list[str]:

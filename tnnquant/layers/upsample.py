@@ -9,7 +9,7 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -52,12 +52,12 @@ class Upsample(CopyLayer):
     dims: tuple = param("rest", default=())
 
     @classmethod
-    def parse(cls, tokens: Sequence[str]) -> Upsample:
+    def parse(cls, tokens: Sequence[str]) -> Self:
         """The output size counts only if both its tokens are there."""
         parsed = super().parse(tokens)
         return replace(parsed, dims=parsed.dims[:2] if len(parsed.dims) >= 2 else ())
 
-    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Upsample:
+    def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         super().resolved(inputs, tensors)
         filled = self._filled([spec.value for spec in inputs])
         if filled.align_corners < 0 and not filled.dims:

@@ -186,7 +186,7 @@ def quantize_weights(
     """Give every int8 node its flag and every weighted one its int8 tensors.
 
     The scales are final: TNN merges scales afterwards, which leaves other readers of a merged blob with weights that
-    were multiplied by its old scale (docs/tnn-format.md, 7.11, 12).
+    were multiplied by its old scale (docs/tnn-format.md, 7.11, number 12).
     """
     notes: dict[str, str] = {}
     nodes = []
