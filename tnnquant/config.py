@@ -9,6 +9,7 @@ import dataclasses
 import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from enum import StrEnum
 from math import isfinite
 from numbers import Integral, Real
@@ -43,7 +44,7 @@ def option(default: Any, help: str, *flags: str, choices: str = "", metavar: str
     default, help
     flags : str
         Command-line spellings; none keeps the field off the command line.
-    choices : {"", "observer", "weight_method", "merge_type", "resize", "task"}
+    choices : {"", "observer", "weight_method", "recipe", "merge_type", "resize", "task", "device"}
         The values are registered names, and the numbers the original tool uses for them.
     metavar : str
         What ``--help`` shows for the value.
@@ -54,7 +55,8 @@ def option(default: Any, help: str, *flags: str, choices: str = "", metavar: str
 
 #: Packages whose modules register names with a decorator that is called as the key.
 _REGISTERED = {
-    "observer": "tnnquant.observers", "weight_method": "tnnquant.weights", "recipe": "tnnquant.recipes"
+    "observer": "tnnquant.observers", "weight_method": "tnnquant.weights", "recipe": "tnnquant.recipes",
+    "device": "tnnquant.devices",
 }  # fmt: skip
 
 
@@ -80,7 +82,9 @@ def parse_choice(kind: str, text: str | int, what: str) -> str:
     if str(text) in codes.values():
         return str(text)
     known = ", ".join(f"{code} ({name})" for code, name in codes.items())
-    raise ConfigError(f"{what} is {str(text)!r}, expected one of {known}")
+    close = get_close_matches(str(text).lower(), codes.values(), 1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    raise ConfigError(f"{what} is {str(text)!r}, expected one of {known}{hint}")
 
 
 def _numbers(value: Any, name: str) -> tuple[float, ...]:

@@ -1,0 +1,86 @@
+"""The page docs/devices.md, made from the tables: ``python -m tnnquant.devices.page > docs/devices.md``."""
+
+from __future__ import annotations
+
+import sys
+from itertools import groupby
+
+from tnnquant.devices.conditions import explanation
+from tnnquant.devices.rules import ANY, Outcome, Rule, device_names, rules_of
+
+__all__ = ["page"]
+
+_HEAD = """# What runs where
+
+This page is made from the tables in `tnnquant/devices/` (`python -m tnnquant.devices.page`); do not edit it.
+
+TNN's devices do not compute everything that its reference, the naive CPU device, does. The tables say where a layer
+comes out wrong, fails or is refused; what is not listed runs as on the naive device. They were measured with TNN
+f0cb08129: the ARM device (aarch64) with and without dot product, the x86 device with AVX2.
+
+With `--device any`, the default, `tnnquant quantize` writes a model that breaks none of these rules where it knows
+how; its summary says what was changed for that, and what is left. `--device arm`, `x86` or `naive` heeds the rules of
+that device alone; `--device naive` changes nothing. `tnnquant inspect MODEL --device arm` lists what would go wrong
+with any model.
+
+## Outcomes
+
+| outcome | meaning |
+|---|---|
+"""
+
+_RULE_A = """
+## Rule A
+
+The ARM device stores a blob of dims (d0, d1, d2, ...) as [d0][ceil(d1 / 4)][d2 * d3 * ...][4]: four channels side by
+side. Some kernels read and write the plain order N, C, H, W only. In an fp32 model TNN converts around them; in a model
+with any int8 layer it does not. Such a layer is then right only if, for every blob that it reads or makes,
+
+    d2 * d3 * ... = 1   and   (d0 = 1  or  d1 % 4 = 0)
+
+where dims that are missing count as 1; or if it merely moves whole items of dim 0 and 1 whose d1 is a multiple of 4.
+
+## Rule B
+
+An operand with fewer dims than the other is right on ARM only if it has one value, or one dim: against a blob of three
+or four dims if it is a blob, against a blob of two dims if it is a constant of the model. Operands in the layer itself
+are right.
+"""
+
+_MEANINGS = {
+    Outcome.INEXACT: "runs, and its values are a little off; not with PRECISION_HIGH",
+    Outcome.WRONG: "runs, and gives other values without a word",
+    Outcome.FAILS: "the model loads, running it returns an error",
+    Outcome.CRASHES: "the program ends",
+    Outcome.REFUSED: "the model does not load",
+}
+
+
+def page() -> str:
+    """The whole page, in Markdown."""
+    lines = [_HEAD + "\n".join(f"| {outcome} | {_MEANINGS[outcome]} |" for outcome in Outcome)]
+    for name in device_names():
+        if name == ANY:
+            continue
+        lines += ["", f"## {name}", ""]
+        rules = [rule for _, rule in rules_of(name)]
+        for form in ("int8", "fp32"):
+            mine = [rule for rule in rules if rule.form == form]
+            if mine:
+                lines += [f"### {form} layers", "", "| layers | when | outcome | what happens | advice |"]
+                lines.append("|---|---|---|---|---|")
+                lines += [_row(rule) for rule in mine]
+                lines.append("")
+        lines.pop()
+    return "\n".join(lines).rstrip() + "\n" + _RULE_A
+
+
+def _row(rule: Rule) -> str:
+    when = explanation(rule.condition) or ("always" if rule.condition == "always" else rule.condition)
+    mixed = "; only in a model with an int8 layer" if rule.mixed else ""
+    types = ", ".join(name for name, _ in groupby(rule.types)) or "any"
+    return f"| {types} | {when}{mixed} | {rule.outcome} | {rule.reason} | {rule.advice} |"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
