@@ -40,7 +40,11 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("tnnquant")
     if name not in _HOMES:
         raise AttributeError(f"module 'tnnquant' has no attribute {name!r}")
     return getattr(importlib.import_module(f"tnnquant.{_HOMES[name]}"), name)
