@@ -21,7 +21,7 @@ from tnnquant.config import QuantizeConfig, VerifyConfig
 from tnnquant.engine.executor import Executor
 from tnnquant.format import read_model
 from tnnquant.inputs import Samples, scan
-from tnnquant.pipeline.api import input_config
+from tnnquant.pipeline.settings import input_config
 from tnnquant.quantization.quantize import quantize_graph
 from tnnquant.recipes.best.workbench import STEPS, Steps, Workbench
 from tnnquant.verdict.verify import Verification

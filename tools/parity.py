@@ -21,7 +21,7 @@ from tnnquant.config import QuantizeConfig
 from tnnquant.format import read_model, write_model
 from tnnquant.inputs import Samples, scan
 from tnnquant.kernels.kl import kl_curve
-from tnnquant.pipeline.api import input_config
+from tnnquant.pipeline.settings import input_config
 from tnnquant.quantization.quantize import Quantization, quantize_graph
 
 SETTINGS = {

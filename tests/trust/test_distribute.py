@@ -96,7 +96,7 @@ def test_a_worker_that_is_killed_midway_changes_nothing(case, run, tmp_path, clu
     assert killed
     from tnnquant.pipeline.api import quantize_model
 
-    quantize_model(case.proto, case.model, None, tmp_path / "out", config, statistics=part)
+    quantize_model(case.proto, case.model, None, tmp_path / "out", config, part=part)
     assert written(tmp_path) == written(tmp_path, "one")
 
 

@@ -197,7 +197,7 @@ def test_an_input_is_removed_midway(case, tmp_path, monkeypatch):
     from tnnquant.config import QuantizeConfig
     from tnnquant.inputs import InputConfig
 
-    monkeypatch.setattr("tnnquant.pipeline.api.input_config", lambda config: InputConfig(cache_bytes=0))
+    monkeypatch.setattr("tnnquant.pipeline.job.input_config", lambda config: InputConfig(cache_bytes=0))
     victim = sorted(case.pictures.iterdir())[-1]
     with pytest.raises(InputError, match=r"023\.png: cannot be opened.*it changed or vanished during the run"):
         quantize_model(

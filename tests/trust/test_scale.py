@@ -13,9 +13,11 @@ import pytest
 
 from tnnquant.config import QuantizeConfig
 from tnnquant.engine.executor import Executor
+from tnnquant.format import read_model
 from tnnquant.inputs.loading import Loader
 from tnnquant.inputs.samples import Sample
-from tnnquant.pipeline import api
+from tnnquant.pipeline import job
+from tnnquant.pipeline.api import quantize_model
 from tnnquant.recipes.best.kept import keep_samples
 
 from .conftest import save_pictures
@@ -64,13 +66,13 @@ def test_work_is_linear(case, tmp_path, monkeypatch, method, passes, is_cached):
     counted(Loader, "load")
     counted(Executor, "run")
     if not is_cached:
-        config_of = api.input_config
-        monkeypatch.setattr(api, "input_config", lambda config: replace(config_of(config), cache_bytes=0))
+        config_of = job.input_config
+        monkeypatch.setattr(job, "input_config", lambda config: replace(config_of(config), cache_bytes=0))
     counts = {}
     for number in (70, 80, 120):  # from 64 on the verdict is on as many for any number
         save_pictures(tmp_path / str(number), number)
         calls.clear()
-        api.quantize_model(
+        quantize_model(
             case.proto, case.model, tmp_path / str(number), tmp_path / "out", QuantizeConfig(blob_method=method)
         )
         counts[number] = calls.count("load"), calls.count("run")
@@ -97,8 +99,8 @@ def test_recipe_best_makes_layers_from_what_fits_into_memory(case, tmp_path, mon
     monkeypatch.setattr(workbench, "_TRIED_ON", 4)
     save_pictures(tmp_path / "many", 60)
     config = QuantizeConfig(recipe="best")
-    bytes_a_sample = Executor(api.read_model(case.proto, case.model)).blob_bytes
-    report = api.quantize_model(case.proto, case.model, tmp_path / "many", tmp_path / "out", config)
+    bytes_a_sample = Executor(read_model(case.proto, case.model)).blob_bytes
+    report = quantize_model(case.proto, case.model, tmp_path / "many", tmp_path / "out", config)
     assert report.verdict.status == "good"
     assert max(together) <= max(4, workbench._MEMORY // bytes_a_sample) < 40
 

@@ -7,6 +7,7 @@ import pkgutil
 import re
 from collections.abc import Callable
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 
 from tnnquant.errors import ConfigError
@@ -18,7 +19,7 @@ def declared_codes(package: str, decorator: str) -> dict[int, str] | None:
     """The names that the modules of a package register, by number, without importing anything.
 
     ``--help`` lists them, and must not pay for the NumPy that the modules import. What is read are the lines
-    ``@decorator(number, "name")`` of the sources.
+    ``@decorator(number, "name"`` of the sources.
 
     Parameters
     ----------
@@ -31,10 +32,11 @@ def declared_codes(package: str, decorator: str) -> dict[int, str] | None:
     dict of int to str, or None
         In order of the numbers. None: the sources are not there to be read.
     """
-    folder = Path(__file__).parent.parent.joinpath(*package.split(".")[1:])
-    line = re.compile(rf'^@{decorator}\((\d+), "([^"]+)"\)', re.MULTILINE)
+    spec = find_spec(package)
+    folders = map(Path, spec.submodule_search_locations or ()) if spec else ()
+    line = re.compile(rf'^@{decorator}\((\d+), "([^"]+)"[,)]', re.MULTILINE)
     try:
-        sources = [*folder.glob("*.py"), *folder.glob("*/__init__.py")]
+        sources = [path for folder in folders for path in (*folder.glob("*.py"), *folder.glob("*/__init__.py"))]
         found = [match for path in sources for match in line.findall(path.read_text("utf-8"))]
     except OSError:
         return None

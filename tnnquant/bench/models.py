@@ -63,7 +63,7 @@ def model_inputs(graph: Graph, dims: Mapping[str, tuple[int, ...]]) -> dict[str,
 
 def samples_for(graph: Graph, folder: str | Path | None, config: QuantizeConfig, threads: int | None = None):
     """Samples from a folder, or random ones without a folder."""
-    from tnnquant.pipeline.api import input_config
+    from tnnquant.pipeline.settings import input_config
 
     specs = model_inputs(graph, config.input_dims)
     if folder is None:

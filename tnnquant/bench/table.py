@@ -24,18 +24,18 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Configuration:
-    """A row: what it is called, and the methods, or a recipe other than "tnn", which takes its own."""
+    """A row: what it is called, and the methods, or a recipe that takes its own."""
 
     name: str
     blob_method: str = "minmax"
     weight_method: str = "minmax"
     merge_type: str = "channel"
-    recipe: str = "tnn"
+    recipe: str = QuantizeConfig().recipe
 
     @property
     def flags(self) -> str:
         """What ``tnnquant quantize`` is given for it."""
-        if self.recipe != "tnn":
+        if not recipes.find(self.recipe).starts_from_statistics:
             return f"--recipe {self.recipe}"
         return f"-b {self.blob_method} -w {self.weight_method} -t {self.merge_type}"
 
@@ -133,7 +133,7 @@ def _quantized(graph, samples, config, configuration, statistics, progress) -> t
         if progress:
             progress(f"{configuration.name}: {stage}", done, total)
 
-    if configuration.recipe != "tnn":
+    if not recipes.find(configuration.recipe).starts_from_statistics:
         made = recipes.quantize(graph, samples, config, tell).graph
         return TableRow(configuration, _file_bytes(made), time.perf_counter() - started, ""), made
     executor, plan = plan_graph(graph, config)

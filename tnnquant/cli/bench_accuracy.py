@@ -47,7 +47,7 @@ def command(models, input_path, labels, output, input_shape, threads, as_json, *
 
     set_threads(threads)
     candidates = [Candidate(name, graph) for name, graph in named_models(models)]
-    from tnnquant.pipeline.api import input_config
+    from tnnquant.pipeline.settings import input_config
 
     specs = single_items(candidates[0].graph, config.input_dims)
     samples = Samples(scan(input_path), specs, input_config(config), workers=threads)

@@ -47,7 +47,7 @@ def command(
     from tnnquant.cli.progress import progress_display
     from tnnquant.format import read_model
     from tnnquant.inputs import Samples, scan
-    from tnnquant.pipeline.api import input_config
+    from tnnquant.pipeline.settings import input_config
 
     set_threads(threads)
     graph = read_model(proto, model)

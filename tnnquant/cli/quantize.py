@@ -75,7 +75,7 @@ def command(
             gather = _gathering(scheduler, proto, model, config, progress) if scheduler else None
             report = quantize_model(
                 proto, model, input_path, output, config, verify=verify, search=search,
-                statistics=gather or from_stats, threads=threads, dry_run=dry_run, progress=progress,
+                statistics=from_stats, gather=gather, threads=threads, dry_run=dry_run, progress=progress,
             )  # fmt: skip
     if stats_only:
         return _tell_of_statistics(part, output, as_json)
@@ -106,20 +106,24 @@ def _check_sources(
     search: SearchConfig, recipe: str,
 ) -> None:  # fmt: skip
     """Refuse combinations of options that would leave one of them without effect."""
+    from tnnquant import recipes
+
+    declared = recipes.find(recipe)
+    share_recipes = " or ".join(entry.name for entry in recipes.every() if "fp32_share" in entry.settings)
     for names, needed, why in (
         (("time_budget",), search.compares, "limits --auto and --target-agreement: give one of them"),
-        (("fp32_share",), recipe == "best" or search.compares, "is for --recipe best"),
+        (("fp32_share",), "fp32_share" in declared.settings or search.compares, f"is for --recipe {share_recipes}"),
         (("eval_path", "labels", "task", "verify_pictures"), not verify.no_verify, "is for the verdict, which "
          "--no-verify leaves out"),
     ):  # fmt: skip
         if given(*names) and not needed:
             raise click.UsageError(f"{given(*names)[0]} {why}.")
     finishing = from_stats and not stats_only
-    if recipe != "tnn" and (stats_only or from_stats or scheduler):
+    if not declared.starts_from_statistics and (stats_only or from_stats or scheduler):
         raise click.UsageError(
             f"--recipe {recipe} reads the inputs itself: not with --stats-only, --from-stats or --scheduler."
         )
-    if not inputs and not from_stats and (recipe != "dynamic" or search.compares):
+    if not inputs and not from_stats and (declared.needs_inputs or search.compares):
         raise click.UsageError("Missing option '-i' / '--input_path'.")
     if inputs and finishing:
         raise click.UsageError(

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tnnquant import recipes
 from tnnquant.cli.plain import print_trimmed
 from tnnquant.pipeline.report import Report
 from tnnquant.verdict import GOOD, Verdict
@@ -47,7 +48,8 @@ def _rows(report: Report, seconds: float):
     settings = report.settings
     if report.samples:
         yield "samples", _samples(report)
-    if settings["recipe"] == "tnn":
+    declared = recipes.find(settings["recipe"])
+    if "blob_method" in declared.settings:
         blob, weight, merge = (settings[key] for key in ("blob_method", "weight_method", "merge_type"))
         yield "methods", f"blobs {blob}, weights {weight}, scales per {merge}"
     else:
@@ -59,7 +61,7 @@ def _rows(report: Report, seconds: float):
             yield "", f"{', '.join(steps)} {note}"
     dynamic = report.count("dynamic")
     widened = f", {dynamic} with int8 weights that are widened on loading" if dynamic else ""
-    is_open = report.dry_run and settings["recipe"] == "best"
+    is_open = report.dry_run and declared.chooses_on_held_out
     chosen = ", before the recipe chooses some more to stay fp32" if is_open else ""
     yield "layers", f"{report.count('int8')} int8, {report.count('fp32')} fp32{widened}{chosen}"
     yield from _layer_rows(report)

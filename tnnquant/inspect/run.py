@@ -76,7 +76,7 @@ def pick_samples(model: Model, inputs, config: QuantizeConfig, limit: int | None
         The folder holds nothing usable, or the preprocessing does not fit the model.
     """
     from tnnquant.inputs import Samples, scan
-    from tnnquant.pipeline.api import graph_inputs, input_config
+    from tnnquant.pipeline.settings import graph_inputs, input_config
 
     if limit is not None and limit < 1:
         raise ConfigError(f"--limit is {limit}, expected at least 1")

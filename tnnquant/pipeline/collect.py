@@ -11,7 +11,7 @@ from tnnquant.errors import OutputError
 from tnnquant.format import read_model
 from tnnquant.format.files import read_file
 from tnnquant.inputs import Samples, scan
-from tnnquant.pipeline.api import graph_inputs, input_config
+from tnnquant.pipeline.settings import graph_inputs, input_config
 from tnnquant.quantization.parts import Part, gather, merge, model_digest, relevant_settings, require_same
 from tnnquant.quantization.parts_file import read_part, write_part
 from tnnquant.quantization.quantize import plan_graph

@@ -19,7 +19,7 @@ from tnnquant.format import read_model
 from tnnquant.format.files import read_file
 from tnnquant.inputs import Samples, scan
 from tnnquant.inputs.grouping import group_files
-from tnnquant.pipeline.api import graph_inputs, input_config
+from tnnquant.pipeline.settings import graph_inputs, input_config
 from tnnquant.quantization.calibrate import make_observers
 from tnnquant.quantization.parts import Part, gather, merge, model_digest, require_complete
 from tnnquant.quantization.parts_file import dump_part, load_part

@@ -1,13 +1,31 @@
-"""Recipes: ``tnn``, the original's methods by flags; ``best``, what is closest to fp32; ``dynamic``, without data.
+"""Recipes: ways to quantize a model as a whole. ``tnn`` has the methods of TNN's tool, by flags; ``best`` comes closest
+to fp32; ``dynamic`` needs no data.
 
-A new one is one module here with ``@recipe(code, "name")``.
+A new one is one module here with ``@recipe(code, "name")``, which declares what it needs.
 """
 
 from __future__ import annotations
 
-from tnnquant.recipes.base import REGISTRY, recipe
+from tnnquant.recipes.base import REGISTRY, Recipe, recipe
 
-__all__ = ["method_codes", "mixable", "quantize", "recipe"]
+__all__ = ["every", "find", "method_codes", "mixable", "quantize", "recipe"]
+
+
+def find(name: str) -> Recipe:
+    """The recipe of that name: what it declares, and how it quantizes.
+
+    Raises
+    ------
+    ConfigError
+        There is none; the known names are listed.
+    """
+    found: Recipe = REGISTRY.find(name)
+    return found
+
+
+def every() -> list[Recipe]:
+    """All recipes, in order of their numbers."""
+    return [find(name) for name in REGISTRY.codes().values()]
 
 
 def quantize(graph, samples, config, progress=None, watch=None):
@@ -32,17 +50,16 @@ def quantize(graph, samples, config, progress=None, watch=None):
     TnnQuantError
         The model cannot be run or quantized, or the samples allow no statistics.
     """
-    return REGISTRY.find(config.recipe)(graph, samples, config, progress, watch)
+    return find(config.recipe).quantize(graph, samples, config, progress, watch)
 
 
 def mixable(graph, samples, config, progress=None):
-    """What the recipe ``best`` makes without the steps after which layers cannot go back to fp32 one by one.
+    """What the recipe makes without the steps after which layers cannot go back to fp32 one by one.
 
     Parameters and results are those of :func:`quantize`.
     """
-    from tnnquant.recipes.best.workbench import Steps, quantize_with
-
-    return quantize_with(graph, samples, config, Steps(balance=True, rounding=True, bias=True), progress)
+    chosen = find(config.recipe)
+    return (chosen.mixable or chosen.quantize)(graph, samples, config, progress)
 
 
 def method_codes() -> dict[int, str]:

@@ -1,14 +1,62 @@
-"""Recipes by name: how a model is quantized as a whole."""
+"""What a recipe is: a way to quantize a model as a whole, and what it needs for that."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
 from tnnquant.base.registry import Registry
 
-__all__ = ["REGISTRY", "recipe"]
+__all__ = ["REGISTRY", "Recipe", "recipe"]
 
 REGISTRY = Registry("recipe", "tnnquant.recipes")
 
+Made = TypeVar("Made", bound=Callable)
 
-def recipe(code: int, name: str):
-    """Decorator: register ``function(graph, samples, config, progress, watch) -> Quantization``."""
-    return REGISTRY.register(name, code)
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe and what it declares; nothing else in the program asks for one by its name.
+
+    Attributes
+    ----------
+    name : str
+    quantize : callable
+        As :func:`tnnquant.recipes.quantize`.
+    needs_inputs : bool
+        It makes statistics of the inputs. Without, the inputs are only for the verdict.
+    chooses_on_held_out : bool
+        It compares models, on pictures held out for that.
+    starts_from_statistics : bool
+        Its scales come from observers' statistics of single samples: these may be gathered elsewhere, in parts, and
+        shared between trials.
+    settings : tuple of str
+        The fields of :class:`~tnnquant.config.QuantizeConfig` that not every recipe looks at and this one does.
+    mixable : callable or None
+        A variant whose layers can go back to fp32 one by one, where those of ``quantize`` cannot; of the same form.
+    """
+
+    name: str
+    quantize: Callable
+    needs_inputs: bool = True
+    chooses_on_held_out: bool = False
+    starts_from_statistics: bool = False
+    settings: tuple[str, ...] = ()
+    mixable: Callable | None = None
+
+
+def recipe(
+    code: int, name: str, *, needs_inputs: bool = True, chooses_on_held_out: bool = False,
+    starts_from_statistics: bool = False, settings: tuple[str, ...] = (), mixable: Callable | None = None,
+) -> Callable[[Made], Made]:  # fmt: skip
+    """Decorator: register ``function(graph, samples, config, progress, watch) -> Quantization`` (:class:`Recipe`)."""
+
+    def enter(function: Made) -> Made:
+        entry = Recipe(
+            name, function, needs_inputs, chooses_on_held_out, starts_from_statistics, settings, mixable
+        )
+        REGISTRY.register(name, code)(entry)
+        return function
+
+    return enter

@@ -34,7 +34,7 @@ _LSTM_WEIGHTS = (1, 2)
 _PREFIX = "DynamicRangeQuantized"
 
 
-@recipe(2, "dynamic")
+@recipe(2, "dynamic", needs_inputs=False)
 def dynamic(
     graph: Graph, samples=None, config: QuantizeConfig | None = None, progress: Callable | None = None, watch=None
 ) -> Quantization:

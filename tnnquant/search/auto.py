@@ -67,8 +67,12 @@ class Outcome:
 _WITHOUT = ", without those held out"
 
 
+def _shares_statistics(config: QuantizeConfig) -> bool:
+    return recipes.find(config.recipe).starts_from_statistics
+
+
 def _name_of(config: QuantizeConfig) -> str:
-    if config.recipe != "tnn":
+    if not _shares_statistics(config):
         return f"recipe {config.recipe}"
     return f"{config.blob_method}, {config.weight_method}, per {config.merge_type}"
 
@@ -134,7 +138,7 @@ class Search:
         notes: list[str] = []
         try:
             configurations = dict(self._configurations())
-            self._make_statistics([self._plan_of(c) for c in configurations.values() if c.recipe == "tnn"])
+            self._make_statistics([self._plan_of(c) for c in configurations.values() if _shares_statistics(c)])
             for name, config in configurations.items():
                 if self._best and not self._in_time():
                     notes.append(f"the time budget of {self._options.time_budget:g} s was used up before: {name}")
@@ -164,11 +168,16 @@ class Search:
     def _configurations(self) -> Iterator[tuple[str, QuantizeConfig]]:
         yield _name_of(self._config), self._config
         if self._options.auto:
+            by_flags = QuantizeConfig().recipe  # that of TNN's tool
             for blob, weight, merge in ORIGINALS:
-                config = replace(self._config, recipe="tnn", blob_method=blob, weight_method=weight, merge_type=merge)
+                config = replace(
+                    self._config, recipe=by_flags, blob_method=blob, weight_method=weight, merge_type=merge
+                )
                 yield _name_of(config), config
-            better = replace(self._config, recipe="best")
-            yield _name_of(better), better
+            for better in recipes.every():
+                if better.chooses_on_held_out:
+                    config = replace(self._config, recipe=better.name)
+                    yield _name_of(config), config
 
     def _plan_of(self, config: QuantizeConfig) -> QuantPlan:
         return make_plan(self._executor.inference, config, self._fused)
@@ -183,7 +192,7 @@ class Search:
 
     def _make(self, config: QuantizeConfig) -> Quantization:
         """The model of a configuration."""
-        if config.recipe != "tnn":
+        if not _shares_statistics(config):
             return self._make_once(config)
         plan = self._plan_of(config)
         graph = self._executor.graph

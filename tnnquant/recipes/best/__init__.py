@@ -10,7 +10,14 @@ from tnnquant.recipes.base import recipe
 __all__ = ["best"]
 
 
-@recipe(1, "best")
+def _mixable(graph: Graph, samples, config: QuantizeConfig, progress=None) -> Quantization:
+    """Without shifted codes and without layers in fp32 of its own choice, and no check of whether the steps help."""
+    from tnnquant.recipes.best.workbench import Steps, quantize_with
+
+    return quantize_with(graph, samples, config, Steps(balance=True, rounding=True, bias=True), progress)
+
+
+@recipe(1, "best", chooses_on_held_out=True, settings=("fp32_share",), mixable=_mixable)
 def best(graph: Graph, samples, config: QuantizeConfig, progress=None, watch=None) -> Quantization:
     """Quantize as closely to fp32 as the format allows; the flags for methods and types are not looked at."""
     from tnnquant.recipes.best.workbench import quantize_best

@@ -1,0 +1,207 @@
+"""One run of ``quantize``: what it was asked for, its steps, and the report that these fill in."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tnnquant import recipes
+from tnnquant.config import QuantizeConfig, SearchConfig, VerifyConfig
+from tnnquant.errors import ConfigError
+from tnnquant.format import read_model, write_model
+from tnnquant.graph import Graph
+from tnnquant.inputs import Samples, scan
+from tnnquant.pipeline.report import ENOUGH_SAMPLES, Report, blob_reports, layer_reports
+from tnnquant.pipeline.settings import PathLike, graph_inputs, input_config, settings
+from tnnquant.quantization.parts import Part
+from tnnquant.quantization.quantize import Quantization, plan_graph
+from tnnquant.recipes.base import Recipe
+from tnnquant.verdict.verify import Verification
+
+__all__ = ["Job"]
+
+#: How the notes of a recipe's steps begin, among those of layers.
+STEP = "recipe: "
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class Job:
+    """What is asked for, and the report on what comes of it.
+
+    The routes (:mod:`tnnquant.pipeline.routes`) put its steps together.
+
+    Attributes
+    ----------
+    source, target : (path, path)
+        The fp32 pair, and the int8 one to be written.
+    config, verify, search
+        See :func:`tnnquant.quantize_model`; likewise ``threads``, ``dry_run`` and ``progress``.
+    started : float
+        Of :func:`time.perf_counter`.
+    graph : Graph
+        The fp32 model.
+    report : Report
+    """
+
+    source: tuple[PathLike, PathLike]
+    target: tuple[Path, Path]
+    config: QuantizeConfig
+    verify: VerifyConfig
+    search: SearchConfig
+    threads: int | None = None
+    dry_run: bool = False
+    progress: Progress | None = None
+    started: float = field(default_factory=time.perf_counter)
+    graph: Graph = field(init=False)
+    report: Report = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.graph = read_model(*self.source)
+        self.report = Report(
+            *map(str, self.target), bytes_before=sum(map(os.path.getsize, self.source)), settings=settings(self.config),
+            dry_run=self.dry_run,
+        )  # fmt: skip
+
+    @property
+    def recipe(self) -> Recipe:
+        """What the recipe of the configuration declares."""
+        return recipes.find(self.config.recipe)
+
+    # --- the pictures ---
+
+    def read(self, inputs: PathLike | Sequence[PathLike]) -> Samples:
+        """The samples of some files or a folder; they are decoded when they are used."""
+        files = scan(inputs)
+        self.report.warnings += files.notes
+        samples = self._samples(files)
+        self.report.seconds["reading"] = time.perf_counter() - self.started
+        return samples
+
+    def _samples(self, files) -> Samples:
+        return Samples(files, graph_inputs(self.graph, self.config), input_config(self.config), workers=self.threads)
+
+    def _evaluation(self) -> Samples | None:
+        """The pictures of --eval, fed as the calibration pictures are."""
+        if not self.verify.eval_path or self.verify.no_verify:
+            return None
+        return self._samples(scan(self.verify.eval_path))
+
+    def judge_among(self, samples: Samples) -> Verification:
+        """What judges a model that is made of samples, or of some of them."""
+        verification = Verification(
+            samples, self.verify, searching=self.search.compares or self.recipe.chooses_on_held_out,
+            evaluation=self._evaluation(), untouched=not (self.recipe.needs_inputs or self.search.compares),
+        )  # fmt: skip
+        self.report.warnings += verification.notes
+        return verification
+
+    def judge_elsewhere(self) -> Verification | None:
+        """What judges a model that is made without inputs: the pictures of --eval; None without them."""
+        if self.verify.holdout:
+            raise ConfigError("--holdout keeps calibration pictures out of the statistics: there are none in this run")
+        if self.verify.labels and not self.verify.eval_path:
+            raise ConfigError("--labels needs --eval FOLDER: the pictures that the labels are for")
+        pictures = self._evaluation()
+        return None if pictures is None else Verification(pictures, self.verify, evaluation=pictures, untouched=True)
+
+    # --- the model ---
+
+    def plan(self) -> None:
+        """Note what would become of each layer; nothing runs."""
+        if self.recipe.needs_inputs:
+            executor, plan = plan_graph(self.graph, self.config)
+            self.report.layers = layer_reports(executor.graph, plan)
+        else:
+            result = recipes.quantize(self.graph, None, self.config)
+            self.report.layers = layer_reports(result.graph, result.plan, result.notes)
+
+    def write(self, result: Quantization) -> None:
+        """Write the model; both files are replaced, or none."""
+        self.report.seconds |= result.seconds
+        started = time.perf_counter()
+        write_model(result.graph, *self.target)
+        self.report.seconds["writing"] = time.perf_counter() - started
+
+    def judge(self, verification: Verification | None, result: Quantization, unjudged: str = "") -> None:
+        """Run the model as it was written beside fp32, and note what comes of it.
+
+        Parameters
+        ----------
+        verification : Verification or None
+            None: there is nothing to judge it on.
+        result : Quantization
+        unjudged : str
+            Why there is nothing; a warning.
+        """
+        if self.verify.no_verify:
+            return
+        if verification is None:
+            self.report.warnings.append(unjudged)
+            return
+        started = time.perf_counter()
+        self.report.verdict = verification.run(
+            read_model(*self.target), result.executor, progress=self.progress, zero_codes=result.zero_codes,
+            without_apart=result.without_apart,
+        )  # fmt: skip
+        self.report.seconds["verdict"] = time.perf_counter() - started
+
+    # --- the report ---
+
+    def tell_of(self, result: Quantization) -> None:
+        """What is in the files that were written, and how long all of it took."""
+        report = self.report
+        report.seconds["total"] = time.perf_counter() - self.started
+        report.bytes_after = sum(map(os.path.getsize, self.target))
+        report.layers = layer_reports(result.graph, result.plan, result.notes)
+        report.blobs = blob_reports(result)
+        notes = result.notes.items()
+        report.steps = {name.removeprefix(STEP): note for name, note in notes if name.startswith(STEP)}
+
+    def tell_of_samples(self, fed: Samples, *, counted: bool = True) -> None:
+        """Which inputs were read, and what they hold.
+
+        Parameters
+        ----------
+        fed : Samples
+        counted : bool
+            Statistics were made of them, by this process.
+        """
+        if counted:
+            self.report.samples = fed.fed or len(fed.numbers)  # nothing was fed if a state held the statistics
+        self.report.skipped = list(fed.skipped)
+
+    def tell_of_part(self, part: Part) -> None:
+        """Which inputs the statistics are of that were gathered elsewhere."""
+        self.report.samples, self.report.skipped = len(part.samples), list(part.skipped)
+        self.report.warnings += part.warnings()
+
+    def tell_of_held_out(self, fed: Samples, result: Quantization) -> None:
+        """How many inputs were held out: to the end, or until the recipe took them in."""
+        held_out = len(fed.held_out.numbers) if fed.held_out else 0
+        if held_out and result.without_apart is not None:
+            self.report.samples += held_out
+        else:
+            self.report.held_out = held_out
+
+    def tell_of_values(self, fed: Samples) -> None:
+        """What the inputs hold, and whether that looks right."""
+        self.report.inputs = fed.statistics()
+        self.report.warnings += fed.warnings(is_normalized_inside=_normalizes_inside(self.graph))
+
+    def warn_of_few(self, given: int) -> None:
+        """Warn of statistics of a few inputs; where some are held out, the user gave enough all the same."""
+        if given < ENOUGH_SAMPLES and recipes.find(self.report.settings["recipe"]).needs_inputs:
+            count = f"{self.report.samples} sample{'' if self.report.samples == 1 else 's'}"
+            self.report.warnings.append(
+                f"only {count}: fewer than {ENOUGH_SAMPLES} seldom cover what the model will see"
+            )
+
+
+def _normalizes_inside(graph: Graph) -> bool:
+    """Whether the model itself shifts or scales its input before the first convolution."""
+    return any(node.layer.NORMALIZES and any(blob in graph.inputs for blob in node.inputs) for node in graph.nodes)
