@@ -35,5 +35,5 @@ def test_entries_of_a_folder(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.nbc").write_text("")
     (tmp_path / "y.nbi").write_text("")
-    assert warmup._entries(tmp_path) == {"x.nbc"}
+    assert warmup._entries(tmp_path) == {tmp_path / "a" / "x.nbc"}
     assert warmup._entries(None) == set()

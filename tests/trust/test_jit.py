@@ -6,11 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
 
-from tnnquant.kernels import jit
+from tnnquant.kernels import cache, jit
+from tnnquant.kernels.target import PATHS
 from tnnquant.pipeline.api import quantize_model
 
 from .conftest import written
@@ -27,7 +29,7 @@ def variables(monkeypatch, tmp_path):
             monkeypatch.delenv(name, raising=False)
         for name, value in values.items():
             monkeypatch.setenv(name, str(value))
-        monkeypatch.setattr(jit.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
+        monkeypatch.setattr(cache.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
 
     return set_variables
 
@@ -36,47 +38,42 @@ def variables(monkeypatch, tmp_path):
 def test_the_first_writable_folder_is_used(variables, tmp_path):
     own, numba, home = tmp_path / "own", tmp_path / "numba", tmp_path / "home"
     variables(TNNQUANT_CACHE_DIR=own, NUMBA_CACHE_DIR=numba, HOME=home)
-    assert jit._choose_cache_dir().parent == own
+    assert cache.choose_folder().parent == own
     variables(TNNQUANT_CACHE_DIR=NOWHERE, NUMBA_CACHE_DIR=numba, HOME=home)
-    assert jit._choose_cache_dir().parent == numba
+    assert cache.choose_folder().parent == numba
     variables(TNNQUANT_CACHE_DIR=NOWHERE, NUMBA_CACHE_DIR=NOWHERE, HOME=home)
-    assert jit._choose_cache_dir().parent == home / ".cache" / "tnnquant"
+    assert cache.choose_folder().parent == home / ".cache" / "tnnquant"
     variables(XDG_CACHE_HOME=tmp_path / "xdg", HOME=home)
-    assert jit._choose_cache_dir().parent == tmp_path / "xdg" / "tnnquant"
+    assert cache.choose_folder().parent == tmp_path / "xdg" / "tnnquant"
     variables(NUMBA_CACHE_DIR=NOWHERE, HOME=NOWHERE)
-    assert jit._choose_cache_dir().parent.parent == tmp_path / "temporary"
+    assert cache.choose_folder().parent.parent == tmp_path / "temporary"
     (tmp_path / "file").write_text("")
-    jit.tempfile.gettempdir = lambda: str(tmp_path / "file")  # undone by monkeypatch
-    assert jit._choose_cache_dir() is None
+    cache.tempfile.gettempdir = lambda: str(tmp_path / "file")  # undone by monkeypatch
+    assert cache.choose_folder() is None
 
 
 def test_the_folder_of_the_package_is_never_written(variables, tmp_path):
     """Read-only site-packages are no obstacle."""
     variables(HOME=tmp_path)
     package = Path(jit.__file__).resolve().parent
-    assert all(package not in (root, *root.parents) for root in jit._candidate_roots())
+    assert all(package not in (root, *root.parents) for root in cache.candidate_roots())
 
 
 def test_a_cache_of_another_user_is_not_used(variables, tmp_path, monkeypatch):
     variables(TNNQUANT_CACHE_DIR=tmp_path / "theirs", HOME=tmp_path)
-    monkeypatch.setattr(jit, "_is_private", lambda folder: tmp_path / "theirs" not in folder.parents)
-    assert jit._choose_cache_dir().parent == tmp_path / ".cache" / "tnnquant"
+    monkeypatch.setattr(cache, "is_private", lambda folder: tmp_path / "theirs" not in folder.parents)
+    assert cache.choose_folder().parent == tmp_path / ".cache" / "tnnquant"
 
 
-def test_the_key_follows_every_edit_and_version(tmp_path, monkeypatch):
-    package = tmp_path / "kernels"
-    shutil.copytree(Path(jit.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(jit, "__file__", str(package / "jit.py"))
-    keys = [jit._source_key()]
-    (package / "kl.py").write_bytes((package / "kl.py").read_bytes() + b"\n")
-    keys.append(jit._source_key())
-    (package / "another.py").write_text("")
-    keys.append(jit._source_key())
+def test_the_key_follows_versions_settings_and_path(monkeypatch):
+    keys = [cache.version_key()]
     for name in ("numba", "llvmlite", "np"):
-        monkeypatch.setattr(getattr(jit, name), "__version__", "0.0")
-        keys.append(jit._source_key())
-    monkeypatch.setenv("TNNQUANT_ISA", "portable")
-    keys.append(jit._source_key())
+        monkeypatch.setattr(getattr(cache, name), "__version__", "0.0")
+        keys.append(cache.version_key())
+    monkeypatch.setattr(cache.config, "BOUNDSCHECK", 1)
+    keys.append(cache.version_key())
+    monkeypatch.setattr(cache, "isa", lambda: PATHS["portable"])
+    keys.append(cache.version_key())
     assert len(set(keys)) == len(keys)
 
 
@@ -85,7 +82,7 @@ from tnnquant.kernels.jit import kernel, CACHE_DIR
 @kernel
 def add(a, b):
     return a + NUMBER * b
-print(add(1, 2), len(list(CACHE_DIR.rglob("*.nbi"))) if CACHE_DIR else "off")
+print(add(1, 2), len(list(CACHE_DIR.rglob("*.nbc"))) if CACHE_DIR else "off")
 """
 
 
@@ -114,13 +111,19 @@ def test_without_any_folder_it_works(tmp_path):
 def test_a_damaged_or_stale_cache_is_compiled_anew(tmp_path):
     cache, path = tmp_path / "cache", small_program(tmp_path)
     assert run_small(path, cache) == "3 1"
-    for damage in (b"", b"garbage", b"\x80\x04K\x01."):
-        for file in cache.rglob("*.nbi"):
-            file.write_bytes(damage)
+    (file,) = cache.rglob("*.nbc")
+    whole = file.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    pickled = b"\x80\x04K\x01."
+    for damage in (b"", b"garbage", whole[:40], flipped, zlib.crc32(pickled).to_bytes(4, "little") + pickled):
+        file.write_bytes(damage)
         assert run_small(path, cache) == "3 1"
-    for file in cache.rglob("*.nbc"):
-        file.write_bytes(file.read_bytes()[:40])
+        assert len(file.read_bytes()) == len(whole)  # compiled anew, and kept
+    file.unlink()
+    file.mkdir()
     assert run_small(path, cache) == "3 1"
+    file.rmdir()
     assert run_small(small_program(tmp_path, 10), cache).startswith("21 ")
 
 
@@ -170,7 +173,7 @@ def test_without_a_home_the_temporary_folder_serves(tmp_path):
     temporary.mkdir()
     env = {"NUMBA_CACHE_DIR": NOWHERE, "XDG_CACHE_HOME": NOWHERE, "HOME": NOWHERE, "TMPDIR": str(temporary)}
     assert run_small(path, NOWHERE, **env) == "3 1"
-    assert list(temporary.rglob("*.nbi"))
+    assert list(temporary.rglob("*.nbc"))
 
 
 def test_a_read_only_package(case, tmp_path, large_tmpfs):

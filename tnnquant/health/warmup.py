@@ -128,5 +128,5 @@ def _warm_inputs() -> None:
         list(Samples(scan(texts), {"x": InputSpec((1, 1, 2, 2))}))
 
 
-def _entries(folder: Path | None) -> set[str]:
-    return {path.name for path in folder.rglob("*.nbc")} if folder else set()
+def _entries(folder: Path | None) -> set[Path]:
+    return set(folder.rglob("*.nbc")) if folder else set()

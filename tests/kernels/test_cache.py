@@ -1,0 +1,178 @@
+"""What is recompiled after which edit, and what is thrown away."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tnnquant
+from tnnquant.kernels import cache
+
+COMPILED = os.environ.get("NUMBA_DISABLE_JIT") != "1"
+needs_compiler = pytest.mark.skipif(not COMPILED, reason="nothing is compiled, so nothing is cached")
+
+LOW = """
+from tnnquant.kernels.jit import inline
+@inline
+def factor():
+    return 2
+"""
+MIDDLE = """
+from tnnquant.kernels.jit import kernel
+from tnnquant.kernels.t_low import factor
+@kernel
+def doubled(x):
+    return factor() * x
+"""
+TOP = """
+from tnnquant.kernels.jit import kernel
+from tnnquant.kernels.t_middle import doubled
+@kernel
+def result(x):
+    return doubled(x) + 1
+"""
+APART = """
+from tnnquant.kernels.jit import kernel
+@kernel
+def negative(x):
+    return -x
+"""
+PROGRAM = """
+from tnnquant.kernels import jit
+from tnnquant.kernels.t_top import result
+from tnnquant.kernels.t_apart import negative
+from numba.core import event
+told = []
+jit.before_compiling(lambda: told.append(1))
+with event.install_recorder("numba:compile") as compiled:
+    print(result(5), negative(3), end=" ")
+print(*sorted({e.data["dispatcher"].py_func.__name__ for _, e in compiled.buffer}) or ["nothing"])
+"""
+
+
+def checkout(folder: Path) -> Path:
+    """A copy of the package with three kernel files that stand on each other, and one apart."""
+    root = Path(tnnquant.__file__).resolve().parent.parent
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(root / "tnnquant", folder / "tnnquant", ignore=ignore)
+    kernels = folder / "tnnquant" / "kernels"
+    shutil.copytree(Path(cache.__file__).parent, kernels, ignore=ignore, dirs_exist_ok=True)
+    for name, text in {"low": LOW, "middle": MIDDLE, "top": TOP, "apart": APART}.items():
+        (kernels / f"t_{name}.py").write_text(text)
+    return folder
+
+
+def run(folder: Path, **env) -> str:
+    values = {**os.environ, "PYTHONPATH": str(folder), "TNNQUANT_CACHE_DIR": str(folder.parent / "cache"), **env}
+    values["PYTHONDONTWRITEBYTECODE"] = "1"
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=values, cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+@needs_compiler
+def test_an_edit_compiles_what_stands_on_it_in_every_checkout(tmp_path):
+    here = checkout(tmp_path / "here")
+    kernels = here / "tnnquant" / "kernels"
+    assert run(here) == "11 -3 doubled factor negative result"
+    assert run(here) == "11 -3 nothing"
+    there = checkout(tmp_path / "a place with another name")
+    assert run(there) == "11 -3 nothing"
+    # Two files further down, inlined: never stale.
+    (kernels / "t_low.py").write_text(LOW.replace("2", "3"))
+    assert run(here) == "16 -3 doubled factor result"
+    assert run(there) == "11 -3 nothing"
+    (kernels / "t_apart.py").write_text(APART.replace("-x", "-x - 1"))
+    assert run(here) == "16 -4 negative"
+    # A new file, and one that nothing stands on, compile nothing.
+    (kernels / "t_new.py").write_text("from tnnquant.kernels.t_top import result\n")
+    (kernels / "kl.py").write_text("")
+    assert run(here) == "16 -4 nothing"
+    # Back: the entries of before are still there.
+    (kernels / "t_low.py").write_text(LOW)
+    assert run(here) == "11 -4 nothing"
+    assert run(here, TNNQUANT_ISA="portable") == "11 -4 doubled factor negative result"
+    assert run(here, NUMBA_BOUNDSCHECK="1") == "11 -4 doubled factor negative result"
+    assert run(here, NUMBA_CPU_NAME="generic", TNNQUANT_ISA="portable") == "11 -4 doubled factor negative result"
+
+
+@needs_compiler
+def test_functions_with_free_variables(tmp_path):
+    folder = tmp_path / "cache"
+    folder.mkdir()
+
+    def add_to(what):
+        def add(x):
+            return what + x
+
+        return add
+
+    paths = {
+        cache.Entries(add_to(value), folder, lambda: None)._code: value for value in (1, 2, 1.0, True, "a", b"a", None)
+    }
+    assert sorted(paths.values(), key=repr) == sorted((1, 2, 1.0, True, "a", b"a", None), key=repr)
+    with pytest.raises(ValueError, match="make no key"):
+        cache.Entries(add_to(np.arange(3)), folder, lambda: None)
+
+
+@pytest.fixture
+def groups(tmp_path):
+    """Ten groups of 100 bytes, of two versions; the higher their number the later they were used."""
+    for number in range(10):
+        group = tmp_path / f"kernels-{number % 2}" / f"file-{number}"
+        group.mkdir(parents=True)
+        (group / "f.nbc").write_bytes(bytes(100))
+        os.utime(group, (number, number))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "x").write_bytes(bytes(1000))
+    return tmp_path
+
+
+def left(root: Path) -> list[int]:
+    return sorted(int(path.name[5:]) for path in root.glob("kernels-*/*"))
+
+
+def test_what_was_not_used_for_longest_goes_first(groups):
+    cache.prune(groups, 1000)
+    assert left(groups) == list(range(10))
+    cache.prune(groups, 999)
+    assert left(groups) == list(range(1, 10))
+    cache.prune(groups, 250)
+    assert left(groups) == [8, 9]
+    cache.prune(groups, 100)
+    assert left(groups) == [9]
+    assert not (groups / "kernels-0").exists()
+    assert (groups / "mine" / "x").exists()
+    cache.prune(groups / "nowhere", 0)
+
+
+def test_a_used_folder_is_marked(groups, monkeypatch):
+    old, recent = groups / "kernels-0" / "file-0", groups / "kernels-1" / "file-9"
+    now = cache.time.time()
+    os.utime(recent, (now - 60, now - 60))
+    monkeypatch.setattr(cache, "_used", set())
+    for folder in (old, recent, groups / "vanished"):
+        cache._mark_used(folder)
+    assert old.stat().st_mtime >= now - 1
+    assert recent.stat().st_mtime < now - 30
+
+
+@needs_compiler
+def test_a_process_that_compiles_prunes(tmp_path):
+    here = checkout(tmp_path / "here")
+    old = tmp_path / "cache" / "kernels-old" / "file-x"
+    old.mkdir(parents=True)
+    with open(old / "f.nbc", "wb") as file:
+        file.truncate(cache.LIMIT)
+    os.utime(old, (1, 1))
+    assert run(here).startswith("11 -3")
+    assert not old.exists()
+    assert run(here) == "11 -3 nothing"
