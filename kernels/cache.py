@@ -42,9 +42,8 @@ from numba.core.compiler import CompileResult
 from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
-from tnnquant.errors import ConfigError
 from tnnquant.kernels.closure import fingerprint
-from tnnquant.kernels.target import isa
+from tnnquant.kernels.target import path_name
 
 __all__ = ["LIMIT", "Entries", "choose_folder", "prune"]
 
@@ -61,11 +60,7 @@ _PLAIN = (bool, int, float, str, bytes, type(None))
 
 def version_key() -> str:
     """A hash of versions, settings and instruction path."""
-    try:
-        path = isa().name
-    except ConfigError:  # told to the user when a kernel is planned
-        path = os.environ.get("TNNQUANT_ISA", "")
-    parts = [numba.__version__, llvmlite.__version__, np.__version__, sys.version, path]
+    parts = [numba.__version__, llvmlite.__version__, np.__version__, sys.version, path_name()]
     parts += [f"{name}={getattr(config, name, None)}" for name in _SETTINGS]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 

@@ -22,7 +22,7 @@ from numba.core.codegen import get_host_cpu_features, initialize_llvm
 
 from tnnquant.errors import ConfigError
 
-__all__ = ["PATHS", "InstructionPath", "available_paths", "features", "isa"]
+__all__ = ["PATHS", "InstructionPath", "available_paths", "features", "isa", "path_name"]
 
 _INTERESTING = (
     "sse2", "ssse3", "avx2", "fma", "avx512f", "avx512bw", "avx512vbmi", "avx512vnni", "avxvnni", "neon", "dotprod",
@@ -196,3 +196,11 @@ def isa() -> InstructionPath:
             f"TNNQUANT_ISA: {wanted} needs {missing}, which the target CPU lacks; it can run {', '.join(known)}"
         )
     return PATHS[wanted]
+
+
+def path_name() -> str:
+    """Name of the path in use; ``TNNQUANT_ISA`` as it is where :func:`isa` refuses it."""
+    try:
+        return isa().name
+    except ConfigError:  # told to the user when a kernel is planned
+        return os.environ.get("TNNQUANT_ISA", "")

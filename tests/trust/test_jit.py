@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from tnnquant.kernels import cache, jit
-from tnnquant.kernels.target import PATHS
 from tnnquant.pipeline.api import quantize_model
 
 from .conftest import written
@@ -72,7 +71,7 @@ def test_the_key_follows_versions_settings_and_path(monkeypatch):
         keys.append(cache.version_key())
     monkeypatch.setattr(cache.config, "BOUNDSCHECK", 1)
     keys.append(cache.version_key())
-    monkeypatch.setattr(cache, "isa", lambda: PATHS["portable"])
+    monkeypatch.setattr(cache, "path_name", lambda: "portable")
     keys.append(cache.version_key())
     assert len(set(keys)) == len(keys)
 
