@@ -27,6 +27,10 @@ class GraphError(TnnQuantError):
     exit_code = 4
 
 
+class UnfitValueError(GraphError):
+    """A layer cannot run on the values that it is given: an index out of range."""
+
+
 class InputError(TnnQuantError):
     """A calibration file or folder that cannot be used."""
 

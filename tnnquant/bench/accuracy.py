@@ -287,7 +287,7 @@ def _score(runners, executors, sample, labels, reference) -> list[_Scores]:
     outputs, seconds = [], []
     for runner, executor in zip(runners, executors, strict=True):
         before = time.perf_counter()
-        outputs.append(np.asarray(executor.run(sample.arrays)[runner.output], np.float64).reshape(-1))
+        outputs.append(np.asarray(executor.run_sample(sample)[runner.output], np.float64).reshape(-1))
         seconds.append(time.perf_counter() - before)
     wanted = None if reference is None else outputs[reference]
     return [_compare(scores, label, wanted, spent) for scores, spent in zip(outputs, seconds, strict=True)]

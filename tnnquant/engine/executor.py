@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from tnnquant.base.tensor import DataType
 from tnnquant.engine.feed import Feed
 from tnnquant.engine.placement import Placement
 from tnnquant.engine.steps import Step, make_step
-from tnnquant.errors import ConfigError, GraphError, InputError, UnsupportedLayerError
+from tnnquant.errors import ConfigError, GraphError, InputError, UnfitValueError, UnsupportedLayerError
 from tnnquant.graph import Graph
 from tnnquant.graph.infer import infer, located
 from tnnquant.graph.lower import lower
@@ -37,6 +37,16 @@ if TYPE_CHECKING:
 __all__ = ["Executor"]
 
 Tap = Callable[[str, np.ndarray], None]
+
+
+class Sample(Protocol):
+    """What is run: arrays by input name, and a name for messages."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def arrays(self) -> Mapping[str, np.ndarray]: ...
 
 
 class _Group:
@@ -248,6 +258,19 @@ class Executor:
             ) from None
         return {name: self._result(name, blobs[name]) for name in self.graph.outputs}
 
+    def run_sample(self, sample: Sample, tap: Tap | None = None) -> dict[str, np.ndarray]:
+        """As :meth:`run`, on a sample, whose values may be what a layer refuses.
+
+        Raises
+        ------
+        InputError
+            As :meth:`run`, and where a layer cannot run on these values (an index out of range); the sample is named.
+        """
+        try:
+            return self.run(sample.arrays, tap)
+        except UnfitValueError as error:
+            raise InputError(f"{sample.name}: {error}") from error
+
     def _run_all(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         groups, head = self._groups, self._head
         if head is not None and all(feed.takes(arrays[name]) for name, feed in self._feeds.items()):
@@ -320,8 +343,12 @@ class Executor:
             if program is not None:
                 program.run()
                 return
-            with exact_sums(self._exact):
-                blobs.update(step.forward(blobs))
+            try:
+                with exact_sums(self._exact):
+                    blobs.update(step.forward(blobs))
+            except GraphError as error:
+                # Shapes were found to fit when the executor was made: what is left is due to the values.
+                raise UnfitValueError(str(error)) from error
 
     def _stage(self, blob: str, blobs: Mapping[str, np.ndarray]) -> None:
         target, source = self._places[blob], blobs[blob]

@@ -65,7 +65,7 @@ def classify(graph: Graph, samples: Iterable) -> list[Guess]:
     executor = Executor(graph)
     guesses = []
     for sample in samples:
-        outputs = list(executor.run(sample.arrays).values())
+        outputs = list(executor.run_sample(sample).values())
         if len(outputs) != 1 or outputs[0].size != len(names):
             found = ", ".join("x".join(map(str, output.shape)) for output in outputs)
             raise GraphError(f"the model's outputs are {found}, expected one of {len(names)} probabilities")

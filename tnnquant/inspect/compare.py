@@ -264,7 +264,7 @@ class _Comparison:
         def keep(name: str, array: np.ndarray) -> None:
             blobs[name] = array.copy(order="K")
 
-        wanted = self._fp32.run(sample.arrays, keep)
+        wanted = self._fp32.run_sample(sample, keep)
         got = self._int8.run(sample.arrays, lambda name, array: self._compare(name, array, blobs))
         self._isolated.add(blobs)
         self._judged.add(sample, wanted, got)

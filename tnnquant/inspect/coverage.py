@@ -132,7 +132,7 @@ def measure_coverage(
                     rows = as_rows(array)
                     peaks[name].append(float(max(-rows.min(), rows.max())))
 
-            executor.run(sample.arrays, tap)
+            executor.run_sample(sample, tap)
             if progress:
                 progress("coverage", index + 1, len(samples))
     finish([*whole.values(), *half.values()])

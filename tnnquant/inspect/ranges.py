@@ -118,7 +118,7 @@ def _run(executor: Executor, sample, watched: Mapping[str, _Watch], number: int)
         if name in watched and array.size:
             watched[name].update(array, number)
 
-    executor.run(sample.arrays, tap)
+    executor.run_sample(sample, tap)
 
 
 class _Watch:

@@ -191,6 +191,6 @@ class _Workers:
                 where = f"the output {name!r} of {makers[name]}" if name in makers else f"the model input {name!r}"
                 raise CalibrationError(f"{sample.name}: {where}: {error}") from error
 
-        outputs = executor.run(sample.arrays, tap)
+        outputs = executor.run_sample(sample, tap)
         if self._watch and number == 0:
             self._watch(sample, outputs)

@@ -64,7 +64,7 @@ def dynamic(
     plan = QuantPlan(frozenset(), reasons, {}, {})
     executor = Executor(graph, config.input_dims)
     for sample in samples or ():
-        outputs = executor.run(sample.arrays)
+        outputs = executor.run_sample(sample)
         if watch:
             watch(sample, outputs)
     return Quantization(result, graph, plan, {}, notes, clock.laps, executor)

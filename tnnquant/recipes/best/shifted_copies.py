@@ -117,7 +117,7 @@ def lopsided(executor: Executor, samples: Sequence, blobs: Collection[str]) -> l
             if name in blobs:
                 seen[name] = np.stack([-x.min(axis=(0, 2, 3)), x.max(axis=(0, 2, 3))])
 
-        mine.run(sample.arrays, tap)
+        mine.run_sample(sample, tap)
         return seen
 
     found = in_lanes(executor, chosen, extremes)

@@ -127,7 +127,7 @@ def gather(
     def run(mine: Executor, job: tuple) -> dict[str, np.ndarray]:
         number, sample = job
         means: dict[str, np.ndarray] = {}
-        outputs = mine.run(sample.arrays, lambda name, x: show(name, x, sample, number % FOLDS, means))
+        outputs = mine.run_sample(sample, lambda name, x: show(name, x, sample, number % FOLDS, means))
         if watch:
             watch(sample, outputs)
         ticker.tick()

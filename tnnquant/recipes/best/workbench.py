@@ -161,7 +161,7 @@ class Workbench:
         self.chosen: Graph | None = None
 
     def _run(self, executor: Executor, sample) -> dict[str, np.ndarray]:
-        return executor.run(sample.arrays)
+        return executor.run_sample(sample)
 
     def _window_counts(self, samples: int) -> dict[str, int]:
         counts = {}
