@@ -1,8 +1,8 @@
-"""Labels: from file names, and from files of both forms; one error for each way not to match."""
+"""Labels from files of both forms; one error for each way not to match."""
 
 import pytest
 
-from tnnquant.bench.labels import labels_from_file, labels_from_names
+from tnnquant.bench.labels import labels_from_file
 from tnnquant.errors import InputError
 
 NAMES = ["a.png", "b c.jpg", "ILSVRC_1.png"]
@@ -12,13 +12,6 @@ def _file(tmp_path, text):
     path = tmp_path / "labels.txt"
     path.write_text(text)
     return path
-
-
-def test_the_number_that_begins_a_name():
-    assert labels_from_names(["007_cat.png", "12.jpg", "9.x.bmp"]) == {"007_cat.png": 7, "12.jpg": 12, "9.x.bmp": 9}
-    assert labels_from_names(["cat.png", "dog2.png"]) is None
-    with pytest.raises(InputError, match=r"'dog.png' does not begin with a class index, unlike '1.png' and 1 others"):
-        labels_from_names(["1.png", "2.png", "dog.png"])
 
 
 @pytest.mark.parametrize(

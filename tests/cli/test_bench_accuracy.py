@@ -57,6 +57,7 @@ def test_a_file_of_labels_and_threads_do_not_matter(models, tmp_path, capsys):
         values = json.loads(capsys.readouterr().out)
         for model in values["models"]:
             del model["ms_a_picture"]
+        del values["labels"]
         results.append(values)
     assert results[0] == results[1] == results[2]
 
@@ -66,7 +67,33 @@ def test_pictures_without_labels(models, capsys):
     for path in list(pictures.iterdir()):
         path.rename(pictures / f"x{path.name}")
     assert run("-i", pictures, fp32, int8) == 0
-    assert "no labels" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "labels: none: the file names do not begin with class indices" in printed
+    assert "top-1" not in printed
+    assert "agreement" in printed
+
+
+def test_no_labels(models, capsys):
+    fp32, int8, pictures = models
+    assert run("-i", pictures, fp32, int8) == 0
+    printed = capsys.readouterr().out
+    assert "labels: the class index that begins the file name, for all 12 pictures" in printed
+    assert "top-1" in printed
+    assert run("-i", pictures, fp32, int8, "--no-labels") == 0
+    printed = capsys.readouterr().out
+    assert "labels: none" in printed
+    assert "top-1" not in printed
+    assert run("-i", pictures, fp32, "--no-labels", "--labels", "x") == 2
+
+
+def test_numbers_that_are_no_classes(models, capsys):
+    """Dates, and numbers that only count, are not taken for labels: no error, and no meaningless top-1."""
+    fp32, int8, pictures = models
+    for name in ("20210823_{:06}.png", "{:03}.png"):
+        for i, path in enumerate(sorted(pictures.iterdir())):
+            path.rename(pictures / name.format(i))
+        assert run("-i", pictures, fp32, int8) == 0
+        assert "labels: none" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -93,5 +120,8 @@ def test_labels_that_do_not_match(models, tmp_path, capsys):
     assert run("-i", pictures, fp32, "--labels", labels) == 5
     assert "holds 2 labels, but there are 12 pictures" in capsys.readouterr().err
     (pictures / "7_7.png").write_bytes((pictures / "0_0.png").read_bytes())
-    assert run("-i", pictures, fp32) == 5
-    assert "'7_7.png' has the label 7, but fp32 gives 6 scores" in capsys.readouterr().err
+    assert run("-i", pictures, fp32) == 0
+    assert "for 12 of 13 pictures" in capsys.readouterr().out
+    labels.write_text("".join(f"{path.name} 7\n" for path in pictures.iterdir()))
+    assert run("-i", pictures, fp32, "--labels", labels) == 5
+    assert "has the label 7, but fp32 gives 6 scores" in capsys.readouterr().err

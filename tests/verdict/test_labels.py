@@ -52,4 +52,12 @@ def test_numbers_that_begin_the_names():
     assert labels_of_names(["003_a.png", "12.png"], 20) == {0: 3, 1: 12}
     assert labels_of_names(["003_a.png", "12.png"], 10) == {}
     assert labels_of_names(["003_a.png", "x.png"], 20) == {}
+    assert labels_of_names(["007_cat.png", "12.jpg", "9.x.bmp"]) == {0: 7, 1: 12, 2: 9}
+    assert labels_of_names(["3_a.png", "1_b.png", "x.png", "5_c.png"], 10) == {0: 3, 1: 1, 3: 5}
+    # Dates, counters, and one number for all are no classes; one file for each class is.
+    assert labels_of_names(["20210823_094916.jpg", "20210823_101010.jpg"], 1000) == {}
+    assert labels_of_names([f"{i:03}.png" for i in range(9)], 1000) == {}
+    assert labels_of_names([f"{i:03}.png" for i in range(9)], 9) == {i: i for i in range(9)}
+    assert labels_of_names(["1 (1).png", "1 (2).png"], 1000) == {}
+    assert labels_of_names([], 10) == {}
     assert labels_of_names(["2024-1.png", "2024-2.png"], 3000) == {}

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from tnnquant.errors import ConfigError, GraphError, InputError
 from tnnquant.graph import Graph
 from tnnquant.inputs.display import quoted
 from tnnquant.verdict.intervals import bootstrap, mcnemar, wilson
+from tnnquant.verdict.labels import PLAUSIBLE_TOP1, labels_of_names
 
 __all__ = ["AccuracyReport", "Candidate", "ModelAccuracy", "measure_accuracy"]
 
@@ -40,7 +41,7 @@ class ModelAccuracy:
     ----------
     best : int64 (pictures,)
         The class with the highest score.
-    top1, top5 : bool (pictures,) or None
+    top1, top5 : bool (pictures with a label,) or None
         Whether the right class was the best, or among the best five; None without labels.
     cosine : float64 (pictures,) or None
         Of the output and the reference's; None for the reference itself, and where there is none.
@@ -74,12 +75,20 @@ class ModelAccuracy:
 
 @dataclass(frozen=True)
 class AccuracyReport:
-    """All models on the same pictures; ``reference`` is the name of the fp32 model they are compared with, or None."""
+    """All models on the same pictures.
+
+    Attributes
+    ----------
+    reference : str or None
+        The name of the fp32 model that the others are compared with.
+    labels : str
+        Where the right classes are from, or why there are none; for people.
+    """
 
     models: list[ModelAccuracy]
     reference: str | None
     names: list[str]
-    has_labels: bool
+    labels: str
     classes: int
     skipped: list[str]
     warnings: list[str]
@@ -96,7 +105,7 @@ class AccuracyReport:
         """JSON types."""
         return {
             "pictures": len(self.names), "classes": self.classes, "reference": self.reference,
-            "labels": self.has_labels, "skipped": self.skipped, "warnings": self.warnings,
+            "labels": self.labels, "skipped": self.skipped, "warnings": self.warnings,
             "models": [self._model_dict(model) for model in self.models],
         }  # fmt: skip
 
@@ -121,6 +130,7 @@ def measure_accuracy(
     samples,
     labels: Mapping[str, int] | None,
     *,
+    from_names: bool = False,
     output: str | None = None,
     input_dims: Mapping[str, tuple[int, ...]] | None = None,
     progress: Progress | None = None,
@@ -134,6 +144,8 @@ def measure_accuracy(
     samples : Samples
     labels : mapping of str to int, or None
         Right class by name of the sample.
+    from_names : bool
+        Without ``labels``: take the class indices that begin the names, if they are plausible.
     output : str, optional
         Which output holds the scores of the classes; needed if there are several.
     input_dims : mapping, optional
@@ -152,6 +164,9 @@ def measure_accuracy(
     runners = [_Runner(candidate, output, input_dims) for candidate in candidates]
     _check_alike(runners)
     _check_labels(runners[0], labels)
+    told = "given" if labels else "none"
+    if labels is None and from_names:
+        labels, told = _guessed(samples.names, runners[0].classes)
     fp32 = [i for i, runner in enumerate(runners) if runner.precision == "fp32"]
     reference = fp32[0] if fp32 else None
     names: list[str] = []
@@ -161,14 +176,19 @@ def measure_accuracy(
         rows.append(scores)
         if progress:
             progress("pictures", len(names), len(samples))
+    labelled = [labels is not None and name in labels for name in names]
     models = [
-        _joined(runner, [row[i] for row in rows], reference is not None and i != reference, labels is not None)
+        _joined(runner, [row[i] for row in rows], reference is not None and i != reference, labelled)
         for i, runner in enumerate(runners)
     ]
+    best = max((float(model.top1.mean()) for model in models if model.top1 is not None), default=1.0)
+    if from_names and best < PLAUSIBLE_TOP1:
+        models = [replace(model, top1=None, top5=None) for model in models]
+        told = f"none: by the numbers that begin the file names no model is right in {PLAUSIBLE_TOP1:.0%} of them"
     broken = [runner.name for i, runner in enumerate(runners) if any(row[i].is_broken for row in rows)]
     warnings = [f"{name}: NaN among the scores of some pictures, which count as wrong" for name in broken]
     return AccuracyReport(
-        models, None if reference is None else runners[reference].name, names, labels is not None, runners[0].classes,
+        models, None if reference is None else runners[reference].name, names, told, runners[0].classes,
         list(getattr(samples, "skipped", [])), warnings,
     )  # fmt: skip
 
@@ -283,7 +303,7 @@ def _run_all(runners, samples, labels, reference) -> Iterator[tuple[str, list[_S
 
 
 def _score(runners, executors, sample, labels, reference) -> list[_Scores]:
-    label = None if labels is None else labels[sample.name]
+    label = None if labels is None else labels.get(sample.name)
     outputs, seconds = [], []
     for runner, executor in zip(runners, executors, strict=True):
         before = time.perf_counter()
@@ -309,11 +329,25 @@ def _compare(scores: np.ndarray, label: int | None, wanted: np.ndarray | None, s
     return _Scores(best, is_right, is_near, cosine, agrees, is_broken, seconds)
 
 
-def _joined(runner: _Runner, rows: list[_Scores], is_compared: bool, has_labels: bool) -> ModelAccuracy:
+def _guessed(names: Sequence[str], classes: int) -> tuple[dict[str, int] | None, str]:
+    """Labels by the names of the files, and what to say of them."""
+    found = labels_of_names(names, classes)
+    if not found:
+        return None, "none: the file names do not begin with class indices"
+    count = f"{len(found)} of {len(names)} pictures" if len(found) < len(names) else f"all {len(names)} pictures"
+    told = f"the class index that begins the file name, for {count} (--no-labels ignores it)"
+    return {names[position]: label for position, label in found.items()}, told
+
+
+def _joined(runner: _Runner, rows: list[_Scores], is_compared: bool, labelled: list[bool]) -> ModelAccuracy:
     def column(which: str, wanted: bool = True) -> np.ndarray | None:
         return np.array([getattr(row, which) for row in rows]) if wanted else None
 
+    def of_labelled(which: str) -> np.ndarray | None:
+        column = [getattr(row, which) for row, has_label in zip(rows, labelled, strict=True) if has_label]
+        return np.array(column) if column else None
+
     return ModelAccuracy(
-        runner.name, runner.precision, column("best"), column("is_right", has_labels), column("is_near", has_labels),
+        runner.name, runner.precision, column("best"), of_labelled("is_right"), of_labelled("is_near"),
         column("cosine", is_compared), column("agrees", is_compared), sum(row.seconds for row in rows),
     )  # fmt: skip

@@ -90,6 +90,7 @@ def measure_table(
     config: QuantizeConfig,
     *,
     configurations: Sequence[Configuration] = CONFIGURATIONS,
+    from_names: bool = False,
     output: str | None = None,
     input_dims: Mapping[str, tuple[int, ...]] | None = None,
     progress: Progress | None = None,
@@ -106,7 +107,7 @@ def measure_table(
         Right class by name of the evaluation picture.
     config : QuantizeConfig
         What is not a method: preprocessing, dims of the inputs, layers left out.
-    output, input_dims
+    from_names, output, input_dims
         As for :func:`~tnnquant.bench.accuracy.measure_accuracy`.
     progress : callable (stage, done, total), optional
     """
@@ -119,7 +120,7 @@ def measure_table(
         rows.append(row)
         candidates.append(Candidate(configuration.name, made))
     accuracy = measure_accuracy(
-        candidates, evaluation, labels, output=output, input_dims=input_dims, progress=progress
+        candidates, evaluation, labels, from_names=from_names, output=output, input_dims=input_dims, progress=progress
     )
     return TableReport(rows, accuracy, _file_bytes(graph), len(samples))
 

@@ -20,8 +20,9 @@ PICTURE_OPTIONS = ("mean", "scale", "reverse_channel", "resize", "skip_bad")
 @click.option(
     "--labels", metavar="FILE",
     help="Lines 'name label', or one label a line in the order of the names; labels count from 0. "
-    "Default: the class index that begins each file's name.",
+    "Default: class indices that begin the file names, if plausible.",
 )
+@click.option("--no-labels", is_flag=True, help="Do not take numbers that begin file names for classes.")
 @click.option("--output", metavar="NAME", help="The output that holds the scores, if the model has several.")
 @config_options(QuantizeConfig, *PICTURE_OPTIONS)
 @click.option(
@@ -29,7 +30,7 @@ PICTURE_OPTIONS = ("mean", "scale", "reverse_channel", "resize", "skip_bad")
 )
 @click.option("--threads", type=int, default=None, metavar="N", help="Default: one a core; the result is the same.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def command(models, input_path, labels, output, input_shape, threads, as_json, **options) -> int:
+def command(models, input_path, labels, no_labels, output, input_shape, threads, as_json, **options) -> int:
     """Accuracy of any number of models on the same pictures: top-1, top-5, agreement and cosine with fp32.
 
     MODEL is a .tnnproto whose .tnnmodel lies beside it, or PROTO,MODEL, or a folder with one model; fp32 and int8, ours
@@ -37,10 +38,12 @@ def command(models, input_path, labels, output, input_shape, threads, as_json, *
     others are compared with. In brackets: intervals of 95 % (Wilson; paired bootstrap for differences, with the p-value
     of McNemar's test).
     """
+    if labels and no_labels:
+        raise click.UsageError("--labels gives the labels that --no-labels does without: leave one of them out.")
     config = QuantizeConfig(**from_options(QuantizeConfig, options), input_dims=parse_input_shapes(input_shape))
     from tnnquant.base.threads import set_threads
     from tnnquant.bench.accuracy import Candidate, measure_accuracy
-    from tnnquant.bench.labels import labels_from_file, labels_from_names
+    from tnnquant.bench.labels import labels_from_file
     from tnnquant.bench.models import named_models, single_items
     from tnnquant.cli.progress import progress_display
     from tnnquant.inputs import Samples, scan
@@ -51,10 +54,10 @@ def command(models, input_path, labels, output, input_shape, threads, as_json, *
 
     specs = single_items(candidates[0].graph, config.input_dims)
     samples = Samples(scan(input_path), specs, input_config(config), workers=threads)
-    known = labels_from_file(labels, samples.names) if labels else labels_from_names(samples.names)
+    known = labels_from_file(labels, samples.names) if labels else None
     with progress_display(enabled=sys.stderr.isatty() and not as_json) as progress:
         report = measure_accuracy(
-            candidates, samples, known, output=output, progress=progress,
+            candidates, samples, known, from_names=not no_labels, output=output, progress=progress,
             input_dims={name: spec.dims for name, spec in specs.items()},
         )
     if as_json:

@@ -21,9 +21,10 @@ from tnnquant.config import QuantizeConfig
 )
 @click.option(
     "--labels", metavar="FILE",
-    help="Of the pictures that are measured on; as for 'bench accuracy'. Default: the class index that begins each "
-    "file's name.",
+    help="Of the pictures that are measured on; as for 'bench accuracy'. Default: class indices that begin the "
+    "file names, if plausible.",
 )
+@click.option("--no-labels", is_flag=True, help="Do not take numbers that begin file names for classes.")
 @click.option("--output", metavar="NAME", help="The output that holds the scores, if the model has several.")
 @config_options(QuantizeConfig, *PICTURE_OPTIONS)
 @click.option(
@@ -32,16 +33,18 @@ from tnnquant.config import QuantizeConfig
 @click.option("--threads", type=int, default=None, metavar="N", help="Default: one a core; the result is the same.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def command(
-    proto, model, input_path, eval_path, labels, output, input_shape, threads, as_json, **options
+    proto, model, input_path, eval_path, labels, no_labels, output, input_shape, threads, as_json, **options
 ) -> int:
     """The accuracy table of the original tool's documentation for your model and data: KL with ADMM per channel, per
     tensor and mixed, and min-max per channel, beside fp32 and our own recipe.
 
     Nothing is written. Rows with the same statistics share them. Flags are those of 'tnnquant quantize'.
     """
+    if labels and no_labels:
+        raise click.UsageError("--labels gives the labels that --no-labels does without: leave one of them out.")
     config = QuantizeConfig(**from_options(QuantizeConfig, options), input_dims=parse_input_shapes(input_shape))
     from tnnquant.base.threads import set_threads
-    from tnnquant.bench.labels import labels_from_file, labels_from_names
+    from tnnquant.bench.labels import labels_from_file
     from tnnquant.bench.models import samples_for, single_items
     from tnnquant.bench.table import measure_table
     from tnnquant.cli.progress import progress_display
@@ -54,10 +57,10 @@ def command(
     samples = samples_for(graph, input_path, config, threads)
     specs = single_items(graph, config.input_dims)
     evaluation = Samples(scan(eval_path or input_path), specs, input_config(config), workers=threads)
-    known = labels_from_file(labels, evaluation.names) if labels else labels_from_names(evaluation.names)
+    known = labels_from_file(labels, evaluation.names) if labels else None
     with progress_display(enabled=sys.stderr.isatty() and not as_json) as progress:
         report = measure_table(
-            graph, samples, evaluation, known, config, output=output, progress=progress,
+            graph, samples, evaluation, known, config, from_names=not no_labels, output=output, progress=progress,
             input_dims={name: spec.dims for name, spec in specs.items()},
         )
     if as_json:

@@ -13,7 +13,8 @@ from tnnquant.cli import plain
 
 __all__ = [
     "ACCURACY_COLUMNS", "accuracy_cells", "custom_rows", "kernel_rows", "print_accuracy", "print_configurations",
-    "print_latency", "print_lines", "print_machine", "print_report", "print_table", "print_warnings", "seconds_text",
+    "print_filled", "print_latency", "print_lines", "print_machine", "print_report", "print_table", "print_warnings",
+    "seconds_text",
 ]  # fmt: skip
 
 UNLIMITED = 10_000
@@ -33,6 +34,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     names = 2 if columns[1] == "case" else 1
     plain.print_table([name if name in _LEFT else f">{name}" for name in columns], rows, names=names)
     click.echo()
+
+
+def print_filled(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table without the columns that are empty in every row."""
+    filled = [number for number in range(len(columns)) if any(row[number] for row in rows)]
+    print_table([columns[number] for number in filled], [[row[number] for number in filled] for row in rows])
 
 
 def print_lines(*lines: str) -> None:
@@ -198,10 +205,11 @@ def _megabytes(count: int) -> str:
 
 def print_accuracy(report) -> None:
     """The table of ``bench accuracy``."""
-    print_table(ACCURACY_COLUMNS, [[model.name, *accuracy_cells(report, model)] for model in report.models])
+    print_filled(ACCURACY_COLUMNS, [[model.name, *accuracy_cells(report, model)] for model in report.models])
     reference = f"agreement, cosine and change: with {report.reference}" if report.reference else "no fp32 model given"
-    labels = "" if report.has_labels else "; no labels: neither --labels nor a class index in the file names"
-    print_lines(f"{len(report.names)} pictures, {report.classes} classes; {reference}{labels}")
+    print_lines(
+        f"{len(report.names)} pictures, {report.classes} classes; {reference}", f"labels: {report.labels}"
+    )
     print_warnings(report)
 
 
@@ -241,12 +249,11 @@ def print_configurations(report) -> None:
         cells = accuracy_cells(report.accuracy, model)[1:]
         seconds = f"{row.seconds:.1f}" + (" *" if row.statistics_from else "")
         rows.append([model.name, row.configuration.flags, *cells, _megabytes(row.bytes), seconds])
-    print_table(("model", "what", *ACCURACY_COLUMNS[2:], "size", "seconds"), rows)
+    print_filled(("model", "what", *ACCURACY_COLUMNS[2:], "size", "seconds"), rows)
     lines = [f"{report.samples} calibration samples; measured on {len(report.accuracy.names)} pictures, 95 % intervals"]
     shared = [f"{row.configuration.name} with {row.statistics_from}" for row in report.rows if row.statistics_from]
     if shared:
         lines.append(f"* statistics shared: {'; '.join(shared)}")
-    if not report.accuracy.has_labels:
-        lines.append("no labels: neither --labels nor a class index in the file names")
+    lines.append(f"labels: {report.accuracy.labels}")
     print_lines(*lines)
     print_warnings(report.accuracy)

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from tnnquant.errors import InputError
 
-__all__ = ["labels_of_names", "read_labels"]
+__all__ = ["PLAUSIBLE_TOP1", "labels_of_names", "read_labels"]
+
+#: Numbers that begin file names are taken for classes only if the fp32 model is right by them at least as often.
+PLAUSIBLE_TOP1 = 0.05
 
 _LEADING = re.compile(r"\d+")
 
@@ -57,15 +60,30 @@ def read_labels(path, names: Sequence[str], classes: int | None = None) -> dict[
 
 
 def labels_of_names(names: Sequence[str], classes: int | None = None) -> dict[int, int]:
-    """The numbers that begin the names, if all names begin with one that can be a class and they are not all the same;
-    else nothing."""
-    found = [_LEADING.match(name) for name in names]
-    if not names or not all(found):
+    """The class indices that begin the names of most files.
+
+    A number is a plausible class if it is below ``classes``. Names are taken for labels if more than half of them begin
+    with one, the numbers are not all the same, and they do not merely count the files (``000.png``, ``001.png``, ...)
+    unless there is one for each class.
+
+    Parameters
+    ----------
+    names : sequence of str
+    classes : int, optional
+        How many the model has; by default every number is plausible.
+
+    Returns
+    -------
+    dict of int to int
+        Class by position in ``names``; names without a plausible number are not in it. Empty: names are no labels.
+    """
+    numbers = {position: int(match.group()) for position, name in enumerate(names) if (match := _LEADING.match(name))}
+    labels = {position: number for position, number in numbers.items() if classes is None or number < classes}
+    values = sorted(labels.values())
+    if 2 * len(labels) <= len(names) or (len(values) > 1 and values[0] == values[-1]):
         return {}
-    labels = [int(match.group()) for match in found]
-    if len(set(labels)) == 1 < len(labels) or (classes is not None and max(labels) >= classes):
-        return {}
-    return dict(enumerate(labels))
+    counted = len(values) > 1 and values == list(range(values[0], values[0] + len(values)))
+    return {} if counted and len(values) != classes else labels
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:

@@ -13,7 +13,7 @@ from tnnquant.inputs import Samples
 from tnnquant.verdict.choose import pick, split
 from tnnquant.verdict.compare import Recorder, References, compare
 from tnnquant.verdict.kinds import CLASSES, judged_blobs, output_kind
-from tnnquant.verdict.labels import labels_of_names, read_labels
+from tnnquant.verdict.labels import PLAUSIBLE_TOP1, labels_of_names, read_labels
 from tnnquant.verdict.layers import layer_noise
 from tnnquant.verdict.result import SetVerdict, Verdict, worst
 
@@ -27,8 +27,6 @@ _MANY, _APART = 8, 4
 _TAPPED, _NAMED = 1, 5
 #: Pictures that layers to be kept in fp32 are ranked by.
 _GLANCED = 4
-#: Leading numbers are no classes if fp32 is right in fewer cases than this.
-_PLAUSIBLE_TOP1 = 0.1
 
 Progress = Callable[[str, int, int], None]
 
@@ -277,6 +275,6 @@ class Verification:
 
 def _without_guesses(verdict: SetVerdict) -> SetVerdict:
     """Top-1 by the numbers that begin the names only if fp32 is right often enough for them to be classes."""
-    if verdict.labels is None or verdict.labels["top1_fp32"] >= _PLAUSIBLE_TOP1:
+    if verdict.labels is None or verdict.labels["top1_fp32"] >= PLAUSIBLE_TOP1:
         return verdict
     return replace(verdict, labels=None)
