@@ -307,7 +307,7 @@ def test_alone_it_shows_its_help(capsys):
 def test_output_that_cannot_be_written_or_is_closed(model):
     command = f'{sys.executable} -c "import tnnquant.cli as c; c.main()" ' + " ".join(flags(model, "--dry-run"))
     full = subprocess.run(f"{command} > /dev/full", shell=True, capture_output=True, text=True)
-    assert (full.returncode, full.stderr) == (1, "error: cannot write the output: No space left on device\n")
+    assert (full.returncode, full.stderr) == (7, "error: cannot write the output: No space left on device\n")
     for closed in (">&-", "2>&-", "<&-"):
         done = subprocess.run(f"{command} {closed}", shell=True, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

@@ -64,9 +64,9 @@ def test_thumbnails_and_the_contact_sheet(tmp_path):
     png, width, height = thumbnail(sample.arrays["x"], samples.picture_inputs()["x"], 8)
     assert (width, height) == (8, 4)
     assert Image.open(io.BytesIO(png)).getpixel((3, 2)) == (200, 100, 0)
-    assert contact_sheet(samples, tmp_path / "sheet.png", columns=2) == 3
+    png, count = contact_sheet(samples, columns=2)
+    assert count == 3
+    (tmp_path / "sheet.png").write_bytes(png)
     sheet = Image.open(tmp_path / "sheet.png")
     assert sheet.size == (48, 28)
     assert sheet.getpixel((30, 8)) == (200, 100, 40)
-    with pytest.raises(OutputError, match="cannot be written"):
-        contact_sheet(samples, tmp_path / "nowhere" / "sheet.png")

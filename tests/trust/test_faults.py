@@ -18,7 +18,7 @@ from tnnquant.format import read_model
 from tnnquant.format.files import read_file, refuse_mixed, write_files
 from tnnquant.pipeline.api import quantize_model
 
-from .conftest import run_process, save_pictures, written
+from .conftest import OPTIONS, run_process, save_pictures, written
 
 OLD, NEW = (b"old proto", b"old model"), (b"new proto" * 400, b"new model" * 4000)
 NAMES = ("a.tnnproto", "a.tnnmodel")
@@ -155,6 +155,18 @@ def test_disk_full(tmpfs):
         write_pair(tmpfs)
     (tmpfs / "big").unlink()
     assert {path.name: path.read_bytes() for path in tmpfs.iterdir()} == dict(zip(NAMES, OLD, strict=True))
+
+
+@pytest.mark.parametrize("option", ["--html", "--sheet"])
+def test_page_and_sheet_on_a_full_disk(case, tmpfs, option):
+    """Whole or absent, as models are."""
+    (tmpfs / "big").write_bytes(bytes(64_000))
+    name = str(case.proto.with_suffix(""))
+    found = run_process("inspect", name, "-i", str(case.pictures), *OPTIONS, option, str(tmpfs / "out.file"))
+    assert (found.code, found.err.splitlines()[-1]) == (
+        7, f"error: cannot write '{tmpfs}/out.file': no space left on device",
+    )  # fmt: skip
+    assert [path.name for path in tmpfs.iterdir()] == ["big"]
 
 
 def during(stage: str, action):

@@ -18,7 +18,7 @@ from typing import ClassVar
 
 import click
 
-from tnnquant.errors import TnnQuantError
+from tnnquant.errors import OutputError, TnnQuantError
 
 __all__ = ["main"]
 
@@ -129,7 +129,7 @@ def _run(argv: list[str] | None) -> int:
         # Reading and writing files raise errors of their own; what is left is the output: `tnnquant ... > /dev/full`.
         if error.filename is None and error.errno in _FULL:
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - to the end of the process
-            return _failed(f"cannot write the output: {error.strerror}", 1)
+            return _failed(f"cannot write the output: {error.strerror}", OutputError.exit_code)
         return _internal(error)
     except Exception as error:
         return _internal(error)
@@ -148,8 +148,9 @@ def _leave(code: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
     except OSError as error:
-        code = code or 1
-        if error.errno in _FULL:
+        full = error.errno in _FULL
+        code = code or (OutputError.exit_code if full else 1)
+        if full:
             with contextlib.suppress(OSError):
                 _failed(f"cannot write the output: {error.strerror}", code)
     os._exit(code)

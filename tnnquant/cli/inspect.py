@@ -89,6 +89,7 @@ def _study(first, config: QuantizeConfig, options: dict):
     from tnnquant.inspect.study import Study, study
 
     if not options["input_path"]:
+        _refuse_inputs(options, first)
         return Study(first)
     from tnnquant.base.threads import set_threads
     from tnnquant.cli.progress import progress_display
@@ -98,12 +99,23 @@ def _study(first, config: QuantizeConfig, options: dict):
     against = load(options["against"]) if options["against"] else None
     limit = options["limit"] if options["limit"] is not None else (None if options["samples"] else LIMIT)
     samples = pick_samples(first, options["input_path"], config, limit, options["threads"])
+    _refuse_inputs(options, first, against, samples)
     with progress_display(enabled=sys.stderr.isatty() and not options["as_json"]) as progress:
         result = study(
             first, against, samples, config, ranges=bool(options["html"] or options["as_json"]),
             coverage=bool(options["samples"] or options["sheet"]), progress=progress,
         )  # fmt: skip
     return result
+
+
+def _refuse_inputs(options: dict, *sources) -> None:
+    """Raise OutputError where --html or --sheet would overwrite a model or a picture."""
+    from tnnquant.format.files import refuse_inputs
+
+    read: list = []
+    for source in filter(None, sources):
+        read += source.paths() if hasattr(source, "paths") else [source.summary.proto, source.summary.model]
+    refuse_inputs(filter(None, [options["html"], options["sheet"]]), read)
 
 
 def _show_study(result, options: dict) -> None:
@@ -132,9 +144,9 @@ def _show_study(result, options: dict) -> None:
         write_page(result, options["html"], seen=options["samples"])
         click.echo(f"written {options['html']}", err=True)
     if options["sheet"]:
-        from tnnquant.inputs.preview import contact_sheet
+        from tnnquant.inspect.study import write_sheet
 
-        count = contact_sheet(result.samples, options["sheet"])
+        count = write_sheet(result, options["sheet"])
         told = f"{options['sheet']} ({count} pictures)" if count else "no sheet: there are no pictures"
         click.echo(f"written {told}" if count else told, err=True)
 

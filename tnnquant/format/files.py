@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tnnquant.errors import ModelFormatError, OutputError
 
-__all__ = ["PathLike", "read_file", "refuse_mixed", "write_files"]
+__all__ = ["PathLike", "read_file", "refuse_inputs", "refuse_mixed", "write_files"]
 
 PathLike = str | os.PathLike
 Pieces = Iterable[bytes | memoryview]
@@ -44,6 +44,28 @@ def read_file(path: PathLike) -> bytes:
             return file.read()
     except (OSError, ValueError, MemoryError) as error:
         raise ModelFormatError(f"cannot read {_text(path)}: {_reason(error)}") from None
+
+
+def refuse_inputs(outputs: Iterable[PathLike], inputs: Iterable[PathLike]) -> None:
+    """Raise OutputError if a file to be written is one that is read, under whatever name: a link, other upper case.
+
+    Parameters
+    ----------
+    outputs, inputs : iterable of path
+        Those that do not exist are passed over.
+    """
+    read: dict[tuple[int, int], PathLike] = {}
+    for path in inputs:
+        with suppress(OSError, ValueError):
+            found = os.stat(path)
+            read[found.st_dev, found.st_ino] = path
+    for path in outputs:
+        with suppress(OSError, ValueError):
+            found = os.stat(path)
+            if (found.st_dev, found.st_ino) in read:
+                other = read[found.st_dev, found.st_ino]
+                also = "" if os.fspath(other) == os.fspath(path) else f", which is the same file as {_text(path)}"
+                raise OutputError(f"would overwrite its own input {_text(other)}{also}; choose another output")
 
 
 def write_files(files: Sequence[tuple[PathLike, Pieces]]) -> None:

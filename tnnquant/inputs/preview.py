@@ -74,13 +74,12 @@ def thumbnail(array: np.ndarray, picture_input: PictureInput, size: int) -> tupl
     return buffer.getvalue(), *picture.size
 
 
-def contact_sheet(samples: Samples, path: str | os.PathLike, count: int = 64, size: int = 160, columns: int = 8) -> int:
-    """Write the first pictures, as the model sees them, tiled on one PNG.
+def contact_sheet(samples: Samples, count: int = 64, size: int = 160, columns: int = 8) -> tuple[bytes, int]:
+    """The first pictures, as the model sees them, tiled on one PNG.
 
     Parameters
     ----------
     samples : Samples
-    path : path
     count : int
         Pictures at most.
     size : int
@@ -89,13 +88,13 @@ def contact_sheet(samples: Samples, path: str | os.PathLike, count: int = 64, si
 
     Returns
     -------
+    bytes
+        The PNG; empty if the samples hold no pictures.
     int
-        How many were written; 0, and no file, if the samples hold no pictures.
+        How many pictures are on it.
 
     Raises
     ------
-    OutputError
-        The file cannot be written.
     InputError
         A file cannot be used.
     """
@@ -110,17 +109,15 @@ def contact_sheet(samples: Samples, path: str | os.PathLike, count: int = 64, si
         if len(tiles) >= count:
             break
     if not tiles:
-        return 0
+        return b"", 0
     columns = min(columns, len(tiles))
     width, height = (max(tile.size[axis] for tile in tiles) + 4 for axis in (0, 1))
     sheet = Image.new("RGB", (columns * width, -(-len(tiles) // columns) * height), (32, 36, 40))
     for i, tile in enumerate(tiles):
         sheet.paste(tile.convert("RGB"), (i % columns * width + 2, i // columns * height + 2))
-    try:
-        sheet.save(path, "PNG", optimize=True)
-    except OSError as error:
-        raise OutputError(f"{printable(str(path))}: cannot be written: {reason_of(error)}") from None
-    return len(tiles)
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue(), len(tiles)
 
 
 def blank_picture(path: str | os.PathLike, mode: str, size: tuple[int, int]) -> None:

@@ -18,7 +18,7 @@ from tnnquant.inspect.page.material import Material
 from tnnquant.inspect.ranges import BlobRanges
 from tnnquant.inspect.run import Model, compare_models
 
-__all__ = ["Study", "study", "write_page"]
+__all__ = ["Study", "study", "write_page", "write_sheet"]
 
 
 @dataclass(eq=False)
@@ -117,6 +117,27 @@ def write_page(result: Study, path: str | os.PathLike, *, seen: bool = False) ->
         result.errors, result.ranges, weights, result.coverage, result.statistics, pictures,
     )  # fmt: skip
     write_files([(path, [page_html(material).encode("utf-8")])])
+
+
+def write_sheet(result: Study, path) -> int:
+    """Write the pictures, as the model sees them, tiled on one PNG, whole or not at all.
+
+    Returns
+    -------
+    int
+        How many pictures; 0, and no file, if the samples hold none.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    from tnnquant.inputs.preview import contact_sheet
+
+    png, count = contact_sheet(result.samples)
+    if count:
+        write_files([(path, [png])])
+    return count
 
 
 def _made_by(result: Study, version: str) -> str:

@@ -9,7 +9,7 @@ from tnnquant.base.threads import set_threads
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import OutputError
 from tnnquant.format import read_model
-from tnnquant.format.files import read_file
+from tnnquant.format.files import read_file, refuse_inputs
 from tnnquant.inputs import Samples, scan
 from tnnquant.pipeline.settings import graph_inputs, input_config
 from tnnquant.quantization.parts import Part, gather, merge, model_digest, relevant_settings, require_same
@@ -62,16 +62,18 @@ def collect_statistics(
     config = config or QuantizeConfig()
     set_threads(threads)
     path = statistics_path(output)
+    files = scan(inputs) if inputs is not None else None
+    refuse_inputs([path], [proto, model, *after, *(files or ())])
     digest = model_digest([read_file(proto), read_file(model)])
     graph = read_model(proto, model)
     executor, plan = plan_graph(graph, config)
     before = merge([read_part(name) for name in after], plan) if after else None
     if before is not None:
         require_same(before, digest, relevant_settings(config))
-    if inputs is None:
+    if files is None:
         part = before
     else:
-        samples = Samples(scan(inputs), graph_inputs(graph, config), input_config(config), workers=threads)
+        samples = Samples(files, graph_inputs(graph, config), input_config(config), workers=threads)
         part = gather(executor, plan, samples, digest, config, before=before, progress=progress)
     write_part(part, path)
     return part

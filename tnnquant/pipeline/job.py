@@ -12,6 +12,7 @@ from tnnquant import recipes
 from tnnquant.config import QuantizeConfig, SearchConfig, VerifyConfig
 from tnnquant.errors import ConfigError
 from tnnquant.format import read_model, write_model
+from tnnquant.format.files import refuse_inputs
 from tnnquant.graph import Graph
 from tnnquant.inputs import Samples, scan
 from tnnquant.pipeline.report import ENOUGH_SAMPLES, Report, blob_reports, layer_reports
@@ -61,6 +62,7 @@ class Job:
     report: Report = field(init=False)
 
     def __post_init__(self) -> None:
+        refuse_inputs(self.target, [*self.source, *filter(None, [self.verify.labels])])
         self.graph = read_model(*self.source)
         self.report = Report(
             *map(str, self.target), bytes_before=sum(map(os.path.getsize, self.source)), settings=settings(self.config),
