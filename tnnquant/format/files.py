@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tnnquant.base import interrupt
 from tnnquant.errors import ModelFormatError, OutputError
 
 __all__ = ["PathLike", "read_file", "refuse_inputs", "refuse_mixed", "write_files"]
@@ -96,6 +97,7 @@ def write_files(files: Sequence[tuple[PathLike, Pieces]]) -> None:
                 raise OutputError(f"{_text(current)} is given for both files; choose two names")
             staged[target] = _beside(target, "tmp")
             _write_through(staged[target], target, pieces)
+        interrupt.check()
         with _turn_in(target.parent for target in staged):
             _clear_journal(list(staged))
             _replace_all(staged)

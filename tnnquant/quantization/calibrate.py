@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tnnquant.base import interrupt
 from tnnquant.base.threads import threads_in_use
 from tnnquant.engine.executor import Executor
 from tnnquant.errors import CalibrationError
@@ -106,6 +107,7 @@ def calibrate(
             stage = "ranges" if number == 0 else "histograms"
             count = 0
             for _ in workers.run(samples, number):
+                interrupt.check()
                 count += 1
                 if progress:
                     progress(stage, count, len(samples))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tnnquant import recipes
+from tnnquant.base import interrupt
 from tnnquant.config import MergeType, QuantizeConfig, SearchConfig
 from tnnquant.errors import TnnQuantError
 from tnnquant.graph import Graph
@@ -147,6 +148,7 @@ class Search:
                 self._try(name, lambda config=config: self._make(config))
             self._mix(notes)
         except KeyboardInterrupt:
+            interrupt.forget()
             if self._best is None:
                 raise
             notes.append("interrupted: the model is the best of the trials so far")
