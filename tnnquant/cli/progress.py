@@ -13,11 +13,21 @@ STAGES = {"ranges": "ranges", "histograms": "histograms", "weights": "weights"}
 
 
 @contextmanager
-def progress_display(enabled: bool) -> Iterator[Callable[[str, int, int], None] | None]:
-    """A progress callback ``(stage, done, total)``; on anything but a terminal it shows nothing."""
+def progress_display(
+    enabled: bool, compiling: Callable[[], None] | None = None
+) -> Iterator[Callable[[str, int, int], None] | None]:
+    """A progress callback ``(stage, done, total)``; on anything but a terminal it shows nothing.
+
+    ``compiling`` is called once before the first kernel is compiled, if one has to be.
+    """
     from tnnquant.kernels.jit import before_compiling
 
-    before_compiling(lambda: click.echo("compiling kernels (first use only, up to half a minute) ...", err=True))
+    def announce() -> None:
+        click.echo("compiling kernels (first use only, up to half a minute) ...", err=True)
+        if compiling:
+            compiling()
+
+    before_compiling(announce)
     if not enabled:
         yield None
         return

@@ -61,10 +61,13 @@ def command(
     search = SearchConfig(**from_options(SearchConfig, options))
     _check_sources(input_path, stats_only, from_stats, scheduler, dry_run, verify, search, config.recipe)
     from tnnquant.cli.progress import progress_display
+    from tnnquant.health.ahead import ahead_of
     from tnnquant.pipeline.api import quantize_model
 
     started = time.perf_counter()
-    with progress_display(enabled=sys.stderr.isatty() and not as_json and not dry_run) as progress:
+    is_shown = sys.stderr.isatty() and not as_json and not dry_run
+    runs_int8 = not (verify.no_verify or stats_only or dry_run)
+    with ahead_of(proto) as ahead, progress_display(is_shown, ahead.start if runs_int8 else None) as progress:
         if stats_only:
             from tnnquant.pipeline.collect import collect_statistics
 

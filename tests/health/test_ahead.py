@@ -1,0 +1,58 @@
+"""The second process that compiles the int8 kernels of a model."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tnnquant.format import write_model
+from tnnquant.health import ahead
+from tnnquant.health.specimen import Specimen
+
+needs_compiler = pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="nothing is compiled")
+
+
+def test_every_task_exists():
+    names = {name for names in (*ahead._TASKS.values(), ahead._BETWEEN) for name in names}
+    for module, function in (name.split(".") for name in names):
+        assert hasattr(importlib.import_module(f"tnnquant.kernels.{module}"), function)
+
+
+def test_only_what_the_layers_need():
+    made = Specimen((1, 8, 8, 8))
+    first = made.conv("x", 8, 8, group=8)
+    made.pool(first)
+    names = ahead.tasks_of(made.graph())
+    assert "depthwise_i8._depthwise_task" in names
+    assert "conv_i8._conv_task" not in names
+    assert len(names) == len(set(names))
+
+
+@needs_compiler
+def test_what_it_compiles_stands_in_the_cache(tmp_path):
+    made = Specimen((1, 3, 8, 8))
+    made.pool("x")
+    proto, cache = tmp_path / "net.tnnproto", tmp_path / "cache"
+    write_model(made.graph(), proto, tmp_path / "net.tnnmodel")
+    env = {**os.environ, "TNNQUANT_CACHE_DIR": str(cache)}
+    subprocess.run([sys.executable, "-m", "tnnquant.health.ahead", str(proto)], env=env, check=True)
+    found = {path.name.rsplit("-", 2)[0] for path in cache.rglob("*.nbc")}
+    assert {"_pool_task", "_int8_task", "_float_task", "_rows_task"} <= found
+
+
+def test_it_ends_with_the_command(monkeypatch, tmp_path):
+    with ahead.ahead_of(str(tmp_path / "missing")) as second:
+        pass
+    assert second._process is None
+    monkeypatch.setattr(ahead, "_cores", lambda: 1)
+    with ahead.ahead_of(str(tmp_path / "missing")) as second:
+        second.start()
+        assert second._process is None
+        monkeypatch.setattr(ahead, "_cores", lambda: 2)
+        second.start()
+        assert second._process is not None
+    assert second._process.poll() is not None
