@@ -17,14 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tnnquant.config import QuantizeConfig, VerifyConfig
+from tnnquant.config import QuantizeConfig
 from tnnquant.engine.executor import Executor
 from tnnquant.format import read_model
 from tnnquant.inputs import Samples, scan
+from tnnquant.inputs.split import split_samples
 from tnnquant.pipeline.settings import input_config
 from tnnquant.quantization.quantize import quantize_graph
 from tnnquant.recipes.best.workbench import STEPS, Steps, Workbench
-from tnnquant.verdict.verify import Verification
 
 NETWORKS = {
     "squeezenet": (
@@ -98,7 +98,7 @@ def main(shared: str, *wanted: str) -> None:
         spent = time.perf_counter() - started
         print(f"| recipe tnn, default flags | {evaluation.row(original)} | {spent:.1f} |", flush=True)
         # The pictures that `tnnquant quantize --recipe best` holds out.
-        bench = Workbench(graph, Verification(samples, VerifyConfig(), searching=True).fed, config)
+        bench = Workbench(graph, split_samples(samples, compares=True), config)
         for label, steps in variants():
             started = time.perf_counter()
             result = bench.quantize(steps)

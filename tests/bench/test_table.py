@@ -9,6 +9,7 @@ from tnnquant.bench.table import CONFIGURATIONS, measure_table
 from tnnquant.config import QuantizeConfig
 from tnnquant.engine.executor import Executor
 from tnnquant.errors import ConfigError
+from tnnquant.inputs.split import Split
 from tnnquant.quantization.quantize import quantize_graph
 
 
@@ -32,7 +33,7 @@ def test_rows_are_what_quantize_makes(graph):
             blob_method=configuration.blob_method, weight_method=configuration.weight_method,
             merge_type=configuration.merge_type, recipe=configuration.recipe,
         )  # fmt: skip
-        executor = Executor(recipes.quantize(graph, samples, config).graph)
+        executor = Executor(recipes.quantize(graph, Split(samples), config).graph)
         best = [next(iter(executor.run(s.arrays).values())).argmax() for s in evaluation]
         np.testing.assert_array_equal(model.best, best)
         assert model.precision == "int8"

@@ -8,6 +8,7 @@ import pytest
 from tnnquant.config import QuantizeConfig
 from tnnquant.engine.executor import Executor
 from tnnquant.graph.passes import prepare_for_quantization
+from tnnquant.inputs.split import Split
 from tnnquant.inspect.compare import compare_graphs
 from tnnquant.inspect.full_codes import with_zero_points, zero_points
 from tnnquant.recipes.best.workbench import Steps, quantize_with
@@ -48,7 +49,7 @@ def net(build):
 @pytest.fixture
 def made(build, rng):
     graph, data = net(build), samples(rng)
-    return graph, quantize_with(graph, data, QuantizeConfig(recipe="best"), Steps(full_range=True)), data
+    return graph, quantize_with(graph, Split(data), QuantizeConfig(recipe="best"), Steps(full_range=True)), data
 
 
 def test_the_codes_are_those_the_recipe_chose(made):
@@ -87,7 +88,7 @@ def test_errors_are_those_of_what_the_codes_mean(made):
 
 def test_other_models_stay_as_they_are(build, rng):
     graph = net(build)
-    result = quantize_with(graph, samples(rng), QuantizeConfig(recipe="best"), Steps(balance=True))
+    result = quantize_with(graph, Split(samples(rng)), QuantizeConfig(recipe="best"), Steps(balance=True))
     assert with_zero_points(result.graph, prepare_for_quantization(graph)) is result.graph
 
 
@@ -95,7 +96,8 @@ def test_shifted_copies_are_taken_out(build, rng):
     net = build()
     swished = net.add("Swish", [net.conv("input", 3, 8, name="a")], name="act")
     graph, data = net.graph(net.conv(swished, 8, 8, pad=2, name="b")), samples(rng)
-    result = quantize_with(graph, data, QuantizeConfig(recipe="best"), Steps(full_range=True, rounding=True, bias=True))
+    steps = Steps(full_range=True, rounding=True, bias=True)
+    result = quantize_with(graph, Split(data), QuantizeConfig(recipe="best"), steps)
     assert "act_out_copy" in result.zero_codes
     meant = with_zero_points(result.graph, prepare_for_quantization(graph))
     assert [node.name for node in meant.nodes] == ["a", "act", "b"]

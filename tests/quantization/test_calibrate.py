@@ -10,7 +10,7 @@ from tnnquant.errors import CalibrationError
 from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.observers import create_observer, finish
 from tnnquant.quantization import calibrate as module
-from tnnquant.quantization.calibrate import Apart, calibrate
+from tnnquant.quantization.calibrate import Unseen, calibrate
 
 METHODS = ("minmax", "kl", "asymmetric", "aciq-gauss", "aciq-laplace")
 
@@ -68,9 +68,9 @@ def test_samples_that_are_kept_apart_leave_no_trace_in_the_others(build, rng, me
     def new():
         return {name: create_observer(method, spec.dims[1]) for name, spec in executor.specs.items()}
 
-    whole, observers, apart = new(), new(), Apart(frozenset({2, 8}), new())
+    whole, observers, apart = new(), new(), Unseen(frozenset({2, 8}), new())
     calibrate(executor, samples, whole)
-    calibrate(executor, samples, observers, apart=apart)
+    calibrate(executor, samples, observers, unseen=apart)
     alone = new()
     calibrate(executor, [samples[i] for i in range(9) if i not in (2, 8)], alone, only=0)
     for name, observer in observers.items():

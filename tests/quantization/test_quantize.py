@@ -9,6 +9,7 @@ from tnnquant import recipes
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import CalibrationError, ConfigError, GraphError
 from tnnquant.format import model_bytes, read_model, write_model, write_proto
+from tnnquant.inputs.split import Split
 from tnnquant.quantization.quantize import plan_graph, quantize_graph
 
 
@@ -163,6 +164,6 @@ def test_weights_that_are_no_numbers_are_refused_before_anything_runs(build, nam
     graph.node("b").tensors[name].data.flat[:2] = np.nan
     size = graph.node("b").tensors[name].size
     with pytest.raises(GraphError, match=rf"^layer 'b' \(Convolution\): 2 of the {size} values of its {name} are NaN"):
-        recipes.quantize(graph, [], QuantizeConfig(recipe=recipe))
+        recipes.quantize(graph, Split([]), QuantizeConfig(recipe=recipe))
     kept = QuantizeConfig(recipe=recipe, exclude="b")
     assert plan_graph(graph, kept)[1].reasons

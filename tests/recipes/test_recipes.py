@@ -10,6 +10,7 @@ from tnnquant.config import QuantizeConfig
 from tnnquant.engine.executor import Executor
 from tnnquant.errors import CalibrationError, ConfigError
 from tnnquant.format import model_bytes, read_model, write_model
+from tnnquant.inputs.split import Split
 from tnnquant.layers.base import QuantRole
 from tnnquant.recipes.best.workbench import STEPS, Steps, quantize_with
 
@@ -38,7 +39,7 @@ def error(graph, result, data):
 
 def test_best_is_closer_than_the_original_and_loads_again(build, rng, tmp_path):
     graph, data, others = small_net(build), samples(rng, 24), samples(rng)
-    best, tnn = (recipes.quantize(graph, data, replace(BEST, recipe=name)) for name in ("best", "tnn"))
+    best, tnn = (recipes.quantize(graph, Split(data), replace(BEST, recipe=name)) for name in ("best", "tnn"))
     assert error(graph, best, others) < 0.7 * error(graph, tnn, others)
     write_model(best.graph, tmp_path / "m.tnnproto", tmp_path / "m.tnnmodel")
     again = replace(best, graph=read_model(tmp_path / "m.tnnproto", tmp_path / "m.tnnmodel"))
@@ -47,23 +48,19 @@ def test_best_is_closer_than_the_original_and_loads_again(build, rng, tmp_path):
 
 
 def test_the_model_without_those_held_out_knows_nothing_of_them(build, rng):
-    class Pictures(list):
-        stays_out = False
-
-    graph, data = small_net(build), Pictures(samples(rng, 12))
-    data.held_out = samples(rng, 4)
-    result = recipes.quantize(graph, data, BEST)
+    graph, data = small_net(build), samples(rng, 12)
+    split = Split(data, choose=samples(rng, 4))
+    result = recipes.quantize(graph, split, BEST)
     steps = Steps(**{step: "kept" in result.notes[f"recipe: {step}"] for step in STEPS})
-    assert model_bytes(result.without_apart) == model_bytes(quantize_with(graph, data, BEST, steps).graph)
-    assert model_bytes(result.without_apart) != model_bytes(result.graph)
-    data.stays_out = True
-    kept = recipes.quantize(graph, data, BEST)
-    assert kept.without_apart is None
-    assert model_bytes(kept.graph) == model_bytes(result.without_apart)
+    assert model_bytes(result.unseen) == model_bytes(quantize_with(graph, split, BEST, steps).graph)
+    assert model_bytes(result.unseen) != model_bytes(result.graph)
+    kept = recipes.quantize(graph, replace(split, joins=False), BEST)
+    assert kept.unseen is None
+    assert model_bytes(kept.graph) == model_bytes(result.unseen)
 
 
 def test_best_gives_symmetric_scales(build, rng):
-    result = quantize_with(small_net(build), samples(rng), BEST, ALL)
+    result = quantize_with(small_net(build), Split(samples(rng)), BEST, ALL)
     for params in result.graph.scales.values():
         assert not params.zero_point.any()
         assert (params.scale > 0).all()
@@ -83,7 +80,7 @@ def test_the_same_bytes_on_any_number_of_threads(build, rng):
     try:
         for count in (1, before):
             numba.set_num_threads(count)
-            found.append(model_bytes(recipes.quantize(graph, data, BEST).graph))
+            found.append(model_bytes(recipes.quantize(graph, Split(data), BEST).graph))
     finally:
         numba.set_num_threads(before)
     assert found[0] == found[1]
@@ -94,7 +91,7 @@ def test_full_range_uses_codes_below_0_and_keeps_the_meaning(build, rng):
     pooled = net.pool(net.conv("input", 3, 8, name="a", activation_type=1), name="pool")
     graph, data = net.graph(net.conv(pooled, 8, 4, kernel=1, name="b")), samples(rng, 16)
     steps = Steps(rounding=True, bias=True)
-    half, full = (quantize_with(graph, data, BEST, replace(steps, full_range=on)) for on in (False, True))
+    half, full = (quantize_with(graph, Split(data), BEST, replace(steps, full_range=on)) for on in (False, True))
     assert set(full.zero_codes) == {"a_out", "pool_out"}
     assert not half.zero_codes
     assert full.graph.node("a").layer.activation_type == 0
@@ -121,12 +118,12 @@ def test_a_channel_no_sample_awakes_keeps_a_scale(build, rng):
     sleepy = graph.with_nodes(
         n.replace(resource=replace(n.resource, tensors=tensors)) if n.name == "a" else n for n in graph.nodes
     )
-    result = quantize_with(sleepy, samples(rng), BEST, Steps(balance=True))
+    result = quantize_with(sleepy, Split(samples(rng)), BEST, Steps(balance=True))
     assert (result.graph.scales["a_out"].scale > 0).all()
 
 
 def test_excluded_layers_stay_fp32(build, rng):
-    result = recipes.quantize(small_net(build), samples(rng), replace(BEST, exclude=("dw",)))
+    result = recipes.quantize(small_net(build), Split(samples(rng)), replace(BEST, exclude=("dw",)))
     assert not result.graph.node("dw").quantized
     assert result.graph.node("d").quantized
 
@@ -135,7 +132,7 @@ def test_the_share_of_fp32_is_kept_to(build, rng):
     graph, data = small_net(build), samples(rng)
     counts = []
     for share in (0.0, 0.3, 0.5):
-        result = quantize_with(graph, data, replace(BEST, fp32_share=share), ALL)
+        result = quantize_with(graph, Split(data), replace(BEST, fp32_share=share), ALL)
         counts.append(sum(node.quantized for node in result.graph.nodes if node.layer.role == QuantRole.WEIGHTED))
     assert counts[0] == 6
     assert counts[0] > counts[1] >= counts[2] > 0
@@ -143,9 +140,9 @@ def test_the_share_of_fp32_is_kept_to(build, rng):
 
 def test_few_samples_serve_twice_and_none_is_an_error(build, rng):
     graph = small_net(build)
-    assert recipes.quantize(graph, samples(rng, 1), BEST).graph.is_quantized
+    assert recipes.quantize(graph, Split(samples(rng, 1)), BEST).graph.is_quantized
     with pytest.raises(CalibrationError, match="no sample"):
-        recipes.quantize(graph, [], BEST)
+        recipes.quantize(graph, Split([]), BEST)
 
 
 def test_dynamic_rounds_weights_alone(build, rng, tmp_path):
@@ -181,7 +178,7 @@ def test_a_few_output_values_deny_no_step(build, rng):
     net = build()
     pooled = net.pool(net.conv("input", 3, 8, name="a", activation_type=1), kind=1, kernel=0, stride=1, name="global")
     scores = net.conv(net.conv(pooled, 8, 64, kernel=1, name="b"), 64, 2, kernel=1, name="c")
-    result = recipes.quantize(net.graph(scores), samples(rng, 16), BEST)
+    result = recipes.quantize(net.graph(scores), Split(samples(rng, 16)), BEST)
     for step in STEPS:
         assert result.notes[f"recipe: {step}"].startswith("kept")
         assert result.notes[f"recipe: {step}"].endswith("of too few output values to deny it")

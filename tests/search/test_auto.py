@@ -10,7 +10,7 @@ import pytest
 from tnnquant import QuantizeConfig, SearchConfig, VerifyConfig, quantize_model
 from tnnquant.errors import ConfigError
 from tnnquant.format import read_model
-from tnnquant.quantization.quantize import quantize_graph
+from tnnquant.quantization.quantize import quantize_split
 from tnnquant.search import auto, mixer
 
 TENSOR = QuantizeConfig(merge_type="tensor")
@@ -20,9 +20,9 @@ TENSOR = QuantizeConfig(merge_type="tensor")
 def quick_best(monkeypatch):
     """The recipe best has tests of its own; here something quick stands for it."""
 
-    def recipe(graph, samples, config, progress=None, watch=None):
+    def recipe(graph, split, config, progress=None):
         config = config if config.recipe == "tnn" else QuantizeConfig(merge_type="mix")
-        return quantize_graph(graph, samples, config, progress, watch)
+        return quantize_split(graph, split, config, progress)
 
     monkeypatch.setattr(auto.recipes, "quantize", recipe)
 
@@ -157,11 +157,11 @@ def test_trials_need_the_verdict(files, tmp_path):
 def test_the_recipe_that_chooses_gets_the_pictures_held_out_and_is_made_once(files, tmp_path, monkeypatch):
     calls = []
 
-    def recipe(graph, samples, config, progress=None, watch=None):
-        calls.append((len(samples.numbers), len(samples.held_out.numbers)))
-        assert not set(samples.numbers) & set(samples.held_out.numbers)
+    def recipe(graph, split, config, progress=None):
+        calls.append((len(split.calibrate.numbers), len(split.choose.numbers)))
+        assert not set(split.calibrate.numbers) & set(split.choose.numbers)
         kept = QuantizeConfig(merge_type="mix", exclude=("first",))
-        return quantize_graph(graph, samples, kept, progress, watch)
+        return quantize_split(graph, split, kept, progress)
 
     monkeypatch.setattr(auto.recipes, "quantize", recipe)
     options = {"search": SearchConfig(auto=True, time_budget=1e4, state=str(tmp_path / "state"))}

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tnnquant.config import QuantizeConfig
+from tnnquant.inputs.split import Split
 from tnnquant.quantization.plan import make_plan
 from tnnquant.quantization.quantize import plan_graph, quantize_graph, spread_scales
 from tnnquant.search.statistics import StatisticsPool, as_arrays, from_arrays
@@ -31,11 +32,11 @@ def network(build, rng):
 def test_one_run_serves_all_methods(network):
     graph, samples = network
     executor, _ = plan_graph(graph, CONFIGS[0])
-    pool = StatisticsPool(executor, samples)
+    pool = StatisticsPool(executor, Split(samples))
     plans = [make_plan(executor.inference, config) for config in CONFIGS]
     assert pool.gather(plans)
     assert not pool.gather(plans)
-    again = StatisticsPool(executor, [])  # from a file: nothing is run
+    again = StatisticsPool(executor, Split([]))  # from a file: nothing is run
     again.states = from_arrays(as_arrays(pool.states))
     for config, plan in zip(CONFIGS, plans, strict=True):
         wanted = quantize_graph(graph, samples, config).graph.scales

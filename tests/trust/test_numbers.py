@@ -11,6 +11,7 @@ from tnnquant import recipes
 from tnnquant.config import QuantizeConfig, choice_codes
 from tnnquant.engine.executor import Executor
 from tnnquant.errors import CalibrationError
+from tnnquant.inputs.split import Split
 from tnnquant.quantization.quantize import quantize_graph
 
 
@@ -220,7 +221,7 @@ def test_recipe_best_on_all_of_it(build, rng):
     for name, arrays, weight, bias in _unusual(rng):
         data = samples(*arrays)
         graph = one_layer(build, arrays[0].shape, weight, bias)
-        executor = Executor(recipes.quantize(graph, data, QuantizeConfig(recipe="best")).graph)
+        executor = Executor(recipes.quantize(graph, Split(data), QuantizeConfig(recipe="best")).graph)
         wanted = [convolution(x, weight, bias, 1) for x in arrays]
         peaks = np.max(np.abs(wanted), axis=(0, 1, 3, 4))[None, :, None, None]
         for x, y in zip(arrays, wanted, strict=True):
@@ -234,4 +235,4 @@ def test_recipe_best_refuses_nan_and_infinity(build, rng, bad):
     arrays[5][0, 1, 2, 3] = bad
     graph = one_layer(build, (1, 3, 7, 5), bits(rng, 5, 3, 3, 3), bits(rng, 5))
     with pytest.raises(CalibrationError, match=r"^s5: the model input 'input': 1 of 105 values are NaN or infinite"):
-        recipes.quantize(graph, samples(*arrays), QuantizeConfig(recipe="best"))
+        recipes.quantize(graph, Split(samples(*arrays)), QuantizeConfig(recipe="best"))

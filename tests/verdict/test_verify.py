@@ -13,6 +13,7 @@ from tnnquant.format import read_model, write_model
 from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.inputs import InputConfig, Samples, scan
 from tnnquant.inputs.digest import digest_files
+from tnnquant.inputs.split import split_samples
 from tnnquant.verdict.compare import compare
 from tnnquant.verdict.kinds import output_kind
 from tnnquant.verdict.layers import layer_noise
@@ -105,7 +106,7 @@ def test_there_is_no_second_model_where_files_turn_out_to_be_bad(files, tmp_path
 def test_a_glance_at_files_that_are_all_bad_is_one_at_the_others(files):
     graph = read_model(*files[:2])
     samples = Samples(scan(files[2]), graph.inputs, InputConfig(skip_bad=True))
-    verification = Verification(samples, VerifyConfig(), searching=True)
+    verification = Verification(split_samples(samples, compares=True, judges=16), VerifyConfig())
     few, all_held = verification._glanced.samples.numbers, verification._sets[-1].samples.numbers
     assert set(few) < set(all_held)
     assert verification.glance(graph, Executor(graph)).pictures == len(few)

@@ -13,6 +13,7 @@ from tnnquant.errors import ConfigError, InputError
 from tnnquant.format import locate, read_model
 from tnnquant.graph import Graph, InputSpec
 from tnnquant.inputs import Sample, Samples, scan
+from tnnquant.inputs.split import Split
 
 __all__ = [
     "RandomSamples", "find_pair", "model_inputs", "named_models", "quantize_here", "read_int8", "samples_for",
@@ -73,7 +74,7 @@ def samples_for(graph: Graph, folder: str | Path | None, config: QuantizeConfig,
 
 def quantize_here(graph: Graph, samples, config: QuantizeConfig, progress=None) -> Graph:
     """The int8 model of an fp32 one, made now by the recipe of the configuration, and written nowhere."""
-    return recipes.quantize(graph, samples, config, progress).graph
+    return recipes.quantize(graph, Split(samples), config, progress).graph
 
 
 def read_int8(proto: str | Path, model: str | Path) -> Graph:

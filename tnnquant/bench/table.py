@@ -14,6 +14,7 @@ from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError
 from tnnquant.format import write_model
 from tnnquant.graph import Graph
+from tnnquant.inputs.split import Split
 from tnnquant.quantization.calibrate import calibrate, make_observers
 from tnnquant.quantization.quantize import blob_scales, plan_graph, quantize_weights
 
@@ -135,7 +136,7 @@ def _quantized(graph, samples, config, configuration, statistics, progress) -> t
             progress(f"{configuration.name}: {stage}", done, total)
 
     if not recipes.find(configuration.recipe).starts_from_statistics:
-        made = recipes.quantize(graph, samples, config, tell).graph
+        made = recipes.quantize(graph, Split(samples), config, tell).graph
         return TableRow(configuration, _file_bytes(made), time.perf_counter() - started, ""), made
     executor, plan = plan_graph(graph, config)
     # The same methods with the same numbers of scales see the same statistics.

@@ -97,9 +97,10 @@ def _gathering(scheduler: str, proto: str, model: str, config: QuantizeConfig, p
     """What gathers the statistics of samples on the workers of a Dask scheduler."""
     from tnnquant.pipeline.distribute import gather_distributed
 
-    def gather(samples):
-        apart = samples.subset(sorted(samples.apart)).paths()
-        return gather_distributed(scheduler, proto, model, samples.paths(), config, progress, apart=apart)
+    def gather(split):
+        return gather_distributed(
+            scheduler, proto, model, split.paths(), config, progress, unseen=split.unseen_paths()
+        )
 
     return gather
 

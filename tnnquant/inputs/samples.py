@@ -94,12 +94,6 @@ class Samples:
     ----------
     batch : int
         Rows of an input that pictures (or single rows of tensors) are packed into.
-    held_out : Samples or None
-        Sources that are not among these, for choosing between models made of these.
-    stays_out : bool
-        No model may be made of those held out, not even in the end.
-    apart : frozenset of int
-        Numbers of sources that a second model is made without, to be judged on them.
     skipped : list of str
         Under ``skip_bad``: the files that could not be used, each with the reason; known after the first pass.
 
@@ -125,9 +119,6 @@ class Samples:
         self._order = tuple(range(len(self._sources)))
         self._cache = _Cache(self.config.cache_bytes)
         self._digests: list[str] = []
-        self.held_out: Samples | None = None
-        self.stays_out = False
-        self.apart: frozenset[int] = frozenset()
         self._bad: set[int] = set()
         self._start_over()
 

@@ -60,9 +60,9 @@ def quantize_model(
         and the model is judged on the pictures of ``verify.eval_path``, or not at all.
     part : Part, optional
         The same, merged and in memory.
-    gather : callable (Samples) -> Part, optional
-        What gathers the statistics of the samples of ``inputs`` that it is given
-        (:func:`tnnquant.pipeline.distribute.gather_distributed`), the pictures held out excepted.
+    gather : callable (Split) -> Part, optional
+        What gathers the statistics of the files in ``split.paths()``, those of ``inputs`` that are not held out
+        (:func:`tnnquant.pipeline.distribute.gather_distributed`).
     search : SearchConfig, optional
         Several models to compare, of which the best is written; by default one is made.
     threads : int, optional

@@ -56,7 +56,7 @@ def gather_distributed(
     inputs: str | os.PathLike | Sequence,
     config: QuantizeConfig | None = None,
     progress: Callable[[str, int, int], None] | None = None,
-    apart: Sequence[str | os.PathLike] = (),
+    unseen: Sequence[str | os.PathLike] = (),
 ) -> Part:
     """All passes over the samples, on a Dask cluster.
 
@@ -70,8 +70,8 @@ def gather_distributed(
     config : QuantizeConfig, optional
     progress : callable (stage, done, total), optional
         Told of samples, as parts are done.
-    apart : sequence of path
-        Some of the inputs, whose statistics are kept apart as well: ``without_apart`` of the result are those of the
+    unseen : sequence of path
+        Some of the inputs that a second model is made without: ``without`` of the result are the statistics of the
         others.
 
     Raises
@@ -90,7 +90,7 @@ def gather_distributed(
         threads = sum(client.nthreads().values())
         if not threads:
             raise ConfigError(f"--scheduler: the scheduler at {address} has no workers; start some with `dask worker`")
-        aside = {Path(path) for path in apart}
+        aside = {Path(path) for path in unseen}
         chunks = split_files([path for path in files if path not in aside], specs, _PARTS_A_THREAD * threads)
         others = len(chunks)
         chunks += split_files([path for path in files if path in aside], specs, threads) if aside else []
@@ -106,7 +106,7 @@ def gather_distributed(
             require_complete(part)
             without += [merge(parts[:others], plan)] if aside else []
             if part.is_last:
-                return replace(part, without_apart=_joined(without, plan))
+                return replace(part, without=_joined(without, plan))
             before = dump_part(part)
 
 

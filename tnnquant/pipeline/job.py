@@ -15,12 +15,13 @@ from tnnquant.format import read_model, write_model
 from tnnquant.format.files import refuse_inputs
 from tnnquant.graph import Graph
 from tnnquant.inputs import Samples, scan
+from tnnquant.inputs.split import Split, split_samples
 from tnnquant.pipeline.report import ENOUGH_SAMPLES, Report, blob_reports, layer_reports
 from tnnquant.pipeline.settings import PathLike, graph_inputs, input_config, settings
 from tnnquant.quantization.parts import Part
 from tnnquant.quantization.quantize import Quantization, plan_graph
 from tnnquant.recipes.base import Recipe
-from tnnquant.verdict.verify import Verification
+from tnnquant.verdict.verify import Verification, require_labelled
 
 __all__ = ["Job"]
 
@@ -93,23 +94,35 @@ class Job:
             return None
         return self._samples(scan(self.verify.eval_path))
 
-    def judge_among(self, samples: Samples) -> Verification:
-        """What judges a model that is made of samples, or of some of them."""
-        verification = Verification(
-            samples, self.verify, searching=self.search.compares or self.recipe.chooses_on_held_out,
-            evaluation=self._evaluation(), untouched=not (self.recipe.needs_inputs or self.search.compares),
+    def split(self, samples: Samples) -> tuple[Split, Verification]:
+        """Which of the samples are used for what, and what judges the model on some of them and on those of --eval."""
+        evaluation, verify = self._evaluation(), self.verify
+        require_labelled(verify, evaluation)
+        split = split_samples(
+            samples, calibrates=self.calibrates, compares=self.search.compares or self.recipe.chooses_on_held_out,
+            holdout=verify.holdout, judges=0 if verify.no_verify else verify.verify_pictures,
+            elsewhere=evaluation is not None,
         )  # fmt: skip
-        self.report.warnings += verification.notes
-        return verification
+        self.report.warnings += split.notes
+        return split, Verification(split, verify, evaluation)
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether statistics are made of the inputs."""
+        return self.recipe.needs_inputs or self.search.compares
 
     def judge_elsewhere(self) -> Verification | None:
         """What judges a model that is made without inputs: the pictures of --eval; None without them."""
         if self.verify.holdout:
             raise ConfigError("--holdout keeps calibration pictures out of the statistics: there are none in this run")
-        if self.verify.labels and not self.verify.eval_path:
-            raise ConfigError("--labels needs --eval FOLDER: the pictures that the labels are for")
         pictures = self._evaluation()
-        return None if pictures is None else Verification(pictures, self.verify, evaluation=pictures, untouched=True)
+        require_labelled(self.verify, pictures)
+        return None if pictures is None else Verification(None, self.verify, pictures)
+
+    def check_unread(self, samples: Samples) -> None:
+        """Read inputs that no statistics are made of: what cannot be used is told before anything is written."""
+        if not self.calibrates:
+            samples.check()
 
     # --- the model ---
 
@@ -148,7 +161,7 @@ class Job:
         started = time.perf_counter()
         self.report.verdict = verification.run(
             read_model(*self.target), result.executor, progress=self.progress, zero_codes=result.zero_codes,
-            without_apart=result.without_apart,
+            unseen=result.unseen,
         )  # fmt: skip
         self.report.seconds["verdict"] = time.perf_counter() - started
 
@@ -182,10 +195,10 @@ class Job:
         self.report.samples, self.report.skipped = len(part.samples), list(part.skipped)
         self.report.warnings += part.warnings()
 
-    def tell_of_held_out(self, fed: Samples, result: Quantization) -> None:
+    def tell_of_held_out(self, split: Split, result: Quantization) -> None:
         """How many inputs were held out: to the end, or until the recipe took them in."""
-        held_out = len(fed.held_out.numbers) if fed.held_out else 0
-        if held_out and result.without_apart is not None:
+        held_out = len(split.choose.numbers) if split.choose else 0
+        if held_out and result.unseen is not None:
             self.report.samples += held_out
         else:
             self.report.held_out = held_out

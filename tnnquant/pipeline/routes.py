@@ -9,6 +9,7 @@ from tnnquant.errors import ConfigError, InputError
 from tnnquant.format import write_model
 from tnnquant.format.files import read_file
 from tnnquant.inputs import Samples
+from tnnquant.inputs.split import Split
 from tnnquant.pipeline.job import Job
 from tnnquant.pipeline.report import Report
 from tnnquant.pipeline.settings import PathLike, settings
@@ -29,8 +30,8 @@ from tnnquant.verdict.verify import Verification
 
 __all__ = ["Gather", "by_search", "from_inputs", "from_statistics", "without_inputs"]
 
-#: Gathers the statistics of samples.
-Gather = Callable[[Samples], Part]
+#: Gathers the statistics of the pictures that calibrate.
+Gather = Callable[[Split], Part]
 Inputs = PathLike | Sequence[PathLike]
 
 #: Options that trials differ in: statistics of all of them may lie together.
@@ -40,23 +41,15 @@ _TRIED = frozenset({"blob_method", "weight_method", "merge_type", "recipe"})
 def from_inputs(job: Job, inputs: Inputs, gather: Gather | None = None) -> Report:
     """One model of a recipe that reads the inputs itself, or of statistics that ``gather`` makes of them."""
     samples = job.read(inputs)
-    verification = job.judge_among(samples)
+    split, verification = job.split(samples)
     if job.dry_run:
         return _planned(job, samples)
-    fed = verification.fed
-    part = gather(fed) if gather else None
-    if part is None:
-        result = recipes.quantize(job.graph, fed, job.config, job.progress, verification.watch)
-    else:
-        result = _of_part(job, part)
+    job.check_unread(samples)
+    part = gather(split) if gather else None
+    result = recipes.quantize(job.graph, split, job.config, job.progress) if part is None else _of_part(job, part)
     job.write(result)
     job.judge(verification, result)
-    job.tell_of(result)
-    if part is None:
-        job.tell_of_samples(fed, counted=job.recipe.needs_inputs)
-    else:
-        job.tell_of_part(part)
-    return _told(job, samples, fed, result)
+    return _told(job, split, result, part)
 
 
 def by_search(job: Job, inputs: Inputs) -> Report:
@@ -64,14 +57,13 @@ def by_search(job: Job, inputs: Inputs) -> Report:
     samples = job.read(inputs)
     if job.search.compares and job.verify.no_verify:
         raise ConfigError("--auto and --target-agreement compare models by their verdict: leave out --no-verify")
-    verification = job.judge_among(samples)
+    split, verification = job.split(samples)
     if job.dry_run:
         return _planned(job, samples)
+    job.check_unread(samples)
     result = _searched(job, verification).result
     job.judge(verification, result)
-    job.tell_of(result)
-    job.tell_of_samples(verification.fed)
-    return _told(job, samples, verification.fed, result)
+    return _told(job, split, result)
 
 
 def from_statistics(job: Job, part: Part | None, files: Sequence[PathLike] = ()) -> Report:
@@ -121,11 +113,17 @@ def _planned(job: Job, samples: Samples) -> Report:
     return job.report
 
 
-def _told(job: Job, samples: Samples, fed: Samples, result: Quantization) -> Report:
+def _told(job: Job, split: Split, result: Quantization, part: Part | None = None) -> Report:
     """The report, with what there is to say of the inputs."""
-    job.tell_of_held_out(fed, result)
+    job.tell_of(result)
+    fed = split.samples if split.calibrate is None else split.calibrate
+    if part is None:
+        job.tell_of_samples(fed, counted=job.calibrates)
+    else:
+        job.tell_of_part(part)
+    job.tell_of_held_out(split, result)
     job.tell_of_values(fed)
-    job.warn_of_few(len(samples.names) - len(job.report.skipped))
+    job.warn_of_few(len(split.samples.names) - len(job.report.skipped))
     return job.report
 
 
@@ -146,8 +144,8 @@ def _of_part(job: Job, part: Part) -> Quantization:
             "--from-stats and these files on every part of the inputs"
         )
     result = quantize_observed(executor, plan, observers_of(part, plan), job.config, job.progress)
-    if part.without_apart is not None:
-        result = with_second(result, executor, plan, observers_of(part.without_apart, plan), job.config)
+    if part.without is not None:
+        result = with_second(result, executor, plan, observers_of(part.without, plan), job.config)
     return result
 
 

@@ -20,12 +20,12 @@ from tnnquant.base import interrupt
 from tnnquant.base.threads import threads_in_use
 from tnnquant.engine.executor import Executor
 from tnnquant.errors import CalibrationError
+from tnnquant.inputs.references import References
 from tnnquant.quantization.plan import QuantPlan
 
-__all__ = ["Apart", "calibrate", "make_observers"]
+__all__ = ["Unseen", "calibrate", "make_observers"]
 
 Progress = Callable[[str, int, int], None]
-Watch = Callable[[object, Mapping[str, np.ndarray]], None]
 
 #: Bytes that executors and their statistics may take beyond those of the first. Two cores have that for any model that
 #: runs on phones; a large machine has more cores than a sixteenth of it can feed.
@@ -35,7 +35,7 @@ _SLOT_BYTES = 9000
 
 
 @dataclass(frozen=True, eq=False)
-class Apart:
+class Unseen:
     """Samples whose statistics are kept apart in the first pass, so that a model can be made without them as well.
 
     Attributes
@@ -72,8 +72,8 @@ def calibrate(
     *,
     threads: int | None = None,
     only: int | None = None,
-    watch: Watch | None = None,
-    apart: Apart | None = None,
+    references: References | None = None,
+    unseen: Unseen | None = None,
 ) -> None:
     """Show every sample to the observers, as many times as the one that wants most passes wants.
 
@@ -90,9 +90,9 @@ def calibrate(
         Cores to use; default: as many as kernels use.
     only : int, optional
         Do this pass alone, counted from 0; the observers hold the results of those before it.
-    watch : callable (sample, outputs), optional
+    references : References, optional
         Shown the model outputs of every sample, once, in any order and on any thread.
-    apart : Apart, optional
+    unseen : Unseen, optional
         Samples that its observers see instead, in the first pass; in the end ``observers`` know of them too.
 
     Raises
@@ -101,7 +101,7 @@ def calibrate(
         No samples; or a blob holds NaN or infinity: the first sample and layer are named.
     """
     passes = max((observer.passes for observer in observers.values()), default=0)
-    workers = _Workers(executor, observers, len(samples), threads or threads_in_use(), watch, apart)
+    workers = _Workers(executor, observers, len(samples), threads or threads_in_use(), references, unseen)
     try:
         for number in range(passes) if only is None else (only,):
             stage = "ranges" if number == 0 else "histograms"
@@ -113,32 +113,32 @@ def calibrate(
                     progress(stage, count, len(samples))
             if not count:
                 raise CalibrationError("there is no sample to calibrate with")
-            if apart and number == 0:
-                _join(observers, apart)
+            if unseen and number == 0:
+                _join(observers, unseen)
     finally:
         workers.stop()
 
 
-def _join(observers: Mapping, apart: Apart) -> None:
+def _join(observers: Mapping, unseen: Unseen) -> None:
     """After the first pass: the observers get to know of the samples that were kept apart."""
     for name, observer in observers.items():
-        apart.without[name] = observer.snapshot()
-        observer.merge(apart.observers.pop(name))
+        unseen.without[name] = observer.snapshot()
+        observer.merge(unseen.observers.pop(name))
 
 
 class _Workers:
     """Threads that each run samples on an executor of their own."""
 
     def __init__(
-        self, executor: Executor, observers: Mapping, samples: int, threads: int, watch: Watch | None,
-        apart: Apart | None = None,
+        self, executor: Executor, observers: Mapping, samples: int, threads: int, references: References | None,
+        unseen: Unseen | None = None,
     ):  # fmt: skip
-        self._apart = apart
+        self._unseen = unseen
         self._executor = executor
-        self._watch = watch
+        self._references = references
         self._observers = observers
         self._makers = {blob: str(node) for node in executor.graph.nodes for blob in node.outputs}
-        slots = sum(observer.slots for observer in observers.values()) * (2 if apart else 1)
+        slots = sum(observer.slots for observer in observers.values()) * (2 if unseen else 1)
         affordable = min(1 + _MEMORY // (executor.blob_bytes + _SLOT_BYTES * slots), samples)
         # With less than half of the cores it is better to have all of them on each layer.
         self._count = max(1, min(threads, affordable)) if 2 * affordable >= threads else 1
@@ -180,7 +180,7 @@ class _Workers:
             self._show(self._own.executor, sample, observers, number)
 
     def _show(self, executor: Executor, sample, observers: Mapping, number: int) -> None:
-        others = self._apart.observers if self._apart and not number and self._apart.has(sample) else None
+        others = self._unseen.observers if self._unseen and not number and self._unseen.has(sample) else None
 
         def tap(name: str, array: np.ndarray) -> None:
             if name not in observers:
@@ -194,5 +194,5 @@ class _Workers:
                 raise CalibrationError(f"{sample.name}: {where}: {error}") from error
 
         outputs = executor.run_sample(sample, tap)
-        if self._watch and number == 0:
-            self._watch(sample, outputs)
+        if self._references is not None and number == 0:
+            self._references.see(sample, outputs)

@@ -67,9 +67,9 @@ class Part:
         Warnings of the run, for people.
     skipped : tuple of str
         The files that could not be used, each with the reason.
-    without_apart : Part or None
-        The statistics of those samples that are not kept apart (:class:`tnnquant.quantization.calibrate.Apart`), if
-        some are. Not in files.
+    without : Part or None
+        The statistics without the samples that a second model is made without (:class:`tnnquant.inputs.split.Split`),
+        if there are such. Not in files.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Part:
     expected: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
-    without_apart: Part | None = None
+    without: Part | None = None
 
     @property
     def is_last(self) -> bool:

@@ -16,11 +16,12 @@ from tnnquant.graph import Graph, Node, QuantParams, Resource
 from tnnquant.graph.infer import located
 from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.graph.patterns import fused_names
+from tnnquant.inputs.split import Split
 from tnnquant.layers.base import QuantRole
-from tnnquant.quantization.calibrate import Apart, Watch, calibrate, make_observers
+from tnnquant.quantization.calibrate import Unseen, calibrate, make_observers
 from tnnquant.quantization.plan import QuantPlan, make_plan
 
-__all__ = ["Quantization", "Stopwatch", "quantize_graph", "with_weights"]
+__all__ = ["Quantization", "Stopwatch", "quantize_graph", "quantize_split", "with_weights"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -47,10 +48,10 @@ class Quantization:
     zero_codes : dict of str to int64 (1,) or (C,)
         The code that means 0 in each channel of the blobs where it is another than the zero point; these stand for
         ``(code - zero code) * scale`` (:mod:`tnnquant.recipes.best.full_range`).
-    without_apart : Graph or None
-        The int8 model that comes out without the samples in ``samples.apart`` or, if a recipe takes these in after all,
-        ``samples.held_out``; else None. It knows nothing of them, except that thresholds which take long to find are
-        those of all samples, cut at the others' peaks, or that its steps were chosen by them.
+    unseen : Graph or None
+        The int8 model that comes out without the samples in ``split.without`` or, if those that choose join the
+        statistics, without ``split.choose``; else None. It knows nothing of them, except that thresholds which take
+        long to find are those of all samples, cut at the others' peaks, or that its steps were chosen by them.
     """
 
     graph: Graph
@@ -61,15 +62,11 @@ class Quantization:
     seconds: dict[str, float] = field(default_factory=dict)
     executor: Executor | None = None
     zero_codes: Mapping[str, np.ndarray] = field(default_factory=dict)
-    without_apart: Graph | None = None
+    unseen: Graph | None = None
 
 
 def quantize_graph(
-    graph: Graph,
-    samples,
-    config: QuantizeConfig | None = None,
-    progress: Progress | None = None,
-    watch: Watch | None = None,
+    graph: Graph, samples, config: QuantizeConfig | None = None, progress: Progress | None = None
 ) -> Quantization:
     """Quantize a graph: passes, plan, statistics, blob scales, weights.
 
@@ -78,29 +75,32 @@ def quantize_graph(
     graph : Graph
         An fp32 model.
     samples : re-iterable of Sample
-        ``samples.apart``, if there is such a thing, has the numbers of those that a second model is made without.
     config : QuantizeConfig, optional
     progress : callable (stage, done, total), optional
-    watch : callable (sample, outputs), optional
-        Shown what the fp32 model gives for every sample.
 
     Raises
     ------
     TnnQuantError
         The model cannot be run or quantized, or the samples allow no statistics.
     """
-    config = config or QuantizeConfig()
+    return quantize_split(graph, Split(samples), config or QuantizeConfig(), progress)
+
+
+def quantize_split(
+    graph: Graph, split: Split, config: QuantizeConfig, progress: Progress | None = None
+) -> Quantization:
+    """:func:`quantize_graph` of the pictures that calibrate, and a second model without those that it must not see."""
     clock = Stopwatch()
     executor, plan = plan_graph(graph, config)
     clock.lap("preparing")
-    observers, numbers = make_observers(plan), frozenset(getattr(samples, "apart", ()))
-    apart = Apart(numbers, make_observers(plan)) if numbers else None
-    calibrate(executor, samples, observers, progress, watch=watch, apart=apart)
+    observers = make_observers(plan)
+    unseen = Unseen(split.without, make_observers(plan)) if split.without else None
+    calibrate(executor, split.calibrate, observers, progress, references=split.references, unseen=unseen)
     clock.lap("calibration")
     result = quantize_observed(executor, plan, observers, config, progress)
-    if apart:
+    if unseen:
         clock = Stopwatch(clock.laps)
-        result = with_second(result, executor, plan, apart.without, config)
+        result = with_second(result, executor, plan, unseen.without, config)
         clock.lap("model without some samples")
     return replace(result, seconds={**clock.laps, **result.seconds})
 
@@ -116,7 +116,7 @@ def with_second(
         return result
     for name, observer in others.items():
         observer.follow(result.observers[name])
-    return replace(result, without_apart=quantize_observed(executor, plan, others, config).graph)
+    return replace(result, unseen=quantize_observed(executor, plan, others, config).graph)
 
 
 def quantize_observed(

@@ -6,9 +6,20 @@ A new one is one module here with ``@recipe(code, "name")``, which declares what
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from tnnquant.recipes.base import REGISTRY, Recipe, recipe
 
+if TYPE_CHECKING:
+    from tnnquant.config import QuantizeConfig
+    from tnnquant.graph import Graph
+    from tnnquant.inputs.split import Split
+    from tnnquant.quantization.quantize import Quantization
+
 __all__ = ["every", "find", "method_codes", "mixable", "quantize", "recipe"]
+
+Progress = Callable[[str, int, int], None]
 
 
 def find(name: str) -> Recipe:
@@ -28,18 +39,19 @@ def every() -> list[Recipe]:
     return [find(name) for name in REGISTRY.codes().values()]
 
 
-def quantize(graph, samples, config, progress=None, watch=None):
+def quantize(
+    graph: Graph, split: Split | None, config: QuantizeConfig, progress: Progress | None = None
+) -> Quantization:
     """Quantize a graph by the recipe of the configuration.
 
     Parameters
     ----------
     graph : Graph
         An fp32 model.
-    samples : re-iterable of Sample
+    split : Split or None
+        Which samples calibrate and which choose; None for a recipe that needs no inputs.
     config : QuantizeConfig
     progress : callable (stage, done, total), optional
-    watch : callable (sample, outputs), optional
-        Shown what the fp32 model gives for the samples that statistics are made of.
 
     Returns
     -------
@@ -50,16 +62,18 @@ def quantize(graph, samples, config, progress=None, watch=None):
     TnnQuantError
         The model cannot be run or quantized, or the samples allow no statistics.
     """
-    return find(config.recipe).quantize(graph, samples, config, progress, watch)
+    made: Quantization = find(config.recipe).quantize(graph, split, config, progress)
+    return made
 
 
-def mixable(graph, samples, config, progress=None):
+def mixable(graph: Graph, split: Split, config: QuantizeConfig, progress: Progress | None = None) -> Quantization:
     """What the recipe makes without the steps after which layers cannot go back to fp32 one by one.
 
     Parameters and results are those of :func:`quantize`.
     """
     chosen = find(config.recipe)
-    return (chosen.mixable or chosen.quantize)(graph, samples, config, progress)
+    made: Quantization = (chosen.mixable or chosen.quantize)(graph, split, config, progress)
+    return made
 
 
 def method_codes() -> dict[int, str]:

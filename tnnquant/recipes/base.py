@@ -50,7 +50,7 @@ def recipe(
     code: int, name: str, *, needs_inputs: bool = True, chooses_on_held_out: bool = False,
     starts_from_statistics: bool = False, settings: tuple[str, ...] = (), mixable: Callable | None = None,
 ) -> Callable[[Made], Made]:  # fmt: skip
-    """Decorator: register ``function(graph, samples, config, progress, watch) -> Quantization`` (:class:`Recipe`)."""
+    """Decorator: register ``function(graph, split, config, progress) -> Quantization`` (:class:`Recipe`)."""
 
     def enter(function: Made) -> Made:
         entry = Recipe(

@@ -20,6 +20,7 @@ from tnnquant.graph import Graph, Node
 from tnnquant.graph.infer import located
 from tnnquant.graph.passes import CONSTANT_SCALE
 from tnnquant.graph.patterns import match_layers
+from tnnquant.inputs.split import Split
 from tnnquant.layers.base import find_layer
 from tnnquant.quantization.plan import QuantPlan
 from tnnquant.quantization.quantize import Quantization, Stopwatch
@@ -36,12 +37,9 @@ _PREFIX = "DynamicRangeQuantized"
 
 @recipe(2, "dynamic", needs_inputs=False)
 def dynamic(
-    graph: Graph, samples=None, config: QuantizeConfig | None = None, progress: Callable | None = None, watch=None
+    graph: Graph, split: Split | None = None, config: QuantizeConfig | None = None, progress: Callable | None = None
 ) -> Quantization:
-    """Give the weights of convolutions, inner products, matrix products and LSTMs in int8.
-
-    Samples are not needed; if there are any, ``watch`` is shown what fp32 gives for them.
-    """
+    """Give the weights of convolutions, inner products, matrix products and LSTMs in int8; no sample is looked at."""
     config = config or QuantizeConfig()
     clock = Stopwatch()
     if graph.is_quantized or any(node.dynamic_range for node in graph.nodes):
@@ -62,12 +60,7 @@ def dynamic(
     clock.lap("weights")
     result = graph.with_nodes(nodes).replace(constants=constants)
     plan = QuantPlan(frozenset(), reasons, {}, {})
-    executor = Executor(graph, config.input_dims)
-    for sample in samples or ():
-        outputs = executor.run_sample(sample)
-        if watch:
-            watch(sample, outputs)
-    return Quantization(result, graph, plan, {}, notes, clock.laps, executor)
+    return Quantization(result, graph, plan, {}, notes, clock.laps, Executor(graph, config.input_dims))
 
 
 def _barred(graph: Graph, config: QuantizeConfig) -> dict[int, str]:

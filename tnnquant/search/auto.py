@@ -119,7 +119,7 @@ class Search:
         self._write, self._state, self._progress = write, state, progress
         self._executor, self._plan = plan_graph(graph, config)
         self._fused = fused_names(graph, self._executor.graph)
-        self._pool = StatisticsPool(self._executor, verification.fed, progress, verification.watch)
+        self._pool = StatisticsPool(self._executor, verification.split, progress)
         self._trials: list[Trial] = []
         self._best: tuple[Trial, Quantization] | None = None
         self._failure: TnnQuantError | None = None
@@ -214,16 +214,15 @@ class Search:
             plan = plan_of(graph, self._plan, rest["reasons"])
             fp32 = self._executor.graph
             return Quantization(graph, fp32, plan, {}, rest["notes"], {}, self._executor, zero, without)
-        fed, watch = self._verification.fed, self._verification.watch
-        result = recipes.quantize(self._graph, fed, config, self._progress, watch)
+        result = recipes.quantize(self._graph, self._verification.split, config, self._progress)
         if self._state:
             zero = {blob: np.asarray(codes).tolist() for blob, codes in result.zero_codes.items()}
             reasons = {result.graph.nodes[p].name: reason for p, reason in result.plan.reasons.items()}
             rest = {"zero_codes": zero, "notes": result.notes, "reasons": reasons}
-            self._state.remember(what, lambda: {**rest, "has_without": result.without_apart is not None})
+            self._state.remember(what, lambda: {**rest, "has_without": result.unseen is not None})
             self._state.save_model(what, result.graph)
-            if result.without_apart is not None:
-                self._state.save_model(what + _WITHOUT, result.without_apart)
+            if result.unseen is not None:
+                self._state.save_model(what + _WITHOUT, result.unseen)
         return result
 
     # --- trials ---
@@ -238,7 +237,7 @@ class Search:
 
     def _judged(self, result: Quantization) -> Graph:
         """The model that knows nothing of the pictures it is judged on."""
-        return result.graph if self._on_evaluation() else result.without_apart or result.graph
+        return result.graph if self._on_evaluation() else result.unseen or result.graph
 
     def _judge(self, graph: Graph) -> SetVerdict:
         return self._verification.try_out(graph, self._executor, on_evaluation=self._on_evaluation())
@@ -286,7 +285,7 @@ class Search:
         if result.zero_codes:
             # Layers cannot go back to fp32 one by one where codes are shifted: they are mixed without that step.
             config = self._configs[base.name]
-            result = recipes.mixable(self._graph, self._verification.fed, config, self._progress)
+            result = recipes.mixable(self._graph, self._verification.split, config, self._progress)
         mixer = Mixer(self._verification, result, base.name, self._judge, self._remember)
         found = smallest_set(
             mixer.names(), mixer.costs(), mixer.noise_of,

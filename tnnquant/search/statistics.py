@@ -8,7 +8,8 @@ import numpy as np
 
 from tnnquant.engine.executor import Executor
 from tnnquant.graph import QuantParams
-from tnnquant.quantization.calibrate import Watch, calibrate
+from tnnquant.inputs.split import Split
+from tnnquant.quantization.calibrate import calibrate
 from tnnquant.quantization.plan import QuantPlan
 
 __all__ = ["StatisticsPool"]
@@ -25,10 +26,9 @@ class StatisticsPool:
     ----------
     executor : Executor
         Of the fp32 graph.
-    samples : re-iterable of Sample
+    split : Split
+        Of its pictures that calibrate.
     progress : callable (stage, done, total), optional
-    watch : callable (sample, outputs), optional
-        See :func:`tnnquant.quantization.calibrate.calibrate`.
 
     Attributes
     ----------
@@ -36,12 +36,9 @@ class StatisticsPool:
         What the observers have seen (:meth:`tnnquant.observers.Observer.state`).
     """
 
-    def __init__(
-        self, executor: Executor, samples: Iterable, progress: Progress | None = None, watch: Watch | None = None
-    ):
+    def __init__(self, executor: Executor, split: Split, progress: Progress | None = None):
         self.states: dict[Key, dict[str, np.ndarray]] = {}
-        self._executor, self._samples = executor, samples
-        self._progress, self._watch = progress, watch
+        self._executor, self._split, self._progress = executor, split, progress
         self._params: dict[Key, QuantParams] = {}
 
     def gather(self, plans: Iterable[QuantPlan]) -> bool:
@@ -60,7 +57,9 @@ class StatisticsPool:
         for key in missing:
             made[key] = create_observer(*key[1:])
             observers.setdefault(key[0], _Several()).add(made[key])
-        calibrate(self._executor, self._samples, observers, self._progress, watch=self._watch)
+        calibrate(
+            self._executor, self._split.calibrate, observers, self._progress, references=self._split.references
+        )
         self.states |= {key: observer.state() for key, observer in made.items()}
         return True
 

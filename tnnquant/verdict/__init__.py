@@ -2,8 +2,8 @@
 
 :mod:`~tnnquant.verdict.figures` compares arrays, :mod:`~tnnquant.verdict.kinds` says what an output is,
 :mod:`~tnnquant.verdict.judge` holds the thresholds, :mod:`~tnnquant.verdict.compare` runs the two models,
-:mod:`~tnnquant.verdict.layers` finds where the noise comes from, and :mod:`~tnnquant.verdict.choose` which pictures are
-used. docs/verdict.md explains the figures to users.
+:mod:`~tnnquant.verdict.layers` finds where the noise comes from. Which pictures are used says
+:mod:`tnnquant.inputs.split`. docs/verdict.md explains the figures to users.
 """
 
 from __future__ import annotations

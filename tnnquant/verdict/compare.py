@@ -8,12 +8,13 @@ import numpy as np
 
 from tnnquant.engine.executor import Executor
 from tnnquant.errors import CalibrationError
+from tnnquant.inputs.references import References
 from tnnquant.verdict.figures import OutputSums
 from tnnquant.verdict.judge import judge_output
 from tnnquant.verdict.kinds import CLASSES, INTEGERS, OutputKind
 from tnnquant.verdict.result import DOUBTFUL, Check, SetVerdict, worst
 
-__all__ = ["Comparison", "Recorder", "References", "compare"]
+__all__ = ["Comparison", "compare"]
 
 _MOST_NAMES = 10
 _FLATTERY = "pictures of the statistics flatter a model: --holdout 0.2 or --eval FOLDER judge it on others"
@@ -22,52 +23,6 @@ _ONE_CLASS = 16
 _FEW = 4
 
 Progress = Callable[[str, int, int], None]
-
-
-class References:
-    """What fp32 gave, by number of the source, so that every trial need not run it again.
-
-    Parameters
-    ----------
-    limit : int
-        Bytes; what does not fit is computed again.
-    """
-
-    def __init__(self, limit: int = 64 << 20):
-        self._limit, self._bytes = limit, 0
-        self._outputs: dict[int, Mapping[str, np.ndarray]] = {}
-
-    def get(self, number: int) -> Mapping[str, np.ndarray] | None:
-        """The outputs, if they were kept."""
-        return self._outputs.get(number)
-
-    def put(self, number: int, outputs: Mapping[str, np.ndarray]) -> None:
-        """Keep outputs if there is room."""
-        size = sum(array.nbytes for array in outputs.values())
-        if number not in self._outputs and self._bytes + size <= self._limit:
-            self._outputs[number] = outputs
-            self._bytes += size
-
-
-class Recorder:
-    """Keeps what fp32 gave for some samples while they are shown to the observers, so that nothing is run twice.
-
-    Parameters
-    ----------
-    numbers : iterable of int
-        The sources whose outputs are wanted (:attr:`tnnquant.inputs.Samples.numbers`).
-    references : References
-        Where they go. Of models of batch 1 only: what shares a batch may change.
-    """
-
-    def __init__(self, numbers: Iterable[int], references: References):
-        self._wanted = frozenset(numbers)
-        self._references = references
-
-    def __call__(self, sample, results: Mapping[str, np.ndarray]) -> None:
-        numbers = getattr(sample, "numbers", ())
-        if len(numbers) == 1 and numbers[0] in self._wanted:
-            self._references.put(numbers[0], dict(results))
 
 
 class Comparison:

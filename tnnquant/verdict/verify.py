@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from tnnquant.config import VerifyConfig
@@ -10,30 +10,23 @@ from tnnquant.engine.executor import Executor
 from tnnquant.errors import ConfigError
 from tnnquant.graph import Graph
 from tnnquant.inputs import Samples
-from tnnquant.verdict.choose import pick, split
-from tnnquant.verdict.compare import Recorder, References, compare
+from tnnquant.inputs.choose import pick
+from tnnquant.inputs.references import References
+from tnnquant.inputs.split import LEAST_UNSEEN, Split, split_samples
+from tnnquant.verdict.compare import compare
 from tnnquant.verdict.kinds import CLASSES, judged_blobs, output_kind
 from tnnquant.verdict.labels import PLAUSIBLE_TOP1, labels_of_names, read_labels
 from tnnquant.verdict.layers import layer_noise
 from tnnquant.verdict.result import SetVerdict, Verdict, worst
 
-__all__ = ["Verification", "default_share"]
+__all__ = ["Verification", "require_labelled"]
 
-#: Share of the pictures that is held out where trials are compared: a fifth, or up to a quarter to have 16.
-_SHARE, _LARGEST_SHARE, _ENOUGH = 0.2, 0.25, 16
-#: Of this many pictures on, at least so many are judged by a model made without them.
-_MANY, _APART = 8, 4
 #: Pictures whose blobs are compared layer by layer, and layers that are named.
 _TAPPED, _NAMED = 1, 5
 #: Pictures that layers to be kept in fp32 are ranked by.
 _GLANCED = 4
 
 Progress = Callable[[str, int, int], None]
-
-
-def default_share(count: int) -> float:
-    """Share of ``count`` calibration pictures to hold out where trials are compared."""
-    return max(_SHARE, min(_LARGEST_SHARE, _ENOUGH / max(count, 1)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,30 +41,22 @@ class _Set:
     are_labels_guessed: bool = False
 
 
+def require_labelled(config: VerifyConfig, evaluation: Samples | None) -> None:
+    """Raise ConfigError for labels without the pictures that they are for."""
+    if config.labels and evaluation is None:
+        raise ConfigError("--labels needs --eval FOLDER: the pictures that the labels are for")
+
+
 class Verification:
-    """Plans the verdict before anything runs, and gives it when the model is written.
+    """Gives the verdict when the model is written, and those of trials before.
 
     Parameters
     ----------
-    samples : Samples
-        All calibration pictures.
+    split : Split or None
+        The calibration pictures: which of them judge, and which are in the statistics; None: there are none.
     config : VerifyConfig
-    searching : bool
-        Trials are compared: pictures are kept out of the statistics although the configuration does not say so.
     evaluation : Samples, optional
-        The pictures of ``--eval``; ``samples`` themselves if there are no others.
-    untouched : bool
-        No statistics are made of ``samples``: they are as good as others for the verdict.
-
-    Attributes
-    ----------
-    fed : Samples
-        Those for the statistics.
-    watch : callable (sample, outputs) or None
-        To be called with what fp32 gives while the statistics are made, see
-        :func:`tnnquant.quantization.calibrate.calibrate`.
-    notes : list of str
-        What the user should know about the pictures.
+        The pictures of ``--eval``.
 
     Raises
     ------
@@ -79,81 +64,33 @@ class Verification:
         Options or labels that do not fit.
     """
 
-    def __init__(
-        self, samples: Samples, config: VerifyConfig, *, searching: bool = False, evaluation: Samples | None = None,
-        untouched: bool = False,
-    ):  # fmt: skip
+    def __init__(self, split: Split | None, config: VerifyConfig, evaluation: Samples | None = None):
         self.config = config
-        self.fed = samples
-        self.watch: Recorder | None = None
-        self.notes: list[str] = []
-        self._samples = samples
+        require_labelled(config, evaluation)
+        self.split = split if split is not None else split_samples(
+            evaluation, calibrates=False, judges=0 if config.no_verify else config.verify_pictures
+        )  # fmt: skip
+        self._has_own = split is not None
         self._evaluation = evaluation
-        if config.labels and evaluation is None:
-            raise ConfigError("--labels needs --eval FOLDER: the pictures that the labels are for")
         self._labels = read_labels(config.labels, evaluation.names) if config.labels else {}
-        self._is_searching, self._untouched = searching, untouched
-        share = default_share(len(samples.names)) if searching else 0.0
-        share = share if config.holdout is None else config.holdout
-        held: list[int] = []
-        if share > 0:
-            kept, held = split(samples.digests(), share)
-            if held:
-                self.fed = samples.subset(kept)
-                self.fed.held_out = samples.subset(held)
-                self.fed.stays_out = config.holdout is not None
-            else:
-                self.notes.append("all calibration pictures are the same: none can be held out for the verdict")
-        self._held = held
-        self._checked: list[int] = []
-        self._apart: list[int] = []
-        self._references = References()
         self._sets: list[_Set] = []
         self._glanced: _Set | None = None
         self._tried = 0
         self._reference: Executor | None = None
         if not config.no_verify:
-            self._choose()
             self._sets = self._make_sets()
             # Not of the statistics: values beyond the ranges, where layers in fp32 help most, occur in others only.
-            few = pick(samples.digests(), _GLANCED * samples.batch, self._checked)
-            self._glanced = _Set(samples.subset(few), "", False, self._references, {})
-
-    def _choose(self) -> None:
-        among = self._held or None
-        digests = self._samples.digests()
-        most = self.config.verify_pictures if not self._held else len(self._held)
-        self._checked = pick(digests, max(1, most // self._samples.batch) * self._samples.batch, among)
-        if not self._held and self._samples.batch == 1:
-            self.watch = Recorder(self._checked, self._references)
-            self._keep_apart(digests)
-        different = len(set(digests))
-        if different < len(digests):
-            copies = len(digests) - different
-            self.notes.append(
-                f"{copies} of {len(digests)} calibration pictures are copies of others"
-                + (": the statistics are those of one picture" if different == 1 else "")
-            )
-
-    def _keep_apart(self, digests: Sequence[str]) -> None:
-        """Choose pictures for a second model to be made without, unless there are better ones to judge on.
-
-        The files are made of all pictures, as the original's; what that is worth on others, those pictures cannot tell.
-        """
-        count = len(set(digests))
-        if self._untouched or self._evaluation is not None or self.config.holdout is not None or count < _MANY:
-            return
-        among = pick(digests, min(max(_APART, round(_LARGEST_SHARE * count)), _ENOUGH), self._checked)
-        chosen = {digests[number] for number in among}
-        self._apart = among
-        self.fed.apart = frozenset(number for number, digest in enumerate(digests) if digest in chosen)
+            samples = self.split.samples
+            few = pick(samples.digests(), _GLANCED * samples.batch, self.split.judge)
+            self._glanced = _Set(samples.subset(few), "", False, self.split.references, {})
 
     def fingerprint(self) -> dict:
         """What trials depend on beside the model, as JSON types: contents of the pictures and how they are judged."""
-        digests = self._samples.digests()
+        split = self.split
+        digests = split.samples.digests()
         return {
-            "statistics": sorted(digests[number] for number in self.fed.numbers),
-            "comparison": [digests[number] for number in self._checked],
+            "statistics": sorted(digests[number] for number in (split.calibrate or split.samples).numbers),
+            "comparison": [digests[number] for number in split.judge],
             "evaluation": self._evaluation.digests() if self._evaluation is not None else [],
             "task": self.config.task,
         }
@@ -166,19 +103,23 @@ class Verification:
             labels = self._labels or labels_of_names(names)
             source = f"all {len(names)} of --eval"
             sets.append(_Set(self._evaluation, source, True, References(), labels, not self._labels))
-            if self._evaluation is self._samples:
-                return sets
-        count = len(self._checked)
-        if self._held:
-            source = f"{count} calibration pictures held out from the statistics"
-            source += "; the model was chosen by them" if self._is_searching else ""
-        elif self._untouched:
-            source = f"{count} of the {len(self._samples.names)} pictures"
-        else:
-            source = f"{count} of the {len(self._samples.names)} pictures of the statistics: not held out"
-        is_new = bool(self._held) or self._untouched
-        sets.append(_Set(self._samples.subset(self._checked), source, is_new, self._references, {}))
+        if self._has_own:
+            sets.append(self._own_set())
         return sets
+
+    def _own_set(self) -> _Set:
+        """The calibration pictures that judge."""
+        split = self.split
+        count, whole = len(split.judge), len(split.samples.names)
+        if split.is_held_out:
+            source = f"{count} calibration pictures held out from the statistics"
+            source += "; the model was chosen by them" if split.compares else ""
+        elif split.calibrate is None:
+            source = f"{count} of the {whole} pictures"
+        else:
+            source = f"{count} of the {whole} pictures of the statistics: not held out"
+        is_new = split.is_held_out or split.calibrate is None
+        return _Set(split.samples.subset(split.judge), source, is_new, split.references, {})
 
     def run(
         self,
@@ -187,7 +128,7 @@ class Verification:
         layers: Executor | None = None,
         progress: Progress | None = None,
         zero_codes: Mapping | None = None,
-        without_apart: Graph | None = None,
+        unseen: Graph | None = None,
     ) -> Verdict:
         """Compare on all sets of pictures, and find the layers that add most noise.
 
@@ -204,30 +145,27 @@ class Verification:
         progress : callable (stage, done, total), optional
         zero_codes : mapping of str to ndarray, optional
             Of the quantization, see :class:`tnnquant.quantization.quantize.Quantization`.
-        without_apart : Graph, optional
+        unseen : Graph, optional
             Of the quantization, likewise; nothing comes of it if there are pictures of ``--eval``.
         """
-        int8 = self.executor(written, fp32)
-        if self._held and without_apart is not None:
-            self._take_in_held()
+        int8, split = self.executor(written, fp32), self.split
+        numbers = split.unseen
+        if split.is_held_out and unseen is not None:
+            # The model was made of the pictures that choose, too, in the end: the one made before was not.
+            source = f"{len(split.judge)} of the {len(split.samples.names)} pictures of the statistics: not held out"
+            self._sets[-1] = replace(self._sets[-1], source=source, held_out=False)
+            numbers = split.judge if self._evaluation is None else ()
         found = [self._judge(chosen, int8, fp32, progress) for chosen in self._sets]
-        apart = self._samples.subset(self._apart).usable
-        if without_apart is not None and len(apart) >= (1 if self._held else _APART):
-            source = f"{len(apart)} calibration pictures, with a model made without them"
-            source += "; its steps were chosen by them" if self._held else ""
-            chosen = _Set(self._samples.subset(apart), source, True, self._references, {})
-            found.append(self._judge(chosen, self.executor(without_apart, fp32), fp32, None))
+        usable = split.samples.subset(numbers).usable
+        if unseen is not None and len(usable) >= (1 if split.is_held_out else LEAST_UNSEEN):
+            source = f"{len(usable)} calibration pictures, with a model made without them"
+            source += "; its steps were chosen by them" if split.is_held_out else ""
+            chosen = _Set(split.samples.subset(usable), source, True, split.references, {})
+            found.append(self._judge(chosen, self.executor(unseen, fp32), fp32, None))
             status = worst(verdict.status for verdict in found)
             found.sort(key=lambda verdict: verdict.status != status)
         worst_layers = layer_noise(layers or fp32, int8, self.tapped(), zero_codes)[:_NAMED]
         return Verdict(found[0].status, found, worst_layers)
-
-    def _take_in_held(self) -> None:
-        """The model was made of the pictures held out, too, in the end: those of another, made before, were not."""
-        source = f"{len(self._checked)} of the {len(self._samples.names)} pictures of the statistics: not held out"
-        self._sets[-1] = replace(self._sets[-1], source=source, held_out=False)
-        if self._evaluation is None:
-            self._apart = self._checked
 
     def try_out(self, graph: Graph, fp32: Executor, *, on_evaluation: bool = False) -> SetVerdict:
         """The verdict of a trial on calibration pictures, or on those of ``--eval`` if there are any."""
@@ -241,8 +179,8 @@ class Verification:
 
     def tapped(self) -> Samples:
         """The few pictures on which layers are compared."""
-        usable = self._samples.subset(self._checked).usable
-        return self._samples.subset(usable[: _TAPPED * self._samples.batch])
+        samples = self.split.samples
+        return samples.subset(samples.subset(self.split.judge).usable[: _TAPPED * samples.batch])
 
     def glance(self, graph: Graph, fp32: Executor) -> SetVerdict:
         """As :meth:`try_out`, on a few of the pictures: to rank what is tried."""

@@ -9,6 +9,7 @@ from tnnquant.config import QuantizeConfig
 from tnnquant.engine.executor import Executor
 from tnnquant.format import read_model, write_model
 from tnnquant.graph.infer import infer
+from tnnquant.inputs.split import Split
 from tnnquant.recipes.best.guards import (
     count_guards,
     guardable,
@@ -150,7 +151,7 @@ def test_a_padded_reader_gets_all_codes_from_int8_and_fp32_makers(build, rng, ac
         n.replace(layer=replace(n.layer, activation_type=activation)) if n.name == "a" else n for n in graph.nodes
     )
     half, full = (
-        quantize_with(graph, data, replace(BEST, exclude=exclude), replace(STRAIGHT, full_range=on))
+        quantize_with(graph, Split(data), replace(BEST, exclude=exclude), replace(STRAIGHT, full_range=on))
         for on in (False, True)
     )
     assert full.graph.node("a").quantized == (not exclude)
@@ -170,7 +171,7 @@ def test_a_padded_reader_gets_all_codes_from_int8_and_fp32_makers(build, rng, ac
 
 def test_borders_are_as_good_as_the_inside(build, rng):
     graph, data = chain(build), samples(rng)
-    result = quantize_with(graph, data, BEST, STRAIGHT)
+    result = quantize_with(graph, Split(data), BEST, STRAIGHT)
     fp32, int8 = Executor(result.fp32), Executor(result.graph)
     error = np.mean(
         [np.square(fp32.run(s.arrays)["b_out"] - int8.run(s.arrays)["b_out"])[0] for s in data], axis=(0, 1)
@@ -182,7 +183,7 @@ def test_borders_are_as_good_as_the_inside(build, rng):
 
 def test_models_with_guards_load_again_and_give_the_same(build, rng, tmp_path):
     graph, data = chain(build), samples(rng)
-    result = quantize_with(graph, data, BEST, Steps(**dict.fromkeys(STEPS, True)))
+    result = quantize_with(graph, Split(data), BEST, Steps(**dict.fromkeys(STEPS, True)))
     assert result.graph.node("a").layer.output_channel == 20
     write_model(result.graph, tmp_path / "m.tnnproto", tmp_path / "m.tnnmodel")
     again = read_model(tmp_path / "m.tnnproto", tmp_path / "m.tnnmodel")
@@ -194,4 +195,4 @@ def test_depthwise_readers_allow_no_guards(build, rng):
     net = build()
     a = net.conv("input", 3, 8, kernel=1, pad=0, name="a", activation_type=1)
     graph = net.graph(net.conv(a, 8, 8, groups=8, name="dw"))
-    assert not quantize_with(graph, samples(rng), BEST, STRAIGHT).zero_codes
+    assert not quantize_with(graph, Split(samples(rng)), BEST, STRAIGHT).zero_codes

@@ -10,6 +10,7 @@ from tnnquant.config import QuantizeConfig
 from tnnquant.engine.executor import Executor
 from tnnquant.format import model_bytes, read_model, write_model
 from tnnquant.graph.infer import infer
+from tnnquant.inputs.split import Split
 from tnnquant.quantization.quantize import plan_graph
 from tnnquant.recipes.best.network import prepare, with_useful_copies
 from tnnquant.recipes.best.shifted_copies import REASON, copyable, final_codes, lopsided
@@ -93,7 +94,7 @@ def test_codes_of_zero_leave_room_below():
 @pytest.mark.parametrize(("pad", "groups"), [(0, 1), (1, 1), (2, 1), (1, 8), (1, 2)])
 def test_a_copy_halves_the_steps(build, rng, pad, groups):
     graph, data = swished(build, pad, groups), samples(rng)
-    half, full = (quantize_with(graph, data, BEST, replace(STRAIGHT, full_range=on)) for on in (False, True))
+    half, full = (quantize_with(graph, Split(data), BEST, replace(STRAIGHT, full_range=on)) for on in (False, True))
     assert [node.name for node in half.graph.nodes] == ["a", "act", "b"]
     assert half.graph.node("b").layer.pad_h == pad
     assert not half.zero_codes
@@ -117,7 +118,7 @@ def test_a_copy_halves_the_steps(build, rng, pad, groups):
 def test_padding_means_zero(build, rng):
     """What the layer makes at the border is as close to fp32 as inside."""
     graph, data = swished(build, pad=2), samples(rng)
-    result = quantize_with(graph, data, BEST, STRAIGHT)
+    result = quantize_with(graph, Split(data), BEST, STRAIGHT)
     fp32, int8 = Executor(result.fp32), Executor(result.graph)
     pairs = [(*fp32.run(s.arrays).values(), *int8.run(s.arrays).values()) for s in data]
     error = np.mean([np.square(one - other) for one, other in pairs], axis=0)
@@ -132,7 +133,7 @@ def test_readers_of_one_blob_share_a_copy(build, rng):
     ends = [net.conv(made, 8, 4, name=name) for name in ("b", "c")]
     net.add("Sigmoid", [made], name="other")  # reads what is not shifted
     graph = net.graph(net.add("Add", [*ends], name="sum"))
-    result = quantize_with(graph, samples(rng), BEST, STRAIGHT)
+    result = quantize_with(graph, Split(samples(rng)), BEST, STRAIGHT)
     readers = [node for node in result.graph.nodes if "act_out_copy" in node.inputs]
     assert [node.name for node in readers] == ["b", "c"]
     assert result.graph.node("other").inputs == ("act_out",)
@@ -145,7 +146,7 @@ def test_copies_whose_readers_go_back_to_fp32_are_gone(build, rng):
         blob = net.add("Swish", [net.conv(blob, 3 if number == 0 else 8, 8, name=f"c{number}")], name=f"act{number}")
     graph = net.graph(blob)
     config = replace(BEST, fp32_share=0.5)
-    result = quantize_with(graph, data, config, Steps(**dict.fromkeys(STEPS, True)))
+    result = quantize_with(graph, Split(data), config, Steps(**dict.fromkeys(STEPS, True)))
     names = {node.name for node in result.graph.nodes}
     for node in result.graph.nodes:
         if node.name.startswith("c"):
@@ -160,7 +161,7 @@ def test_copies_whose_readers_go_back_to_fp32_are_gone(build, rng):
 
 def test_the_pair_reads_back_and_runs_the_same(build, rng, tmp_path):
     graph, data = swished(build), samples(rng)
-    result = quantize_with(graph, data, BEST, STRAIGHT)
+    result = quantize_with(graph, Split(data), BEST, STRAIGHT)
     write_model(result.graph, tmp_path / "m.tnnproto", tmp_path / "m.tnnmodel")
     again = read_model(tmp_path / "m.tnnproto", tmp_path / "m.tnnmodel")
     for one, other in zip(
@@ -178,7 +179,7 @@ def test_the_same_bytes_on_any_number_of_threads_and_in_any_order(build, rng):
     try:
         for count, order in ((1, 1), (before, 1), (before, -1)):
             numba.set_num_threads(count)
-            found.append(model_bytes(recipes.quantize(graph, data[::order], BEST).graph))
+            found.append(model_bytes(recipes.quantize(graph, Split(data[::order]), BEST).graph))
     finally:
         numba.set_num_threads(before)
     assert found[0] == found[1] == found[2]
@@ -188,7 +189,7 @@ def test_the_same_bytes_on_any_number_of_threads_and_in_any_order(build, rng):
 def test_noise_is_that_of_what_the_codes_mean(build, rng):
     data = samples(rng)
     graph = swished(build)
-    result = quantize_with(graph, data, BEST, STRAIGHT)
+    result = quantize_with(graph, Split(data), BEST, STRAIGHT)
     int8 = Executor(result.graph)
     rows = layer_noise(Executor(result.fp32), int8, data[:2], result.zero_codes)
     assert {row.layer for row in rows} == {"a", "b"}

@@ -6,6 +6,7 @@ import numpy as np
 
 from tnnquant.config import QuantizeConfig
 from tnnquant.engine.executor import Executor
+from tnnquant.inputs.split import Split
 from tnnquant.recipes.best.unshift import REASON, unused
 from tnnquant.recipes.best.workbench import Steps, quantize_with
 from tnnquant.verdict.layers import layer_noise
@@ -27,7 +28,7 @@ def test_what_is_pooled_means_what_it_says(build, rng):
     data = samples(rng)
     for pad in (0, 1):  # padding is never counted
         graph = classifier(build, pad)
-        half, full = (quantize_with(graph, data, BEST, replace(STRAIGHT, full_range=on)) for on in (False, True))
+        half, full = (quantize_with(graph, Split(data), BEST, replace(STRAIGHT, full_range=on)) for on in (False, True))
         assert not half.zero_codes
         assert set(full.zero_codes) == {"a_out", "mean_out_copy"}
         assert [node.name for node in full.graph.nodes] == ["a", "mean", "mean_unshift", "mean_out_copy", "last"]
@@ -42,7 +43,7 @@ def test_what_is_pooled_means_what_it_says(build, rng):
 
 
 def test_the_plan_speaks_of_the_layers_of_the_int8_model(build, rng):
-    result = quantize_with(classifier(build), samples(rng), BEST, STRAIGHT)
+    result = quantize_with(classifier(build), Split(samples(rng)), BEST, STRAIGHT)
     names = [node.name for node in result.graph.nodes]
     assert sorted(names[position] for position in result.plan.int8) == ["a", "last"]
     assert result.plan.reasons[names.index("mean_unshift")] == REASON
@@ -50,7 +51,7 @@ def test_the_plan_speaks_of_the_layers_of_the_int8_model(build, rng):
 
 def test_noise_is_that_of_what_the_codes_mean(build, rng):
     data = samples(rng)
-    result = quantize_with(classifier(build), data, BEST, STRAIGHT)
+    result = quantize_with(classifier(build), Split(data), BEST, STRAIGHT)
     rows = layer_noise(Executor(result.fp32), Executor(result.graph), data[:2], result.zero_codes)
     assert min(row.sqnr_db for row in rows) > 25
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from tnnquant.config import QuantizeConfig
 from tnnquant.graph import Graph
+from tnnquant.inputs.split import Split
 from tnnquant.quantization.quantize import Quantization
 from tnnquant.recipes.base import recipe
 
 __all__ = ["best"]
 
 
-def _mixable(graph: Graph, samples, config: QuantizeConfig, progress=None) -> Quantization:
+def _mixable(graph: Graph, split: Split, config: QuantizeConfig, progress=None) -> Quantization:
     """Without shifted codes and without layers in fp32 of its own choice, and no check of whether the steps help."""
     from tnnquant.recipes.best.workbench import Steps, quantize_with
 
-    return quantize_with(graph, samples, config, Steps(balance=True, rounding=True, bias=True), progress)
+    return quantize_with(graph, split, config, Steps(balance=True, rounding=True, bias=True), progress)
 
 
 @recipe(1, "best", chooses_on_held_out=True, settings=("fp32_share",), mixable=_mixable)
-def best(graph: Graph, samples, config: QuantizeConfig, progress=None, watch=None) -> Quantization:
+def best(graph: Graph, split: Split, config: QuantizeConfig, progress=None) -> Quantization:
     """Quantize as closely to fp32 as the format allows; the flags for methods and types are not looked at."""
     from tnnquant.recipes.best.workbench import quantize_best
 
-    return quantize_best(graph, samples, config, progress, watch)
+    return quantize_best(graph, split, config, progress)

@@ -73,7 +73,6 @@ def gather(
     samples: Sequence,
     windows: Mapping[str, int],
     progress: Callable[[str, int, int], None] | None = None,
-    watch: Callable | None = None,
 ) -> Statistics:
     """Run the samples once.
 
@@ -87,8 +86,6 @@ def gather(
     windows : mapping of str to int
         Windows a sample of each weighted layer's input, by layer name.
     progress : callable (stage, done, total), optional
-    watch : callable (sample, outputs), optional
-        Shown what the network gives, in any order and on any thread.
 
     Raises
     ------
@@ -127,9 +124,7 @@ def gather(
     def run(mine: Executor, job: tuple) -> dict[str, np.ndarray]:
         number, sample = job
         means: dict[str, np.ndarray] = {}
-        outputs = mine.run_sample(sample, lambda name, x: show(name, x, sample, number % FOLDS, means))
-        if watch:
-            watch(sample, outputs)
+        mine.run_sample(sample, lambda name, x: show(name, x, sample, number % FOLDS, means))
         ticker.tick()
         return means
 

@@ -15,6 +15,7 @@ import numpy as np
 from tnnquant.config import QuantizeConfig
 from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph, Node, QuantParams, Resource
+from tnnquant.inputs.split import Split
 from tnnquant.layers.base import QuantRole
 from tnnquant.quantization.plan import QuantPlan
 from tnnquant.quantization.quantize import Quantization, Stopwatch, with_weights
@@ -94,24 +95,24 @@ _TELLING = 64
 STEPS = tuple(entry.name for entry in fields(Steps))
 
 
-def quantize_best(graph: Graph, samples, config: QuantizeConfig, progress=None, watch=None) -> Quantization:
+def quantize_best(graph: Graph, split: Split, config: QuantizeConfig, progress=None) -> Quantization:
     """The recipe: parameters and result are those of :func:`tnnquant.recipes.quantize`."""
-    work = Workbench(graph, samples, config, progress, watch)
+    work = Workbench(graph, split, config, progress)
     steps, tried = work.choose()
-    without = None
-    if not getattr(samples, "stays_out", False):
-        without = work.chosen
+    unseen = None
+    if split.joins:
+        unseen = work.chosen
         work.take_in_held_out()
     result = work.quantize(steps)
-    result.without_apart = without
+    result.unseen = unseen
     result.seconds.update(work.clock.laps)
     result.notes.update({f"recipe: {step}": note for step, note in tried.items()})
     return result
 
 
-def quantize_with(graph: Graph, samples, config: QuantizeConfig, steps: Steps, progress=None) -> Quantization:
+def quantize_with(graph: Graph, split: Split, config: QuantizeConfig, steps: Steps, progress=None) -> Quantization:
     """Quantize with given steps and no check of whether they help, from all but the held-out samples."""
-    work = Workbench(graph, samples, config, progress)
+    work = Workbench(graph, split, config, progress)
     return work.quantize(steps)
 
 
@@ -140,17 +141,17 @@ class _Scaled:
 class Workbench:
     """One model and its samples: what is gathered once and shared by all that is tried."""
 
-    def __init__(self, graph: Graph, samples, config: QuantizeConfig, progress=None, watch=None):
+    def __init__(self, graph: Graph, split: Split, config: QuantizeConfig, progress=None):
         self.clock = Stopwatch()
         self._progress = progress
         self._dims, self._share = config.input_dims, config.fp32_share
         network = prepare(graph, config)
-        self.fitted, self.held_out = _split(samples)
+        self.fitted, self.held_out = _samples_of(split)
         network = with_useful_copies(network, self.fitted)
         self.executor, self.plan, self._copies = network.executor, network.plan, network.copies
         self.graph, self.inference = self.executor.graph, self.executor.inference
         self._windows = self._window_counts(min(len(self.fitted), _WINDOW_SAMPLES))
-        self.statistics: Statistics = gather(self.executor, self.plan, self.fitted, self._windows, progress, watch)
+        self.statistics: Statistics = gather(self.executor, self.plan, self.fitted, self._windows, progress)
         wanted = in_lanes(self.executor, self.held_out, self._run)
         self._measure = Disturbance(self.inference, wanted)
         self.clock.lap("statistics")
@@ -364,12 +365,11 @@ def _overall(errors: np.ndarray) -> float:
     return float(np.exp(np.mean(np.log(samples))))
 
 
-def _split(samples) -> tuple[list, list]:
+def _samples_of(split: Split) -> tuple[list, list]:
     """Samples to make the model from, and samples to judge it on; the same ones if there are too few for both."""
-    apart = getattr(samples, "held_out", None)
-    kept = keep_samples(samples, _MEMORY)
-    if apart is not None:
-        return kept, keep_samples(apart, _MEMORY)[:_MOST_HELD_OUT]
+    kept = keep_samples(split.calibrate, _MEMORY)
+    if split.choose is not None:
+        return kept, keep_samples(split.choose, _MEMORY)[:_MOST_HELD_OUT]
     if len(kept) < _HELD_OUT_EVERY:
         return kept, kept
     held_out = range(_HELD_OUT_EVERY - 1, len(kept), _HELD_OUT_EVERY)[:_MOST_HELD_OUT]

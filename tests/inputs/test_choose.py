@@ -2,7 +2,7 @@
 
 import pytest
 
-from tnnquant.verdict.choose import pick, split
+from tnnquant.inputs.choose import pick, split
 
 DIGESTS = [f"{(7 * i) % 20:02x}" for i in range(20)]
 

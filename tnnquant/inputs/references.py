@@ -1,0 +1,43 @@
+"""What fp32 gave for some pictures, kept as it comes by, so that it is not run on them again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+__all__ = ["References"]
+
+
+class References:
+    """Model outputs of fp32 by number of the source (:attr:`tnnquant.inputs.Samples.numbers`).
+
+    Parameters
+    ----------
+    wanted : iterable of int
+        Whose outputs :meth:`see` keeps. Of models of batch 1 only: what shares a batch may change.
+    limit : int
+        Bytes; what does not fit is computed again.
+    """
+
+    def __init__(self, wanted: Iterable[int] = (), limit: int = 64 << 20):
+        self._wanted = frozenset(wanted)
+        self._limit, self._bytes = limit, 0
+        self._outputs: dict[int, Mapping[str, np.ndarray]] = {}
+
+    def get(self, number: int) -> Mapping[str, np.ndarray] | None:
+        """The outputs, if they were kept."""
+        return self._outputs.get(number)
+
+    def put(self, number: int, outputs: Mapping[str, np.ndarray]) -> None:
+        """Keep outputs if there is room."""
+        size = sum(array.nbytes for array in outputs.values())
+        if number not in self._outputs and self._bytes + size <= self._limit:
+            self._outputs[number] = outputs
+            self._bytes += size
+
+    def see(self, sample, outputs: Mapping[str, np.ndarray]) -> None:
+        """Keep the outputs of a sample that is shown to the observers, if they are wanted; from any thread."""
+        numbers = getattr(sample, "numbers", ())
+        if len(numbers) == 1 and numbers[0] in self._wanted:
+            self.put(numbers[0], dict(outputs))
