@@ -310,3 +310,17 @@ def test_adaptive_pooling_sizes_are_written_as_they_are_read():
     layer = read_proto(proto).nodes[0].layer
     assert (layer.out_h, layer.out_w) == (3, 5)
     assert write_proto(read_proto(proto)) == proto
+
+
+@pytest.mark.parametrize("kept", [6, 7])
+def test_a_file_that_is_cut_short_says_so(kept):
+    """Between two layers, and within one: the fifth line tells how many there should be."""
+    layers = ["ReLU a 1 1 in x ,", "ReLU b 1 1 x y ,", "ReLU c 1 1 y out ,"]
+    lines = ["1 4 1 4206624772 ,", "in 4 1 2 3 3 0 ,", " in out x y ,", "out ,", " 3 ,", *layers]
+    whole = "".join(f'"{line}"\n' for line in lines)
+    assert len(read_proto(whole.encode()).nodes) == 3
+    cut = "".join(f'"{line}"\n' for line in lines[:kept])
+    with pytest.raises(ModelFormatError, match=rf"announces 3 layers, {kept - 5} were found: is the file cut short\?"):
+        read_proto(cut.encode())
+    with pytest.raises(ModelFormatError, match=rf"line {kept + 1}: .*3 layers, {kept - 5} were found"):
+        read_proto((cut + '"ReLU b 1').encode())

@@ -276,3 +276,16 @@ def test_what_tnn_feeds_squeezenet(shared):
     golden = np.load(shared / "golden/squeezenet/fp32.npz")["in"]
     samples = Samples(files[:8], {"data": InputSpec((1, 3, 227, 227))}, config)
     np.testing.assert_array_equal(np.concatenate([sample.arrays["data"] for sample in samples]), golden)
+
+
+def test_settings_of_pictures_have_no_effect_on_tensors(tmp_path):
+    """Said where no picture was fed, and only there."""
+    np.save(tmp_path / "a.npy", np.zeros((1, 3, 4, 4), np.float32))
+    config = InputConfig(mean=(1.0,), reverse_channel=True)
+    samples = Samples(scan(tmp_path), {"x": InputSpec((1, 3, 4, 4))}, config)
+    list(samples)
+    assert samples.warnings()[-1].startswith("-n, -r: for pictures; tensor files are fed as they are")
+    Image.new("RGB", (4, 4)).save(tmp_path / "b.png")
+    samples = Samples(scan(tmp_path), {"x": InputSpec((1, 3, 4, 4))}, config)
+    list(samples)
+    assert not any("tensor files are fed as they are" in line for line in samples.warnings())

@@ -250,3 +250,10 @@ def test_rows_of_a_batch(tmp_path, rng):
         text(tmp_path, b"1 2 3 4 5", batch)
     with pytest.raises(InputError, match="holds 2x3, expected 4x2x3 or 24 for"):
         npy(tmp_path, whole[0], TensorTarget("x", (4, 2, 3)))
+
+
+def test_text_in_utf_16(tmp_path):
+    for encoding in ("utf-16-le", "utf-16-be"):
+        (tmp_path / "a.txt").write_bytes("\ufeff1 2 3".encode(encoding))
+        with pytest.raises(InputError, match=r"a\.txt: is text in UTF-16; save it as UTF-8$"):
+            read_text(tmp_path / "a.txt", TensorTarget("x", (1, 3), DataType.FLOAT))

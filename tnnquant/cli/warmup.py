@@ -22,10 +22,12 @@ def command(model: str | None) -> int:
         graph = load(model).graph
         if graph.is_quantized:
             raise ConfigError(f"{model} is int8; give the fp32 model, which needs the kernels of both")
+    from tnnquant.inputs.display import count_of
+
     warmth = warm_up(graph, tell=lambda line: click.echo(f"{line} ...", err=True))
     if warmth.folder is None:
         click.echo("no folder can be written: nothing was kept; set TNNQUANT_CACHE_DIR to a folder of your own")
         return 1
-    word = f"{warmth.compiled} kernels compiled" if warmth.compiled else "nothing left to compile"
+    word = f"{count_of(warmth.compiled, 'kernel')} compiled" if warmth.compiled else "nothing left to compile"
     click.echo(f"{word} in {warmth.seconds:.1f} s; {warmth.folder} holds {warmth.size / 1e6:.1f} MB")
     return 0

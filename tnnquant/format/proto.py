@@ -97,7 +97,13 @@ def read_proto(data: bytes, name: str = "the proto") -> Graph:
     inputs = _read_inputs(head[c.INPUT_SEGMENT].checked(), version)
     outputs = _read_outputs(head[c.OUTPUT_SEGMENT].checked())
     layers = chain(head[c.FIRST_LAYER_SEGMENT :], segments)
-    graph = Graph(inputs, outputs, tuple(_read_nodes(layers)))
+    announced = _announced(head[c.COUNT_SEGMENT])
+    graph = Graph(inputs, outputs, _all_nodes(layers, announced))
+    missing = set(outputs) - graph.blob_names() - set(inputs)
+    if missing and len(graph.nodes) < announced:
+        raise ModelFormatError(
+            f"{name}: no layer makes the model output {shown(min(missing))}; {_cut(announced, len(graph.nodes))}"
+        )
     if not graph.is_quantized:
         return graph
     return graph.replace(extra_blobs=_read_blobs(head[c.BLOB_SEGMENT]) - graph.blob_names())
@@ -276,6 +282,29 @@ def _output_line(graph: Graph) -> str:
 
 
 # --- every line from the sixth: a layer ---
+
+
+def _announced(segment: _Segment) -> int:
+    """The number of layers that the fifth line gives; TNN does not look at it. 0: it is no number."""
+    return int(segment.text) if segment.text.isascii() and segment.text.isdigit() and len(segment.text) < 10 else 0
+
+
+def _cut(announced: int, found: int) -> str:
+    return f"the fifth line announces {announced} layers, {found} were found: is the file cut short?"
+
+
+def _all_nodes(segments: Iterable[_Segment], announced: int) -> tuple[Node, ...]:
+    """Every layer; an error in the last one, where there should be more, says so."""
+    nodes: list[Node] = []
+    left = iter(segments)
+    try:
+        nodes.extend(_read_nodes(left))
+    except ModelFormatError as error:
+        # extend() has kept what was read before.
+        if len(nodes) < announced and next(left, None) is None:
+            raise ModelFormatError(f"{error}; {_cut(announced, len(nodes))}") from None
+        raise
+    return tuple(nodes)
 
 
 def _read_nodes(segments: Iterable[_Segment]) -> Iterator[Node]:

@@ -66,6 +66,13 @@ class InputConfig:
             raise ConfigError(f"cache_bytes is {self.cache_bytes}, expected 0 or more")
 
 
+    def for_pictures(self) -> list[str]:
+        """The options given that have an effect on pictures alone, as the command line names them."""
+        default = InputConfig()
+        named = (("mean", "-n"), ("scale", "-s"), ("reverse_channel", "-r"), ("resize", "--resize"))
+        return [option for name, option in named if getattr(self, name) != getattr(default, name)]
+
+
 def _float32(value: float) -> float:
     """The value rounded to float32; infinite where that overflows."""
     try:

@@ -228,6 +228,9 @@ class Samples:
             lines.append(
                 f"the last batch of {self.batch} was completed with the first {count_of(self._repeated, 'item')} again"
             )
+        settings = self.config.for_pictures()
+        if settings and self._seen and not self.picture_inputs():
+            lines.append(f"{', '.join(settings)}: for pictures; tensor files are fed as they are, and there is no picture")
         for name in self.picture_inputs():
             statistics = self._statistics[name]
             warning = plausibility_warning(statistics, self.config, is_normalized_inside=is_normalized_inside)

@@ -241,6 +241,8 @@ def _token(text: bytes, start: int) -> bytes:
 
 
 def _bad_token(text: bytes, start: int, where: str) -> InputError:
+    if text.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return InputError(f"{where}: is text in UTF-16; save it as UTF-8")
     token = _token(text, start)
     shown = quoted(token.decode("utf-8", "backslashreplace"), 40)
     line = text.count(b"\n", 0, start) + 1
