@@ -230,7 +230,7 @@ class Samples:
             )
         settings = self.config.for_pictures()
         if settings and self._seen and not self.picture_inputs():
-            lines.append(f"{', '.join(settings)}: for pictures; tensor files are fed as they are, and there is no picture")
+            lines.append(f"{', '.join(settings)}: for pictures; tensor files are fed as they are, no picture was read")
         for name in self.picture_inputs():
             statistics = self._statistics[name]
             warning = plausibility_warning(statistics, self.config, is_normalized_inside=is_normalized_inside)
