@@ -25,11 +25,11 @@ class MergeType(StrEnum):
     """How many scales a blob and a layer's weights have (TNN's ``-t``)."""
 
     CHANNEL = "channel"
-    """0: blobs and weights one a channel."""
+    """0: blobs and weights have one per channel."""
     MIX = "mix"
-    """1: blobs one, weights one a channel."""
+    """1: blobs have one, weights one per channel."""
     TENSOR = "tensor"
-    """2: blobs one, weights one a layer."""
+    """2: blobs have one, weights one per layer."""
 
 
 RESIZE_MODES = ("stretch", "crop", "letterbox")
@@ -45,7 +45,7 @@ def option(default: Any, help: str, *flags: str, choices: str = "", metavar: str
     flags : str
         Command-line spellings; none keeps the field off the command line.
     choices : {"", "observer", "weight_method", "recipe", "merge_type", "resize", "task", "device"}
-        The values are registered names, and the numbers the original tool uses for them.
+        The values are registered names, and the numbers TNN's tool uses for them.
     metavar : str
         What ``--help`` shows for the value.
     """
@@ -61,7 +61,7 @@ _REGISTERED = {
 
 
 def choice_codes(kind: str) -> Mapping[int, str]:
-    """The numbers of the original tool and the names they stand for."""
+    """The numbers of TNN's tool and the names they stand for."""
     if kind in _REGISTERED:
         package = _REGISTERED[kind]
         return declared_codes(package, kind) or importlib.import_module(package).method_codes()
@@ -69,7 +69,7 @@ def choice_codes(kind: str) -> Mapping[int, str]:
 
 
 def parse_choice(kind: str, text: str | int, what: str) -> str:
-    """A registered name from a name or a number of the original tool.
+    """A registered name from a name or a number of TNN's tool.
 
     Raises
     ------
@@ -96,9 +96,9 @@ def _numbers(value: Any, name: str) -> tuple[float, ...]:
     try:
         found = (float(value),) if isinstance(value, Real) else tuple(float(number) for number in value)
     except (TypeError, ValueError):
-        raise ConfigError(f"{name} is {value!r}, expected a number, or one a channel") from None
+        raise ConfigError(f"{name} is {value!r}, expected a number, or one per channel") from None
     if not found or not all(map(isfinite, found)):
-        raise ConfigError(f"{name} is {value!r}, expected finite numbers, one or one a channel")
+        raise ConfigError(f"{name} is {value!r}, expected finite numbers, one or one per channel")
     return found
 
 
@@ -127,7 +127,7 @@ def _require_number(config: Any, name: str, kind: type = Real, *, may_lack: bool
 class QuantizeConfig:
     """The parameters of a quantization.
 
-    The values of ``blob_method``, ``weight_method`` and ``merge_type`` may be given as the original tool's numbers.
+    The values of ``blob_method``, ``weight_method`` and ``merge_type`` may be given as the numbers of TNN's tool.
     """
 
     blob_method: str = option(
@@ -138,7 +138,7 @@ class QuantizeConfig:
     )
     merge_type: str = option(
         MergeType.CHANNEL,
-        "Scales of blobs and weights: one a channel, one a blob and one a weight channel, or one each.",
+        "Scales: per channel; mix (blobs have one, weights one per channel); per tensor.",
         "-t",
         "--merge_type",
         choices="merge_type",
@@ -146,16 +146,16 @@ class QuantizeConfig:
     )
     recipe: str = option(
         "tnn",
-        "tnn: by the methods above, as the original; best: as close to fp32 as the format allows, whatever they are; "
-        "dynamic: int8 weights alone, without data.",
+        "tnn: the methods above, as TNN's tool; best: as close to fp32 as int8 can be, methods are not looked at; "
+        "dynamic: int8 weights alone, no data needed.",
         "--recipe",
         choices="recipe",
         metavar="RECIPE",
     )
     fp32_share: float | None = option(
         None,
-        "Of the multiplications, at most this share stays fp32 with the recipe best: 0 for the fastest model. Default: "
-        "0.3, or 0.4 where outputs are numbers.",
+        "With the recipe best, at most this share of the multiplications is kept in fp32: 0 for the fastest model. "
+        "Default: 0.3, or 0.6 where outputs are numbers.",
         "--fp32-share",
         metavar="SHARE",
     )
@@ -182,13 +182,16 @@ class QuantizeConfig:
     )
     exclude: tuple[str, ...] = option(
         (),
-        "Layers that stay fp32: names, globs ('conv*'), 're:' and a regular expression, 'type:' and a layer type; "
-        "separated by commas, and repeatable.",
+        "Layers that are kept in fp32: names, globs ('conv*'), 're:' and a regular expression, 'type:' and a layer "
+        "type; separated by commas, and repeatable.",
         "--exclude",
         metavar="PATTERNS",
     )
     include: tuple[str, ...] = option(
-        (), "Layers that may become int8, in the same way; all others stay fp32.", "--include", metavar="PATTERNS"
+        (),
+        "Layers that may become int8, in the same way; all others are kept in fp32.",
+        "--include",
+        metavar="PATTERNS",
     )
     skip_bad: bool = option(False, "Skip unreadable files, and count them, instead of stopping.", "--skip-bad")
     input_dims: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
@@ -220,8 +223,8 @@ class VerifyConfig:
     )
     labels: str | None = option(
         None,
-        "Their classes: lines 'name label', or a label a line in the order of the names. Without it, the numbers that "
-        "begin the file names, if they are classes.",
+        "Their classes: lines 'name label', or one label per line in the order of the names. Default: class indices "
+        "that begin the file names, if plausible.",
         "--labels",
         metavar="FILE",
     )
@@ -235,7 +238,7 @@ class VerifyConfig:
     holdout: float | None = option(
         None,
         "Share of the calibration pictures kept out of the statistics and used for the verdict, chosen by content. "
-        "Default: 0, as in the original; 0.2 to 0.25 where models are compared.",
+        "Default: 0, as TNN's tool; 0.2 to 0.25 where models are compared.",
         "--holdout",
         metavar="SHARE",
     )

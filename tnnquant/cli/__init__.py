@@ -19,6 +19,7 @@ from typing import ClassVar
 import click
 
 from tnnquant.base import interrupt
+from tnnquant.cli.helped import HELP
 from tnnquant.errors import OutputError, TnnQuantError
 
 __all__ = ["main"]
@@ -79,7 +80,7 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
         ctx.exit()
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=LazyGroup, context_settings=HELP)
 @click.option(
     "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Show the version."
 )

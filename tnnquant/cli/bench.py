@@ -7,6 +7,7 @@ from typing import ClassVar
 import click
 
 from tnnquant.cli import LazyGroup
+from tnnquant.cli.helped import HELP
 
 __all__ = ["command"]
 
@@ -22,6 +23,6 @@ class BenchGroup(LazyGroup):
     }
 
 
-@click.group("bench", cls=BenchGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("bench", cls=BenchGroup, context_settings=HELP)
 def command() -> None:
     """Measure kernels and models on this machine."""

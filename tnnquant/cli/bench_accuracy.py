@@ -7,14 +7,20 @@ import sys
 
 import click
 
+from tnnquant.cli.helped import HELP
 from tnnquant.cli.options import VectorCommand, config_options, from_options, parse_input_shapes
 from tnnquant.config import QuantizeConfig
 
 #: The fields of the configuration that say how pictures become inputs.
 PICTURE_OPTIONS = ("mean", "scale", "reverse_channel", "resize", "skip_bad")
 
+EXAMPLES = (
+    ("net net_quantized -i pictures --labels labels.txt", "top-1 of fp32 and int8"),
+    ("net net_quantized -i pictures --no-labels", "agreement and cosine alone"),
+)
 
-@click.command("accuracy", cls=VectorCommand, context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.command("accuracy", cls=VectorCommand, context_settings=HELP, examples=EXAMPLES)
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option("-i", "--input_path", required=True, metavar="FOLDER", help="Pictures (or tensors).")
 @click.option(

@@ -7,10 +7,16 @@ import sys
 
 import click
 
+from tnnquant.cli.helped import HELP, HelpedCommand
 from tnnquant.errors import ConfigError, KernelError
 
+EXAMPLES = (
+    ("conv2d_i8", "one operator over its table of shapes"),
+    ("--file mine.py", "a kernel of your own beside the built-in one"),
+)
 
-@click.command("kernels", context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.command("kernels", cls=HelpedCommand, context_settings=HELP, examples=EXAMPLES)
 @click.argument("names", nargs=-1, metavar="[OPERATOR]...")
 @click.option("--file", "path", metavar="FILE.py", help="Your own @njit kernels, functions called like the operator.")
 @click.option("--list", "list_only", is_flag=True, help="List the operators with the arguments of their kernels.")

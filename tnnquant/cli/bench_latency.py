@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from tnnquant.cli.helped import HELP
 from tnnquant.cli.options import VectorCommand, config_options, from_options, given, parse_input_shapes
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError
@@ -14,8 +15,13 @@ from tnnquant.errors import ConfigError
 #: Parameters of the quantization itself.
 METHODS = ("blob_method", "weight_method", "merge_type", "recipe", "exclude", "include")
 
+EXAMPLES = (
+    ("-p net.tnnproto -m net.tnnmodel", "fp32 and int8 side by side, layer by layer"),
+    ("-p net.tnnproto -m net.tnnmodel --threads 1 --json", "one thread, for a program"),
+)
 
-@click.command("latency", cls=VectorCommand, context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.command("latency", cls=VectorCommand, context_settings=HELP, examples=EXAMPLES)
 @click.option("-p", "--proto", required=True, metavar="FILE", help="The fp32 .tnnproto (an int8 one is timed alone).")
 @click.option("-m", "--model", required=True, metavar="FILE", help="Its .tnnmodel.")
 @click.option(

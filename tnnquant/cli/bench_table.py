@@ -8,11 +8,17 @@ import sys
 import click
 
 from tnnquant.cli.bench_accuracy import PICTURE_OPTIONS
+from tnnquant.cli.helped import HELP
 from tnnquant.cli.options import VectorCommand, config_options, from_options, parse_input_shapes
 from tnnquant.config import QuantizeConfig
 
+EXAMPLES = (
+    ("-p net.tnnproto -m net.tnnmodel -i pictures --eval others", "KL and min-max, per channel and per tensor"),
+    ("-p net.tnnproto -m net.tnnmodel -i pictures --json", "for a program"),
+)
 
-@click.command("table", cls=VectorCommand, context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.command("table", cls=VectorCommand, context_settings=HELP, examples=EXAMPLES)
 @click.option("-p", "--proto", required=True, metavar="FILE", help="The fp32 .tnnproto.")
 @click.option("-m", "--model", required=True, metavar="FILE", help="The fp32 .tnnmodel.")
 @click.option("-i", "--input_path", required=True, metavar="FOLDER", help="Calibration pictures (or tensors).")

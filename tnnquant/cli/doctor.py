@@ -6,10 +6,17 @@ import json
 
 import click
 
+from tnnquant.cli.helped import HELP, HelpedCommand
+
 SIGNS = {"ok": ("ok  ", "green"), "note": ("note", "yellow"), "bad": ("bad ", "red")}
 
+EXAMPLES = (
+    ("", "the whole check"),
+    ("--quick", "without running all kernels"),
+)
 
-@click.command("doctor", context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.command("doctor", cls=HelpedCommand, context_settings=HELP, examples=EXAMPLES)
 @click.option("--quick", is_flag=True, help="Leave out the self-test of the kernels.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def command(quick: bool, as_json: bool) -> int:

@@ -6,8 +6,15 @@ import shlex
 
 import click
 
+from tnnquant.cli.helped import HELP, HelpedCommand
 
-@click.command("example", context_settings={"help_option_names": ["-h", "--help"]})
+EXAMPLES = (
+    ("", "into example/"),
+    ("/tmp/example --classify", "and show what the model sees"),
+)
+
+
+@click.command("example", cls=HelpedCommand, context_settings=HELP, examples=EXAMPLES)
 @click.argument("folder", default="example", metavar="[FOLDER]")
 @click.option("--classify", is_flag=True, help="Then show what the model sees in FOLDER/pictures.")
 def command(folder: str, classify: bool) -> int:

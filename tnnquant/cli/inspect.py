@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from tnnquant.cli.helped import HELP
 from tnnquant.cli.options import VectorCommand, config_options, from_options, given, parse_input_shapes
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError
@@ -19,8 +20,13 @@ EPILOG = (
 FIELDS = ("blob_method", "merge_type", "mean", "scale", "reverse_channel", "resize", "skip_bad")
 LIMIT = 16
 
+EXAMPLES = (
+    ("net_quantized", "what is in a model, what is int8 and why"),
+    ("net_quantized --against net -i pictures --html page.html", "the layers that int8 hurts, as a page"),
+)
 
-@click.command("inspect", cls=VectorCommand, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.command("inspect", cls=VectorCommand, epilog=EPILOG, context_settings=HELP, examples=EXAMPLES)
 @click.argument("models", nargs=-1, metavar="[MODEL] [OTHER]")
 @click.option("-p", "--proto", metavar="FILE", help="The .tnnproto, where it has another name than the .tnnmodel.")
 @click.option("-m", "--model", metavar="FILE", help="The .tnnmodel.")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import click
 from click.core import ParameterSource
 
+from tnnquant.cli.helped import HelpedCommand
 from tnnquant.config import choice_codes, parse_choice
 from tnnquant.errors import ConfigError
 
@@ -20,7 +21,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(/[+-]?(\d+\.?\d*|\.
 _NUMBERS = {"SHARE": float, "COUNT": int, "SECONDS": float}
 
 
-class VectorCommand(click.Command):
+class VectorCommand(HelpedCommand):
     """A command whose lists need no quotes: numbers, ``-n 104 116.7 122``, and files, ``--from-stats part*.npz``.
 
     The original's flags have underscores, ``--input_path``; hyphens do as well.

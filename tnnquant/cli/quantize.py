@@ -8,6 +8,7 @@ import time
 
 import click
 
+from tnnquant.cli.helped import HELP
 from tnnquant.cli.options import VectorCommand, config_options, from_options, given, parse_input_shapes
 from tnnquant.config import QuantizeConfig, SearchConfig, VerifyConfig
 
@@ -18,8 +19,13 @@ EPILOG = (
 )
 BROKEN_CODE, MISSED_CODE = 8, 9
 
+EXAMPLES = (
+    ("-p net.tnnproto -m net.tnnmodel -i pictures -n 127.5 -s 1/127.5 -o net", "as TNN's tool does, with a verdict"),
+    ("-p net.tnnproto -m net.tnnmodel -i pictures --recipe best -o net", "as close to fp32 as int8 can be"),
+)
 
-@click.command("quantize", cls=VectorCommand, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.command("quantize", cls=VectorCommand, epilog=EPILOG, context_settings=HELP, examples=EXAMPLES)
 @click.option("-p", "--proto", required=True, metavar="FILE", help="The fp32 .tnnproto.")
 @click.option("-m", "--model", required=True, metavar="FILE", help="The fp32 .tnnmodel.")
 @click.option(

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import click
 
+from tnnquant.cli.helped import HELP, HelpedCommand
 
-@click.command("warmup", context_settings={"help_option_names": ["-h", "--help"]})
+EXAMPLES = (
+    ("", "all kernels"),
+    ("net", "those that this model needs, fp32 and int8"),
+)
+
+
+@click.command("warmup", cls=HelpedCommand, context_settings=HELP, examples=EXAMPLES)
 @click.argument("model", required=False)
 def command(model: str | None) -> int:
     """Fill the cache of compiled kernels, so that no later run compiles: for images of containers and for CI.
