@@ -50,7 +50,7 @@ _NUMPY = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Tensor:
     """A stored weight, bias, table or constant.
 
@@ -66,6 +66,10 @@ class Tensor:
     data: np.ndarray
     dims: tuple[int, ...] = ()
     dtype: DataType = DataType.FLOAT
+
+    def __repr__(self) -> str:
+        dims = "x".join(map(str, self.dims)) if self.dims else f"{self.data.size} elements"
+        return f"Tensor({self.dtype.name} {dims})"
 
     @classmethod
     def from_array(cls, array: np.ndarray, *, with_dims: bool = True) -> Tensor:
@@ -94,7 +98,7 @@ class Tensor:
         return data.reshape(self.dims) if self.dims and prod(self.dims) == data.size else data
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class QuantParams:
     """Quantization of one blob: ``real = (q - zero_point) * scale``.
 
@@ -107,6 +111,12 @@ class QuantParams:
 
     scale: np.ndarray
     zero_point: np.ndarray
+
+    def __repr__(self) -> str:
+        if self.scale.size == 1:
+            return f"QuantParams(scale {self.scale[0]:.6g}, zero point {self.zero_point[0]})"
+        low, high = (f"{value:.6g}" for value in (self.scale.min(), self.scale.max())) if self.scale.size else ("", "")
+        return f"QuantParams({self.scale.size} scales, {low} to {high})"
 
     def first(self, channels: int) -> QuantParams:
         """Those of the first channels; itself with one scale for all."""

@@ -134,6 +134,13 @@ class Executor:
         self._check_scales()
         self._lay_out()
 
+    def __repr__(self) -> str:
+        programs = sum(group.program is not None for group in self._groups)
+        return (
+            f"Executor({self.graph!r}, {len(self._steps)} steps in {programs} programs, "
+            f"blobs {self.blob_bytes / 1e6:.1f} MB)"
+        )
+
     # --- once a model ---
 
     def _check_scales(self) -> None:

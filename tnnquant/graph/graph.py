@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from tnnquant.base.tensor import DataType, QuantParams, Tensor
 from tnnquant.errors import GraphError
@@ -41,7 +42,7 @@ class Resource:
     type_string: str = ""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Node:
     """One layer placed in a graph.
 
@@ -76,11 +77,14 @@ class Node:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
+    def __repr__(self) -> str:
+        return f"Node({self.name!r}, {self.type_string}, {', '.join(self.inputs)} -> {', '.join(self.outputs)})"
+
     def __str__(self) -> str:
         return f"layer {self.name!r} ({self.type_string})"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Graph:
     """A model: what a .tnnproto and a .tnnmodel hold together.
 
@@ -106,6 +110,12 @@ class Graph:
     constants: Mapping[str, Tensor] = field(default_factory=dict)
     scales: Mapping[str, QuantParams] = field(default_factory=dict)
     extra_blobs: frozenset[str] = frozenset()
+
+    def __repr__(self) -> str:
+        int8 = sum(node.quantized for node in self.nodes)
+        inputs = ", ".join(f"{name} {'x'.join(map(str, spec.dims))}" for name, spec in islice(self.inputs.items(), 3))
+        kinds = f"{int8} int8, {len(self.nodes) - int8} fp32" if int8 else "fp32"
+        return f"Graph({len(self.nodes)} layers, {kinds}; inputs {inputs}; outputs {', '.join(self.outputs[:3])})"
 
     def replace(self, **changes) -> Graph:
         """A copy with some fields changed."""
