@@ -35,7 +35,7 @@ _HOMES = {
     "collect_statistics": "pipeline.collect",
     "quantize_graph": "quantization.quantize",
     "quantize_model": "pipeline.api",
-    "read_model": "format",
+    "read_model": "pipeline.models",
     "write_model": "format",
 }
 

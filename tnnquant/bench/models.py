@@ -10,10 +10,11 @@ import numpy as np
 from tnnquant import recipes
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError, InputError
-from tnnquant.format import locate, read_model
+from tnnquant.format.files import PathLike
 from tnnquant.graph import Graph, InputSpec
 from tnnquant.inputs import Sample, Samples, scan
 from tnnquant.inputs.split import Split
+from tnnquant.pipeline.models import find_model, read_model
 
 __all__ = [
     "RandomSamples", "find_pair", "model_inputs", "named_models", "quantize_here", "read_int8", "samples_for",
@@ -91,8 +92,8 @@ def read_int8(proto: str | Path, model: str | Path) -> Graph:
     return graph
 
 
-def find_pair(text: str) -> tuple[Path, Path]:
-    """The two files of a model that is named by its .tnnproto, its .tnnmodel, what both have in common, or a folder.
+def find_pair(text: str) -> tuple[PathLike, PathLike | None]:
+    """The files of a model that is named by its .onnx, either file of a pair, what both have in common, or a folder.
 
     ``a.tnnproto,b.tnnmodel`` names two files that have nothing in common.
 
@@ -104,18 +105,21 @@ def find_pair(text: str) -> tuple[Path, Path]:
     if "," in text and not Path(text).exists():
         proto, _, model = text.partition(",")
         return Path(proto), Path(model)
-    return locate.find_pair(text, both="PROTO,MODEL")
+    return find_model(text, both="PROTO,MODEL")
 
 
-def named_models(texts: Sequence[str]) -> list[tuple[str, Graph]]:
+def named_models(
+    texts: Sequence[str], dims: Mapping[str, tuple[int, ...]] | None = None
+) -> list[tuple[str, Graph]]:
     """Read models; each is called by its file's stem, with its folder where two would be called the same."""
     pairs = [find_pair(text) for text in texts]
-    stems = [pair[0].name.removesuffix(".tnnproto") for pair in pairs]
+    files = [Path(pair[0]) for pair in pairs]
+    stems = [file.name.removesuffix(".tnnproto").removesuffix(".onnx") for file in files]
     names = [
-        stem if stems.count(stem) == 1 else f"{pair[0].resolve().parent.name}/{stem}"
-        for stem, pair in zip(stems, pairs, strict=True)
+        stem if stems.count(stem) == 1 else f"{file.resolve().parent.name}/{stem}"
+        for stem, file in zip(stems, files, strict=True)
     ]
-    return [(name, read_model(*pair)) for name, pair in zip(names, pairs, strict=True)]
+    return [(name, read_model(*pair, dims)) for name, pair in zip(names, pairs, strict=True)]
 
 
 def single_items(graph: Graph, dims: Mapping[str, tuple[int, ...]]) -> dict[str, InputSpec]:

@@ -26,7 +26,8 @@ __all__ = ["main"]
 
 # Command: (module, help of one line). The module is imported only when the command runs or its own help is asked for.
 COMMANDS = {
-    "quantize": ("quantize", "Quantize an fp32 TNN model to int8."),
+    "quantize": ("quantize", "Quantize an fp32 model, ONNX or TNN, to int8."),
+    "convert": ("convert", "Convert an ONNX model to a TNN model."),
     "inspect": ("inspect", "Show a model, compare two, and find the layers that int8 hurts."),
     "bench": ("bench", "Measure kernels and models on this machine."),
     "doctor": ("doctor", "Examine this machine: processor, Numba, cache, and whether all kernels agree."),

@@ -39,10 +39,10 @@ EXAMPLES = (
 def command(models, input_path, labels, no_labels, output, input_shape, threads, as_json, **options) -> int:
     """Accuracy of any number of models on the same pictures: top-1, top-5, agreement and cosine with fp32.
 
-    MODEL is a .tnnproto whose .tnnmodel lies beside it, or PROTO,MODEL, or a folder with one model; fp32 and int8, ours
-    or of TNN's own tool. int8 models give the integers that they give on the device. The first fp32 model is what the
-    others are compared with. In brackets: intervals of 95 % (Wilson; paired bootstrap for differences, with the p-value
-    of McNemar's test).
+    MODEL is an .onnx, a .tnnproto whose .tnnmodel lies beside it, or PROTO,MODEL, or a folder with one model; fp32 and
+    int8, ours or of TNN's own tool. int8 models give the integers that they give on the device. The first fp32 model
+    is what the others are compared with. In brackets: intervals of 95 % (Wilson; paired bootstrap for differences, with
+    the p-value of McNemar's test).
     """
     if labels and no_labels:
         raise click.UsageError("--labels gives the labels that --no-labels does without: leave one of them out.")
@@ -55,7 +55,7 @@ def command(models, input_path, labels, no_labels, output, input_shape, threads,
     from tnnquant.inputs import Samples, scan
 
     set_threads(threads)
-    candidates = [Candidate(name, graph) for name, graph in named_models(models)]
+    candidates = [Candidate(name, graph) for name, graph in named_models(models, config.input_dims)]
     from tnnquant.pipeline.settings import input_config
 
     specs = single_items(candidates[0].graph, config.input_dims)

@@ -8,7 +8,15 @@ import sys
 import click
 
 from tnnquant.cli.helped import HELP
-from tnnquant.cli.options import VectorCommand, config_options, from_options, given, parse_input_shapes
+from tnnquant.cli.options import (
+    VectorCommand,
+    chosen_model,
+    config_options,
+    from_options,
+    given,
+    model_options,
+    parse_input_shapes,
+)
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError
 
@@ -22,8 +30,7 @@ EXAMPLES = (
 
 
 @click.command("latency", cls=VectorCommand, context_settings=HELP, examples=EXAMPLES)
-@click.option("-p", "--proto", required=True, metavar="FILE", help="The fp32 .tnnproto (an int8 one is timed alone).")
-@click.option("-m", "--model", required=True, metavar="FILE", help="Its .tnnmodel.")
+@model_options("The fp32 .tnnproto (an int8 one is timed alone), or an .onnx.", "Its .tnnmodel.")
 @click.option(
     "--int8", "int8_pair", nargs=2, metavar="PROTO MODEL",
     help="The int8 pair. Without it the fp32 model is quantized on the fly, with the options below.",
@@ -41,7 +48,7 @@ EXAMPLES = (
 @click.option("--threads", type=int, default=None, metavar="N", help="Default: one a core.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def command(
-    proto, model, int8_pair, input_path, input_shape, repeats, no_layers, threads, as_json, **options
+    name, proto, model, int8_pair, input_path, input_shape, repeats, no_layers, threads, as_json, **options
 ) -> int:
     """Time a model in fp32 and int8, run in turns on this CPU, and every layer of both.
 
@@ -54,10 +61,11 @@ def command(
     from tnnquant.bench.latency import measure_latency
     from tnnquant.bench.models import quantize_here, read_int8, samples_for
     from tnnquant.cli.progress import progress_display
-    from tnnquant.format import read_model
+    from tnnquant.pipeline.models import model_files, open_model
 
     set_threads(threads)
-    graph = read_model(proto, model)
+    source = model_files(*chosen_model(name, proto, model))
+    graph, config = open_model(source, config)
     fp32, int8 = (None, graph) if graph.is_quantized else (graph, None)
     if int8_pair:
         int8 = read_int8(*int8_pair)

@@ -9,7 +9,14 @@ import click
 
 from tnnquant.cli.bench_accuracy import PICTURE_OPTIONS
 from tnnquant.cli.helped import HELP
-from tnnquant.cli.options import VectorCommand, config_options, from_options, parse_input_shapes
+from tnnquant.cli.options import (
+    VectorCommand,
+    chosen_model,
+    config_options,
+    from_options,
+    model_options,
+    parse_input_shapes,
+)
 from tnnquant.config import QuantizeConfig
 
 EXAMPLES = (
@@ -19,8 +26,7 @@ EXAMPLES = (
 
 
 @click.command("table", cls=VectorCommand, context_settings=HELP, examples=EXAMPLES)
-@click.option("-p", "--proto", required=True, metavar="FILE", help="The fp32 .tnnproto.")
-@click.option("-m", "--model", required=True, metavar="FILE", help="The fp32 .tnnmodel.")
+@model_options()
 @click.option("-i", "--input_path", required=True, metavar="FOLDER", help="Calibration pictures (or tensors).")
 @click.option(
     "--eval", "eval_path", metavar="FOLDER", help="Pictures to measure on. Default: the calibration pictures."
@@ -39,7 +45,7 @@ EXAMPLES = (
 @click.option("--threads", type=int, default=None, metavar="N", help="Default: one a core; the result is the same.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def command(
-    proto, model, input_path, eval_path, labels, no_labels, output, input_shape, threads, as_json, **options
+    name, proto, model, input_path, eval_path, labels, no_labels, output, input_shape, threads, as_json, **options
 ) -> int:
     """The accuracy table of the original tool's documentation for your model and data: KL with ADMM per channel, per
     tensor and mixed, and min-max per channel, beside fp32 and our own recipe.
@@ -54,12 +60,13 @@ def command(
     from tnnquant.bench.models import samples_for, single_items
     from tnnquant.bench.table import measure_table
     from tnnquant.cli.progress import progress_display
-    from tnnquant.format import read_model
     from tnnquant.inputs import Samples, scan
+    from tnnquant.pipeline.models import model_files, open_model
     from tnnquant.pipeline.settings import input_config
 
     set_threads(threads)
-    graph = read_model(proto, model)
+    source = model_files(*chosen_model(name, proto, model))
+    graph, config = open_model(source, config)
     samples = samples_for(graph, input_path, config, threads)
     specs = single_items(graph, config.input_dims)
     evaluation = Samples(scan(eval_path or input_path), specs, input_config(config), workers=threads)

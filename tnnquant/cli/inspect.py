@@ -28,7 +28,7 @@ EXAMPLES = (
 
 @click.command("inspect", cls=VectorCommand, epilog=EPILOG, context_settings=HELP, examples=EXAMPLES)
 @click.argument("models", nargs=-1, metavar="[MODEL] [OTHER]")
-@click.option("-p", "--proto", metavar="FILE", help="The .tnnproto, where it has another name than the .tnnmodel.")
+@click.option("-p", "--proto", metavar="FILE", help="The .tnnproto, if its name is not the .tnnmodel's; or an .onnx.")
 @click.option("-m", "--model", metavar="FILE", help="The .tnnmodel.")
 @click.option("--layer", metavar="NAME", help="Show one layer or blob, channel by channel.")
 @click.option("--diff", "is_diff", is_flag=True, help="Compare MODEL and OTHER layer by layer.")
@@ -49,10 +49,10 @@ EXAMPLES = (
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON (schema: docs/inspect.md).")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the table of layers as CSV.")
 def command(models, proto, model, layer, is_diff, input_shape, **options) -> int:
-    """Show a TNN model, fp32 or int8: layers, shapes, sizes, arithmetic, scales, and what is int8 and why.
+    """Show a model, fp32 or int8: layers, shapes, sizes, arithmetic, scales, and what is int8 and why.
 
-    MODEL is a name (net, for net.tnnproto and net.tnnmodel), either file, or a folder with one model. With --against
-    and -i also where int8 hurts, and the --exclude line for quantize.
+    MODEL is an .onnx, a name (net, for net.tnnproto and net.tnnmodel), either file, or a folder with one model. With
+    --against and -i also where int8 hurts, and the --exclude line for quantize.
     """
     dims = parse_input_shapes(input_shape)
     config = QuantizeConfig(**from_options(QuantizeConfig, options), input_dims=dims)
@@ -102,7 +102,7 @@ def _study(first, config: QuantizeConfig, options: dict):
     from tnnquant.inspect.run import load, pick_samples
 
     set_threads(options["threads"])
-    against = load(options["against"]) if options["against"] else None
+    against = load(options["against"], input_dims=config.input_dims) if options["against"] else None
     limit = options["limit"] if options["limit"] is not None else (None if options["samples"] else LIMIT)
     samples = pick_samples(first, options["input_path"], config, limit, options["threads"])
     _refuse_inputs(options, first, against, samples)

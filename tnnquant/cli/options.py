@@ -13,7 +13,9 @@ from tnnquant.cli.helped import HelpedCommand
 from tnnquant.config import choice_codes, parse_choice
 from tnnquant.errors import ConfigError
 
-__all__ = ["VectorCommand", "config_options", "from_options", "given", "parse_input_shapes"]
+__all__ = [
+    "VectorCommand", "chosen_model", "config_options", "from_options", "given", "model_options", "parse_input_shapes",
+]  # fmt: skip
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(/[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)?,?")
 
@@ -100,6 +102,42 @@ def given(*names: str) -> list[str]:
         max(param.opts, key=len) for param in ctx.command.params
         if param.name in names and ctx.get_parameter_source(param.name) == ParameterSource.COMMANDLINE
     ]  # fmt: skip
+
+
+def model_options(
+    proto_help: str = "The fp32 .tnnproto, or an .onnx.", model_help: str = "The fp32 .tnnmodel."
+) -> Callable:
+    """Decorator: the model of a command, by name or as two files; see :func:`chosen_model`."""
+
+    def decorate(function: Callable) -> Callable:
+        function = click.option("-m", "--model", metavar="FILE", help=model_help)(function)
+        function = click.option("-p", "--proto", metavar="FILE", help=proto_help)(function)
+        return click.argument("name", required=False, metavar="[MODEL]")(function)
+
+    return decorate
+
+
+def chosen_model(name: str | None, proto: str | None, model: str | None):
+    """The files of the model that the user means: .tnnproto and .tnnmodel, or an .onnx and None.
+
+    Raises
+    ------
+    click.UsageError
+        No model is given, or two.
+    ModelFormatError
+        There are no such files.
+    """
+    from tnnquant.pipeline.models import find_model
+
+    if name is not None and (proto or model):
+        raise click.UsageError(f"{name!r} is one model too many: give it alone, or -p and -m.")
+    if name is not None:
+        return find_model(name)
+    if proto is None:
+        raise click.UsageError("Missing option '-p' / '--proto', or the name of a model (an .onnx, or a TNN pair).")
+    if model is None and not proto.lower().endswith(".onnx"):
+        raise click.UsageError("Missing option '-m' / '--model'.")
+    return proto, model
 
 
 def parse_input_shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:

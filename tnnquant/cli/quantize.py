@@ -9,7 +9,15 @@ import time
 import click
 
 from tnnquant.cli.helped import HELP
-from tnnquant.cli.options import VectorCommand, config_options, from_options, given, parse_input_shapes
+from tnnquant.cli.options import (
+    VectorCommand,
+    chosen_model,
+    config_options,
+    from_options,
+    given,
+    model_options,
+    parse_input_shapes,
+)
 from tnnquant.config import QuantizeConfig, SearchConfig, VerifyConfig
 
 EPILOG = (
@@ -20,14 +28,14 @@ EPILOG = (
 BROKEN_CODE, MISSED_CODE = 8, 9
 
 EXAMPLES = (
+    ("net.onnx -i pictures -n 127.5 -s 1/127.5 -o net", "from ONNX; the outputs are TNN's two files"),
     ("-p net.tnnproto -m net.tnnmodel -i pictures -n 127.5 -s 1/127.5 -o net", "as TNN's tool does, with a verdict"),
     ("-p net.tnnproto -m net.tnnmodel -i pictures --recipe best -o net", "as close to fp32 as int8 can be"),
 )
 
 
 @click.command("quantize", cls=VectorCommand, epilog=EPILOG, context_settings=HELP, examples=EXAMPLES)
-@click.option("-p", "--proto", required=True, metavar="FILE", help="The fp32 .tnnproto.")
-@click.option("-m", "--model", required=True, metavar="FILE", help="The fp32 .tnnmodel.")
+@model_options()
 @click.option(
     "-i", "--input_path", metavar="FOLDER",
     help="Pictures (.jpg .jpeg .png .bmp) or tensors (.txt in NCHW order, .npy, .npz).",
@@ -52,10 +60,12 @@ EXAMPLES = (
 @click.option("--scheduler", metavar="ADDRESS", help="Gather the statistics on the workers of a Dask scheduler.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(
-    proto, model, input_path, input_shape, output, threads, dry_run, stats_only, from_stats, scheduler, as_json,
+    name, proto, model, input_path, input_shape, output, threads, dry_run, stats_only, from_stats, scheduler, as_json,
     **options,
 ) -> int:  # fmt: skip
-    """Quantize an fp32 TNN model to int8 over a folder of calibration pictures.
+    """Quantize an fp32 model, ONNX or TNN, to int8 over a folder of calibration pictures.
+
+    MODEL is an .onnx, or a TNN model by its name (net, for net.tnnproto and net.tnnmodel), either file, or its folder.
 
     Methods and types may be given by the original tool's numbers or by name: -b 2 is -b kl. In the end the written
     model is run beside fp32, with the integers of the device, and judged: good, doubtful or broken.
@@ -70,10 +80,11 @@ def command(
     from tnnquant.health.ahead import ahead_of
     from tnnquant.pipeline.api import quantize_model
 
+    proto, model = chosen_model(name, proto, model)
     started = time.perf_counter()
     is_shown = sys.stderr.isatty() and not as_json and not dry_run
     runs_int8 = not (verify.no_verify or stats_only or dry_run)
-    with ahead_of(proto) as ahead, progress_display(is_shown, ahead.start if runs_int8 else None) as progress:
+    with ahead_of(str(proto)) as ahead, progress_display(is_shown, ahead.start if runs_int8 else None) as progress:
         if stats_only:
             from tnnquant.pipeline.collect import collect_statistics
 

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tnnquant.format import read_model
 from tnnquant.graph import Graph
+from tnnquant.pipeline.models import read_model
 
 __all__ = ["Ahead", "ahead_of", "tasks_of"]
 

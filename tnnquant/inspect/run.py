@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError
-from tnnquant.format import read_model
-from tnnquant.format.locate import find_pair
 from tnnquant.graph import Graph
 from tnnquant.graph.infer import infer
 from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.inspect.summary import Summary, summarize
+from tnnquant.pipeline.models import find_model, read_model
 
 __all__ = ["Model", "compare_models", "diff_models", "load", "pick_samples"]
 
@@ -46,8 +45,8 @@ def load(
     ModelFormatError, GraphError
         A file is missing, foreign, truncated, or the two do not belong together.
     """
-    pair = find_pair(name, proto, model)
-    graph = read_model(*pair)
+    pair = find_model(name, proto, model)
+    graph = read_model(*pair, input_dims)
     return Model(graph, summarize(graph, *pair, input_dims))
 
 

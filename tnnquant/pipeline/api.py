@@ -13,6 +13,7 @@ from tnnquant.config import QuantizeConfig, SearchConfig, VerifyConfig
 from tnnquant.errors import ConfigError
 from tnnquant.pipeline import routes
 from tnnquant.pipeline.job import Job
+from tnnquant.pipeline.models import model_files
 from tnnquant.pipeline.report import Report
 from tnnquant.pipeline.routes import Gather
 from tnnquant.pipeline.settings import output_paths
@@ -26,7 +27,7 @@ Progress = Callable[[str, int, int], None]
 
 def quantize_model(
     proto: PathLike,
-    model: PathLike,
+    model: PathLike | None,
     inputs: PathLike | Sequence[PathLike] | None,
     output: PathLike = "model",
     config: QuantizeConfig | None = None,
@@ -40,12 +41,12 @@ def quantize_model(
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> Report:
-    """Quantize an fp32 TNN model and write ``<output>_quantized.tnnproto`` and ``<output>_quantized.tnnmodel``.
+    """Quantize an fp32 TNN or ONNX model; write ``<output>_quantized.tnnproto`` and ``<output>_quantized.tnnmodel``.
 
     Parameters
     ----------
     proto, model : path
-        The fp32 pair.
+        The fp32 pair; or an .onnx file, and None.
     inputs : path or sequence of path
         A folder of pictures (.jpg .jpeg .png .bmp) or tensors (.txt .npy .npz), or the files themselves; None with
         ``statistics``.
@@ -94,7 +95,8 @@ def quantize_model(
     if statistics or part is not None or gather:
         _check_statistics(gather, inputs, config, search)
     set_threads(threads)
-    job = Job((proto, model), output_paths(output), config, verify, search, threads, dry_run, progress, started)
+    source, target = model_files(proto, model), output_paths(output)
+    job = Job(source, target, config, verify, search, threads, dry_run, progress, started)
     if statistics or part is not None:
         return routes.from_statistics(job, part, statistics)
     if inputs is None:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from tnnquant.base.threads import set_threads
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import OutputError
-from tnnquant.format import read_model
 from tnnquant.format.files import read_file, refuse_inputs
 from tnnquant.inputs import Samples, scan
+from tnnquant.pipeline.models import model_files, open_model
 from tnnquant.pipeline.settings import graph_inputs, input_config
 from tnnquant.quantization.parts import Part, gather, merge, model_digest, relevant_settings, require_same
 from tnnquant.quantization.parts_file import read_part, write_part
@@ -23,7 +23,7 @@ PathLike = str | os.PathLike
 
 def collect_statistics(
     proto: PathLike,
-    model: PathLike,
+    model: PathLike | None,
     inputs: PathLike | Sequence[PathLike] | None,
     output: PathLike,
     config: QuantizeConfig | None = None,
@@ -59,13 +59,13 @@ def collect_statistics(
     TnnQuantError
         With a message of one line; nothing has been written then.
     """
-    config = config or QuantizeConfig()
+    config, source = config or QuantizeConfig(), model_files(proto, model)
     set_threads(threads)
     path = statistics_path(output)
     files = scan(inputs) if inputs is not None else None
-    refuse_inputs([path], [proto, model, *after, *(files or ())])
-    digest = model_digest([read_file(proto), read_file(model)])
-    graph = read_model(proto, model)
+    refuse_inputs([path], [*source, *after, *(files or ())])
+    digest = model_digest([read_file(path) for path in source])
+    graph, config = open_model(source, config)
     executor, plan = plan_graph(graph, config)
     before = merge([read_part(name) for name in after], plan) if after else None
     if before is not None:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import CalibrationError, ConfigError, InputError
-from tnnquant.format import read_model
 from tnnquant.format.files import read_file
 from tnnquant.inputs import Samples, scan
 from tnnquant.inputs.grouping import group_files
+from tnnquant.pipeline.models import model_files, open_model
 from tnnquant.pipeline.settings import graph_inputs, input_config
 from tnnquant.quantization.calibrate import make_observers
 from tnnquant.quantization.parts import Part, gather, merge, model_digest, require_complete
@@ -82,8 +82,9 @@ def gather_distributed(
         What a worker met; the first one ends the run.
     """
     config = config or QuantizeConfig()
-    digest = model_digest([read_file(proto), read_file(model)])
-    graph = read_model(proto, model)
+    source = model_files(proto, model)
+    digest = model_digest([read_file(path) for path in source])
+    given, (graph, config) = config, open_model(source, config)
     files, specs = scan(inputs), graph_inputs(graph, config)
     _, plan = plan_graph(graph, config)
     with _connected(address) as client:
@@ -97,7 +98,8 @@ def gather_distributed(
         before, without = b"", []
         while True:
             jobs = [
-                _Job(os.path.abspath(proto), os.path.abspath(model), digest, config, chunk, before) for chunk in chunks
+                _Job(os.path.abspath(proto), model and os.path.abspath(model), digest, given, chunk, before)
+                for chunk in chunks
             ]
             parts = _mapped(client, jobs, progress)
             part = merge(parts, plan)
@@ -196,6 +198,6 @@ class _Key:
 
 @lru_cache(maxsize=1)
 def _planned(proto: str, model: str, digest: str, key: _Key):
-    graph = read_model(proto, model)
-    executor, plan = plan_graph(graph, key.config)
+    graph, config = open_model(model_files(proto, model), key.config)
+    executor, plan = plan_graph(graph, config)
     return executor, plan, graph

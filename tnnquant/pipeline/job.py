@@ -16,6 +16,7 @@ from tnnquant.format.files import refuse_inputs
 from tnnquant.graph import Graph
 from tnnquant.inputs import Samples, scan
 from tnnquant.inputs.split import Split, split_samples
+from tnnquant.pipeline.models import open_model
 from tnnquant.pipeline.report import ENOUGH_SAMPLES, Report, blob_reports, layer_reports
 from tnnquant.pipeline.settings import PathLike, graph_inputs, input_config, settings
 from tnnquant.quantization.parts import Part
@@ -39,8 +40,10 @@ class Job:
 
     Attributes
     ----------
-    source, target : (path, path)
-        The fp32 pair, and the int8 one to be written.
+    source : tuple of path
+        The fp32 model: a TNN pair, or an ONNX file.
+    target : (path, path)
+        The int8 pair to be written.
     config, verify, search
         See :func:`tnnquant.quantize_model`; likewise ``threads``, ``dry_run`` and ``progress``.
     started : float
@@ -50,7 +53,7 @@ class Job:
     report : Report
     """
 
-    source: tuple[PathLike, PathLike]
+    source: tuple[PathLike, ...]
     target: tuple[Path, Path]
     config: QuantizeConfig
     verify: VerifyConfig
@@ -64,7 +67,7 @@ class Job:
 
     def __post_init__(self) -> None:
         refuse_inputs(self.target, [*self.source, *filter(None, [self.verify.labels])])
-        self.graph = read_model(*self.source)
+        self.graph, self.config = open_model(self.source, self.config)
         self.report = Report(
             *map(str, self.target), bytes_before=sum(map(os.path.getsize, self.source)), settings=settings(self.config),
             dry_run=self.dry_run,

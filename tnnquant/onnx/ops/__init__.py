@@ -1,0 +1,1 @@
+"""The converters, a module for each group of operators (:mod:`tnnquant.onnx.registry`)."""

@@ -1,0 +1,192 @@
+"""Arithmetic, comparisons and logic of several operands."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tnnquant.onnx.builder import Builder
+from tnnquant.onnx.common import axis_of, binary, chain, compare, in_float, select
+from tnnquant.onnx.refusal import Refused
+from tnnquant.onnx.registry import operator
+from tnnquant.onnx.value import BOOL, Value
+
+
+def _placed(g: Builder, a: Value, b: Value, axis: int | None, broadcast: int) -> Value:
+    """Opset 6 and older: ``axis`` says where the dims of the second operand lie in those of the first."""
+    if broadcast and axis is not None and b.rank < a.rank:
+        axis = axis_of(axis, a.rank)
+        return g.reshape(b, (*b.dims, *(1,) * (a.rank - axis - b.rank)))
+    return b
+
+
+@operator()
+def Add(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
+    return binary(g, "Add", a, _placed(g, a, b, axis, broadcast))
+
+
+@operator()
+def Sub(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
+    return binary(g, "Sub", a, _placed(g, a, b, axis, broadcast))
+
+
+@operator()
+def Mul(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
+    return binary(g, "Mul", a, _placed(g, a, b, axis, broadcast))
+
+
+@operator()
+def Div(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
+    return binary(g, "Div", a, _placed(g, a, b, axis, broadcast))
+
+
+@operator()
+def Sum(g: Builder, *values: Value):
+    return chain(g, "Add", values)
+
+
+@operator()
+def Mean(g: Builder, *values: Value):
+    total = chain(g, "Add", values)
+    return total if len(values) == 1 else binary(g, "Div", total, g.constant(len(values), np.float32))
+
+
+def _extreme(g: Builder, kind: str, values):
+    result = chain(g, kind, [in_float(g, value) for value in values])
+    return result if values[0].is_float else g.cast(result, values[0].dtype)
+
+
+@operator()
+def Max(g: Builder, *values: Value):
+    return _extreme(g, "Maximum", values)
+
+
+@operator()
+def Min(g: Builder, *values: Value):
+    return _extreme(g, "Minimum", values)
+
+
+#: So many different exponents of one constant are taken apart.
+_MOST_EXPONENTS = 8
+
+
+@operator()
+def Pow(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
+    if not a.is_float:
+        return g.cast(Pow(g, g.cast(a, np.float32), b), a.dtype)
+    if not b.is_constant:
+        if a.is_constant and (a.array > 0).all():
+            return g.add(
+                "Exp", [binary(g, "Mul", in_float(g, b), g.constant(np.log(a.array.astype(np.float64)), np.float32))]
+            )
+        raise Refused("its exponent depends on the data, and its base may be negative; TNN has constant exponents only")
+    exponents = b.array.astype(np.float64)
+    distinct = np.unique(exponents)
+    if len(distinct) > _MOST_EXPONENTS:
+        raise Refused(f"it has {len(distinct)} different exponents; TNN's Power takes one")
+    result = None
+    for exponent in distinct:
+        power = _power(g, a, float(exponent))
+        result = power if result is None else select(g, g.constant(exponents == exponent), power, result)
+    dims = np.broadcast_shapes(a.dims, b.dims)
+    from tnnquant.onnx.common import expanded
+
+    return expanded(g, result, dims)
+
+
+def _power(g: Builder, a: Value, exponent: float) -> Value:
+    if exponent == 1:
+        return a
+    if exponent == 2:
+        return g.add("Mul", [a, a], -1)
+    if exponent == 0.5:
+        return g.add("Sqrt", [a])
+    if exponent == -1:
+        return g.add("Reciprocal", [a])
+    return g.add("Power", [a], exponent, 1.0, 0.0)
+
+
+@operator()
+def Mod(g: Builder, a: Value, b: Value, *, fmod=0):
+    if a.is_float:
+        quotient = binary(g, "Div", a, b)
+        whole = g.cast(g.cast(quotient, np.int32), np.float32) if fmod else g.add("Floor", [quotient])
+        return binary(g, "Sub", a, binary(g, "Mul", whole, b))
+    rest = binary(g, "Sub", a, binary(g, "Mul", binary(g, "Div", a, b), b))
+    if fmod:
+        return rest
+    # The rest has the sign of the dividend; a remainder has that of the divisor.
+    zero = g.constant(0, a.dtype)
+    signs = binary(g, "Mul", rest, b)
+    return select(g, compare(g, "Less", signs, zero), binary(g, "Add", rest, b), rest)
+
+
+# --- comparisons and logic ---
+
+
+@operator()
+def Equal(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
+    return compare(g, "Equal", a, _placed(g, a, b, axis, broadcast))
+
+
+@operator()
+def Greater(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
+    return compare(g, "Greater", a, _placed(g, a, b, axis, broadcast))
+
+
+@operator()
+def Less(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
+    return compare(g, "Less", a, _placed(g, a, b, axis, broadcast))
+
+
+@operator()
+def GreaterOrEqual(g: Builder, a: Value, b: Value):
+    return Not(g, compare(g, "Less", a, b))
+
+
+@operator()
+def LessOrEqual(g: Builder, a: Value, b: Value):
+    return Not(g, compare(g, "Greater", a, b))
+
+
+@operator()
+def Not(g: Builder, x: Value):
+    return g.add("Not", [x], dtype=BOOL)
+
+
+@operator()
+def And(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
+    return binary(g, "And", a, _placed(g, a, b, axis, broadcast), BOOL)
+
+
+@operator()
+def Or(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
+    b = _placed(g, a, b, axis, broadcast)
+    return Not(g, binary(g, "And", _negated(g, a), _negated(g, b), BOOL))
+
+
+def _negated(g: Builder, x: Value) -> Value:
+    return g.constant(~x.array) if x.is_constant else Not(g, x)
+
+
+@operator()
+def Xor(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
+    return Not(g, compare(g, "Equal", a, _placed(g, a, b, axis, broadcast)))
+
+
+@operator()
+def Where(g: Builder, condition: Value, x: Value, y: Value):
+    return select(g, condition, x, y)
+
+
+@operator()
+def IsNaN(g: Builder, x: Value):
+    return Not(g, g.add("Equal", [x, x], dtype=BOOL))
+
+
+@operator()
+def BitShift(g: Builder, x: Value, shift: Value, *, direction):
+    if not shift.is_constant or len(np.unique(shift.array)) != 1:
+        raise Refused("it shifts elements by different numbers of bits; TNN's BitShift takes one constant")
+    if x.dtype.itemsize != 4:
+        raise Refused(f"TNN shifts 32 bits only, this is {x.dtype}")
+    return g.add("BitShift", [x], int(direction == "LEFT"), int(shift.array.reshape(-1)[0]))

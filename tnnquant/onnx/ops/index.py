@@ -1,0 +1,142 @@
+"""Elements by place: gathering, scattering, one-hot, non-maximum suppression, regions."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from tnnquant.onnx.builder import Builder, finite
+from tnnquant.onnx.common import axis_of, constant_of, ints
+from tnnquant.onnx.refusal import Refused
+from tnnquant.onnx.registry import operator
+from tnnquant.onnx.value import FLOAT, Value
+
+
+def _picked(g: Builder, x: Value, places: np.ndarray, dims) -> Value:
+    """Elements of ``x`` by their flat numbers, under these dims."""
+    flat = g.reshape(x, (x.size,))
+    return g.reshape(g.gather(flat, places.reshape(-1), 0), dims)
+
+
+@operator()
+def GatherElements(g: Builder, x: Value, indices: Value, *, axis=0):
+    axis = axis_of(axis, x.rank)
+    grid = list(np.indices(indices.dims))
+    if indices.is_constant:
+        found = np.where(indices.array < 0, indices.array + x.dims[axis], indices.array)
+        grid[axis] = found
+        return _picked(g, x, np.ravel_multi_index(grid, x.dims), indices.dims)
+    vectors = [g.constant(grid[k][..., None], np.int32) for k in range(x.rank)]
+    vectors[axis] = g.reshape(indices, (*indices.dims, 1))
+    joined = g.add("Concat", vectors, indices.rank) if x.rank > 1 else vectors[0]
+    return g.add("GatherND", [x, joined], 0, dtype=x.dtype)
+
+
+@operator()
+def GatherND(g: Builder, x: Value, indices: Value, *, batch_dims=0):
+    if not indices.is_constant:
+        return g.add("GatherND", [x, indices], batch_dims, dtype=x.dtype)
+    depth = indices.dims[-1]
+    inner = x.dims[batch_dims + depth :]
+    numbers = np.arange(x.size).reshape(x.dims)
+    batch = np.indices(indices.dims[:-1])[:batch_dims]
+    places = numbers[(*batch, *np.moveaxis(indices.array, -1, 0))]
+    return _picked(g, x, places, (*indices.dims[:-1], *inner))
+
+
+@operator()
+def Scatter(g: Builder, x: Value, indices: Value, updates: Value, *, axis=0):
+    return ScatterElements(g, x, indices, updates, axis=axis)
+
+
+@operator()
+def ScatterElements(g: Builder, x: Value, indices: Value, updates: Value, *, axis=0, reduction="none"):
+    if reduction not in ("none", "add"):
+        raise Refused(f"it combines by {reduction!r}; TNN replaces or adds")
+    axis = axis_of(axis, x.rank)
+    if indices.is_constant:
+        indices = g.constant(np.where(indices.array < 0, indices.array + x.dims[axis], indices.array), np.int32)
+    if not x.is_float:
+        made = ScatterElements(g, g.cast(x, FLOAT), indices, g.cast(updates, FLOAT), axis=axis, reduction=reduction)
+        return g.cast(made, x.dtype)
+    return g.add("ScatterElements", [x, indices, updates], axis, int(reduction == "add"))
+
+
+@operator()
+def ScatterND(g: Builder, x: Value, indices: Value, updates: Value, *, reduction="none"):
+    if reduction != "none":
+        raise Refused(f"it combines by {reduction!r}; TNN replaces")
+    if indices.is_constant:
+        sizes = np.array(x.dims[: indices.dims[-1]])
+        table = np.where(indices.array < 0, indices.array + sizes, indices.array).astype(np.int32)
+        return g.add("ScatterND", [x, updates], tensors={"indices": table}, dtype=x.dtype)
+    return g.add("ScatterND", [x, indices, updates], dtype=x.dtype)
+
+
+@operator()
+def OneHot(g: Builder, indices: Value, depth_input: Value, values_input: Value, *, axis=-1):
+    depth = int(constant_of(depth_input, "depth").reshape(-1)[0])
+    off, on = (float(v) for v in constant_of(values_input, "values").reshape(-1))
+    rank = indices.rank + 1
+    axis = axis_of(axis, rank)
+    places = g.cast(indices, np.int32) if indices.is_float else indices
+    made = g.add("OneHot", [places], axis, depth, off, on)
+    return made if values_input.is_float else g.cast(made, values_input.dtype)
+
+
+@operator()
+def Compress(g: Builder, x: Value, condition: Value, *, axis=None):
+    places = np.flatnonzero(constant_of(condition, "conditions").reshape(-1))
+    if not places.size:
+        raise Refused("it keeps nothing; TNN has no empty tensors")
+    if axis is None:
+        return g.gather(g.reshape(x, (x.size,)), places, 0)
+    return g.gather(x, places, axis_of(axis, x.rank))
+
+
+@operator()
+def ReverseSequence(g: Builder, x: Value, lengths: Value, *, batch_axis=1, time_axis=0):
+    numbers = np.moveaxis(np.arange(x.size).reshape(x.dims), (batch_axis, time_axis), (0, 1)).copy()
+    for row, length in zip(numbers, ints(lengths, "lengths"), strict=True):
+        row[:length] = row[:length][::-1].copy()
+    return _picked(g, x, np.moveaxis(numbers, (0, 1), (batch_axis, time_axis)), x.dims)
+
+
+@operator()
+def NonZero(g: Builder, x: Value):
+    raise Refused("how many places it makes depends on the data; TNN's shapes are fixed. Cut the model before it")
+
+
+@operator()
+def NonMaxSuppression(
+    g: Builder, boxes: Value, scores: Value, most: Value | None = None, iou: Value | None = None,
+    score: Value | None = None, *, center_point_box=0,
+):  # fmt: skip
+    count = ints(most, "numbers of boxes")[0] if most is not None else 0
+    if not count:
+        raise Refused("it keeps no box at all (max_output_boxes_per_class is 0)")
+    overlap = 0.0 if iou is None else float(constant_of(iou, "thresholds").reshape(-1)[0])
+    least = finite(-np.inf) if score is None else float(constant_of(score, "thresholds").reshape(-1)[0])
+    if boxes.rank == 3:
+        count = min(count, boxes.dims[1])
+    return g.add("NonMaxSuppression", [boxes, scores], center_point_box, count, overlap, least, dtype=np.int64)
+
+
+@operator()
+def RoiAlign(
+    g: Builder, x: Value, rois: Value, batches: Value, *, coordinate_transformation_mode=None, mode="avg",
+    output_height=1, output_width=1, sampling_ratio=0, spatial_scale=1.0,
+):  # fmt: skip
+    half = coordinate_transformation_mode or ("half_pixel" if g.opset >= 16 else "output_half_pixel")
+    if half == "half_pixel":
+        # Half a pixel less after the scaling is a shift of the regions before it.
+        from tnnquant.onnx.common import binary
+
+        rois = binary(g, "Sub", rois, g.constant(0.5 / spatial_scale, np.float32))
+    return g.add(
+        "RoiAlign", [x, rois, batches], int(mode == "avg"), output_height, output_width, sampling_ratio, spatial_scale
+    )
+
+
+_ = prod

@@ -1,0 +1,218 @@
+"""The same elements in other places, or under other dims."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from tnnquant.onnx.builder import Builder
+from tnnquant.onnx.common import axis_of, broadcast_dims, constant_of, expanded, ints
+from tnnquant.onnx.refusal import Refused
+from tnnquant.onnx.registry import operator
+from tnnquant.onnx.value import FLOAT, Value
+
+
+@operator()
+def Concat(g: Builder, *values: Value, axis=1):
+    axis = axis_of(axis, values[0].rank)
+    values = tuple(value for value in values if value.size)
+    if len(values) == 1:
+        return values[0]
+    if not values:
+        raise Refused("all it joins is empty; TNN has no empty tensors")
+    return g.add("Concat", values, axis)
+
+
+@operator()
+def Split(g: Builder, x: Value, sizes: Value | None = None, *, axis=0, split=None, num_outputs=None):
+    axis = axis_of(axis, x.rank)
+    found = ints(sizes, "sizes") if sizes is not None else None if split is None else list(split)
+    if found is None:
+        count = num_outputs or g.outputs
+        part = -(-x.dims[axis] // count)
+        found = [part] * (count - 1) + [x.dims[axis] - part * (count - 1)]
+    if sum(found) != x.dims[axis] or min(found) < 0:
+        raise Refused(f"its sizes {found} do not add up to an axis of {x.dims[axis]}")
+    if 0 in found:
+        raise Refused("it makes an empty tensor; TNN has none")
+    return x if len(found) == 1 else g.add("SplitV", [x], axis, tuple(found), outputs=len(found))
+
+
+@operator()
+def Reshape(g: Builder, x: Value, shape_input: Value | None = None, *, allowzero=0, shape=None):
+    dims = ints(shape_input, "dims") if shape_input is not None else None if shape is None else list(shape)
+    if dims is None:
+        raise Refused("it has no shape")
+    if not allowzero:
+        dims = [x.dims[k] if d == 0 and k < x.rank else d for k, d in enumerate(dims)]
+    if dims.count(-1) == 1:
+        known = prod(d for d in dims if d != -1)
+        dims[dims.index(-1)] = x.size // known if known else 0
+    if any(d < 0 for d in dims) or prod(dims) != x.size:
+        raise Refused(f"it reshapes {'x'.join(map(str, x.dims))} to {'x'.join(map(str, dims))}: the sizes differ")
+    return g.reshape(x, dims)
+
+
+@operator()
+def Flatten(g: Builder, x: Value, *, axis=1):
+    axis = axis + x.rank if axis < 0 else axis
+    return g.reshape(x, (prod(x.dims[:axis]), prod(x.dims[axis:])))
+
+
+@operator()
+def Transpose(g: Builder, x: Value, *, perm=None):
+    return g.permute(x, perm or tuple(reversed(range(x.rank))))
+
+
+def _axes(value: Value | None, attribute) -> list[int] | None:
+    return ints(value, "axes") if value is not None else None if attribute is None else list(attribute)
+
+
+@operator()
+def Squeeze(g: Builder, x: Value, axes_input: Value | None = None, *, axes=None):
+    found = _axes(axes_input, axes)
+    wanted = {k for k, d in enumerate(x.dims) if d == 1} if found is None else {axis_of(a, x.rank) for a in found}
+    if any(x.dims[axis] != 1 for axis in wanted):
+        raise Refused(f"it removes axes {sorted(wanted)} of {'x'.join(map(str, x.dims))}, which are not all 1")
+    return g.reshape(x, [d for k, d in enumerate(x.dims) if k not in wanted])
+
+
+@operator()
+def Unsqueeze(g: Builder, x: Value, axes_input: Value | None = None, *, axes=None):
+    found = _axes(axes_input, axes) or []
+    rank = x.rank + len(found)
+    wanted = {axis_of(axis, rank) for axis in found}
+    rest = iter(x.dims)
+    return g.reshape(x, [1 if k in wanted else next(rest) for k in range(rank)])
+
+
+@operator()
+def Expand(g: Builder, x: Value, shape: Value):
+    dims = ints(shape, "dims")
+    return expanded(g, x, broadcast_dims(x, Value(tuple(dims), FLOAT)))
+
+
+@operator()
+def Tile(g: Builder, x: Value, repeats: Value):
+    reps = ints(repeats, "repeats")
+    return x if set(reps) <= {1} else g.add("Tile", [x], tuple(reps))
+
+
+@operator()
+def Gather(g: Builder, x: Value, indices: Value, *, axis=0):
+    axis = axis_of(axis, x.rank)
+    if indices.is_constant:
+        places = np.where(indices.array < 0, indices.array + x.dims[axis], indices.array)
+        if places.size and not (places.min() >= 0 and places.max() < x.dims[axis]):
+            raise Refused(f"its indices reach beyond an axis of {x.dims[axis]}")
+        return g.gather(x, places, axis)
+    if indices.dtype.kind == "f":
+        raise Refused("its indices are floats")
+    if x.is_constant:
+        return g.add("Gather", [indices], axis, True, False, tensors={"data": x.array}, dtype=x.dtype)
+    return g.add("Gather", [x, indices], axis, False, False, dtype=x.dtype)
+
+
+def _sliced(g: Builder, x: Value, begins, ends, axes, steps) -> Value:
+    for begin, end, axis, step in zip(begins, ends, axes, steps, strict=True):
+        axis = axis_of(axis, x.rank)
+        places = range(*slice(begin, end, step).indices(x.dims[axis]))
+        # ONNX clamps as NumPy does, but for ends below -size when going backwards.
+        if not len(places):
+            raise Refused(
+                f"it cuts nothing out of axis {axis} ({begin}:{end}:{step} of {x.dims[axis]}); TNN has no empty tensors"
+            )
+        # TNN cannot go backwards to the first index.
+        forwards = step > 0
+        x = g.cut(x, axis, places[0], places[-1] + 1, step) if forwards else g.gather(x, np.array(places), axis)
+    return x
+
+
+@operator()
+def Slice(
+    g: Builder, x: Value, starts_input: Value | None = None, ends_input: Value | None = None,
+    axes_input: Value | None = None, steps_input: Value | None = None, *, starts=None, ends=None, axes=None,
+):  # fmt: skip
+    begins = ints(starts_input, "starts") if starts_input is not None else list(starts)
+    stops = ints(ends_input, "ends") if ends_input is not None else list(ends)
+    where = _axes(axes_input, axes) or list(range(len(begins)))
+    steps = ints(steps_input, "steps") or [1] * len(begins)
+    return _sliced(g, x, begins, stops, where, steps)
+
+
+@operator()
+def Pad(
+    g: Builder, x: Value, pads_input: Value | None = None, value_input: Value | None = None,
+    axes_input: Value | None = None, *, mode="constant", pads=None, value=0.0, paddings=None,
+):  # fmt: skip
+    found = ints(pads_input, "sizes") if pads_input is not None else list(pads or paddings or ())
+    where = [axis_of(a, x.rank) for a in _axes(axes_input, None) or range(x.rank)]
+    if len(found) != 2 * len(where):
+        raise Refused(f"it has {len(found)} sizes for {len(where)} axes, expected two an axis")
+    filling = constant_of(value_input, "filling")
+    number = value if filling is None or not filling.size else filling.reshape(-1)[0]
+    borders = [(0, 0)] * x.rank
+    for k, axis in enumerate(where):
+        borders[axis] = (found[k], found[k + len(where)])
+    return padded(g, x, borders, mode, number)
+
+
+def padded(g: Builder, x: Value, borders, mode: str, number) -> Value:
+    """``x`` with a border; negative ones cut."""
+    if mode != "constant":
+        # By index: TNN's own reflection and edges differ between its layers.
+        for axis, (begin, end) in enumerate(borders):
+            if begin or end:
+                kinds = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
+                numbers = np.arange(x.dims[axis])
+                numbers = numbers[max(-begin, 0) : len(numbers) - max(-end, 0)]
+                x = g.gather(x, np.pad(numbers, (max(begin, 0), max(end, 0)), kinds[mode]), axis)
+        return x
+    for axis, (begin, end) in enumerate(borders):
+        x = g.cut(x, axis, max(-begin, 0), x.dims[axis] - max(-end, 0))
+    pads = (*(max(b, 0) for b, _ in borders), *(max(e, 0) for _, e in borders))
+    if not any(pads):
+        return x
+    if x.is_float or number == 0:
+        return g.pad(x, pads, max(min(float(number), 3.4028234663852886e38), -3.4028234663852886e38))
+    # TNN takes the bits of its float filling for integers.
+    return g.cast(g.pad(g.cast(x, FLOAT), pads, float(number)), x.dtype)
+
+
+@operator()
+def Cast(g: Builder, x: Value, *, to, saturate=1, round_mode="up"):
+    from onnx import TensorProto
+
+    from tnnquant.onnx.read import element_type
+
+    if isinstance(to, str):
+        to = TensorProto.DataType.Value(to)
+    if to == TensorProto.STRING:
+        raise Refused("it makes strings; TNN has none")
+    return g.cast(x, element_type(to, "its result"))
+
+
+@operator()
+def CastLike(g: Builder, x: Value, like: Value, *, saturate=1, round_mode="up"):
+    return g.cast(x, FLOAT if like.is_float else like.dtype)
+
+
+@operator()
+def Shape(g: Builder, x: Value, *, start=0, end=None):
+    return g.constant(x.dims[start:end], np.int64)
+
+
+@operator()
+def Size(g: Builder, x: Value):
+    return g.constant(x.size, np.int64)
+
+
+@operator()
+def DepthToSpace(g: Builder, x: Value, *, blocksize, mode="DCR"):
+    return g.add("Reorg", [x], blocksize, True, 0, int(mode == "CRD"))
+
+
+@operator()
+def SpaceToDepth(g: Builder, x: Value, *, blocksize):
+    return g.add("Reorg", [x], blocksize, False, 0, 0)

@@ -1,0 +1,198 @@
+"""Pooling: windows, and over everything."""
+
+from __future__ import annotations
+
+from itertools import product
+from math import prod
+
+import numpy as np
+
+from tnnquant.onnx.builder import Builder
+from tnnquant.onnx.common import binary, chain
+from tnnquant.onnx.ops.convolution import _bordered
+from tnnquant.onnx.refusal import Refused
+from tnnquant.onnx.registry import operator
+from tnnquant.onnx.value import FLOAT, Value
+from tnnquant.onnx.windows import Windows
+
+MAX, AVERAGE = 0, 1
+_LOWEST = -float(np.finfo(np.float32).max)
+
+
+def _pooled(g: Builder, x: Value, kind: int, windows: Windows) -> Value:
+    """TNN's pooling, which never counts its border, of windows with an even border and no dilation."""
+    extra = [
+        (out - 1) * stride + kernel - (size + 2 * pad)
+        for out, stride, kernel, size, pad in zip(
+            windows.out, windows.strides, windows.kernel, windows.sizes, windows.begins, strict=True
+        )
+    ]
+    ceil = int(any(e > 0 for e in extra))
+    if x.rank == 3:
+        # As an image of one row: TNN's 1-D pooling has rules of its own.
+        flat = g.reshape(x, (*x.dims[:2], 1, x.dims[2]))
+        two = Windows(
+            (1, *windows.sizes), (1, *windows.kernel), (1, *windows.strides), (1, 1), (0, *windows.begins),
+            (0, *windows.ends), (1, *windows.out),
+        )  # fmt: skip
+        made = _pooled(g, flat, kind, two)
+        return g.reshape(made, (*made.dims[:2], made.dims[3]))
+    if x.rank == 4:
+        made = g.add(
+            "Pooling", [x], kind, *windows.kernel, *windows.strides, *windows.begins, -1, -1, -1, ceil, 0, 0, 0
+        )
+    else:
+        made = g.add("Pooling3D", [x], kind, *windows.kernel, *windows.strides, *windows.begins, -1, -1, -1, -1, ceil)
+    for axis, size in enumerate(windows.out, start=2):
+        if made.dims[axis] < size:
+            raise Refused(f"TNN's pooling of it is {made.dims[2:]}, expected {windows.out}")
+        made = g.cut(made, axis, 0, size)
+    return made
+
+
+def _taps(g: Builder, x: Value, windows: Windows) -> list[Value]:
+    """What every place of the window meets, as one value each; the input has its border already."""
+    values = []
+    for place in product(*(range(k) for k in windows.kernel)):
+        tap = x
+        for axis, k in enumerate(place):
+            begin = k * windows.dilations[axis]
+            tap = g.cut(
+                tap, axis + 2, begin, begin + (windows.out[axis] - 1) * windows.strides[axis] + 1, windows.strides[axis]
+            )
+        values.append(tap)
+    return values
+
+
+def _overhang(windows: Windows) -> tuple[int, ...]:
+    """How far the last windows reach beyond the border, or a cut where they do not reach it."""
+    return tuple(
+        max((out - 1) * stride + extent - (size + begin), 0)
+        for out, stride, extent, size, begin in zip(
+            windows.out, windows.strides, windows.extents, windows.sizes, windows.begins, strict=True
+        )
+    )
+
+
+def _with_ends(windows: Windows, ends) -> Windows:
+    return Windows(
+        windows.sizes, windows.kernel, windows.strides, windows.dilations, windows.begins, tuple(ends), windows.out
+    )
+
+
+@operator()
+def MaxPool(
+    g: Builder, x: Value, *, kernel_shape, auto_pad="NOTSET", ceil_mode=0, dilations=None, pads=None, storage_order=0,
+    strides=None,
+):  # fmt: skip
+    if 1 in g.wanted:
+        raise Refused("the places of its maxima (Indices) are read; TNN does not make them")
+    if not x.is_float:
+        made = MaxPool(
+            g, g.cast(x, FLOAT), kernel_shape=kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations,
+            pads=pads, strides=strides,
+        )  # fmt: skip
+        return g.cast(made, x.dtype)
+    windows = Windows.of(x.dims[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
+    if max(windows.dilations) > 1:
+        wide = _with_ends(windows, _overhang(windows))
+        return chain(g, "Maximum", _taps(g, _bordered(g, x, wide, _LOWEST), windows))
+    return _framed(g, x, windows)
+
+
+def _framed(g: Builder, x: Value, windows: Windows) -> Value:
+    """Maximum pooling with any border."""
+    fits = all(b < k for b, k in zip(windows.begins, windows.kernel, strict=True))
+    if windows.is_symmetric and fits and x.rank < 5:
+        return _pooled(g, x, MAX, windows)
+    if windows.is_tnn_same and x.rank == 4 and fits:
+        return g.add("Pooling", [x], MAX, *windows.kernel, *windows.strides, *windows.begins, -1, -1, 0, 0, 0, 0, 0)
+    if windows.is_symmetric and fits:
+        return _pooled(g, x, MAX, windows)
+    wide = _with_ends(windows, _overhang(windows))
+    x = _bordered(g, x, wide, _LOWEST)
+    return _pooled(g, x, MAX, wide.padded())
+
+
+@operator()
+def AveragePool(
+    g: Builder, x: Value, *, kernel_shape, auto_pad="NOTSET", ceil_mode=0, count_include_pad=0, dilations=None,
+    pads=None, strides=None,
+):  # fmt: skip
+    windows = Windows.of(x.dims[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
+    bordered = any(windows.begins) or any(windows.ends)
+    if max(windows.dilations) == 1:
+        fits = all(b < k for b, k in zip(windows.begins, windows.kernel, strict=True))
+        if (not count_include_pad and windows.is_symmetric and fits) or not bordered:
+            return _pooled(g, x, AVERAGE, windows)
+        if not count_include_pad and windows.is_tnn_same and x.rank == 4 and fits:
+            return g.add(
+                "Pooling", [x], AVERAGE, *windows.kernel, *windows.strides, *windows.begins, -1, -1, 0, 0, 0, 0, 0
+            )
+        if count_include_pad:
+            return _pooled(g, _bordered(g, x, windows), AVERAGE, windows.padded())
+    wide = _with_ends(windows, _overhang(windows))
+    counted = windows if count_include_pad else _with_ends(windows, (0,) * len(windows.ends))
+    counts = _counts(counted, bool(count_include_pad))
+    source = _bordered(g, x, wide)
+    if max(windows.dilations) > 1:
+        total = chain(g, "Add", _taps(g, source, windows))
+        return binary(g, "Mul", total, g.constant(1 / counts, np.float32))
+    mean = _pooled(g, source, AVERAGE, wide.padded())
+    return binary(g, "Mul", mean, g.constant(prod(windows.kernel) / counts, np.float32))
+
+
+def _counts(windows: Windows, with_border: bool) -> np.ndarray:
+    """How many places of each window count: float64 (1, 1, ...)."""
+    counts = np.ones((1, 1, *(1,) * len(windows.sizes)))
+    for axis, size in enumerate(windows.sizes):
+        begin, end = windows.begins[axis], windows.ends[axis]
+        low, high = (-begin, size + end) if with_border else (0, size)
+        starts = np.arange(windows.out[axis]) * windows.strides[axis] - begin
+        places = starts[:, None] + np.arange(windows.kernel[axis]) * windows.dilations[axis]
+        met = ((places >= low) & (places < high)).sum(1)
+        counts = counts * np.maximum(met, 1).reshape([-1 if k == axis + 2 else 1 for k in range(counts.ndim)])
+    return counts
+
+
+@operator()
+def LpPool(
+    g: Builder, x: Value, *, kernel_shape, auto_pad="NOTSET", ceil_mode=0, dilations=None, p=2, pads=None, strides=None
+):
+    size = g.add("Abs", [x])
+    powers = size if p == 1 else g.add("Power", [size], float(p), 1.0, 0.0)
+    mean = AveragePool(
+        g, powers, kernel_shape=kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, count_include_pad=1,
+        dilations=dilations, pads=pads, strides=strides,
+    )  # fmt: skip
+    windows = Windows.of(x.dims[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
+    total = binary(g, "Mul", mean, g.constant(_counts(windows, True), np.float32))
+    return total if p == 1 else g.add("Power", [total], 1 / p, 1.0, 0.0)
+
+
+# --- over everything ---
+
+
+def _global(g: Builder, x: Value, kind: int, reduction: str) -> Value:
+    if x.rank == 4:
+        return g.add("Pooling", [x], kind, *x.dims[2:], 1, 1, 0, 0, -1, -1, -1, 0, 0, 0, 0)
+    return g.add(reduction, [x], 1, tuple(range(2, x.rank)))
+
+
+@operator()
+def GlobalAveragePool(g: Builder, x: Value):
+    return _global(g, x, AVERAGE, "ReduceMean")
+
+
+@operator()
+def GlobalMaxPool(g: Builder, x: Value):
+    return _global(g, x, MAX, "ReduceMax")
+
+
+@operator()
+def GlobalLpPool(g: Builder, x: Value, *, p=2):
+    axes = tuple(range(2, x.rank))
+    if p in (1, 2):
+        return g.add(f"ReduceL{p}", [x], 1, axes)
+    total = g.add("ReduceSum", [g.add("Power", [g.add("Abs", [x])], float(p), 1.0, 0.0)], 1, axes)
+    return g.add("Power", [total], 1 / p, 1.0, 0.0)

@@ -1,0 +1,273 @@
+"""Resizing and sampling of pictures.
+
+Whatever a Resize says, along each axis it is a table of places or a matrix of weights. Where TNN's Upsample has the
+same table or matrix, that layer is taken; else Gather, or a product with the matrix.
+"""
+
+from __future__ import annotations
+
+from math import ceil, floor
+
+import numpy as np
+
+from tnnquant.onnx.builder import Builder
+from tnnquant.onnx.common import axis_of, binary, constant_of
+from tnnquant.onnx.ops.reduce import along
+from tnnquant.onnx.refusal import Refused
+from tnnquant.onnx.registry import operator
+from tnnquant.onnx.value import FLOAT, Value
+
+NEAREST, LINEAR, CUBIC = 1, 2, 3
+_CODES = {"nearest": NEAREST, "linear": LINEAR, "bilinear": LINEAR, "cubic": CUBIC}
+
+
+def _positions(size: int, out: int, scale: float, mode: str, roi: tuple[float, float]) -> np.ndarray:
+    """float64 (out,): where in the input each output lies."""
+    places = np.arange(out, dtype=np.float64)
+    length = size * scale
+    match mode:
+        case "half_pixel":
+            return (places + 0.5) / scale - 0.5
+        case "pytorch_half_pixel":
+            return (places + 0.5) / scale - 0.5 if length > 1 else np.zeros(out)
+        case "asymmetric":
+            return places / scale
+        case "align_corners":
+            return places * (size - 1) / (length - 1) if length != 1 else np.zeros(out)
+        case "tf_half_pixel_for_nn":
+            return (places + 0.5) / scale
+        case "half_pixel_symmetric":
+            adjustment = out / length
+            centre = size / 2
+            return centre * (1 - adjustment) + (places + 0.5) / scale - 0.5
+        case "tf_crop_and_resize":
+            begin, end = roi
+            if length > 1:
+                return begin * (size - 1) + places * (end - begin) * (size - 1) / (length - 1)
+            return np.full(out, 0.5 * (begin + end) * (size - 1))
+    raise Refused(f"its coordinate_transformation_mode {mode!r} is unknown")
+
+
+def _nearest(positions: np.ndarray, size: int, rounding: str) -> np.ndarray:
+    match rounding:
+        case "round_prefer_floor":
+            places = np.ceil(positions - 0.5)
+        case "round_prefer_ceil":
+            places = np.floor(positions + 0.5)
+        case "floor":
+            places = np.floor(positions)
+        case "ceil":
+            places = np.ceil(positions)
+        case _:
+            raise Refused(f"its nearest_mode {rounding!r} is unknown")
+    return np.clip(places, 0, size - 1).astype(np.int64)
+
+
+def _kernel(kind: int, distance: np.ndarray, a: float) -> np.ndarray:
+    t = np.abs(distance)
+    if kind == LINEAR:
+        return np.maximum(1 - t, 0)
+    inner = ((a + 2) * t - (a + 3)) * t * t + 1
+    outer = ((a * t - 5 * a) * t + 8 * a) * t - 4 * a
+    return np.where(t <= 1, inner, np.where(t < 2, outer, 0))
+
+
+def _matrix(
+    kind: int, positions: np.ndarray, size: int, scale: float, a: float, antialias: bool, exclude_outside: bool
+) -> np.ndarray:
+    """float64 (out, size): the weight of every input in every output; what lies outside is the edge."""
+    stretch = min(scale, 1.0) if antialias else 1.0
+    reach = (1 if kind == LINEAR else 2) / stretch
+    matrix = np.zeros((len(positions), size))
+    for row, position in enumerate(positions):
+        places = np.arange(floor(position - reach) + 1, ceil(position + reach))
+        if not len(places):
+            places = np.array([round(position)])
+        weights = _kernel(kind, (places - position) * stretch, a)
+        if exclude_outside:
+            weights = np.where((places >= 0) & (places < size), weights, 0)
+        total = weights.sum()
+        if (antialias or exclude_outside) and total:
+            weights = weights / total
+        np.add.at(matrix[row], np.clip(places, 0, size - 1), weights)
+    return matrix
+
+
+def _upsample_table(size: int, out: int) -> np.ndarray:
+    from tnnquant.layers.upsample import _nearest_table
+
+    return _nearest_table(size, out)[0]
+
+
+def _upsample_matrix(kind: int, size: int, out: int, aligned: bool) -> np.ndarray:
+    """The matrix of TNN's Upsample along an axis."""
+    from tnnquant.layers.upsample import _bilinear_table, _cubic_table
+
+    matrix = np.zeros((out, size))
+    if kind == LINEAR:
+        places, weights = _bilinear_table(size, out, aligned)
+    else:
+        places, weights = (array.T for array in _cubic_table(size, out, aligned))
+    np.add.at(matrix, (np.arange(out)[:, None], places), weights)
+    return matrix
+
+
+def _is_near(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.shape == b.shape and np.abs(a - b).max(initial=0) < 2e-5
+
+
+@operator(since=10)
+def Resize(
+    g: Builder, x: Value, roi_input: Value | None = None, scales_input: Value | None = None,
+    sizes_input: Value | None = None, *, antialias=0, axes=None, coordinate_transformation_mode="half_pixel",
+    cubic_coeff_a=-0.75, exclude_outside=0, extrapolation_value=0.0, keep_aspect_ratio_policy="stretch", mode="nearest",
+    nearest_mode="round_prefer_floor",
+):  # fmt: skip
+    if g.opset < 11:
+        return Upsample(g, x, roi_input, mode=mode)
+    where = [axis_of(a, x.rank) for a in axes] if axes is not None else list(range(x.rank))
+    scales = constant_of(scales_input, "scales")
+    sizes = constant_of(sizes_input, "sizes")
+    roi = constant_of(roi_input, "regions")
+    full = np.ones(x.rank)
+    out = list(x.dims)
+    if sizes is not None and sizes.size:
+        wanted = [int(v) for v in sizes.reshape(-1)]
+        ratios = [w / x.dims[a] for w, a in zip(wanted, where, strict=True)]
+        if keep_aspect_ratio_policy != "stretch":
+            ratio = min(ratios) if keep_aspect_ratio_policy == "not_larger" else max(ratios)
+            ratios = [ratio] * len(where)
+            wanted = [int(np.floor(ratio * x.dims[a] + 0.5)) for a in where]
+        for axis, size, ratio in zip(where, wanted, ratios, strict=True):
+            full[axis], out[axis] = ratio, size
+    elif scales is not None and scales.size:
+        for axis, ratio in zip(where, scales.reshape(-1), strict=True):
+            full[axis] = float(ratio)
+            out[axis] = int(np.floor(x.dims[axis] * float(ratio)))
+    else:
+        raise Refused("it has neither scales nor sizes")
+    if min(out) < 1 or not (full > 0).all():
+        raise Refused(f"it resizes to {out}")
+    regions = [(0.0, 1.0)] * x.rank
+    if coordinate_transformation_mode == "tf_crop_and_resize":
+        values = roi.reshape(-1)
+        for k, axis in enumerate(where):
+            regions[axis] = (float(values[k]), float(values[k + len(where)]))
+    positions = [
+        _positions(size, o, s, coordinate_transformation_mode, r)
+        for size, o, s, r in zip(x.dims, out, full, regions, strict=True)
+    ]
+    kind = _CODES.get(mode)
+    if kind is None:
+        raise Refused(f"its mode {mode!r} is unknown")
+    made = _resized(
+        g, x, kind, positions, tuple(out), full, nearest_mode, cubic_coeff_a, bool(antialias), bool(exclude_outside)
+    )
+    if coordinate_transformation_mode == "tf_crop_and_resize":
+        made = _extrapolated(g, made, positions, x.dims, extrapolation_value)
+    return made
+
+
+def _resized(g: Builder, x: Value, kind: int, positions, out, scales, rounding, a, antialias, exclude) -> Value:
+    moved = [k for k in range(x.rank) if out[k] != x.dims[k] or not np.array_equal(positions[k], np.arange(out[k]))]
+    if kind == NEAREST:
+        tables = {k: _nearest(positions[k], x.dims[k], rounding) for k in moved}
+        tables = {k: t for k, t in tables.items() if not np.array_equal(t, np.arange(x.dims[k]))}
+        if _is_image(x, tables) and all(
+            np.array_equal(t, _upsample_table(x.dims[k], out[k])) for k, t in tables.items()
+        ):
+            return _upsampled(g, x, NEAREST, out, 0)
+        for axis, table in tables.items():
+            x = g.gather(x, table, axis)
+        return x
+    if not x.is_float:
+        made = _resized(g, g.cast(x, FLOAT), kind, positions, out, scales, rounding, a, antialias, exclude)
+        return g.cast(made, x.dtype)
+    matrices = {k: _matrix(kind, positions[k], x.dims[k], scales[k], a, antialias, exclude) for k in moved}
+    matrices = {k: m for k, m in matrices.items() if not _is_near(m, np.eye(x.dims[k]))}
+    if _is_image(x, matrices):
+        for aligned in (0, 1):
+            if all(_is_near(m, _upsample_matrix(kind, x.dims[k], out[k], bool(aligned))) for k, m in matrices.items()):
+                return _upsampled(g, x, kind, out, aligned)
+    for axis, matrix in matrices.items():
+        x = along(g, x, axis, matrix.astype(np.float32))
+    return x
+
+
+def _is_image(x: Value, axes) -> bool:
+    """Whether TNN's Upsample may do it: height and width of a picture."""
+    return x.rank in (3, 4, 5) and len(axes) > 0 and all(k >= max(2, x.rank - 2) for k in axes)
+
+
+def _upsampled(g: Builder, x: Value, kind: int, out, aligned: int) -> Value:
+    image = x
+    if x.rank == 3:
+        image = g.reshape(x, (*x.dims[:2], 1, x.dims[2]))
+    elif x.rank == 5:
+        image = g.reshape(x, (x.dims[0], x.dims[1] * x.dims[2], *x.dims[3:]))
+    size = (1, out[2]) if x.rank == 3 else tuple(out[-2:])
+    ratio = [o / i for o, i in zip(size, image.dims[2:], strict=True)]
+    made = g.add("Upsample", [image], kind, *ratio, aligned, size)
+    return g.reshape(made, out)
+
+
+def _extrapolated(g: Builder, x: Value, positions, dims, value: float) -> Value:
+    """With a constant wherever the region reaches beyond the picture."""
+    outside = np.zeros(x.dims, bool)
+    for axis, (places, size) in enumerate(zip(positions, dims, strict=True)):
+        beyond = (places < 0) | (places > size - 1)
+        outside |= beyond.reshape([-1 if k == axis else 1 for k in range(x.rank)])
+    if not outside.any():
+        return x
+    kept = binary(g, "Mul", x, g.constant(~outside, np.float32))
+    return kept if value == 0 else binary(g, "Add", kept, g.constant(outside * value, np.float32))
+
+
+@operator()
+def Upsample(
+    g: Builder, x: Value, scales_input: Value | None = None, *, scales=None, mode="nearest", height_scale=None,
+    width_scale=None,
+):  # fmt: skip
+    ratios = constant_of(scales_input, "scales") if scales_input is not None else scales
+    if ratios is None and height_scale is not None:
+        ratios = (1.0, 1.0, height_scale, width_scale)
+    if ratios is None:
+        raise Refused("it has no scales")
+    full = np.asarray(ratios, np.float64).reshape(-1)
+    out = tuple(int(np.floor(d * s)) for d, s in zip(x.dims, full, strict=True))
+    positions = [np.arange(o) / s for o, s in zip(out, full, strict=True)]
+    return _resized(g, x, _CODES[mode], positions, out, full, "floor", -0.75, False, False)
+
+
+# --- sampling at places that the data says ---
+
+
+@operator(since=16)
+def GridSample(g: Builder, x: Value, grid: Value, *, mode="linear", padding_mode="zeros", align_corners=0):
+    if x.rank != 4:
+        raise Refused(f"TNN samples pictures of 4 dims, this has {x.rank}")
+    sizes = np.array(x.dims[:1:-1], np.float64)  # width, height
+    if mode in ("cubic", "bicubic") or padding_mode == "reflection":
+        raise Refused(f"TNN samples bilinearly, with zeros outside; mode is {mode!r}, padding_mode {padding_mode!r}")
+    if align_corners:
+        # The same pixels in coordinates whose -1 and 1 are the outer edges of the corner pixels.
+        grid = binary(g, "Mul", grid, g.constant((sizes - 1) / sizes, np.float32))
+    if mode == "nearest":
+        pixel = binary(
+            g, "Add", binary(g, "Mul", grid, g.constant(sizes / 2, np.float32)), g.constant((sizes - 1) / 2, np.float32)
+        )
+        from tnnquant.onnx.ops.functions import Round
+
+        place = Round(g, pixel)
+        grid = binary(
+            g,
+            "Mul",
+            binary(g, "Sub", place, g.constant((sizes - 1) / 2, np.float32)),
+            g.constant(2 / sizes, np.float32),
+        )
+    if padding_mode == "border":
+        limit = (sizes - 1) / sizes
+        grid = binary(
+            g, "Minimum", binary(g, "Maximum", grid, g.constant(-limit, np.float32)), g.constant(limit, np.float32)
+        )
+    return g.add("GridSample", [x, grid], 2, 0, 0)

@@ -1,0 +1,95 @@
+"""A model of either kind, a TNN pair or an ONNX file, as a graph: the one way in of every command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from tnnquant import format as tnn
+from tnnquant.config import QuantizeConfig
+from tnnquant.errors import ConfigError, ModelFormatError
+from tnnquant.format.files import PathLike
+from tnnquant.format.locate import find_pair
+from tnnquant.graph import Graph
+
+__all__ = ["find_model", "model_files", "open_model", "read_model"]
+
+#: How the name of an ONNX model ends; what it holds is checked when it is read.
+ONNX_SUFFIX = ".onnx"
+
+Dims = Mapping[str, Sequence[int]]
+
+
+def _is_onnx(path: PathLike | None) -> bool:
+    return path is not None and str(path).lower().endswith(ONNX_SUFFIX)
+
+
+def read_model(proto: PathLike, model: PathLike | None = None, input_dims: Dims | None = None) -> Graph:
+    """Read a TNN model, or convert an ONNX one.
+
+    Parameters
+    ----------
+    proto : path
+        A .tnnproto, or an .onnx.
+    model : path, optional
+        The .tnnmodel; not with an .onnx.
+    input_dims : mapping of str to sequence of int, optional
+        Dims at which an ONNX model is converted, by the names of its inputs. A TNN model is read as it is: its dims are
+        replaced where it is run.
+
+    Raises
+    ------
+    ModelFormatError
+        A file is missing, foreign, truncated or inconsistent.
+    UnsupportedLayerError
+        TNN cannot express some nodes of the ONNX model; all of them are named.
+    ConfigError
+        Dims that an ONNX model leaves open are not given, or dims of an input that it does not have.
+    """
+    return _read(proto, model, input_dims)[0]
+
+
+def open_model(files: Sequence[PathLike], config: QuantizeConfig) -> tuple[Graph, QuantizeConfig]:
+    """The model in these files, and how it is to be quantized: by the graph's own names of its inputs."""
+    graph, names = _read(files[0], files[1] if len(files) > 1 else None, config.input_dims)
+    if names:
+        dims = {names.get(name, name): value for name, value in config.input_dims.items()}
+        config = replace(config, input_dims=dims)
+    return graph, config
+
+
+def _read(proto: PathLike, model: PathLike | None, input_dims: Dims | None) -> tuple[Graph, Mapping[str, str]]:
+    """The graph, and the names that stand for those of an ONNX model which a .tnnproto cannot hold."""
+    if not _is_onnx(proto):
+        if _is_onnx(model):
+            raise ConfigError(f"the .onnx {str(model)!r} is given as the second file; give it alone, or with -p")
+        return tnn.read_model(proto, model), {}
+    if model is not None:
+        raise ConfigError(f"{str(proto)!r} is an ONNX model, which has no .tnnmodel: leave {str(model)!r} out")
+    from tnnquant.onnx import convert
+
+    conversion = convert(proto, input_dims)
+    return conversion.graph, conversion.renamed
+
+
+def find_model(
+    name: PathLike | None = None, proto: str | None = None, model: str | None = None, *, both: str = "-p and -m"
+) -> tuple[PathLike, PathLike | None]:
+    """The files of a model that is named in any way: an .onnx alone, else as :func:`tnnquant.format.locate.find_pair`.
+
+    Raises
+    ------
+    ModelFormatError
+        No such files; or a file of another kind, which is named.
+    """
+    if name is not None and (proto or model) and _is_onnx(name):
+        raise ModelFormatError(f"{str(name)!r} is an ONNX model: give it alone, without {both}")
+    given = name if name is not None else proto
+    if _is_onnx(given) and model is None:
+        return given, None
+    return find_pair(name, proto, model, both=both)
+
+
+def model_files(proto: PathLike, model: PathLike | None) -> tuple[PathLike, ...]:
+    """The files that a model lies in."""
+    return (proto,) if model is None else (proto, model)
