@@ -26,7 +26,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Search": ("auto", "target_agreement", "target", "time_budget", "state"),
     "Machine": ("threads", "stats_only", "from_stats", "scheduler", "repeats", "no_layers", "program", "plugin"),
     "Result": (
-        "half", "is_list", "dry_run", "as_json", "as_csv", "html", "sheet", "snippet", "verbose", "quiet", "config_file",
+        "half", "is_list", "dry_run", "as_json", "as_csv", "html", "sheet", "snippet", "verbose", "quiet",
+        "config_file",
     ),
 }  # fmt: skip
 
