@@ -193,6 +193,14 @@ class QuantizeConfig:
         "--include",
         metavar="PATTERNS",
     )
+    device: str = option(
+        "any",
+        "Where the model must run rightly: on all of TNN's devices, or on one. Layers that come out wrong there are "
+        "written in another way.",
+        "--device",
+        choices="device",
+        metavar="DEVICE",
+    )
     skip_bad: bool = option(False, "Skip unreadable files, and count them, instead of stopping.", "--skip-bad")
     input_dims: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from tnnquant import recipes
 from tnnquant.cli.plain import print_trimmed
+from tnnquant.pipeline.devices import rewritten_lines
 from tnnquant.pipeline.report import Report
 from tnnquant.verdict import GOOD, Verdict
 
@@ -65,6 +66,7 @@ def _rows(report: Report, seconds: float):
     chosen = ", before the recipe chooses some more to stay fp32" if is_open else ""
     yield "layers", f"{report.count('int8')} int8, {report.count('fp32')} fp32{widened}{chosen}"
     yield from _layer_rows(report)
+    yield from _device_rows(report)
     if report.dry_run:
         yield "dry run", "nothing was run or written"
         yield "would write", report.proto
@@ -105,6 +107,19 @@ def _layer_rows(report: Report):
     for text, places in noted.items():
         where = places[0][0] if len(places) == 1 else f"in {len(places)} layers from {places[0][0]} on"
         yield "", f"note: {text.replace('{}', str(sum(count for _, count in places)))}, {where}"
+
+
+def _device_rows(report: Report):
+    """Where the model is right, and what was done for that."""
+    device = report.settings["device"]
+    yield "device", device + (": arm, x86 and naive" if device == "any" else "")
+    for line in rewritten_lines(report.rewritten):
+        yield "", line
+    inexact = [finding for finding in report.findings if not finding.outcome.breaks]
+    for advice in dict.fromkeys(finding.advice for finding in inexact):
+        mine = [finding for finding in inexact if finding.advice == advice]
+        kinds, where = (", ".join(sorted({getattr(f, field) for f in mine})) for field in ("type", "device"))
+        yield "", f"note: {advice}: {len({f.layer for f in mine})} layers ({kinds}) are inexact on {where} otherwise"
 
 
 def _trial_rows(report: Report):

@@ -63,6 +63,10 @@ SAME_ON_DEVICES = (
 #: Rules of fp32 layers that ARM and x86 share.
 SAME_FLOATS = (
     Rule(
+        "two ranks", ("HardSwish",), "fp32", "two operands of different rank", Outcome.WRONG,
+        "has operands of different numbers of dims", _TAKES_ONE + "; " + _REWRITTEN,
+    ),
+    Rule(
         "adaptive average", ("Pooling",), "fp32", "adaptive average", Outcome.WRONG,
         "averages over windows of adaptive size", "use fixed windows; " + _REWRITTEN,
     ),
@@ -133,10 +137,6 @@ def arm() -> tuple[Rule, ...]:
         Rule(
             "lower rank", ARITHMETIC, "fp32", "breaks rule B", Outcome.WRONG,
             "has an operand of fewer dims, which is broadcast wrongly", _TAKES_ONE + "; " + _REWRITTEN,
-        ),
-        Rule(
-            "two ranks", ("HardSwish",), "fp32", "two operands of different rank", Outcome.WRONG,
-            "has operands of different numbers of dims", _TAKES_ONE + "; " + _REWRITTEN,
         ),
         Rule(
             "one dim", ("ReLU", "Sign", "HardSwish", "Concat", *ARITHMETIC), "fp32", "rank 1", Outcome.WRONG,

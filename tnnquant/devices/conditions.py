@@ -225,7 +225,15 @@ def _breaks_rule_b(place: Place) -> bool:
 
 @condition("two operands of different rank", "two operands with different numbers of dims")
 def _two_ranks(place: Place) -> bool:
-    return len(place.inputs) == 2 and place.inputs[0].dims != place.inputs[1].dims
+    return len(place.inputs) == 2 and len(place.inputs[0].dims) != len(place.inputs[1].dims)
+
+
+@condition("operands broadcast both ways", "each of two operands is repeated along some axis")
+def _both_ways(place: Place) -> bool:
+    if len(place.inputs) != 2 or len(place.inputs[0].dims) != len(place.inputs[1].dims):
+        return False
+    pairs = list(zip(*(spec.dims for spec in place.inputs), strict=True))
+    return any(a < b for a, b in pairs) and any(a > b for a, b in pairs)
 
 
 @condition("ragged channels reach a convolution", "C % 8 is 1, 2 or 3, and an fp32 convolution reads it")

@@ -29,6 +29,8 @@ class Finding:
         Whose rule it is.
     reason, advice : str
         What the device does; what to do about it.
+    mixed : bool
+        Only because some layer of the model is int8.
     """
 
     layer: str
@@ -38,6 +40,7 @@ class Finding:
     device: str
     reason: str
     advice: str
+    mixed: bool = False
 
     def __str__(self) -> str:
         return f"layer {self.layer!r} ({self.type}) is {_PHRASES[self.outcome]} on {self.device}: it {self.reason}"
@@ -112,7 +115,7 @@ def place_findings(place: Place, device: str) -> list[Finding]:
         return []
     form = "int8" if place.node.quantized else "fp32"
     return [
-        Finding(place.node.name, place.kind, rule.name, rule.outcome, name, rule.reason, rule.advice)
+        Finding(place.node.name, place.kind, rule.name, rule.outcome, name, rule.reason, rule.advice, rule.mixed)
         for name, rule in rules_of(device)
         if rule.form == form
         and (not rule.types or place.kind in rule.types)

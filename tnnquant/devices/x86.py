@@ -71,6 +71,10 @@ def x86() -> tuple[Rule, ...]:
         ),
         *SAME_FLOATS,
         Rule(
+            "operands broadcast both ways", ("HardSwish",), "fp32", "operands broadcast both ways", Outcome.WRONG,
+            "has two operands that are each repeated along some axis", "expand one of them before; " + _REWRITTEN,
+        ),
+        Rule(
             "half-precision weights", ("Scale",), "fp32", "half-precision weights", Outcome.WRONG,
             "has weights stored in half precision", "store them as float",
         ),

@@ -141,6 +141,11 @@ class Executor:
             f"blobs {self.blob_bytes / 1e6:.1f} MB)"
         )
 
+    @property
+    def exact(self) -> bool:
+        """Whether fp32 layers sum as TNN's CPU device does."""
+        return self._exact
+
     # --- once a model ---
 
     def _check_scales(self) -> None:

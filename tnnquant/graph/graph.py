@@ -11,7 +11,7 @@ from tnnquant.base.tensor import DataType, QuantParams, Tensor
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import Layer
 
-__all__ = ["Graph", "InputSpec", "Node", "QuantParams", "Resource"]
+__all__ = ["Graph", "InputSpec", "Node", "QuantParams", "Resource", "StandIn"]
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,34 @@ class Node:
         return f"layer {self.name!r} ({self.type_string})"
 
 
+@dataclass(frozen=True)
+class StandIn:
+    """What a layer stands for that a pass put in the place of another.
+
+    Attributes
+    ----------
+    layer, type : str
+        Name and type of the layer that was there.
+    kind : type of Layer
+    may_be_int8 : bool
+        Whether this one may become int8; otherwise it stays fp32, as the other would have.
+    how : str
+        What is written instead of the other.
+    rule : str
+        The rule about devices that the other breaks.
+    devices : tuple of str
+        On which it does.
+    """
+
+    layer: str
+    type: str
+    kind: type[Layer]
+    may_be_int8: bool = False
+    how: str = ""
+    rule: str = ""
+    devices: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Graph:
     """A model: what a .tnnproto and a .tnnmodel hold together.
@@ -102,6 +130,8 @@ class Graph:
         Of int8 blobs, by blob name.
     extra_blobs : frozenset of str
         Names TNN lists in the proto although no layer touches them any more (fused away).
+    stand_ins : dict of str to StandIn
+        Layers that stand for others of the model as it was read, by name. Not in files.
     """
 
     inputs: Mapping[str, InputSpec]
@@ -110,6 +140,7 @@ class Graph:
     constants: Mapping[str, Tensor] = field(default_factory=dict)
     scales: Mapping[str, QuantParams] = field(default_factory=dict)
     extra_blobs: frozenset[str] = frozenset()
+    stand_ins: Mapping[str, StandIn] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         int8 = sum(node.quantized for node in self.nodes)

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from tnnquant.errors import ConfigError
-from tnnquant.graph import Graph, Node
+from tnnquant.graph import Graph
 from tnnquant.layers.base import find_layer, layer_types
 
 __all__ = ["fused_names", "match_layers", "split_patterns"]
@@ -58,7 +58,7 @@ def match_layers(
     """
     found: dict[int, str] = {}
     for pattern in patterns:
-        hits = _hits(graph.nodes, pattern, option, fused or {})
+        hits = _hits(graph, pattern, option, fused or {})
         if not hits:
             raise ConfigError(f"{option} {pattern!r} matches no layer; {_nearest(graph, pattern, fused or {})}")
         for position in hits:
@@ -74,12 +74,16 @@ def fused_names(before: Graph, after: Graph) -> dict[str, str]:
     return {node.name: makers[node.outputs[0]] for node in gone if node.outputs[0] in makers}
 
 
-def _hits(nodes: Sequence[Node], pattern: str, option: str, fused: Mapping[str, str]) -> list[int]:
+def _hits(graph: Graph, pattern: str, option: str, fused: Mapping[str, str]) -> list[int]:
+    """A layer that stands for another is meant by that one's name and type too."""
+    nodes = graph.nodes
     if pattern.startswith("type:"):
         kind = _type_of(pattern.removeprefix("type:"), option)
-        return [position for position, node in enumerate(nodes) if type(node.layer) is kind]
+        instead = {name for name, other in graph.stand_ins.items() if other.kind is kind}
+        return [p for p, node in enumerate(nodes) if type(node.layer) is kind or node.name in instead]
     matches = _matcher(pattern, option)
     targets = {target for name, target in fused.items() if matches(name)}
+    targets |= {name for name, other in graph.stand_ins.items() if matches(other.layer)}
     return [position for position, node in enumerate(nodes) if matches(node.name) or node.name in targets]
 
 

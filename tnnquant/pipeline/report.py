@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 
+from tnnquant.devices import Finding
 from tnnquant.quantization.quantize import Quantization
 from tnnquant.verdict import Verdict
 
@@ -69,6 +70,11 @@ class Report:
         Of ``--recipe best``: what each step did to the error on inputs held out, and whether it was kept.
     target : dict or None
         ``agreement`` that was asked for, and whether it was ``reached``.
+    rewritten : list of dict
+        Layers of the fp32 model that are written in another way for the devices: ``layer``, ``type``, ``how``, the
+        ``rule`` that they break, and on which ``devices``.
+    findings : list of Finding
+        What a device still gets wrong.
     """
 
     proto: str
@@ -89,6 +95,8 @@ class Report:
     trials: list[dict] = field(default_factory=list)
     steps: dict[str, str] = field(default_factory=dict)
     target: dict | None = None
+    rewritten: list[dict] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
 
     def fp32_reasons(self) -> Counter:
         """How many layers stay fp32, by type and reason."""

@@ -11,6 +11,9 @@ from dataclasses import dataclass, replace
 
 from tnnquant.base.tensor import DataType
 from tnnquant.config import MergeType, QuantizeConfig
+from tnnquant.devices.conditions import Net, Place
+from tnnquant.devices.findings import place_findings
+from tnnquant.devices.rules import NAIVE
 from tnnquant.graph import Graph, Node
 from tnnquant.graph.infer import Inference
 from tnnquant.graph.passes import is_sigmoid_mul
@@ -18,9 +21,11 @@ from tnnquant.graph.patterns import match_layers
 from tnnquant.graph.ties import tied_blobs, top_of, who_takes_whose
 from tnnquant.layers.base import BlobSpec, QuantRole
 
-__all__ = ["BlobPlan", "QuantPlan", "make_plan"]
+__all__ = ["BlobPlan", "QuantPlan", "for_device", "make_plan"]
 
 RELU6 = 2
+#: The methods of blobs and weights that have zero points, and what is used where a device ignores these.
+ZERO_POINTS, SYMMETRIC = "asymmetric", "minmax"
 FOLLOW_PEAK = ("minmax", "asymmetric")
 """Observers whose scales are a matter of the extremes alone."""
 
@@ -85,6 +90,14 @@ class QuantPlan:
         return list(needed)
 
 
+def for_device(config: QuantizeConfig) -> QuantizeConfig:
+    """The configuration with symmetric methods for those with zero points, which only the naive device computes."""
+    if config.device == NAIVE or ZERO_POINTS not in (config.blob_method, config.weight_method):
+        return config
+    symmetric = {name: SYMMETRIC for name in ("blob_method", "weight_method") if getattr(config, name) == ZERO_POINTS}
+    return replace(config, **symmetric)
+
+
 def make_plan(inference: Inference, config: QuantizeConfig, fused: Mapping[str, str] | None = None) -> QuantPlan:
     """Choose the int8 layers and the observer of every int8 blob.
 
@@ -103,7 +116,8 @@ def make_plan(inference: Inference, config: QuantizeConfig, fused: Mapping[str, 
         A pattern that matches no layer.
     """
     graph, specs = inference.graph, inference.specs
-    barred = _barred(graph, config, fused)
+    config = for_device(config)
+    barred = {**_barred_by_device(inference, config.device), **_barred(graph, config, fused)}
     merged = _per_tensor_blobs(graph, config)
 
     def slots(blob: str) -> int:
@@ -139,13 +153,33 @@ def make_plan(inference: Inference, config: QuantizeConfig, fused: Mapping[str, 
 
 
 def _barred(graph: Graph, config: QuantizeConfig, fused: Mapping[str, str] | None) -> dict[int, str]:
-    """Why layers stay fp32 because the user says so, by position."""
+    """Why layers stay fp32 because the user says so, or because those do for which they stand, by position."""
     excluded = match_layers(graph, config.exclude, "--exclude", fused)
     barred = {position: f"excluded by --exclude {pattern}" for position, pattern in excluded.items()}
     if config.include:
         included = match_layers(graph, config.include, "--include", fused)
         left_out = set(range(len(graph.nodes))) - set(included) - set(barred)
         barred |= dict.fromkeys(left_out, "not among --include")
+    for position, node in enumerate(graph.nodes):
+        other = graph.stand_ins.get(node.name)
+        if other is not None and not other.may_be_int8:
+            barred.setdefault(position, f"stands for a layer of type {other.type}, which is fp32")
+    return barred
+
+
+def _barred_by_device(inference: Inference, device: str) -> dict[int, str]:
+    """Why layers stay fp32 because a device computes their int8 form wrongly, and fp32 rightly, by position."""
+    graph = inference.graph
+    if device == NAIVE:
+        return {}
+    net = Net(graph, inference.specs, mixed=True)
+    barred = {}
+    for position, node in enumerate(graph.nodes):
+        if node.layer.role in (QuantRole.WEIGHTED, QuantRole.JOIN) and position not in inference.folded:
+            in_fp32 = {finding.rule for finding in place_findings(Place(node, position, net), device)}
+            for finding in place_findings(Place(node.replace(quantized=True), position, net), device):
+                if finding.outcome.breaks and finding.rule not in in_fp32:
+                    barred[position] = f"int8 would be wrong on {finding.device}: it {finding.reason}"
     return barred
 
 

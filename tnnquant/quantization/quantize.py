@@ -10,6 +10,7 @@ import numpy as np
 
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.config import QuantizeConfig
+from tnnquant.devices.rewrites import make_right
 from tnnquant.engine.executor import Executor
 from tnnquant.errors import ConfigError, GraphError, UnsupportedLayerError
 from tnnquant.graph import Graph, Node, QuantParams, Resource
@@ -18,10 +19,11 @@ from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.graph.patterns import fused_names
 from tnnquant.inputs.split import Split
 from tnnquant.layers.base import QuantRole
+from tnnquant.quantization.borders import with_copies_at_borders
 from tnnquant.quantization.calibrate import Unseen, calibrate, make_observers
-from tnnquant.quantization.plan import QuantPlan, make_plan
+from tnnquant.quantization.plan import QuantPlan, for_device, make_plan
 
-__all__ = ["Quantization", "Stopwatch", "quantize_graph", "quantize_split", "with_weights"]
+__all__ = ["Quantization", "Stopwatch", "quantize_graph", "quantize_split", "ready", "with_weights"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -129,14 +131,20 @@ def quantize_observed(
     nodes, notes = quantize_weights(executor.graph, plan, scales, config, progress)
     clock.lap("weights")
     quantized = executor.graph.with_nodes(nodes).replace(scales=scales)
-    return Quantization(quantized, executor.graph, plan, observers, notes, clock.laps, executor)
+    result = Quantization(quantized, executor.graph, plan, observers, notes, clock.laps, executor)
+    return with_copies_at_borders(result, config)
+
+
+def ready(graph: Graph, config: QuantizeConfig) -> Graph:
+    """The structure that is calibrated: after the passes that TNN applies, and with layers that the devices run."""
+    if graph.is_quantized:
+        raise UnsupportedLayerError("the model is int8 already; give the fp32 model it was made from")
+    return make_right(prepare_for_quantization(graph), config.device, config.input_dims, mixed=True).graph
 
 
 def plan_graph(graph: Graph, config: QuantizeConfig) -> tuple[Executor, QuantPlan]:
     """The graph made ready to run, and what will be quantized in it; nothing has run yet."""
-    if graph.is_quantized:
-        raise UnsupportedLayerError("the model is int8 already; give the fp32 model it was made from")
-    prepared = prepare_for_quantization(graph)
+    prepared = ready(graph, config)
     executor = Executor(prepared, config.input_dims)
     plan = make_plan(executor.inference, config, fused_names(graph, prepared))
     if not plan.int8:
@@ -188,6 +196,7 @@ def quantize_weights(
     The scales are final: TNN merges scales afterwards, which leaves other readers of a merged blob with weights that
     were multiplied by its old scale (docs/tnn-format.md, 7.11, number 12).
     """
+    config = for_device(config)
     notes: dict[str, str] = {}
     nodes = []
     weighted = sum(graph.nodes[p].layer.role == QuantRole.WEIGHTED for p in plan.int8)

@@ -14,6 +14,7 @@ import numpy as np
 
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.config import QuantizeConfig
+from tnnquant.devices.rewrites import make_right
 from tnnquant.engine.executor import Executor
 from tnnquant.errors import ConfigError, GraphError
 from tnnquant.graph import Graph, Node
@@ -44,6 +45,7 @@ def dynamic(
     clock = Stopwatch()
     if graph.is_quantized or any(node.dynamic_range for node in graph.nodes):
         raise ConfigError("the model has int8 weights already; give the fp32 model it was made from")
+    graph = make_right(graph, config.device, config.input_dims, mixed=False).graph
     if len(graph.nodes) < 2:
         raise ConfigError("TNN does not widen the weights of a model of one layer; it needs two or more")
     barred = _barred(graph, config)

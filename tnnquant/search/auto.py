@@ -14,6 +14,7 @@ from tnnquant.config import MergeType, QuantizeConfig, SearchConfig
 from tnnquant.errors import TnnQuantError
 from tnnquant.graph import Graph
 from tnnquant.graph.patterns import fused_names
+from tnnquant.quantization.borders import with_copies_at_borders
 from tnnquant.quantization.plan import QuantPlan, make_plan
 from tnnquant.quantization.quantize import Quantization, plan_graph, quantize_weights, spread_scales
 from tnnquant.search.mixed import smallest_set
@@ -201,7 +202,8 @@ class Search:
         scales = spread_scales(plan, self._pool.params(plan))
         nodes, notes = quantize_weights(graph, plan, scales, config)
         quantized = graph.with_nodes(nodes).replace(scales=scales)
-        return Quantization(quantized, graph, plan, {}, notes, {}, self._executor)
+        result = Quantization(quantized, graph, plan, {}, notes, {}, self._executor)
+        return with_copies_at_borders(result, config)
 
     def _make_once(self, config: QuantizeConfig) -> Quantization:
         """The model of a recipe that takes long: made, or found in the state."""
@@ -297,7 +299,7 @@ class Search:
                 + ("fewer might do" if found.reached else "more might help")
             )
         if found.layers:
-            mixed = mixer.result(found.layers)
+            mixed = with_copies_at_borders(mixer.result(found.layers), self._config)
             name = f"{base.name}, {_layers(found.layers)} fp32"
             self._configs[name] = self._configs[base.name]
             self._enter(name, mixed, mixer.started, found.layers)

@@ -14,7 +14,7 @@ from tnnquant.graph import Graph, Node
 from tnnquant.graph.patterns import fused_names
 from tnnquant.layers.base import QuantRole
 from tnnquant.quantization.plan import QuantPlan, make_plan
-from tnnquant.quantization.quantize import plan_graph
+from tnnquant.quantization.quantize import plan_graph, ready
 from tnnquant.recipes.best.islands import LONE, useful_plan, without
 from tnnquant.recipes.best.shifted_copies import REASON, Copies, copyable, lopsided, with_copies
 
@@ -49,8 +49,7 @@ class Network:
 def prepare(graph: Graph, config: QuantizeConfig) -> Network:
     """Plan a graph, with a bias in every weighted layer; nothing has run yet."""
     config = replace(config, blob_method="minmax", weight_method="minmax", merge_type="channel")
-    graph = _with_biases(graph)
-    planned, plan = plan_graph(graph, config)
+    planned, plan = plan_graph(_with_biases(ready(graph, config)), config)
     executor = Executor(planned.graph, config.input_dims, exact=False)
     return Network(executor, _useful(executor, plan), config, fused_names(graph, planned.graph), Copies())
 

@@ -17,6 +17,7 @@ from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph, Node, QuantParams, Resource
 from tnnquant.inputs.split import Split
 from tnnquant.layers.base import QuantRole
+from tnnquant.quantization.borders import moved, with_copies_at_borders
 from tnnquant.quantization.plan import QuantPlan
 from tnnquant.quantization.quantize import Quantization, Stopwatch, with_weights
 from tnnquant.recipes.best.full_range import guards_of, zero_codes
@@ -105,6 +106,7 @@ def quantize_best(graph: Graph, split: Split, config: QuantizeConfig, progress=N
         work.take_in_held_out()
     result = work.quantize(steps)
     result.unseen = unseen
+    result = with_copies_at_borders(result, config)
     result.seconds.update(work.clock.laps)
     result.notes.update({f"recipe: {step}": note for step, note in tried.items()})
     return result
@@ -113,7 +115,7 @@ def quantize_best(graph: Graph, split: Split, config: QuantizeConfig, progress=N
 def quantize_with(graph: Graph, split: Split, config: QuantizeConfig, steps: Steps, progress=None) -> Quantization:
     """Quantize with given steps and no check of whether they help, from all but the held-out samples."""
     work = Workbench(graph, split, config, progress)
-    return work.quantize(steps)
+    return with_copies_at_borders(work.quantize(steps), config)
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,7 +250,7 @@ class Workbench:
         nodes = [node.replace(resource=found.get(node.name, node.resource)) for node in flagged.nodes]
         clock.lap("weights")
         int8 = flagged.with_nodes(nodes)
-        plan = _moved(scaled.plan, self.graph, int8)
+        plan = moved(scaled.plan, self.graph, int8, UNSHIFTS)
         return Quantization(int8, self.graph, plan, {}, notes, clock.laps, self.executor, scaled.shifted())
 
     def _affordable(self) -> list[int]:
@@ -344,15 +346,6 @@ def _by_slot(slots: ScaleSlots, scales: Mapping[str, QuantParams]) -> np.ndarray
     for blob, of in slots.of.items():
         scale[of] = scales[blob].scale
     return scale
-
-
-def _moved(plan: QuantPlan, graph: Graph, changed: Graph) -> QuantPlan:
-    """The plan of a graph for the same one with more layers, or without some that are not int8."""
-    at = {node.name: position for position, node in enumerate(changed.nodes)}
-    to = {position: at.pop(node.name) for position, node in enumerate(graph.nodes) if node.name in at}
-    reasons = {to[position]: reason for position, reason in plan.reasons.items() if position in to}
-    reasons |= dict.fromkeys(at.values(), UNSHIFTS)
-    return replace(plan, int8=frozenset(to[position] for position in plan.int8), reasons=reasons)
 
 
 def _overall(errors: np.ndarray) -> float:

@@ -1,0 +1,111 @@
+"""What the devices that a model is made for ask of its quantization, and what the report says of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tnnquant.config import QuantizeConfig
+from tnnquant.devices import Finding, examine
+from tnnquant.devices.rewrites import make_right
+from tnnquant.devices.rules import NAIVE
+from tnnquant.graph import Graph
+from tnnquant.graph.passes import prepare_for_quantization
+from tnnquant.quantization.plan import for_device
+
+__all__ = ["fitting_recipe", "rewritten_lines", "tell_of_devices", "warnings_of"]
+
+DYNAMIC = "dynamic"
+_SHOWN = 3
+
+
+def _unfit(graph: Graph, config: QuantizeConfig) -> list[Finding]:
+    """The layers that keep a model from having int8 layers: wrong on a device beside one, with no other way known to
+    write them."""
+    if config.device == NAIVE or graph.is_quantized:
+        return []
+    made = make_right(prepare_for_quantization(graph), config.device, config.input_dims, mixed=True)
+    return [finding for finding in made.left if finding.mixed]
+
+
+def fitting_recipe(graph: Graph, config: QuantizeConfig, compares: bool = False) -> tuple[QuantizeConfig, list[str]]:
+    """The configuration, with the recipe ``dynamic`` where the model cannot have int8 layers on its devices; and what
+    to tell the user of it.
+
+    ``compares``: recipes beside that of the configuration would be tried.
+    """
+    found = _unfit(graph, config) if compares or config.recipe != DYNAMIC else []
+    if not found:
+        return config, []
+    first = found[0]
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return replace(config, recipe=DYNAMIC), [
+        f"layer {first.layer!r} ({first.type}){more} is {first.outcome} on {first.device} in a model with an int8 "
+        f"layer, and no other way to write it is known: the whole model is made by --recipe {DYNAMIC} instead of "
+        f"{config.recipe}; for int8 layers up to there, give --split, or for TNN's naive device alone --device {NAIVE}"
+    ]
+
+
+def tell_of_devices(report, graph: Graph, config: QuantizeConfig) -> None:
+    """What was written in another way, and what a device still gets wrong, into a report.
+
+    Parameters
+    ----------
+    report : Report
+    graph : Graph
+        As it was written.
+    config : QuantizeConfig
+    """
+    changes = {}
+    for other in graph.stand_ins.values():
+        changes.setdefault(other.layer, {
+            "layer": other.layer, "type": other.type, "how": other.how, "rule": other.rule,
+            "devices": list(other.devices),
+        })  # fmt: skip
+    report.rewritten = list(changes.values())
+    if config.device == NAIVE:
+        return
+    report.findings = examine(graph, config.device, config.input_dims)
+    report.warnings += _zero_points(config)
+    report.warnings += warnings_of([finding for finding in report.findings if finding.outcome.breaks])
+
+
+def _zero_points(config: QuantizeConfig) -> list[str]:
+    fitted = for_device(config)
+    if config.recipe != "tnn" or fitted == config:
+        return []
+    names = [
+        f"{flag} {getattr(fitted, name)} instead of {getattr(config, name)}"
+        for name, flag in (("blob_method", "-b"), ("weight_method", "-w"))
+        if getattr(fitted, name) != getattr(config, name)
+    ]
+    used = ", ".join(names)
+    return [f"no device but the naive one computes zero points: {used} was used (--device {NAIVE} keeps them)"]
+
+
+def warnings_of(found: Sequence[Finding]) -> list[str]:
+    """A line for each rule that is broken, with the first of the layers that do."""
+    layers: dict[tuple, dict[str, None]] = {}
+    devices: dict[tuple, dict[str, None]] = {}
+    for finding in found:
+        key = finding.type, finding.rule, finding.outcome, finding.reason, finding.advice
+        layers.setdefault(key, {})[finding.layer] = None
+        devices.setdefault(key, {})[finding.device] = None
+    lines = []
+    for key, names in layers.items():
+        kind, _, outcome, reason, advice = key
+        shown = ", ".join(repr(name) for name in list(names)[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+        count = f"{len(names)} layers" if len(names) > 1 else "layer"
+        where = " and ".join(devices[key])
+        lines.append(f"{count} {shown} ({kind}) on {where}: {outcome}, it {reason}; {advice}")
+    return lines
+
+
+def rewritten_lines(rewritten: Sequence[dict]) -> list[str]:
+    """What was written in another way: a line for each type and way."""
+    counts = Counter((change["type"], change["how"], change["rule"], tuple(change["devices"])) for change in rewritten)
+    return [
+        f"{count} {kind} written as {how}, for {' and '.join(devices)} ({rule})"
+        for (kind, how, rule, devices), count in counts.items()
+    ]
