@@ -11,7 +11,7 @@ from tnnquant.quantization.plan import make_plan
 
 def plan(graph, **config):
     inference = infer(prepare_for_quantization(graph))
-    made = make_plan(inference, QuantizeConfig(**config))
+    made = make_plan(inference, QuantizeConfig(**{"device": "naive", **config}))
     nodes = inference.graph.nodes
     return made, [nodes[p].name for p in sorted(made.int8)], {nodes[p].name: why for p, why in made.reasons.items()}
 

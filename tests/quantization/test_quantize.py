@@ -56,7 +56,7 @@ def test_min_max_by_hand(build, rng):
 @pytest.mark.parametrize("blob_method", ["minmax", "kl", "asymmetric", "aciq-gauss", "aciq-laplace"])
 @pytest.mark.parametrize("merge_type", ["channel", "mix", "tensor"])
 def test_every_method_writes_a_model_that_reads_back(build, rng, tmp_path, blob_method, merge_type):
-    config = QuantizeConfig(blob_method=blob_method, weight_method="admm", merge_type=merge_type)
+    config = QuantizeConfig(blob_method=blob_method, weight_method="admm", merge_type=merge_type, device="naive")
     graph = quantize_graph(small_net(build), samples(rng), config).graph
     paths = tmp_path / "m.tnnproto", tmp_path / "m.tnnmodel"
     write_model(graph, *paths)

@@ -9,6 +9,7 @@ from tnnquant.devices.conditions import CONDITIONS, Net, Place
 from tnnquant.devices.rules import ANY, Outcome, rules_of
 from tnnquant.graph import Graph
 from tnnquant.graph.infer import Inference, infer
+from tnnquant.graph.passes import widen_dynamic_range
 from tnnquant.layers.base import BlobSpec
 
 __all__ = ["Finding", "examine", "findings", "place_findings", "shapes_of"]
@@ -68,6 +69,7 @@ def examine(
 
 def shapes_of(graph: Graph, input_dims: Mapping[str, Sequence[int]] | None = None) -> Inference:
     """Parameters and blobs of a model in which some layers may be int8; data types are those of the fp32 model."""
+    graph = widen_dynamic_range(graph)
     plain = [node if node.layer.CONVERTS else node.replace(quantized=False) for node in graph.nodes]
     inference = infer(graph.with_nodes(plain), input_dims)
     pairs = zip(inference.graph.nodes, graph.nodes, strict=True)

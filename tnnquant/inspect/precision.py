@@ -89,7 +89,8 @@ def _host(node: Node, verdicts: Mapping, makers: Mapping[str, Node], readers: Ma
 def _explain_quantized(graph: Graph, input_dims: Mapping | None) -> dict[str, Precision]:
     """The plan of the same layers, as if they were fp32, beside what the file says."""
     method = "asymmetric" if is_asymmetric(graph) else "minmax"
-    config = QuantizeConfig(blob_method=method, merge_type=merge_type_of(graph))
+    # Of any origin: what devices make of it is another matter (tnnquant.devices.examine).
+    config = QuantizeConfig(blob_method=method, merge_type=merge_type_of(graph), device="naive")
     plan = make_plan(infer(as_fp32(graph), input_dims), config)
     verdicts, makers = {}, graph.producers()
     for position, node in enumerate(graph.nodes):

@@ -82,9 +82,11 @@ def _with_int8_weights(node: Node, constants: dict[str, Tensor], graph: Graph) -
     for name, (field, by_row) in _WEIGHTS.items():
         if isinstance(node.layer, find_layer(name)) and field in node.tensors and node.tensors[field].size:
             weight = node.tensors[field]
-            rows = node.layer.weight_array(node.tensors).shape[0] if by_row else 1
-            codes, scale = _rounded(weight.float32(), rows)
-            tensors = {**_ordered(node.tensors, field, Tensor(codes, weight.dims, DataType.INT8)), "scale": scale}
+            shape = node.layer.weight_array(node.tensors).shape if by_row else ()
+            codes, scale = _rounded(weight.float32(), shape[0] if by_row else 1)
+            # TNN takes the number of rows from the dims, which files of version 1 lack.
+            stored = Tensor(codes, weight.dims or shape, DataType.INT8)
+            tensors = {**_ordered(node.tensors, field, stored), "scale": scale}
             resource = replace(node.resource, tensors=tensors)
             return node.replace(dynamic_range=True, type_string=_PREFIX + name, resource=resource)
     if isinstance(node.layer, find_layer("LSTMONNX")):

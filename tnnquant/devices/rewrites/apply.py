@@ -93,7 +93,7 @@ def make_right(
             break
         graph = graph.replace(nodes=tuple(nodes), constants=constants, stand_ins=stand_ins)
     if graph is not original:
-        unread = _read(original) - _read(graph)
+        unread = (_read(original) | (graph.constants.keys() - original.constants.keys())) - _read(graph)
         graph = graph.replace(constants={n: t for n, t in graph.constants.items() if n not in unread})
     return Made(graph, left)
 

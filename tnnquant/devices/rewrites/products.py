@@ -122,4 +122,6 @@ def _padded(f: Fragment, blob: str, dims: tuple[int, int], axis: int, count: int
     if not count:
         return blob
     shape = (dims[0], count) if axis else (count, dims[1])
+    if blob in f.constants:  # TNN runs no layer whose inputs are all constants
+        return f.constant(np.concatenate([f.constants[blob].array(), np.zeros(shape, np.float32)], axis))
     return f.add("Concat", (blob, f.constant(np.zeros(shape, np.float32))), axis)

@@ -74,7 +74,11 @@ def _begun(f: Fragment, number: int, directions: int, batch: int) -> Sequence[st
 
 def _step(f: Fragment, part: str, h: str, c: str, state: str, hidden: int) -> tuple[str, str]:
     """The next state, from the input's part of the gates in the order I, O, F, C."""
-    gates = f.add("Add", (f.add("MatMul", (h, state), -1), part), -1) if h else part
+    gates = part
+    if h in f.constants:  # TNN runs no layer whose inputs are all constants
+        gates = f.add("Add", (part, f.constant(f.constants[h].array() @ f.constants[state].array())), -1)
+    elif h:
+        gates = f.add("Add", (f.add("MatMul", (h, state), -1), part), -1)
     doors, news = f.add_many("SplitV", gates, 1, (3 * hidden, hidden), outputs=2)
     enter, leave, keep = f.add_many("SplitV", f.add("Sigmoid", doors), 1, (hidden,) * 3, outputs=3)
     entered = f.add("Mul", (enter, f.add("Tanh", news)), -1)
