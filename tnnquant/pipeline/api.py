@@ -97,11 +97,13 @@ def quantize_model(
     set_threads(threads)
     source, target = model_files(proto, model), output_paths(output)
     job = Job(source, target, config, verify, search, threads, dry_run, progress, started)
+    if job.refitted and (statistics or part is not None or gather):
+        raise ConfigError(job.refitted[0])
     if statistics or part is not None:
         return routes.from_statistics(job, part, statistics)
     if inputs is None:
         return routes.without_inputs(job)
-    if search.compares or search.state:
+    if job.search.compares or job.search.state:
         return routes.by_search(job, inputs)
     return routes.from_inputs(job, inputs, gather)
 

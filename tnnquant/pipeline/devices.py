@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tnnquant import recipes
 from tnnquant.config import QuantizeConfig
 from tnnquant.devices import Finding, examine
 from tnnquant.devices.rewrites import make_right
@@ -16,7 +17,6 @@ from tnnquant.quantization.plan import for_device
 
 __all__ = ["fitting_recipe", "rewritten_lines", "tell_of_devices", "warnings_of"]
 
-DYNAMIC = "dynamic"
 _SHOWN = 3
 
 
@@ -29,20 +29,21 @@ def _unfit(graph: Graph, config: QuantizeConfig) -> list[Finding]:
     return [finding for finding in made.left if finding.mixed]
 
 
-def fitting_recipe(graph: Graph, config: QuantizeConfig, compares: bool = False) -> tuple[QuantizeConfig, list[str]]:
-    """The configuration, with the recipe ``dynamic`` where the model cannot have int8 layers on its devices; and what
+def fitting_recipe(graph: Graph, config: QuantizeConfig, *, compares: bool) -> tuple[QuantizeConfig, list[str]]:
+    """The configuration, with a recipe that makes no int8 layers where the devices allow none in the model; and what
     to tell the user of it.
 
     ``compares``: recipes beside that of the configuration would be tried.
     """
-    found = _unfit(graph, config) if compares or config.recipe != DYNAMIC else []
+    found = _unfit(graph, config) if compares or recipes.find(config.recipe).needs_inputs else []
     if not found:
         return config, []
     first = found[0]
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return replace(config, recipe=DYNAMIC), [
+    other = next(entry.name for entry in recipes.every() if not entry.needs_inputs)
+    return replace(config, recipe=other), [
         f"layer {first.layer!r} ({first.type}){more} is {first.outcome} on {first.device} in a model with an int8 "
-        f"layer, and no other way to write it is known: the whole model is made by --recipe {DYNAMIC} instead of "
+        f"layer, and no other way to write it is known: the whole model is made by --recipe {other} instead of "
         f"{config.recipe}; for int8 layers up to there, give --split, or for TNN's naive device alone --device {NAIVE}"
     ]
 
@@ -73,7 +74,7 @@ def tell_of_devices(report, graph: Graph, config: QuantizeConfig) -> None:
 
 def _zero_points(config: QuantizeConfig) -> list[str]:
     fitted = for_device(config)
-    if config.recipe != "tnn" or fitted == config:
+    if fitted == config or "blob_method" not in recipes.find(config.recipe).settings:
         return []
     names = [
         f"{flag} {getattr(fitted, name)} instead of {getattr(config, name)}"

@@ -16,6 +16,7 @@ from tnnquant.format.files import refuse_inputs
 from tnnquant.graph import Graph
 from tnnquant.inputs import Samples, scan
 from tnnquant.inputs.split import Split, split_samples
+from tnnquant.pipeline.devices import fitting_recipe, tell_of_devices
 from tnnquant.pipeline.models import open_model
 from tnnquant.pipeline.report import ENOUGH_SAMPLES, Report, blob_reports, layer_reports
 from tnnquant.pipeline.settings import PathLike, graph_inputs, input_config, settings
@@ -50,6 +51,8 @@ class Job:
         Of :func:`time.perf_counter`.
     graph : Graph
         The fp32 model.
+    refitted : list of str
+        Why the recipe is another than was asked for; empty if it is not.
     report : Report
     """
 
@@ -63,15 +66,20 @@ class Job:
     progress: Progress | None = None
     started: float = field(default_factory=time.perf_counter)
     graph: Graph = field(init=False)
+    refitted: list[str] = field(init=False)
     report: Report = field(init=False)
 
     def __post_init__(self) -> None:
         refuse_inputs(self.target, [*self.source, *filter(None, [self.verify.labels])])
         self.graph, self.config = open_model(self.source, self.config)
+        self.config, self.refitted = fitting_recipe(self.graph, self.config, compares=self.search.compares)
+        if self.refitted:
+            self.search = SearchConfig()
         self.report = Report(
             *map(str, self.target), bytes_before=sum(map(os.path.getsize, self.source)), settings=settings(self.config),
             dry_run=self.dry_run,
         )  # fmt: skip
+        self.report.warnings += self.refitted
 
     @property
     def recipe(self) -> Recipe:
@@ -134,9 +142,11 @@ class Job:
         if self.recipe.needs_inputs:
             executor, plan = plan_graph(self.graph, self.config)
             self.report.layers = layer_reports(executor.graph, plan)
+            tell_of_devices(self.report, executor.graph, self.config)
         else:
             result = recipes.quantize(self.graph, None, self.config)
             self.report.layers = layer_reports(result.graph, result.plan, result.notes)
+            tell_of_devices(self.report, result.graph, self.config)
 
     def write(self, result: Quantization) -> None:
         """Write the model; both files are replaced, or none."""
@@ -179,6 +189,7 @@ class Job:
         report.blobs = blob_reports(result)
         notes = result.notes.items()
         report.steps = {name.removeprefix(STEP): note for name, note in notes if name.startswith(STEP)}
+        tell_of_devices(report, result.graph, self.config)
 
     def tell_of_samples(self, fed: Samples, *, counted: bool = True) -> None:
         """Which inputs were read, and what they hold.
