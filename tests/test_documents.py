@@ -40,3 +40,11 @@ def test_links_between_pages(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def test_environment_variables_are_documented():
+    """Every variable of ours that the code reads is on its page, and no other."""
+    page = (ROOT / "docs" / "environment.md").read_text("utf-8")
+    files = [*SOURCES, *(ROOT / "tests").rglob("*.py")]
+    used = {name for path in files for name in re.findall(r"TNNQUANT_[A-Z]+(?:_[A-Z]+)*", path.read_text("utf-8"))}
+    assert used == set(re.findall(r"TNNQUANT_[A-Z]+(?:_[A-Z]+)*", page))

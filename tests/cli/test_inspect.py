@@ -89,7 +89,7 @@ def bad(tmp_path, inspected_files):
         (["zip"], 3, "ZIP"),
         (["text"], 3, "text.tnnmodel"),
         (["empty"], 3, "empty"),
-        (["torn"], 4, "torn.tnnproto"),
+        (["torn"], 3, "torn.tnnproto"),
         (["net.onnx"], 3, "an ONNX model"),
         (["none"], 3, "no 'none.tnnproto'"),
         ([], 2, "no model is given"),

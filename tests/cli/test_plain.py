@@ -56,3 +56,12 @@ def test_tables_of_rich_lose_their_blanks(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines == [line.rstrip() for line in lines]
     assert "a" in lines[-1]
+
+
+def test_columns_of_the_environment_hold_in_pipes(monkeypatch, capsys):
+    rows = [("a" * 30, "b" * 30, "c" * 30)]
+    print_table(("one", "two", "three"), rows)
+    assert len(capsys.readouterr().out.splitlines()[-1]) == 94
+    monkeypatch.setenv("COLUMNS", "60")
+    print_table(("one", "two", "three"), rows)
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 60

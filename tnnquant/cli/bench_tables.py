@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 import click
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tnnquant.cli import plain
+from tnnquant.cli.plain import screen_width
 
 __all__ = [
     "ACCURACY_COLUMNS", "accuracy_cells", "custom_rows", "kernel_rows", "print_accuracy", "print_configurations",
@@ -17,7 +17,6 @@ __all__ = [
     "seconds_text",
 ]  # fmt: skip
 
-UNLIMITED = 10_000
 #: Layers that lose by int8, of which no more are listed.
 _SHOWN = 5
 _LEFT = ("operator", "case", "result", "layer", "type", "model", "what", "calls")
@@ -25,7 +24,7 @@ _LEFT = ("operator", "case", "result", "layer", "type", "model", "what", "calls"
 
 def _console() -> Console:
     # Only a terminal has an edge to wrap at.
-    return Console(highlight=False, width=None if sys.stdout.isatty() else UNLIMITED)
+    return Console(highlight=False, width=screen_width())
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -19,7 +20,9 @@ Cell = str | tuple[str, str]
 
 
 def screen_width() -> int:
-    """Columns of the terminal; without one there is no edge to cut at."""
+    """``COLUMNS``, else those of the terminal; without either there is no edge to cut at."""
+    if os.environ.get("COLUMNS", "").isdecimal():
+        return max(20, int(os.environ["COLUMNS"]))
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
 
 

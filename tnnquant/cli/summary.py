@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from collections import Counter
 
 from rich import box
@@ -13,14 +12,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from tnnquant import recipes
-from tnnquant.cli.plain import print_trimmed
+from tnnquant.cli.plain import print_trimmed, screen_width
 from tnnquant.pipeline.devices import rewritten_lines
 from tnnquant.pipeline.report import Report
 from tnnquant.verdict import GOOD, Verdict
 
 __all__ = ["print_summary"]
 
-UNLIMITED = 10_000
 _COLOURS = {"GOOD": "green", "DOUBTFUL": "yellow", "BROKEN": "red"}
 _NUMBER = re.compile(r"\d+")
 
@@ -28,7 +26,7 @@ _NUMBER = re.compile(r"\d+")
 def print_summary(report: Report, seconds: float) -> None:
     """Print size, layers, samples, times and files of a run, and its warnings (on stderr)."""
     # Only a terminal has an edge to wrap at; a path in a file must stay in one piece.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else UNLIMITED)
+    console = Console(highlight=False, width=screen_width())
     table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
