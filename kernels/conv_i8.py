@@ -6,7 +6,8 @@ Versions, slowest first:
 * :func:`conv2d_i8`: an implicit GEMM over tiles of output positions x output channels
   (:mod:`~tnnquant.kernels.tile_i8`). Each task first puts the input rows it needs into scratch memory in the form the
   dot product takes (int16 minus the zero point, or shifted bytes), borders included; the tiles then read them through
-  row pointers, the requantization happens before anything is stored.
+  row pointers, the requantization happens before anything is stored. Where a CPU multiplies whole tiles,
+  :mod:`~tnnquant.kernels.conv_amx` takes its place.
 
 Depthwise convolutions have their own kernel, :mod:`~tnnquant.kernels.depthwise_i8`.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from tnnquant.kernels import program
+from tnnquant.kernels.conv_amx import conv2d_tiles_op, takes_tiles
 from tnnquant.kernels.conv_rows import Work, cut_into_tasks, fill_rows, fill_taps, next_tiles
 from tnnquant.kernels.convert_i8 import convert_pixels, copy_if_positive
 from tnnquant.kernels.dot_i8 import BYTE_DOT, GROUP, PANEL, ROWS
@@ -291,6 +293,8 @@ def conv2d_i8_op(
     """The op (:mod:`~tnnquant.kernels.program`) of :func:`conv2d_i8`. The arrays must stay alive."""
     images, height, width, channels = x.shape
     _, out_height, out_width, out_channels = out.shape
+    if takes_tiles(images, out_height * out_width, packed):
+        return conv2d_tiles_op(x, packed, geometry, activation, out, added, fusion)
     groups, panels = packed.weights.shape[:2]
     pixels = out_height * out_width
     x_height, x_width = height, width

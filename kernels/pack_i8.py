@@ -13,10 +13,22 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tnnquant.kernels.amx import tiles
 from tnnquant.kernels.dot_i8 import BYTE_DOT, GROUP, PANEL, SHIFT
 from tnnquant.kernels.geometry import RELU6, ConvGeometry
 from tnnquant.kernels.program import aligned_empty
-from tnnquant.kernels.results_i8 import PARAMETERS
+from tnnquant.kernels.results_i8 import (
+    ADDED_SCALE,
+    ADDED_ZERO,
+    PARAMETERS,
+    SCALE,
+    SIX,
+    SIX_BYTES,
+    START,
+    TILE_START,
+    ZERO,
+)
+from tnnquant.kernels.tile_amx import STEP
 
 __all__ = [
     "ConvQuant",
@@ -29,6 +41,8 @@ __all__ = [
 
 # Channels that a run of zero points covers at least: rows of few channels are converted several pixels at a time.
 _ZERO_RUN = 512
+# Channels of a group from which on tiles, 64 of them deep, are faster than vectors.
+_TILE_CHANNELS = 32
 # Results below this are far from leaving int32.
 _SIMPLE_RESULT = 1e9
 _MIN_SCALE = np.float32(np.finfo(np.float32).tiny)
@@ -85,6 +99,9 @@ class PackedConvI8(NamedTuple):
     input_zero : int8 (r * C,), what padding is made of, r pixels of it.
     byte_weights : int8 (groups, panels, taps * byte_steps, PANEL, 4) for inputs without a negative value, or empty
     where that brings nothing (:data:`~tnnquant.kernels.dot_i8.BYTE_DOT`) or some zero point is not 0.
+    tile_weights : int8 (groups, panels, repeat * taps * tile_steps * STEP / 4, PANEL, 4), what ``weights`` is with
+    whole :data:`~tnnquant.kernels.tile_amx.STEP` products a step, or empty where tiles cannot be used; the same memory
+    if it is the same.
     has_zero : whether a zero point of the input is not 0. simple : see :class:`Simple`.
     """
 
@@ -92,10 +109,12 @@ class PackedConvI8(NamedTuple):
     params: np.ndarray
     input_zero: np.ndarray
     byte_weights: np.ndarray
+    tile_weights: np.ndarray
     fused: bool
     repeat: int
     steps: int
     byte_steps: int
+    tile_steps: int
     has_zero: bool
     simple: Simple
 
@@ -129,21 +148,21 @@ def _round_to_i8(values: np.ndarray) -> np.ndarray:
     return np.trunc(np.where(clamped > -128, clamped, np.float32(-128))).astype(np.int32)
 
 
-def _parameters(quant: ConvQuant, start: np.ndarray) -> np.ndarray:
-    """int32 words (PARAMETERS, OC); start is the int32 value the sums begin with."""
+def _parameters(quant: ConvQuant, start: np.ndarray, tile_start: np.ndarray | int = 0) -> np.ndarray:
+    """int32 words (PARAMETERS, OC); start is the int32 value the sums begin with, tile_start that of sums of tiles."""
     count = len(start)
     scale_out = _spread(quant.output_scale, count, np.float32)
     usable = scale_out >= _MIN_SCALE
     table = np.zeros((PARAMETERS, count), np.float32)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        table[1] = np.where(usable, _spread(quant.weight_scale, count, np.float32) / scale_out, np.float32(0))
-        table[2] = _spread(quant.output_zero, count, np.float32)
+        table[SCALE] = np.where(usable, _spread(quant.weight_scale, count, np.float32) / scale_out, np.float32(0))
+        table[ZERO] = _spread(quant.output_zero, count, np.float32)
         six = _round_to_i8(np.float32(6) / scale_out)
         if quant.added_scale is not None:
-            table[4] = np.where(usable, _spread(quant.added_scale, count, np.float32) / scale_out, np.float32(0))
-            table[5] = _spread(quant.added_zero, count, np.float32) * table[4]
+            added = np.where(usable, _spread(quant.added_scale, count, np.float32) / scale_out, np.float32(0))
+            table[ADDED_SCALE], table[ADDED_ZERO] = added, _spread(quant.added_zero, count, np.float32) * added
     words = table.view(np.int32)
-    words[0], words[3], words[6] = start, six, six
+    words[START], words[TILE_START], words[SIX], words[SIX_BYTES] = start, tile_start, six, six
     return words
 
 
@@ -153,7 +172,7 @@ def _simple(quant: ConvQuant, centered: np.ndarray, table: np.ndarray) -> Simple
     if quant.bias is not None:
         largest += np.abs(np.asarray(quant.bias, np.float64).reshape(-1))
     with np.errstate(invalid="ignore", over="ignore"):
-        factors = np.abs(table.view(np.float32)[[1, 4]].astype(np.float64))
+        factors = np.abs(table.view(np.float32)[[SCALE, ADDED_SCALE]].astype(np.float64))
         results = largest * factors[0] + 255 * factors[1]
     return Simple(bool((results < _SIMPLE_RESULT).all()), not np.any(quant.output_zero))
 
@@ -180,14 +199,14 @@ def _parts(centered: np.ndarray) -> list[np.ndarray]:
     return [first.astype(np.int8), (centered - first).astype(np.int8)]
 
 
-def _start(centered: np.ndarray, input_zero: np.ndarray, bias) -> np.ndarray:
+def _start(centered: np.ndarray, input_zero: np.ndarray, bias, shift: int = SHIFT) -> np.ndarray:
     """int32 (OC,): bias and what the shift and the zero points of the input add to the sums, taken off.
 
     centered : int32 (OC, C/G, taps); input_zero : int32 (OC, C/G). Sums wrap as int32 does.
     """
     start = np.zeros(len(centered), np.int64) if bias is None else np.asarray(bias, np.int64).reshape(-1).copy()
     if GROUP == 4:
-        start -= (centered.sum(axis=2, dtype=np.int64) * (input_zero + SHIFT)).sum(axis=1)
+        start -= (centered.sum(axis=2, dtype=np.int64) * (input_zero + shift)).sum(axis=1)
     return start.astype(np.int32)
 
 
@@ -209,7 +228,8 @@ def pack_conv_i8(weight: np.ndarray, geometry: ConvGeometry, quant: ConvQuant) -
     input_zero = np.ascontiguousarray(_spread(quant.input_zero, channels * groups, np.int8))
     centered = weight.astype(np.int32) - _spread(quant.weight_zero, out_channels, np.int32)[:, None, None, None]
     by_group = np.repeat(input_zero.astype(np.int32).reshape(groups, channels), count, axis=0)
-    start = _start(centered.reshape(out_channels, channels, -1), by_group, quant.bias)
+    by_tap = centered.reshape(out_channels, channels, -1)
+    start, tile_start = _start(by_tap, by_group, quant.bias), np.int32(0)
 
     fused = geometry.dilation_w == 1 and groups == 1
     taps = kernel_h if fused else kernel_h * kernel_w
@@ -219,18 +239,26 @@ def pack_conv_i8(weight: np.ndarray, geometry: ConvGeometry, quant: ConvQuant) -
     byte_weights, byte_steps = np.empty(0, np.int8), 0
     if BYTE_DOT and not input_zero.any() and not np.any(quant.weight_zero):
         byte_weights, byte_steps = _gemm_panels([in_order.astype(np.int8)], panels, 4)
-    table = _parameters(quant, start)
+    tile_weights, tile_steps = np.empty(0, np.int8), 0
+    if (groups == 1 or channels >= _TILE_CHANNELS) and tiles():
+        tile_start = _start(by_tap, by_group, quant.bias, shift=0)
+        unit = STEP // GROUP
+        tile_weights, tile_steps = _gemm_panels(parts, panels, GROUP, unit) if steps % unit else (packed, steps)
+        tile_steps //= unit
+    table = _parameters(quant, start, tile_start)
     zeros = np.tile(input_zero, -(-_ZERO_RUN // len(input_zero)))
     return PackedConvI8(
-        packed, _in_panels(table, groups, panels), zeros, byte_weights, fused, len(parts), steps, byte_steps,
-        bool(input_zero.any()), _simple(quant, centered, table),
+        packed, _in_panels(table, groups, panels), zeros, byte_weights, tile_weights, fused, len(parts), steps,
+        byte_steps, tile_steps, bool(input_zero.any()), _simple(quant, centered, table),
     )  # fmt: skip
 
 
-def _gemm_panels(parts: list[np.ndarray], panels: int, group: int) -> tuple[np.ndarray, int]:
-    """(groups, panels, parts * taps * steps, PANEL, group) of weights (groups, OC/G, taps, length); and steps."""
+def _gemm_panels(parts: list[np.ndarray], panels: int, group: int, unit: int = 1) -> tuple[np.ndarray, int]:
+    """(groups, panels, parts * taps * steps, PANEL, group) of weights (groups, OC/G, taps, length); and steps, a
+    multiple of ``unit``.
+    """
     groups, count, taps, length = parts[0].shape
-    steps = -(-length // group)
+    steps = -(-length // (group * unit)) * unit
     padded = np.zeros((groups, panels * PANEL, len(parts), taps, steps * group), parts[0].dtype)
     for index, part in enumerate(parts):
         padded[:, :count, index, :, :length] = part

@@ -35,6 +35,7 @@ __all__ = [
     "Program",
     "address_of",
     "aligned_empty",
+    "call_task",
     "data_address",
     "new_op",
     "one_thread",
@@ -122,7 +123,7 @@ def _give_way(typingctx, patience):
 
 
 @intrinsic
-def _call_task(typingctx, function, op, index, scratch):
+def call_task(typingctx, function, op, index, scratch):
     """Calls a compiled task function by its address."""
 
     def codegen(context, builder, sig, args):
@@ -144,7 +145,7 @@ def _take_part(op, counter, first, last, scratch):
         index = first + _atomic_add(counter, np.int64(1))
         if index >= last:
             return done
-        _call_task(_load_acquire(op + np.int64(8 * _FUNCTION)), op, index, scratch)
+        call_task(_load_acquire(op + np.int64(8 * _FUNCTION)), op, index, scratch)
         done += 1
 
 
@@ -181,7 +182,7 @@ def _run_serial(table, scratch):
     for i in range(table.shape[0]):
         op = first + np.int64(i * WORDS * 8)
         for index in range(table[i, _TASKS]):
-            _call_task(table[i, _FUNCTION], op, np.int64(index), memory)
+            call_task(table[i, _FUNCTION], op, np.int64(index), memory)
 
 
 @kernel(parallel=True)

@@ -31,7 +31,7 @@ from tnnquant.kernels.results_i8 import (
 from tnnquant.kernels.simd import F32, I8, I32, I64, Emitter
 from tnnquant.kernels.target import isa
 
-__all__ = ["keep_sums", "requantize", "requantize_rows"]
+__all__ = ["emit_row", "keep_sums", "requantize", "requantize_rows"]
 
 _LANES = isa().lanes
 
@@ -156,6 +156,28 @@ def requantize(emit, buffer, steps, params, out, n, activation, fusion=None, add
             each_row(lambda pair, table, row: _plain_pair(emit, pair, table, is_relu, fusion, row))
     with builder.if_then(builder.not_(is_whole), likely=False):
         _copy_rows(emit, emit.pointer(out), out_step, stage, I64(PANEL), count, n, n_step)
+
+
+def emit_row(emit, pair, params, out, n, activation, fusion, added):
+    """Rescales and stores one row: a pair of vectors of sums, to ``n`` channels at ``out``; see :func:`requantize`."""
+    builder = emit.builder
+    here, there = (
+        builder.bitcast(cgutils.alloca_once(builder, ir.ArrayType(I8, PANEL)), I8.as_pointer()) for _ in range(2)
+    )
+    is_whole = builder.icmp_signed(">=", n, I64(PANEL))
+    is_partly_added = builder.and_(builder.not_(is_whole), builder.icmp_signed("!=", fusion, I64(0)))
+    with builder.if_then(is_partly_added, likely=False):
+        copy_row(emit, here, emit.pointer(added), n)
+    other = builder.select(is_whole, emit.pointer(added), here)
+    target = builder.select(is_whole, emit.pointer(out), there)
+    with builder.if_else(builder.icmp_signed("==", activation, I64(2)), likely=False) as (relu6, plain):
+        with relu6:
+            emit.store(_relu6_pair(emit, pair, params, fusion, other), target)
+        with plain:
+            is_relu = builder.icmp_signed("==", activation, I64(1))
+            emit.store(_plain_pair(emit, pair, params, is_relu, fusion, other), target)
+    with builder.if_then(builder.not_(is_whole), likely=False):
+        copy_row(emit, emit.pointer(out), there, n)
 
 
 def _copy_rows(emit, to, to_step, source, source_step, count, n, n_step):

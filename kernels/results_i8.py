@@ -19,6 +19,7 @@ __all__ = [
     "SIX",
     "SIX_BYTES",
     "START",
+    "TILE_START",
     "ZERO",
     "copy_row",
     "emit_round",
@@ -31,15 +32,15 @@ __all__ = [
 ]
 
 #: Rows of a panel's table of parameters, 4 bytes a channel: starting value of the sum (int32), S (float32), zero point
-#: of the output (float32), 6 in output steps (int32), SA and zero point of the added blob times SA (float32); then a
-#: byte a channel, 6 in output steps again.
-PARAMETERS = 7
+#: of the output (float32), 6 in output steps (int32), SA and zero point of the added blob times SA (float32), starting
+#: value of a sum of activations that are not shifted (int32); then a byte a channel, 6 in output steps again.
+PARAMETERS = 8
 _LANES = isa().lanes
 # Whether vectors are narrowed by instructions that saturate, and whether conversion of floats may be left to saturate
 # below.
 _PACKS = (_LANES == 8 and "avx2" in features()) or (_LANES == 16 and "avx512bw" in features())
 CONVERTS = _LANES == 8 and "avx2" in features()
-START, SCALE, ZERO, SIX, ADDED_SCALE, ADDED_ZERO, SIX_BYTES = range(PARAMETERS)
+START, SCALE, ZERO, SIX, ADDED_SCALE, ADDED_ZERO, TILE_START, SIX_BYTES = range(PARAMETERS)
 
 
 def parameter(emit, params, j, which, element):

@@ -26,6 +26,7 @@ __all__ = ["PATHS", "InstructionPath", "available_paths", "features", "isa", "pa
 
 _INTERESTING = (
     "sse2", "ssse3", "avx2", "fma", "avx512f", "avx512bw", "avx512vbmi", "avx512vnni", "avxvnni", "neon", "dotprod",
+    "amx-tile", "amx-int8",
 )  # fmt: skip
 
 
@@ -47,6 +48,9 @@ class InstructionPath:
         How int8 products are summed: ``vpdpbusd`` (4 products of unsigned and signed bytes a lane), ``sdot`` (4 of
         signed bytes), ``vpmaddwd`` (2 of int16); ``generic4``, ``generic4s`` and ``generic2`` are these three in plain
         LLVM arithmetic.
+    tiles : str
+        What multiplies whole tiles of int8 (:mod:`~tnnquant.kernels.tile_amx`): ``amx``, if the system lets it
+        (:mod:`~tnnquant.kernels.amx`), ``plain`` for the same in plain LLVM arithmetic; empty for nothing.
     """
 
     name: str
@@ -54,6 +58,7 @@ class InstructionPath:
     lanes: int
     rows: int
     dot: str
+    tiles: str = ""
 
     @property
     def group(self) -> int:
@@ -71,6 +76,9 @@ class InstructionPath:
 PATHS = {
     path.name: path
     for path in (
+        InstructionPath(
+            "amx", ("avx512f", "avx512bw", "avx512vnni", "fma", "amx-tile", "amx-int8"), 16, 14, "vpdpbusd", "amx"
+        ),
         InstructionPath("avx512vnni", ("avx512f", "avx512bw", "avx512vnni", "fma"), 16, 14, "vpdpbusd"),
         InstructionPath("avxvnni", ("avx2", "avxvnni", "fma"), 8, 6, "vpdpbusd"),
         InstructionPath("avx512", ("avx512f", "avx512bw", "fma"), 16, 14, "vpmaddwd"),
@@ -78,6 +86,7 @@ PATHS = {
         InstructionPath("dotprod", ("neon", "dotprod"), 4, 8, "sdot"),
         InstructionPath("neon", ("neon",), 4, 8, "generic2"),
         InstructionPath("portable", (), 4, 4, "generic2"),
+        InstructionPath("emulated-amx", (), 16, 14, "generic4", "plain"),
         InstructionPath("emulated-avx512vnni", (), 16, 14, "generic4"),
         InstructionPath("emulated-avxvnni", (), 8, 6, "generic4"),
         InstructionPath("emulated-dotprod", (), 4, 8, "generic4s"),
@@ -161,6 +170,8 @@ def probe(cpu_name: str, feature_string: str) -> frozenset[str]:
     # need.
     if "avx512vnni" in found:
         found.discard("avxvnni")
+    # No plain arithmetic becomes AMX: what Numba itself tells LLVM has to name it.
+    found |= _parse(feature_string) & {"amx-tile", "amx-int8"}
     return frozenset(found | {"sse2"})
 
 
