@@ -30,13 +30,13 @@ def pytest_sessionfinish(session, exitstatus):
     import numba
 
     from tnnquant.bench.machine import cpu_name
-    from tnnquant.kernels.target import isa
+    from tnnquant.kernels.amx import path_in_use
 
     RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("a") as file:
         for bench in measured:
             line = {
-                "date": time.strftime("%Y-%m-%d"), "cpu": cpu_name(), "path": isa().name,
+                "date": time.strftime("%Y-%m-%d"), "cpu": cpu_name(), "path": path_in_use(),
                 "threads": bench.extra_info.get("threads", numba.get_num_threads()),
                 "benchmark": Path(bench.fullname.split("::")[0]).stem, "case": bench.name,
                 "min_s": round(bench.stats.min, 9), "median_s": round(bench.stats.median, 9),

@@ -18,7 +18,7 @@ from tnnquant.bench import machine
 from tnnquant.bench.machine import cpu_name
 from tnnquant.bench.timing import best_time
 from tnnquant.kernels import program
-from tnnquant.kernels.target import isa
+from tnnquant.kernels.amx import path_in_use
 
 __all__ = ["RESULTS", "best_time", "cpu_name", "header", "int8_peak", "op_time", "peak", "record"]
 
@@ -52,7 +52,7 @@ def record(benchmark: str, case: str, file: Path = RESULTS, **figures) -> None:
     line = {
         "date": time.strftime("%Y-%m-%d"),
         "cpu": cpu_name(),
-        "path": isa().name,
+        "path": path_in_use(),
         "threads": numba.get_num_threads(),
         "benchmark": benchmark,
         "case": case,
@@ -66,4 +66,4 @@ def header(threads: int) -> None:
     """Set the number of threads and print what the figures are compared with."""
     numba.set_num_threads(threads)
     fma, dot = peak("fma"), int8_peak()
-    print(f"{cpu_name()}, path {isa().name}, {threads} thread(s); a core: {fma:.1f} GMAC/s fp32, {dot:.1f} GMAC/s int8")
+    print(f"{cpu_name()}, path {path_in_use()}, {threads} thread(s); a core: {fma:.1f} GMAC/s fp32, {dot:.1f} GMAC/s int8")

@@ -7,21 +7,24 @@ Kernel efficiencies are quoted against these. The multiply-adds are those of the
 from __future__ import annotations
 
 import platform
+from functools import partial
 
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from tnnquant.kernels.amx import tiles
 from tnnquant.kernels.dot_i8 import BYTE_DOT, emit_dot
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.simd import F32, I32, Emitter, copy_bytes
 from tnnquant.kernels.target import isa
+from tnnquant.kernels.tile_amx import CONFIG, STEP, TILE, configure, emit_bare_loop, release
 
-__all__ = ["LOOPS", "MACS", "copy_loop", "loop_buffers"]
+__all__ = ["LOOPS", "MACS", "copy_loop", "loop_buffers", "loops"]
 
 _PATH = isa()
-_FMA = "fma"
+_FMA, _TILES = "fma", "tdpbssd"
 
 
 def _opaque(emit, value):
@@ -92,6 +95,23 @@ def _byte_loop(source, target, count):
     _byte_body(np.int64(source.ctypes.data), np.int64(target.ctypes.data), np.int64(count))
 
 
+@intrinsic
+def _tile_body(typingctx, source, target, count):
+    def codegen(context, builder, sig, args):
+        emit_bare_loop(builder, *args)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 3), codegen
+
+
+@kernel
+def _tile_loop(config, source, target, count):
+    # config: uint8 (64,); source: int32 (256,); target: int32 (4 * 256,)
+    configure(np.int64(config.ctypes.data))
+    _tile_body(np.int64(source.ctypes.data), np.int64(target.ctypes.data), np.int64(count))
+    release()
+
+
 @kernel
 def copy_loop(source, target, times):
     # source, target: uint8 (n,). Copies them so often.
@@ -101,13 +121,22 @@ def copy_loop(source, target, times):
 
 #: Loops by kind: ``fma``, and the dot products of the path, that of signed values and that of bytes.
 LOOPS = {_FMA: _fma_loop, _DOT: _dot_loop, _BYTES: _byte_loop}
+if _PATH.tiles == "amx":
+    LOOPS[_TILES] = partial(_tile_loop, CONFIG)
 #: Multiply-adds of one step of each.
 MACS = {
     kind: 2 * _rows(kind) * _PATH.lanes * (1 if kind == _FMA else {"vpmaddwd": 2, "generic2": 2}.get(kind, 4))
     for kind in LOOPS
 }
+if _TILES in MACS:
+    MACS[_TILES] = 4 * TILE * TILE * STEP
+
+
+def loops() -> list[str]:
+    """The kinds of :data:`LOOPS` that this process may run."""
+    return [kind for kind in LOOPS if kind != _TILES or tiles()]
 
 
 def loop_buffers() -> tuple[np.ndarray, np.ndarray]:
     """What a loop reads and writes."""
-    return np.ones(3 * _PATH.lanes, np.int32), np.zeros(2 * _PATH.rows * _PATH.lanes, np.int32)
+    return np.ones(TILE * TILE, np.int32), np.zeros(4 * TILE * TILE, np.int32)

@@ -27,7 +27,18 @@ from tnnquant.kernels.results_i8 import TILE_START, parameter
 from tnnquant.kernels.simd import I8, I32, I64, Emitter
 from tnnquant.kernels.target import isa
 
-__all__ = ["BLOCK", "CONFIG", "FRAME", "STEP", "SUMS_BYTES", "TILE", "configure", "release", "runner"]
+__all__ = [
+    "BLOCK",
+    "CONFIG",
+    "FRAME",
+    "STEP",
+    "SUMS_BYTES",
+    "TILE",
+    "configure",
+    "emit_bare_loop",
+    "release",
+    "runner",
+]
 
 _PATH = isa()
 _LANES = _PATH.lanes
@@ -144,6 +155,22 @@ def release(typingctx):
         return context.get_dummy_value()
 
     return types.void(), codegen
+
+
+def emit_bare_loop(builder, source, target, count):
+    """``count`` times four products of tiles from registers: what a core can do at most. Tiles are 1 KB each; one at
+    the address ``source`` is read, four at ``target`` are written.
+    """
+    emit = Emitter(builder, 1, I32)
+    tiles = _Tiles(emit)
+    for i in range(4):
+        tiles.zero(i)
+        tiles.load(4 + i, source, I64(STEP))
+    with emit.loop(count):
+        for i in range(4):
+            tiles.dot(i, 4 + i // 2, 6 + i % 2)
+    for i in range(4):
+        tiles.store(i, builder.add(target, I64(i * TILE * STEP)), I64(STEP))
 
 
 def _emit_sums(emit, tiles, starts, pitch, taps, tap_count, steps, weights, sums, fetch, lines):

@@ -85,7 +85,7 @@ def test_recipe_best_on_one_thread(case, tmp_path, best):
     assert written(tmp_path) == best
 
 
-_PATHS = ("avx512vnni", "avxvnni", "avx512", "avx2", "dotprod", "neon", "portable", "generic CPU")
+_PATHS = ("amx", "avx512vnni", "avxvnni", "avx512", "avx2", "dotprod", "neon", "portable", "generic CPU")
 
 
 @pytest.mark.skipif(

@@ -34,10 +34,10 @@ def fp32_peak() -> float:
 
 
 def int8_peak() -> float:
-    """int8 multiply-adds a second of one core: the better of the path's dot products."""
-    from tnnquant.kernels.peak import LOOPS
+    """int8 multiply-adds a second of one core: the best of the path's dot products, that of tiles included."""
+    from tnnquant.kernels.peak import loops
 
-    return max(macs_a_second(kind) for kind in LOOPS if kind != "fma")
+    return max(macs_a_second(kind) for kind in loops() if kind != "fma")
 
 
 def copy_rate(moved: int) -> float:
@@ -66,11 +66,11 @@ def cpu_name() -> str:
 
 def describe() -> dict:
     """CPU, instruction path, threads and peaks of a core, as JSON types."""
-    from tnnquant.kernels.target import isa
+    from tnnquant.kernels.amx import path_in_use
 
     return {
         "cpu": cpu_name(),
-        "path": isa().name,
+        "path": path_in_use(),
         "threads": threads_in_use(),
         "fp32_peak_gmacs": round(fp32_peak() / 1e9, 1),
         "int8_peak_gmacs": round(int8_peak() / 1e9, 1),

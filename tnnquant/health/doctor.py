@@ -110,9 +110,10 @@ def _version(package: str) -> str:
 
 def _processor() -> list[Finding]:
     from tnnquant.bench.machine import cpu_name
+    from tnnquant.kernels.amx import FALLBACK, path_in_use
     from tnnquant.kernels.target import available_paths, features, isa, llvm
 
-    chosen = isa().name
+    chosen = path_in_use()
     best = available_paths()[0]
     forced = {name: os.environ[name] for name in ("TNNQUANT_ISA", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
               if os.environ.get(name)}  # fmt: skip
@@ -122,6 +123,8 @@ def _processor() -> list[Finding]:
         Finding("path", chosen, OK if chosen == best else NOTE,
                 "" if chosen == best else f"{best} is faster: unset TNNQUANT_ISA"),
     ]  # fmt: skip
+    if isa().tiles == "amx" and chosen == FALLBACK:
+        found[2] = Finding("path", chosen, NOTE, f"{best} is faster: the CPU has it, the system refuses it here")
     if forced:
         found.append(Finding("forced by", " ".join(f"{k}={v}" for k, v in forced.items()), NOTE))
     if best == "portable":

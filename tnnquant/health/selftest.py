@@ -126,7 +126,7 @@ def run_selftest() -> dict:
         ``seconds``.
     """
     from tnnquant.engine.executor import Executor
-    from tnnquant.kernels.target import isa
+    from tnnquant.kernels.amx import path_in_use
 
     started = time.perf_counter()
     digests, wrong = {}, []
@@ -146,7 +146,7 @@ def run_selftest() -> dict:
     x = np.random.default_rng(5).standard_normal(graph.inputs["x"].dims).astype(np.float32)
     result = Executor(graph, exact=True).run({"x": x})[graph.outputs[0]]
     digests[FP32] = hashlib.sha256(result.tobytes()).hexdigest()[:16]
-    return {"path": isa().name, "digests": digests, "wrong": wrong, "seconds": round(time.perf_counter() - started, 2)}
+    return {"path": path_in_use(), "digests": digests, "wrong": wrong, "seconds": round(time.perf_counter() - started, 2)}
 
 
 def _int8_output(executor, codes: np.ndarray) -> np.ndarray:
