@@ -66,4 +66,5 @@ def header(threads: int) -> None:
     """Set the number of threads and print what the figures are compared with."""
     numba.set_num_threads(threads)
     fma, dot = peak("fma"), int8_peak()
-    print(f"{cpu_name()}, path {path_in_use()}, {threads} thread(s); a core: {fma:.1f} GMAC/s fp32, {dot:.1f} GMAC/s int8")
+    peaks = f"a core: {fma:.1f} GMAC/s fp32, {dot:.1f} GMAC/s int8"
+    print(f"{cpu_name()}, path {path_in_use()}, {threads} thread(s); {peaks}")

@@ -22,7 +22,7 @@ class Net:
         self._inputs = {"input": InputSpec(dims)}
         self._nodes: list[Node] = []
 
-    def add(self, kind: str, *inputs: str, tensors: dict[str, np.ndarray] | None = None, **params) -> str:
+    def add(self, kind: str, *inputs: str, tensors: dict[str, np.ndarray] | None = None, **params: float) -> str:
         """Any layer with one output."""
         layer = find_layer(kind)
         name = f"{layer.TYPE_NAMES[0].lower()}{len(self._nodes)}"
@@ -33,8 +33,10 @@ class Net:
         self._nodes.append(Node(name, kind, layer(**params), inputs, (f"{name}_out",), resource))
         return f"{name}_out"
 
-    def conv(self, x: str, channels: int, count: int, kernel: int = 1, stride: int = 1, groups: int = 1, gain=2.0) -> str:
-        """A convolution with a bias."""
+    def conv(
+        self, x: str, channels: int, count: int, kernel: int = 1, stride: int = 1, groups: int = 1, gain: float = 2
+    ) -> str:
+        """A convolution with a bias; its results have ``gain / 2`` times the variance of a ReLU's input."""
         depth = channels // groups * kernel * kernel
         weight = self._rng.standard_normal((count, channels // groups, kernel, kernel)) * (gain / depth) ** 0.5
         bias = self._rng.standard_normal(count) * 0.1

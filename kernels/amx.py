@@ -20,9 +20,9 @@ import platform
 import sys
 
 from tnnquant.errors import ConfigError
-from tnnquant.kernels.target import isa
+from tnnquant.kernels.target import PATHS, available_paths, isa
 
-__all__ = ["FALLBACK", "path_in_use", "request", "tiles"]
+__all__ = ["FALLBACK", "path_in_use", "refused_paths", "request", "tiles"]
 
 #: The instruction path of a process that may not use its tiles: all else is the same.
 FALLBACK = "avx512vnni"
@@ -41,6 +41,11 @@ def request() -> int:
 
 
 @functools.cache
+def _refused() -> int:
+    return request()
+
+
+@functools.cache
 def tiles() -> str:
     """What multiplies tiles here: ``amx``, ``plain``, or an empty string for nothing; asks the system once.
 
@@ -52,7 +57,7 @@ def tiles() -> str:
     path = isa()
     if path.tiles != "amx":
         return path.tiles
-    refused = request()
+    refused = _refused()
     if not refused:
         return path.tiles
     if os.environ.get("TNNQUANT_ISA", "").strip().lower() == path.name:
@@ -72,3 +77,9 @@ def path_in_use() -> str:
     """
     path = isa()
     return FALLBACK if path.tiles == "amx" and not tiles() else path.name
+
+
+def refused_paths() -> list[str]:
+    """Names of the paths that the CPU has and the system refuses; asks it if there are any."""
+    asking = [name for name in available_paths() if PATHS[name].tiles == "amx"]
+    return asking if asking and _refused() else []

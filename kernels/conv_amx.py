@@ -18,7 +18,7 @@ from tnnquant.kernels.geometry import ConvGeometry, pixel_stride
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.pack_i8 import PackedConvI8
 from tnnquant.kernels.results_i8 import PARAMETERS
-from tnnquant.kernels.simd import copy_bytes, copy_pixels, fill_zero, i8_view, load_word, load_words, store_word
+from tnnquant.kernels.simd import copy_bytes, copy_pixels, fill_zero, i8_view, load_words, store_word
 from tnnquant.kernels.tile_amx import BLOCK, CONFIG, FRAME, STEP, SUMS_BYTES, TILE, configure, release, runner
 
 __all__ = ["conv2d_tiles_op", "takes_tiles"]
@@ -223,7 +223,7 @@ def conv2d_tiles_op(
     added: np.ndarray | None = None,
     fusion: int = 0,
 ) -> np.ndarray:
-    """The op of :func:`~tnnquant.kernels.conv_i8.conv2d_i8` for weights packed for tiles. The arrays must stay alive."""
+    """The op of :func:`~tnnquant.kernels.conv_i8.conv2d_i8` if :func:`takes_tiles`. The arrays must stay alive."""
     images, height, width, channels = x.shape
     _, out_height, out_width, out_channels = out.shape
     groups, panels = packed.weights.shape[:2]

@@ -32,6 +32,19 @@ def test_only_what_the_layers_need():
     assert len(names) == len(set(names))
 
 
+@pytest.mark.parametrize("tiles", ["", "amx"])
+def test_tiles_have_a_task_for_each_activation(monkeypatch, tiles):
+    monkeypatch.setattr("tnnquant.kernels.amx.tiles", lambda: tiles)
+    made = Specimen((1, 8, 8, 8))
+    made.conv(made.conv("x", 8, 8, activation_type=1), 8, 8)
+    names = ahead.tasks_of(made.graph())
+    wanted = {"conv_amx._conv_task", "tile_amx._run_plain", "tile_amx._run_relu"}
+    assert wanted & set(names) == (wanted if tiles else set())
+    assert "tile_amx._run_relu6" not in names
+    for module, function in (name.split(".") for name in names):
+        assert hasattr(importlib.import_module(f"tnnquant.kernels.{module}"), function)
+
+
 @needs_compiler
 def test_what_it_compiles_stands_in_the_cache(tmp_path):
     made = Specimen((1, 3, 8, 8))

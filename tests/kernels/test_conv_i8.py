@@ -1,5 +1,9 @@
 """The int8 convolutions against TNN's loops: equal, over shapes that straddle every block width and all epilogues."""
 
+import ctypes
+import mmap
+import sys
+
 import numba
 import numpy as np
 import pytest
@@ -92,6 +96,54 @@ def test_small_table(rng, window):
     _sweep(rng, window, (3, 16, 21), (5, 40, 70))
     for channels in (5, 16, 35):
         _check(rng, window, channels, channels, groups=channels, weight_zero=channels == 5, input_zero=channels == 16)
+
+
+# What decides how tiles of 16 positions x 64 products are laid out (kernels/conv_amx.py): name: window, channels, out.
+TILED = {
+    **{f"1x1, {m} rows": (((1, 1, m), ConvGeometry(1, 1), (1, m)), 70, 33) for m in (3, 4, 15, 16, 17, 31, 32, 47, 65)},
+    "1x1, whole steps, 2 images": (((2, 5, 7), ConvGeometry(1, 1), (5, 7)), 128, 64),
+    "1x1, one channel": (((1, 6, 9), ConvGeometry(1, 1), (6, 9)), 1, 3),
+    "3x3, pad 1": (((2, 7, 9), ConvGeometry(3, 3, 1, 1, 1, 1), (7, 9)), 64, 40),
+    "3x3, stride 2, pad 1": (((1, 9, 14), ConvGeometry(3, 3, 2, 2, 1, 1), (5, 7)), 33, 65),
+    "3x3, stride 3x2": (((1, 11, 12), ConvGeometry(3, 3, 3, 2, 1, 1), (4, 6)), 16, 16),
+    "7x7, stride 2, 3 channels": (((1, 21, 23), ConvGeometry(7, 7, 2, 2, 3, 3), (11, 12)), 3, 16),
+    "3x3, stride 2, dilation 3": (((1, 15, 16), ConvGeometry(3, 3, 2, 2, 3, 3, 3, 3), (8, 8)), 20, 24),
+    "one row of outputs": (((1, 3, 40), ConvGeometry(3, 3, 1, 1, 0, 1), (1, 40)), 64, 32),
+    "one column of outputs": (((1, 40, 3), ConvGeometry(3, 3, 1, 1, 1, 0), (40, 1)), 24, 32),
+}
+
+
+@pytest.mark.parametrize(("window", "channels", "out_channels"), TILED.values(), ids=TILED.keys())
+def test_small_table_of_tiles(rng, window, channels, out_channels):
+    for k in range(9):
+        _check(rng, window, channels, out_channels, activation=k % 3, fusion=k // 3, weight_zero=k % 4 == 1,
+               input_zero=k % 4 == 2, per_channel=k % 2 == 0, extra=k % 3)  # fmt: skip
+    _check(rng, window, 2 * channels, 2 * out_channels, groups=2, activation=1)
+    _check(rng, window, 64, 34, groups=2, weight_zero=True, input_zero=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs mprotect")
+def test_tiles_read_nothing_beyond_the_image(rng):
+    """Steps of 64 products read on after the last pixel: not where a page follows that does not exist."""
+    page = mmap.PAGESIZE
+    memory = np.frombuffer(mmap.mmap(-1, 3 * page), np.int8)
+    address = memory.ctypes.data
+    libc = ctypes.CDLL(None)
+    if libc.mprotect(ctypes.c_void_p(address + 2 * page), ctypes.c_size_t(page), 0) != 0:
+        pytest.skip("needs a page that cannot be read")
+    geometry = ConvGeometry(1, 1)
+    try:
+        for rows, channels in ((4, 3), (17, 20), (40, 33), (66, 2)):
+            x = memory[2 * page - rows * channels : 2 * page].reshape(1, 1, rows, channels)
+            x[...] = _i8(rng, -128, 127, *x.shape)
+            weight = _i8(rng, -127, 127, 40, channels, 1, 1)
+            packed = pack_conv_i8(weight, geometry, _quant(rng, channels, 40, channels, False, False, 0))
+            got, want = np.empty((2, 1, 1, rows, 40), np.int8)
+            conv2d_i8(x, packed, geometry, 0, got)
+            conv2d_i8(np.pad(x, ((0, 0), (0, 0), (0, 0), (0, 7)))[..., :channels], packed, geometry, 0, want)
+            np.testing.assert_array_equal(got, want)
+    finally:
+        libc.mprotect(ctypes.c_void_p(address + 2 * page), ctypes.c_size_t(page), 3)
 
 
 @pytest.mark.parametrize("window", WINDOWS.values(), ids=WINDOWS.keys())

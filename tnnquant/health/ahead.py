@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tnnquant.graph import Graph
+from tnnquant.graph.passes import fuse_activations
 from tnnquant.pipeline.models import read_model
 
 __all__ = ["Ahead", "ahead_of", "tasks_of"]
@@ -40,7 +41,23 @@ def tasks_of(graph: Graph) -> list[str]:
         if kind == "Convolution" and node.layer.group == node.layer.output_channel > 1:
             kind = "ConvolutionDepthWise"
         names += _TASKS.get(kind, ())
+    if "conv_i8._conv_task" in names:
+        names += _tile_tasks(graph)
     return list(dict.fromkeys([*names, *_BETWEEN]))
+
+
+def _tile_tasks(graph: Graph) -> list[str]:
+    """Those that take the place of ``conv_i8`` where the machine multiplies tiles: one an activation."""
+    from tnnquant.kernels.amx import tiles
+    from tnnquant.kernels.tile_amx import runner
+
+    if not tiles():
+        return []
+    layers = [node.layer for node in fuse_activations(graph).nodes]
+    codes = {layer.activation_type for layer in layers if layer.TYPE_NAMES[:1] == ("Convolution",)} & {0, 1, 2}
+    has_add = any(layer.TYPE_NAMES[:1] == ("Add",) for layer in layers)
+    runners = [runner(code, fusion, True) for code in sorted(codes) for fusion in range(1 + has_add)]
+    return ["conv_amx._conv_task", *(f"tile_amx.{run.__name__}" for run in runners)]
 
 
 class Ahead:

@@ -110,7 +110,7 @@ def _version(package: str) -> str:
 
 def _processor() -> list[Finding]:
     from tnnquant.bench.machine import cpu_name
-    from tnnquant.kernels.amx import FALLBACK, path_in_use
+    from tnnquant.kernels.amx import path_in_use, refused_paths
     from tnnquant.kernels.target import available_paths, features, isa, llvm
 
     chosen = path_in_use()
@@ -123,7 +123,7 @@ def _processor() -> list[Finding]:
         Finding("path", chosen, OK if chosen == best else NOTE,
                 "" if chosen == best else f"{best} is faster: unset TNNQUANT_ISA"),
     ]  # fmt: skip
-    if isa().tiles == "amx" and chosen == FALLBACK:
+    if isa().name in refused_paths():
         found[2] = Finding("path", chosen, NOTE, f"{best} is faster: the CPU has it, the system refuses it here")
     if forced:
         found.append(Finding("forced by", " ".join(f"{k}={v}" for k, v in forced.items()), NOTE))
@@ -170,9 +170,10 @@ def _cache() -> list[Finding]:
 
 
 def _test_paths(health: Health, tell: Callable[[str], None]) -> None:
+    from tnnquant.kernels.amx import refused_paths
     from tnnquant.kernels.target import available_paths
 
-    paths = [name for name in available_paths() if not name.startswith("emulated")]
+    paths = [name for name in available_paths() if not name.startswith("emulated") and name not in refused_paths()]
     for name in paths:
         tell(f"testing the kernels of path {name} (the first time they are compiled, which takes a while) ...")
         health.findings.append(_test_path(name, health.digests))

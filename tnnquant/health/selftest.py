@@ -146,7 +146,8 @@ def run_selftest() -> dict:
     x = np.random.default_rng(5).standard_normal(graph.inputs["x"].dims).astype(np.float32)
     result = Executor(graph, exact=True).run({"x": x})[graph.outputs[0]]
     digests[FP32] = hashlib.sha256(result.tobytes()).hexdigest()[:16]
-    return {"path": path_in_use(), "digests": digests, "wrong": wrong, "seconds": round(time.perf_counter() - started, 2)}
+    seconds = round(time.perf_counter() - started, 2)
+    return {"path": path_in_use(), "digests": digests, "wrong": wrong, "seconds": seconds}
 
 
 def _int8_output(executor, codes: np.ndarray) -> np.ndarray:
