@@ -31,3 +31,20 @@ def test_an_executor(inspected):
     assert text.startswith("Executor(Graph(")
     assert "steps in" in text
     assert len(text) < 200
+
+
+def test_a_report(inspected_files, pictures, tmp_path):
+    from tnnquant import QuantizeConfig, quantize_model
+
+    config = QuantizeConfig(mean=(127.5,), scale=(1 / 127.5,))
+    pair = inspected_files + ".tnnproto", inspected_files + ".tnnmodel"
+    report = quantize_model(*pair, str(pictures), tmp_path / "out", config)
+    assert repr(report).startswith(f"Report('{tmp_path}/out_quantized.tnnmodel', ")
+    assert repr(report).endswith(f"layers, {report.verdict.status})")
+    lines = str(report).splitlines()
+    assert lines[0] == "samples      6"
+    assert any(line.startswith(f"verdict      {report.verdict.status.upper()}") for line in lines)
+    assert any(line.startswith("warning: only 6 samples") for line in lines)
+    page = report._repr_html_()
+    assert page.startswith("<table><tr><th")
+    assert f">{report.verdict.status.upper()}</b>" in page

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import re
-import shlex
-from collections import Counter
-
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tnnquant import recipes
 from tnnquant.cli.plain import print_trimmed, screen_width
-from tnnquant.pipeline.devices import rewritten_lines
 from tnnquant.pipeline.report import Report
-from tnnquant.verdict import GOOD, Verdict
+from tnnquant.pipeline.summary import summary_rows
 
 __all__ = ["print_summary"]
 
 _COLOURS = {"GOOD": "green", "DOUBTFUL": "yellow", "BROKEN": "red"}
-_NUMBER = re.compile(r"\d+")
 
 
 def print_summary(report: Report, seconds: float) -> None:
@@ -30,7 +23,7 @@ def print_summary(report: Report, seconds: float) -> None:
     table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, text in _rows(report, seconds):
+    for name, text in summary_rows(report, seconds):
         table.add_row(name, _coloured(text) if name == "verdict" else escape(text))
     print_trimmed(console, table)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -41,133 +34,3 @@ def print_summary(report: Report, seconds: float) -> None:
 def _coloured(text: str) -> str:
     word, _, rest = text.partition(" ")
     return f"[bold {_COLOURS[word]}]{word}[/] {escape(rest)}"
-
-
-def _rows(report: Report, seconds: float):
-    settings = report.settings
-    if report.samples:
-        yield "samples", _samples(report)
-    declared = recipes.find(settings["recipe"])
-    if "blob_method" in declared.settings:
-        blob, weight, merge = (settings[key] for key in ("blob_method", "weight_method", "merge_type"))
-        yield "methods", f"blobs {blob}, weights {weight}, scales per {merge}"
-    else:
-        yield "methods", f"recipe {settings['recipe']}"
-        alike: dict[str, list[str]] = {}
-        for step, note in report.steps.items():
-            alike.setdefault(note, []).append(step.replace("_", " "))
-        for note, steps in alike.items():
-            yield "", f"{', '.join(steps)} {note}"
-    dynamic = report.count("dynamic")
-    widened = f", {dynamic} with int8 weights that are widened on loading" if dynamic else ""
-    is_open = report.dry_run and declared.chooses_on_held_out
-    chosen = ", before the recipe chooses some more to stay fp32" if is_open else ""
-    yield "layers", f"{report.count('int8')} int8, {report.count('fp32')} fp32{widened}{chosen}"
-    yield from _layer_rows(report)
-    yield from _device_rows(report)
-    if report.dry_run:
-        yield "dry run", "nothing was run or written"
-        yield "would write", report.proto
-        yield "", report.model
-        return
-    ratio = report.bytes_after / max(report.bytes_before, 1)
-    yield "size", f"{_megabytes(report.bytes_before)} -> {_megabytes(report.bytes_after)} ({100 * ratio:.0f} %)"
-    stages = ", ".join(f"{name} {value:.2f}" for name, value in report.seconds.items() if name != "total")
-    if report.trials and report.trials[0]["likeness"]:
-        yield from _trial_rows(report)
-    if report.verdict:
-        yield from _verdict_rows(report.verdict)
-    yield "seconds", f"{seconds:.2f} in all ({stages})"
-    yield "written", report.proto
-    yield "", report.model
-
-
-def _samples(report: Report) -> str:
-    more = [f"{report.held_out} more held out"] if report.held_out else []
-    more += [f"{len(report.skipped)} skipped"] if report.skipped else []
-    return f"{report.samples}" + (f" ({', '.join(more)})" if more else "")
-
-
-def _layer_rows(report: Report):
-    """Why layers are fp32, and what was special about others: a line a reason, the most frequent first."""
-    reasons: dict[str, Counter] = {}
-    for (kind, reason), count in report.fp32_reasons().most_common():
-        reasons.setdefault(reason, Counter())[kind] = count
-    for reason, kinds in sorted(reasons.items(), key=lambda item: -item[1].total()):
-        yield "", f"fp32: {', '.join(f'{count} {kind}' for kind, count in kinds.most_common())} - {reason}"
-    noted: dict[str, list[tuple[str, int]]] = {}
-    for layer in report.layers:
-        for note in filter(None, layer.note.split("; ")):
-            # "scale of 3 channels raised": one line for all layers with such channels.
-            count = _NUMBER.search(note)
-            text = _NUMBER.sub("{}", note, count=1)
-            noted.setdefault(text, []).append((layer.name, int(count[0]) if count else 0))
-    for text, places in noted.items():
-        where = places[0][0] if len(places) == 1 else f"in {len(places)} layers from {places[0][0]} on"
-        yield "", f"note: {text.replace('{}', str(sum(count for _, count in places)))}, {where}"
-
-
-def _device_rows(report: Report):
-    """Where the model is right, and what was done for that."""
-    device = report.settings["device"]
-    yield "device", device + (": arm, x86 and naive" if device == "any" else "")
-    for line in rewritten_lines(report.rewritten):
-        yield "", line
-    inexact = [finding for finding in report.findings if not finding.outcome.breaks]
-    for advice in dict.fromkeys(finding.advice for finding in inexact):
-        mine = [finding for finding in inexact if finding.advice == advice]
-        kinds, where = (", ".join(sorted({getattr(f, field) for f in mine})) for field in ("type", "device"))
-        yield "", f"note: {advice}: {len({f.layer for f in mine})} layers ({kinds}) are inexact on {where} otherwise"
-
-
-def _trial_rows(report: Report):
-    width = max(len(trial["name"]) for trial in report.trials)
-    # Beside the names of the original's configurations this is as wide as a terminal of 80 columns.
-    yield "trials", f"  {'':{width}} {'verdict':8} {'agree %':>7} {'cosine':>6} {'dB':>5} {'seconds':>7}"
-    for trial in report.trials:
-        mark = "->" if trial["best"] else "  "
-        if trial["status"] == "failed":
-            yield "", f"{mark}{trial['name']:{width}} failed: {trial['note']}"
-            continue
-        yield "", (
-            f"{mark}{trial['name']:{width}} {trial['status']:8} {100 * trial['agreement']:7.1f} "
-            f"{trial['likeness']:6.4f} {trial['sqnr_db']:5.1f} {trial['seconds']:7.1f}"
-        )
-        if trial["fp32_layers"] and trial["best"]:
-            yield "", f"  kept in fp32: --exclude {shlex.quote(','.join(trial['fp32_layers']))}"
-    if report.target:
-        reached = "reached" if report.target["reached"] else "NOT reached"
-        yield "target", f"{100 * report.target['agreement']:g} %: {reached}"
-
-
-def _verdict_rows(verdict: Verdict):
-    for number, found in enumerate(verdict.sets):
-        label = "verdict" if number == 0 else ""
-        yield label, f"{found.status.upper() if number == 0 else found.status} on {found.source}"
-        for check in found.checks():
-            yield "", f"{check.status}: {check.where} - {check.text}"
-        for output in found.outputs:
-            sqnr = output.figures["sqnr_db"]
-            yield "", f"{output.name}: SQNR {sqnr:.1f} dB, mean cosine {output.figures['cosine']:.4f}"
-        if found.labels:
-            labels = found.labels
-            yield "", (
-                f"top-1: fp32 {100 * labels['top1_fp32']:.2f} %, int8 {100 * labels['top1_int8']:.2f} % of "
-                f"{labels['pictures']}"
-            )
-        if found.disagreeing:
-            yield "", f"another class than fp32: {', '.join(found.disagreeing)}"
-        for note in found.notes:
-            yield "", f"note: {note}"
-    if verdict.worst_layers:
-        shown = (
-            f"{noise.layer} {noise.input_sqnr_db:.1f} -> {noise.sqnr_db:.1f} dB" for noise in verdict.worst_layers[:3]
-        )
-        yield "", f"most noise added by: {', '.join(shown)}"
-        if verdict.status != GOOD:
-            names = ",".join(noise.layer for noise in verdict.worst_layers[:3])
-            yield "", f"to keep these in fp32: --exclude {shlex.quote(names)}"
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:.2f} MB"

@@ -36,7 +36,7 @@ class LayerReport:
     note: str = ""
 
 
-@dataclass
+@dataclass(repr=False)
 class Report:
     """The summary of one run of ``quantize``.
 
@@ -97,6 +97,20 @@ class Report:
     target: dict | None = None
     rewritten: list[dict] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        verdict = f", {self.verdict.status}" if self.verdict else ""
+        return f"Report({self.model!r}, {self.count('int8')} int8 and {self.count('fp32')} fp32 layers{verdict})"
+
+    def __str__(self) -> str:
+        from tnnquant.pipeline.summary import summary_text
+
+        return summary_text(self)
+
+    def _repr_html_(self) -> str:
+        from tnnquant.pipeline.summary import summary_html
+
+        return summary_html(self)
 
     def fp32_reasons(self) -> Counter:
         """How many layers stay fp32, by type and reason."""
