@@ -201,8 +201,16 @@ class QuantizeConfig:
         choices="device",
         metavar="DEVICE",
     )
+    split: bool = option(
+        False,
+        "Where a layer would be wrong in a model with int8 layers and cannot be written in another way: two models, "
+        "int8 before it, fp32 from there on, instead of the recipe dynamic.",
+        "--split",
+    )
     skip_bad: bool = option(False, "Skip unreadable files, and count them, instead of stopping.", "--skip-bad")
     input_dims: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    fp32_layers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Layers that stay fp32 whatever the user says, each with the reason."""
 
     def __post_init__(self) -> None:
         for entry in dataclasses.fields(self):

@@ -6,6 +6,7 @@ import sys
 from itertools import groupby
 
 from tnnquant.devices.conditions import explanation
+from tnnquant.devices.rewrites.fragment import all_rewrites
 from tnnquant.devices.rules import ANY, Outcome, Rule, device_names, rules_of
 
 __all__ = ["page"]
@@ -20,8 +21,10 @@ f0cb08129: the ARM device (aarch64) with and without dot product, the x86 device
 
 With `--device any`, the default, `tnnquant quantize` writes a model that breaks none of these rules where it knows
 how; its summary says what was changed for that, and what is left. `--device arm`, `x86` or `naive` heeds the rules of
-that device alone; `--device naive` changes nothing. `tnnquant inspect MODEL --device arm` lists what would go wrong
-with any model.
+that device alone; `--device naive` changes nothing. Where no other way to write a layer is known that is wrong beside
+int8 layers, the whole model is made by `--recipe dynamic`; with `--split`, two models are written instead, int8 up to
+that layer (NAME_quantized) and fp32 from there on (NAME_tail), and the summary shows the calls that join them.
+`tnnquant inspect MODEL --device arm` lists what would go wrong with any model.
 
 ## Outcomes
 
@@ -45,6 +48,13 @@ where dims that are missing count as 1; or if it merely moves whole items of dim
 An operand with fewer dims than the other is right on ARM only if it has one value, or one dim: against a blob of three
 or four dims if it is a blob, against a blob of two dims if it is a constant of the model. Operands in the layer itself
 are right.
+"""
+
+_REWRITES = """
+## What is written instead
+
+| layers | as |
+|---|---|
 """
 
 _MEANINGS = {
@@ -72,7 +82,8 @@ def page() -> str:
                 lines += [_row(rule) for rule in mine]
                 lines.append("")
         lines.pop()
-    return "\n".join(lines).rstrip() + "\n" + _RULE_A
+    rewrites = "\n".join(f"| {', '.join(types)} | {how} |" for how, types in all_rewrites().items())
+    return "\n".join(lines).rstrip() + "\n" + _RULE_A + _REWRITES + rewrites + "\n"
 
 
 def _row(rule: Rule) -> str:

@@ -97,7 +97,7 @@ def quantize_model(
     set_threads(threads)
     source, target = model_files(proto, model), output_paths(output)
     job = Job(source, target, config, verify, search, threads, dry_run, progress, started)
-    if job.refitted and (statistics or part is not None or gather):
+    if job.config != config and job.refitted and (statistics or part is not None or gather):
         raise ConfigError(job.refitted[0])
     if statistics or part is not None:
         return routes.from_statistics(job, part, statistics)

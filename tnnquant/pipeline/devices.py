@@ -13,6 +13,7 @@ from tnnquant.devices.rewrites import make_right
 from tnnquant.devices.rules import NAIVE
 from tnnquant.graph import Graph
 from tnnquant.graph.passes import prepare_for_quantization
+from tnnquant.pipeline.split import after, has_int8_candidates, split_graph
 from tnnquant.quantization.plan import for_device
 
 __all__ = ["fitting_recipe", "rewritten_lines", "tell_of_devices", "warnings_of"]
@@ -20,31 +21,34 @@ __all__ = ["fitting_recipe", "rewritten_lines", "tell_of_devices", "warnings_of"
 _SHOWN = 3
 
 
-def _unfit(graph: Graph, config: QuantizeConfig) -> list[Finding]:
-    """The layers that keep a model from having int8 layers: wrong on a device beside one, with no other way known to
-    write them."""
-    if config.device == NAIVE or graph.is_quantized:
-        return []
-    made = make_right(prepare_for_quantization(graph), config.device, config.input_dims, mixed=True)
-    return [finding for finding in made.left if finding.mixed]
-
-
 def fitting_recipe(graph: Graph, config: QuantizeConfig, *, compares: bool) -> tuple[QuantizeConfig, list[str]]:
-    """The configuration, with a recipe that makes no int8 layers where the devices allow none in the model; and what
-    to tell the user of it.
+    """The configuration, with a recipe that makes no int8 layers where the devices allow none in the model, or with
+    the layers that go into a second model; and what to tell the user of it.
 
     ``compares``: recipes beside that of the configuration would be tried.
     """
-    found = _unfit(graph, config) if compares or recipes.find(config.recipe).needs_inputs else []
-    if not found:
+    if config.device == NAIVE or graph.is_quantized or not (compares or recipes.find(config.recipe).needs_inputs):
         return config, []
+    made = make_right(prepare_for_quantization(graph), config.device, config.input_dims, mixed=True)
+    found = [finding for finding in made.left if finding.mixed]
+    if not found:
+        return config, ["--split: no layer needs a model of its own, one is written"] if config.split else []
     first = found[0]
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    what = (
+        f"layer {first.layer!r} ({first.type}){more} is {first.outcome} on {first.device} in a model with an int8 "
+        "layer, and no other way to write it is known: "
+    )
+    tail = after(made.graph, {finding.layer for finding in found})
+    if config.split and has_int8_candidates(made.graph, tail):
+        reason = f"in the second model: it is or follows {first.layer!r}"
+        return replace(config, fp32_layers=dict.fromkeys(tail, reason)), [
+            what + "two models are written, with int8 layers before it and in fp32 from there on (--split)"
+        ]
     other = next(entry.name for entry in recipes.every() if not entry.needs_inputs)
     return replace(config, recipe=other), [
-        f"layer {first.layer!r} ({first.type}){more} is {first.outcome} on {first.device} in a model with an int8 "
-        f"layer, and no other way to write it is known: the whole model is made by --recipe {other} instead of "
-        f"{config.recipe}; for int8 layers up to there, give --split, or for TNN's naive device alone --device {NAIVE}"
+        what + f"the whole model is made by --recipe {other} instead of {config.recipe}; for int8 layers up to there, "
+        f"give --split, or for TNN's naive device alone --device {NAIVE}"
     ]
 
 
@@ -67,7 +71,13 @@ def tell_of_devices(report, graph: Graph, config: QuantizeConfig) -> None:
     report.rewritten = list(changes.values())
     if config.device == NAIVE:
         return
-    report.findings = examine(graph, config.device, config.input_dims)
+    models = split_graph(graph, config.fp32_layers) if config.fp32_layers else (graph,)
+    dims = config.input_dims
+    report.findings = [
+        finding
+        for model in models
+        for finding in examine(model, config.device, {name: dims[name] for name in model.inputs if name in dims})
+    ]
     report.warnings += _zero_points(config)
     report.warnings += warnings_of([finding for finding in report.findings if finding.outcome.breaks])
 

@@ -20,6 +20,7 @@ from tnnquant.pipeline.devices import fitting_recipe, tell_of_devices
 from tnnquant.pipeline.models import open_model
 from tnnquant.pipeline.report import ENOUGH_SAMPLES, Report, blob_reports, layer_reports
 from tnnquant.pipeline.settings import PathLike, graph_inputs, input_config, settings
+from tnnquant.pipeline.split import split_graph, tail_paths
 from tnnquant.quantization.parts import Part
 from tnnquant.quantization.quantize import Quantization, plan_graph
 from tnnquant.recipes.base import Recipe
@@ -72,8 +73,9 @@ class Job:
     def __post_init__(self) -> None:
         refuse_inputs(self.target, [*self.source, *filter(None, [self.verify.labels])])
         self.graph, self.config = open_model(self.source, self.config)
+        asked = self.config.recipe
         self.config, self.refitted = fitting_recipe(self.graph, self.config, compares=self.search.compares)
-        if self.refitted:
+        if self.recipe.name != asked and self.refitted:
             self.search = SearchConfig()
         self.report = Report(
             *map(str, self.target), bytes_before=sum(map(os.path.getsize, self.source)), settings=settings(self.config),
@@ -152,8 +154,24 @@ class Job:
         """Write the model; both files are replaced, or none."""
         self.report.seconds |= result.seconds
         started = time.perf_counter()
-        write_model(result.graph, *self.target)
+        self.write_graph(result.graph)
         self.report.seconds["writing"] = time.perf_counter() - started
+
+    def write_graph(self, graph: Graph) -> None:
+        """Write a model, or the two that it is split into."""
+        if not self.config.fp32_layers:
+            write_model(graph, *self.target)
+            return
+        body, rest = split_graph(graph, self.config.fp32_layers)
+        target = tail_paths(self.target)
+        write_model(rest, *target)
+        write_model(body, *self.target)
+        inputs = [name for name in rest.inputs if name in body.outputs]
+        self.report.tail = {"proto": str(target[0]), "model": str(target[1]), "inputs": inputs}
+
+    def _written(self, result: Quantization) -> Graph:
+        """The model as it was written; of two, both in one."""
+        return result.graph if self.config.fp32_layers else read_model(*self.target)
 
     def judge(self, verification: Verification | None, result: Quantization, unjudged: str = "") -> None:
         """Run the model as it was written beside fp32, and note what comes of it.
@@ -173,7 +191,7 @@ class Job:
             return
         started = time.perf_counter()
         self.report.verdict = verification.run(
-            read_model(*self.target), result.executor, progress=self.progress, zero_codes=result.zero_codes,
+            self._written(result), result.executor, progress=self.progress, zero_codes=result.zero_codes,
             unseen=result.unseen,
         )  # fmt: skip
         self.report.seconds["verdict"] = time.perf_counter() - started
@@ -184,7 +202,8 @@ class Job:
         """What is in the files that were written, and how long all of it took."""
         report = self.report
         report.seconds["total"] = time.perf_counter() - self.started
-        report.bytes_after = sum(map(os.path.getsize, self.target))
+        tail = [report.tail["proto"], report.tail["model"]] if report.tail else []
+        report.bytes_after = sum(map(os.path.getsize, (*self.target, *tail)))
         report.layers = layer_reports(result.graph, result.plan, result.notes)
         report.blobs = blob_reports(result)
         notes = result.notes.items()

@@ -75,6 +75,9 @@ class Report:
         ``rule`` that they break, and on which ``devices``.
     findings : list of Finding
         What a device still gets wrong.
+    tail : dict or None
+        The second model, with ``split``: its files ``proto`` and ``model``, and the blobs ``inputs`` that it reads from
+        the first.
     """
 
     proto: str
@@ -97,6 +100,7 @@ class Report:
     target: dict | None = None
     rewritten: list[dict] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    tail: dict | None = None
 
     def __repr__(self) -> str:
         verdict = f", {self.verdict.status}" if self.verdict else ""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from tnnquant import recipes
 from tnnquant.errors import ConfigError, InputError
-from tnnquant.format import write_model
 from tnnquant.format.files import read_file
 from tnnquant.inputs import Samples
 from tnnquant.inputs.split import Split
@@ -158,7 +157,7 @@ def _searched(job: Job, verification: Verification) -> Outcome:
         contents = [read_file(path) for path in job.source]
         state = State(options.state, digest_of(*contents, fixed, verification.fingerprint()))
     search = Search(
-        job.graph, verification, job.config, options, lambda graph: write_model(graph, *job.target), state, job.progress
+        job.graph, verification, job.config, options, job.write_graph, state, job.progress
     )
     outcome = search.run()
     report.seconds |= search.seconds

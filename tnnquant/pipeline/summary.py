@@ -11,6 +11,7 @@ from html import escape
 from tnnquant import recipes
 from tnnquant.pipeline.devices import rewritten_lines
 from tnnquant.pipeline.report import Report
+from tnnquant.pipeline.split import snippet
 from tnnquant.verdict import GOOD, Verdict
 
 __all__ = ["summary_html", "summary_rows", "summary_text"]
@@ -65,6 +66,10 @@ def summary_rows(report: Report, seconds: float | None = None) -> Iterator[tuple
     yield "seconds", f"{total:.2f} in all ({stages})"
     yield "written", report.proto
     yield "", report.model
+    if report.tail:
+        yield "", f"{report.tail['proto']}: the second model, in fp32; its inputs are outputs of the first:"
+        for line in snippet(report.tail["inputs"]):
+            yield "", f"  {line}"
 
 
 def _samples(report: Report) -> str:

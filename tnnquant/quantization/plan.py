@@ -161,6 +161,8 @@ def _barred(graph: Graph, config: QuantizeConfig, fused: Mapping[str, str] | Non
         left_out = set(range(len(graph.nodes))) - set(included) - set(barred)
         barred |= dict.fromkeys(left_out, "not among --include")
     for position, node in enumerate(graph.nodes):
+        if node.name in config.fp32_layers:
+            barred[position] = config.fp32_layers[node.name]
         other = graph.stand_ins.get(node.name)
         if other is not None and not other.may_be_int8:
             barred.setdefault(position, f"stands for a layer of type {other.type}, which is fp32")

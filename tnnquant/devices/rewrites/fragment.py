@@ -16,7 +16,7 @@ from tnnquant.graph import Node, Resource
 from tnnquant.layers.base import BlobSpec, Layer, find_layer
 from tnnquant.layers.fields import FlagField
 
-__all__ = ["Fragment", "Rewrite", "rewrite", "rewrites_of"]
+__all__ = ["Fragment", "Rewrite", "all_rewrites", "rewrite", "rewrites_of"]
 
 Rewrite = Callable[["Fragment"], "str | Sequence[str] | None"]
 
@@ -37,12 +37,26 @@ def rewrite(how: str, *types: str):
 
 def rewrites_of(kind: str) -> Sequence[tuple[str, Rewrite]]:
     """The rewrites of a layer type, cheapest first, each with what it writes."""
+    _load()
+    return _REWRITES.get(kind, ())
+
+
+def all_rewrites() -> dict[str, list[str]]:
+    """What is written, and instead of which layer types."""
+    _load()
+    found: dict[str, list[str]] = {}
+    for kind in sorted(_REWRITES):
+        for how, _ in _REWRITES[kind]:
+            found.setdefault(how, []).append(kind)
+    return found
+
+
+def _load() -> None:
     if not _loaded:
         package = importlib.import_module(__package__ or "")
         for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
             importlib.import_module(f"{__package__}.{module}")
         _loaded.append(True)
-    return _REWRITES.get(kind, ())
 
 
 class Fragment:

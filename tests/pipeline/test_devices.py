@@ -1,0 +1,101 @@
+"""What a run says of the devices."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tnnquant.config import QuantizeConfig
+from tnnquant.format import read_model, write_model
+from tnnquant.pipeline.api import quantize_model
+
+
+@pytest.fixture
+def job(build, rng, tmp_path):
+    """A function that quantizes a graph from file to file, and gives the report."""
+
+    def run(graph, **options):
+        write_model(graph, tmp_path / "f.tnnproto", tmp_path / "f.tnnmodel")
+        folder = tmp_path / "inputs"
+        folder.mkdir(exist_ok=True)
+        for i in range(8):
+            np.save(folder / f"{i}.npy", rng.standard_normal((1, 3, 8, 8)).astype(np.float32))
+        files = tmp_path / "f.tnnproto", tmp_path / "f.tnnmodel", folder, tmp_path / "out"
+        return quantize_model(*files, QuantizeConfig(**options)).as_dict(), tmp_path
+
+    return run
+
+
+def head_net(build):
+    net = build((1, 3, 8, 8))
+    x = net.add("ReLU", net.conv("input", 3, 12, name="first"))
+    x = net.add("Permute", net.add("Reshape", x, 0, 3, (1, 12, 64), 0), (0, 2, 1))
+    net.constants["weight"] = net.rng.standard_normal((12, 5)).astype(np.float32)
+    return net.graph(net.add("MatMul", [x, "weight"], name="head"))
+
+
+def test_what_was_rewritten_is_told(build, job):
+    report, folder = job(head_net(build))
+    assert report["settings"]["device"] == "any"
+    assert report["rewritten"] == [
+        {"layer": "head", "type": "MatMul", "how": "InnerProduct", "rule": "channels first", "devices": ["arm"]}
+    ]
+    assert [f for f in report["findings"] if f["outcome"] != "inexact"] == []
+    layers = {layer["name"]: layer["precision"] for layer in report["layers"]}
+    assert layers["head"] == "int8"
+    written = read_model(folder / "out_quantized.tnnproto", folder / "out_quantized.tnnmodel")
+    assert written.node("head").layer.TYPE_NAMES[0] == "InnerProduct"
+
+
+def test_the_naive_device_leaves_it(build, job):
+    report, folder = job(head_net(build), device="naive")
+    assert report["rewritten"] == report["findings"] == []
+    written = read_model(folder / "out_quantized.tnnproto", folder / "out_quantized.tnnmodel")
+    assert written.node("head").layer.TYPE_NAMES[0] == "MatMul"
+
+
+@pytest.mark.parametrize("pattern", ["head", "type:MatMul", "type:InnerProduct"])
+def test_a_rewritten_layer_can_be_excluded_by_its_old_and_new_names(build, job, pattern):
+    report, _ = job(head_net(build), exclude=(pattern,))
+    layers = {layer["name"]: layer["precision"] for layer in report["layers"]}
+    assert layers["head"] == "fp32"
+    assert layers["first"] == "int8"
+
+
+def test_zero_points_are_told(build, job):
+    net = build((1, 3, 8, 8))
+    report, folder = job(net.graph(net.conv("input", 3, 8)), blob_method=3, weight_method=3)
+    assert any("-b minmax instead of asymmetric, -w minmax" in line for line in report["warnings"])
+    written = read_model(folder / "out_quantized.tnnproto", folder / "out_quantized.tnnmodel")
+    assert not any(params.zero_point.any() for params in written.scales.values())
+
+
+def test_what_is_left_is_told(build, job):
+    net = build((1, 3, 8, 8))
+    x = net.conv("input", 3, 8)
+    graph = net.graph(net.add("LRN", x, 1.0, 1e-4, 0.75, 5, name="norm"))
+    report, _ = job(graph)
+    assert [(f["layer"], f["outcome"], f["device"]) for f in report["findings"]] == [("norm", "refused", "arm")]
+    assert any("'norm' (LRN) on arm: refused" in line for line in report["warnings"])
+
+
+def test_a_model_that_cannot_be_int8_gets_int8_weights(build, job):
+    net = build((1, 3, 8, 8))
+    x = net.conv(net.conv("input", 3, 8), 8, 5)
+    report, _ = job(net.graph(net.add("ArgMaxOrMin", x, 1, 1, name="labels")))
+    assert report["settings"]["recipe"] == "dynamic"
+    assert "'labels'" in report["warnings"][0]
+
+
+def test_split_writes_two_models(build, job):
+    net = build((1, 3, 8, 8))
+    x = net.conv(net.conv("input", 3, 8), 8, 5, name="scores")
+    report, folder = job(net.graph(net.add("ArgMaxOrMin", x, 1, 1, name="labels")), split=True)
+    assert report["settings"]["recipe"] == "tnn"
+    assert report["tail"]["inputs"] == ["scores_out"]
+    body = read_model(folder / "out_quantized.tnnproto", folder / "out_quantized.tnnmodel")
+    tail = read_model(folder / "out_tail.tnnproto", folder / "out_tail.tnnmodel")
+    assert body.outputs == ("scores_out",)
+    assert tuple(tail.inputs) == ("scores_out",)
+    assert not tail.is_quantized
+    assert report["findings"] == []
