@@ -15,6 +15,7 @@ from math import isfinite
 from numbers import Integral, Real
 from typing import Any
 
+from tnnquant.base import plugins
 from tnnquant.base.registry import declared_codes
 from tnnquant.errors import ConfigError
 
@@ -64,7 +65,8 @@ def choice_codes(kind: str) -> Mapping[int, str]:
     """The numbers of TNN's tool and the names they stand for."""
     if kind in _REGISTERED:
         package = _REGISTERED[kind]
-        return declared_codes(package, kind) or importlib.import_module(package).method_codes()
+        declared = None if plugins.is_extended() else declared_codes(package, kind)
+        return declared or importlib.import_module(package).method_codes()
     return dict(enumerate({"task": TASKS, "merge_type": map(str, MergeType), "resize": RESIZE_MODES}[kind]))
 
 
@@ -81,6 +83,11 @@ def parse_choice(kind: str, text: str | int, what: str) -> str:
         return codes[int(text)]
     if str(text) in codes.values():
         return str(text)
+    if kind in _REGISTERED and not plugins.is_extended():
+        # Only here, for a name that the package does not have: looking for installed plug-ins takes time.
+        plugins.load_installed()
+        if plugins.is_extended():
+            return parse_choice(kind, text, what)
     known = ", ".join(f"{code} ({name})" for code, name in codes.items())
     close = get_close_matches(str(text).lower(), codes.values(), 1)
     hint = f" (did you mean {close[0]}?)" if close else ""

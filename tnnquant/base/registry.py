@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
+from tnnquant.base import plugins
 from tnnquant.errors import ConfigError
 
 __all__ = ["Registry", "declared_codes"]
@@ -82,6 +83,8 @@ class Registry:
             There is none; the known names are listed.
         """
         self._load()
+        if name not in self._entries:
+            plugins.load_installed()
         if name not in self._entries:
             close = get_close_matches(name, self._entries, 1)
             hint = f" (did you mean {close[0]}?)" if close else ""

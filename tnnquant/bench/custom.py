@@ -7,10 +7,7 @@ the file are its own affair.
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
-import sys
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,13 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
+from tnnquant.base.plugins import import_file
 from tnnquant.base.threads import threads_in_use
 from tnnquant.bench.assembly import FunctionReport, analyse
 from tnnquant.bench.check import Arguments, difference
 from tnnquant.bench.kernels import ceiling, run_builtin, seeded
 from tnnquant.bench.operators import Operator, Prepared, find_operator, operators
 from tnnquant.bench.timing import best_time
-from tnnquant.errors import ConfigError, InputError
+from tnnquant.errors import ConfigError
 
 __all__ = ["CustomKernel", "CustomOutcome", "load_kernels", "measure_custom"]
 
@@ -90,9 +88,7 @@ def load_kernels(path: str | Path) -> list[CustomKernel]:
         No function is called like an operator, or it is not compiled, or takes other arguments.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"--file {str(path)!r} does not exist")
-    module = _import(path)
+    module = import_file(path, "user", "--file")
     known = operators()
     own = {name: value for name, value in vars(module).items() if _is_own(value, module.__name__)}
     found = [CustomKernel(known[name], value) for name, value in own.items() if name in known]
@@ -107,21 +103,6 @@ def load_kernels(path: str | Path) -> list[CustomKernel]:
     for entry in found:
         _check_function(entry, path)
     return found
-
-
-def _import(path: Path):
-    # No other module is called like this, and the stem shows in the names of compiled functions.
-    name = f"user_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"--file {str(path)!r}: not a Python file (.py)")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise InputError(f"{path}{_place(error, path)}: {type(error).__name__}: {error}") from error
-    return module
 
 
 def _is_own(value, module: str) -> bool:
@@ -180,14 +161,6 @@ def _call(prepared: Prepared) -> Callable[[], object]:
     run_builtin(prepared)
     program = Program([prepared.op], keep=(prepared,))
     return program.run
-
-
-def _place(error: Exception, path: Path) -> str:
-    """``:line`` of the file where an error arose, if it is known."""
-    if isinstance(error, SyntaxError) and error.lineno:
-        return f":{error.lineno}"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
-    return f":{frames[-1].lineno}" if frames else ""
 
 
 def _reason(error: Exception) -> str:

@@ -44,6 +44,12 @@ class HelpedCommand(click.Command):
     def __init__(self, *args: Any, examples: Sequence[tuple[str, str]] = (), **options: Any):
         super().__init__(*args, **options)
         self.examples = tuple(examples)
+        self.params.append(
+            click.Option(
+                ["--plugin"], multiple=True, is_eager=True, expose_value=False, metavar="FILE.py", callback=_load,
+                help="Load layers, observers, recipes or kernels of your own (docs/plugins.md).",
+            )
+        )  # fmt: skip
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         left = {param.name: record for param in self.get_params(ctx) if (record := param.get_help_record(ctx))}
@@ -63,3 +69,10 @@ class HelpedCommand(click.Command):
                     # Not wrapped: a command is copied as it stands.
                     formatter.write(f"{'':{formatter.current_indent}}{ctx.command_path} {arguments}\n")
         super().format_epilog(ctx, formatter)
+
+
+def _load(ctx: click.Context, param: click.Parameter, paths: tuple[str, ...]) -> None:
+    from tnnquant.base.plugins import load_plugin
+
+    for path in paths:
+        load_plugin(path)

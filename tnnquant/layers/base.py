@@ -27,6 +27,7 @@ from typing import Any, ClassVar, NamedTuple, Self, TypeVar, dataclass_transform
 
 import numpy as np
 
+from tnnquant.base import plugins
 from tnnquant.base.tensor import DataType, QuantParams, Tensor
 from tnnquant.errors import ModelFormatError, UnsupportedLayerError
 from tnnquant.layers.fields import PARSERS, ResourceField, format_tokens, param, parse_int
@@ -316,6 +317,8 @@ def load_layers() -> None:
 def find_layer(type_string: str) -> type[Layer] | None:
     """The layer type of a type string, or None when TNN does not know the string."""
     load_layers()
+    if type_string not in _TYPES:
+        plugins.load_installed()
     return _TYPES.get(type_string)
 
 

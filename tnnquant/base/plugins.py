@@ -1,0 +1,113 @@
+"""Layers, observers, weight methods, recipes and kernels from outside: Python files that register what they define.
+
+A plug-in is a module that uses the decorators of the package (``@layer``, ``@observer``, ``@weight_method``,
+``@recipe``, ``@operator``). It is loaded from a file (:func:`load_plugin`, ``--plugin FILE``), or, where it is installed,
+through an entry point of the group ``tnnquant.plugins``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from tnnquant.errors import ConfigError, InputError, TnnQuantError
+
+__all__ = ["GROUP", "import_file", "is_extended", "load_installed", "load_plugin"]
+
+#: The group of entry points.
+GROUP = "tnnquant.plugins"
+
+_loaded: dict[Path, ModuleType] = {}
+_are_installed_loaded = False
+_is_extended = False
+
+
+def load_plugin(path: str | Path) -> ModuleType:
+    """Import a Python file that registers layers, observers, weight methods, recipes or kernels; once.
+
+    Raises
+    ------
+    InputError
+        There is no such file, it is no Python, or it fails; file and line are named.
+    """
+    global _is_extended
+    place = Path(path).resolve()
+    if place not in _loaded:
+        _loaded[place] = import_file(path, "plugin", "--plugin")
+        _is_extended = True
+    return _loaded[place]
+
+
+def load_installed() -> None:
+    """Load the plug-ins that installed packages announce, once.
+
+    Raises
+    ------
+    ConfigError
+        One of them fails; it is named.
+    """
+    global _are_installed_loaded, _is_extended
+    if _are_installed_loaded:
+        return
+    _are_installed_loaded = True
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group=GROUP):
+        try:
+            entry.load()
+        except Exception as error:
+            raise ConfigError(
+                f"the plug-in {entry.name!r} ({entry.value}) cannot be loaded: {type(error).__name__}: {error}; "
+                "uninstall or mend the package it comes from"
+            ) from error
+        _is_extended = True
+
+
+def is_extended() -> bool:
+    """Whether a plug-in was loaded: names may be registered that the sources of the package do not hold."""
+    return _is_extended
+
+
+def import_file(path: str | Path, prefix: str, option: str) -> ModuleType:
+    """Import a Python file under a name of its own, ``PREFIX_STEM``.
+
+    Parameters
+    ----------
+    path : path
+    prefix : str
+        No other module is called like this; the stem shows in the names of compiled functions.
+    option : str
+        What the user gave it by, for messages.
+
+    Raises
+    ------
+    InputError
+        There is no such file, it is no Python, or it fails; file and line are named.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{option} {str(path)!r} does not exist")
+    name = f"{prefix}_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{option} {str(path)!r}: not a Python file (.py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except TnnQuantError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path}{_place(error, path)}: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _place(error: Exception, path: Path) -> str:
+    """``:line`` of the file where an error arose, if it is known."""
+    if isinstance(error, SyntaxError) and error.lineno:
+        return f":{error.lineno}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    return f":{frames[-1].lineno}" if frames else ""
