@@ -1,8 +1,8 @@
 """Layers, observers, weight methods, recipes and kernels from outside: Python files that register what they define.
 
 A plug-in is a module that uses the decorators of the package (``@layer``, ``@observer``, ``@weight_method``,
-``@recipe``, ``@operator``). It is loaded from a file (:func:`load_plugin`, ``--plugin FILE``), or, where it is installed,
-through an entry point of the group ``tnnquant.plugins``.
+``@recipe``, ``@operator``). It is loaded from a file (:func:`load_plugin`, ``--plugin FILE``), or, where it is
+installed, through an entry point of the group ``tnnquant.plugins``.
 """
 
 from __future__ import annotations
