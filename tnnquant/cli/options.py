@@ -9,6 +9,7 @@ from collections.abc import Callable
 import click
 from click.core import ParameterSource
 
+from tnnquant.cli import config_file
 from tnnquant.cli.helped import HelpedCommand
 from tnnquant.config import choice_codes, parse_choice
 from tnnquant.errors import ConfigError
@@ -28,6 +29,10 @@ class VectorCommand(HelpedCommand):
 
     The original's flags have underscores, ``--input_path``; hyphens do as well.
     """
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.params.append(config_file.option())
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, self._joined_numbers(self._repeated_flags(self._underscored(args))))
