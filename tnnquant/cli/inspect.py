@@ -64,8 +64,9 @@ def command(models, proto, model, layer, is_diff, input_shape, **options) -> int
     if is_diff:
         _show_diff(diff_models(first, load(names[1])), options["as_json"])
     elif layer:
-        errors = _study(first, config, options).errors if options["against"] else None
-        _show_layer(first.summary, layer, errors, options["as_json"])
+        result = _study(first, config, options) if options["against"] else None
+        model, errors = (result.model, result.errors) if result else (first, None)
+        _show_layer(model.summary, layer, errors, options["as_json"])
     elif options["input_path"] or options["html"]:
         _show_study(_study(first, config, options), options)
     else:

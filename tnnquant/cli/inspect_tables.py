@@ -51,6 +51,8 @@ def print_summary(summary: Summary) -> None:
         f"{count_text(totals['macs']) or 0} MACs"
     )
     _print_reasons(summary)
+    for entry in summary.taken_out:
+        click.echo(f"  {click.style('stored beside', fg='cyan')} {entry.name}: {entry.why}")
     _print_problems(summary)
 
 
@@ -180,7 +182,7 @@ def _print_blob(row: BlobRow, usage=None) -> None:
     for channel in range(usage.low.size if usage else row.params.scale.size):
         of = channel if row.params.scale.size > 1 else 0
         scale, zero = row.params.scale[of], row.params.zero_point[of]
-        ends = ((code - float(zero)) * float(scale) for code in (-127, 127))
+        ends = (side[of] for side in row.ends)
         cells = ["all" if row.params.scale.size == 1 and not usage else str(channel), f"{scale:.6g}", str(zero),
                  *(f"{end:.5g}" for end in ends)]  # fmt: skip
         if usage is not None:

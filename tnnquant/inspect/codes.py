@@ -21,11 +21,11 @@ class CodeUsage:
     low, high : int64 (n,)
         Smallest and largest code that occurs; 0 and 0 where nothing does.
     saturated : float64 (n,)
-        Share of codes at the ends: -128, -127 and 127.
+        Share of codes at the ends: 127, and -128 and -127 unless these mean 0 or almost 0.
     unused : int64 (n,)
         Of the 255 codes -127..127, those that do not occur.
     zero : float64 (n,)
-        Share of codes 0.
+        Share of the code that means 0.
     """
 
     low: np.ndarray
@@ -62,12 +62,21 @@ def count_codes(codes: np.ndarray) -> np.ndarray:
     return np.bincount(place.reshape(-1), minlength=256 * channels).reshape(channels, 256)
 
 
-def usage_of_counts(counts: np.ndarray) -> CodeUsage:
-    """What counts of codes, int64 (channels, 256), say."""
+def usage_of_counts(counts: np.ndarray, zero: np.ndarray | int = 0) -> CodeUsage:
+    """What counts of codes say.
+
+    Parameters
+    ----------
+    counts : int64 (channels, 256)
+    zero : int or int8 (1,) or (channels,)
+        The code that means 0. Where it is one of the lowest two, behind a ReLU, these are no end: nothing was cut off.
+    """
     occurs = counts > 0
     total = np.maximum(counts.sum(axis=1), 1)
     some = occurs.any(axis=1)
     low = np.where(some, occurs.argmax(axis=1) - 128, 0)
     high = np.where(some, 127 - occurs[:, ::-1].argmax(axis=1), 0)
-    ends = counts[:, 0] + counts[:, 1] + counts[:, 255]
-    return CodeUsage(low, high, ends / total, LEVELS - occurs[:, 1:].sum(axis=1), counts[:, 128] / total)
+    means = np.broadcast_to(np.asarray(zero, np.int64).reshape(-1), len(counts))
+    ends = np.where(means > -127, counts[:, 0] + counts[:, 1], 0) + counts[:, 255]
+    zeros = counts[np.arange(len(counts)), means + 128]
+    return CodeUsage(low, high, ends / total, LEVELS - occurs[:, 1:].sum(axis=1), zeros / total)

@@ -15,9 +15,9 @@ import numpy as np
 
 from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph
+from tnnquant.graph.meaning import Meaning, base_name, meaning_of
 from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.inspect.codes import CodeUsage, usage_of_counts
-from tnnquant.inspect.full_codes import with_zero_points
 from tnnquant.inspect.isolated import Isolated, Requantizer, check_same_network
 from tnnquant.inspect.measure import ErrorSums, as_rows
 from tnnquant.layers.base import QuantRole
@@ -214,6 +214,7 @@ def compare_graphs(
     samples: Iterable,
     input_dims: Mapping | None = None,
     progress: Progress | None = None,
+    meaning: Meaning | None = None,
 ) -> Errors:
     """Run both models over samples and measure every layer.
 
@@ -226,13 +227,15 @@ def compare_graphs(
     samples : iterable of Sample
     input_dims : mapping of str to sequence of int, optional
     progress : callable (stage, done, total), optional
+    meaning : Meaning, optional
+        Of the int8 model; by default it is found out.
 
     Raises
     ------
     GraphError, UnsupportedLayerError
         A model cannot be run, or the two are not the same network.
     """
-    run = _Comparison(quantized, fp32, input_dims)
+    run = _Comparison(quantized, fp32, input_dims, meaning)
     for count, sample in enumerate(samples, 1):
         run.add(sample)
         if progress:
@@ -243,15 +246,15 @@ def compare_graphs(
 class _Comparison:
     """Both models made ready, and what was gathered so far."""
 
-    def __init__(self, quantized: Graph, fp32: Graph, input_dims: Mapping | None):
-        self._file = quantized
+    def __init__(self, quantized: Graph, fp32: Graph, input_dims: Mapping | None, meaning: Meaning | None):
         prepared = prepare_for_quantization(fp32)
         check_same_network(quantized, prepared)
         self._fp32 = Executor(prepared, input_dims, exact=False)
         self._int8 = Executor(quantized, input_dims, exact=False)
-        meant = with_zero_points(quantized, prepared)
+        self._meaning = meaning or meaning_of(quantized, prepared)
+        meant = self._meaning.graph
         self._isolated = Isolated(meant, self._fp32.graph, self._fp32.specs)
-        self._scales = {**self._int8.graph.scales, **meant.scales}
+        self._scales = meant.scales
         self._requantize = Requantizer(self._scales)
         self._cumulative: dict[str, ErrorSums] = {}
         self._counts: dict[str, np.ndarray] = {}
@@ -268,17 +271,21 @@ class _Comparison:
         got = self._int8.run(sample.arrays, lambda name, array: self._compare(name, array, blobs))
         self._isolated.add(blobs)
         self._judged.add(sample, wanted, got)
-        worst = min(self._output_sums(name).per_sample[-1] for name in self._file.outputs)
+        worst = min(self._output_sums(name).per_sample[-1] for name in self._meaning.graph.outputs)
         self._samples.append(SampleError(sample.name, worst, _top1(wanted, got)))
 
     def _compare(self, name: str, array: np.ndarray, blobs: Mapping[str, np.ndarray]) -> None:
         from tnnquant.kernels.compare import count_codes
 
-        reference = blobs.get(name)
-        if reference is not None and array.ndim > 1 and array.shape[1] > reference.shape[1]:
-            array = array[:, : reference.shape[1]]  # without guard channels (tnnquant.recipes.best.guards)
+        made, is_int8 = name, array.dtype == np.int8
+        viewed = self._meaning.view(base_name(name) if is_int8 else name, array)
+        if viewed is None:
+            return
+        name, array = viewed
+        # What fp32 layers make is compared before it becomes int8, unless its codes alone mean something.
+        reference = blobs.get(name) if name == made or name in self._meaning.shifted_floats else None
         rows = as_rows(array)
-        if array.dtype == np.int8 and name in self._scales:
+        if is_int8 and name in self._scales:
             counts = self._counts.setdefault(name, np.zeros((rows.shape[1], 256), np.int64))
             count_codes(rows, counts)
             rows = self._requantize.real(name, rows)
@@ -296,7 +303,7 @@ class _Comparison:
     def result(self) -> Errors:
         scales = self._scales
         rows = []
-        for node in self._file.nodes:
+        for node in self._meaning.graph.nodes:
             blob = node.outputs[0]
             scale = scales[blob].scale if blob in scales and node.quantized else None
             isolated = Figures.of(self._isolated.total.get(node.name), scale)
@@ -309,11 +316,11 @@ class _Comparison:
             ))  # fmt: skip
         named = {
             kind: {name: figures for name in names if (figures := self._figures(name))}
-            for kind, names in (("inputs", self._file.inputs), ("outputs", self._file.outputs))
+            for kind, names in (("inputs", self._meaning.graph.inputs), ("outputs", self._meaning.graph.outputs))
         }
         verdict = self._judged.verdict(f"{len(self._samples)} inputs", held_out=False)
-        usage = {name: usage_of_counts(counts) for name, counts in self._counts.items() if name in scales}
-        adds = frozenset(node.layer.TYPE_NAMES[0] for node in self._file.nodes
+        usage = {name: usage_of_counts(counts, scales[name].zero_point) for name, counts in self._counts.items()}
+        adds = frozenset(node.layer.TYPE_NAMES[0] for node in self._meaning.graph.nodes
                           if node.layer.role == QuantRole.JOIN and not node.layer.JOINS_CHANNELS)  # fmt: skip
         return Errors(_ranked(rows), named["inputs"], named["outputs"], self._samples, verdict, usage, adds)
 

@@ -4,27 +4,49 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tnnquant.config import QuantizeConfig
-from tnnquant.errors import ConfigError
+from tnnquant.errors import ConfigError, GraphError
 from tnnquant.graph import Graph
 from tnnquant.graph.infer import infer
+from tnnquant.graph.meaning import Meaning, meaning_of
 from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.inspect.summary import Summary, summarize
 from tnnquant.pipeline.models import find_model, read_model
 
-__all__ = ["Model", "compare_models", "diff_models", "load", "pick_samples"]
+__all__ = ["Model", "beside", "check_precisions", "compare_models", "diff_models", "load", "pick_samples"]
 
 AS_QUANTIZED = "the fp32 model is compared as quantize sees it: activations fused, parameters resolved"
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A model that was read, with its summary."""
+    """A model that was read.
 
-    graph: Graph
+    Attributes
+    ----------
+    stored : Graph
+        As in its file.
+    summary : Summary
+        Of what it means.
+    meaning : Meaning
+        By default what the file alone tells.
+    """
+
+    stored: Graph
     summary: Summary
+    meaning: Meaning = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.meaning is None:
+            object.__setattr__(self, "meaning", meaning_of(self.stored))
+
+    @property
+    def graph(self) -> Graph:
+        """The model as it is meant."""
+        return self.meaning.graph
 
 
 def load(
@@ -47,7 +69,27 @@ def load(
     """
     pair = find_model(name, proto, model)
     graph = read_model(*pair, input_dims)
-    return Model(graph, summarize(graph, *pair, input_dims))
+    meaning = meaning_of(graph)
+    return Model(graph, summarize(graph, *pair, input_dims, meaning), meaning)
+
+
+def beside(model: Model, fp32: Model, input_dims: Mapping | None = None) -> Model:
+    """An int8 model with the meaning that it has beside the fp32 model it was made from.
+
+    Raises
+    ------
+    GraphError
+        The two are not the same network.
+    """
+    from tnnquant.inspect.isolated import check_same_network
+
+    prepared = prepare_for_quantization(fp32.graph)
+    check_same_network(model.stored, prepared)
+    meaning = meaning_of(model.stored, prepared)
+    if meaning.is_as_stored and model.meaning.is_as_stored:
+        return model
+    summary = summarize(model.stored, model.summary.proto, model.summary.model, input_dims, meaning)
+    return Model(model.stored, summary, meaning)
 
 
 def pick_samples(model: Model, inputs, config: QuantizeConfig, limit: int | None, threads: int | None = None):
@@ -108,12 +150,17 @@ def compare_models(model: Model, against: Model, samples, config: QuantizeConfig
     """
     from tnnquant.inspect.compare import compare_graphs
 
+    check_precisions(model, against)
+    return compare_graphs(model.stored, against.graph, samples, config.input_dims, progress, model.meaning)
+
+
+def check_precisions(model: Model, against: Model) -> None:
+    """Raise ConfigError unless the first model is int8, or of dynamic range, and the second fp32."""
     if model.summary.precision == "fp32":
         raise ConfigError(f"{model.summary.proto} is fp32; --against compares an int8 model with its fp32 one")
     if against.summary.precision != "fp32":
         kind = against.summary.precision
         raise ConfigError(f"--against {against.summary.proto}: it is {kind}; give the fp32 model")
-    return compare_graphs(model.graph, against.graph, samples, config.input_dims, progress)
 
 
 def diff_models(a: Model, b: Model):
@@ -127,6 +174,8 @@ def diff_models(a: Model, b: Model):
 
     if a.graph.is_quantized == b.graph.is_quantized:
         return diff_graphs(a.graph, b.graph, a.summary, b.summary)
+    with suppress(GraphError):  # two networks: each by what its own file tells
+        a, b = (beside(a, b), b) if a.graph.is_quantized else (a, beside(b, a))
     sides = [model if model.graph.is_quantized else _as_quantized(model) for model in (a, b)]
     diff = diff_graphs(sides[0].graph, sides[1].graph, sides[0].summary, sides[1].summary)
     return Diff(diff.a, diff.b, [*diff.header, AS_QUANTIZED], diff.rows)

@@ -16,7 +16,7 @@ from tnnquant.inspect.gather import blob_ranges, coverage_of, small_pictures, we
 from tnnquant.inspect.page.document import page_html
 from tnnquant.inspect.page.material import Material
 from tnnquant.inspect.ranges import BlobRanges
-from tnnquant.inspect.run import Model, compare_models
+from tnnquant.inspect.run import Model, beside, check_precisions, compare_models
 
 __all__ = ["Study", "study", "write_page", "write_sheet"]
 
@@ -77,6 +77,8 @@ def study(
     """
     result = Study(model, against, samples)
     if against is not None:
+        check_precisions(model, against)
+        result.model = model = beside(model, against, config.input_dims)
         result.errors = compare_models(model, against, samples, config, progress)
     fp32 = result.fp32
     if fp32 is None and not coverage:

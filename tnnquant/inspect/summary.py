@@ -14,6 +14,7 @@ from tnnquant.base.tensor import DataType, QuantParams, Tensor
 from tnnquant.errors import GraphError, TnnQuantError
 from tnnquant.graph import Graph, Node
 from tnnquant.graph.infer import infer
+from tnnquant.graph.meaning import Meaning, TakenOut, meaning_of
 from tnnquant.inspect.codes import CodeUsage, count_codes, usage_of_counts
 from tnnquant.inspect.precision import FUSED, Precision, as_fp32, try_explain
 from tnnquant.layers.base import BlobSpec, QuantRole
@@ -153,12 +154,21 @@ class BlobRow:
     params: QuantParams | None = None
 
     @property
-    def range(self) -> tuple[float, float] | None:
-        """The real values that codes -127 and 127 stand for, over all channels."""
+    def ends(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The real values that the lowest and the highest code stand for, float64 (n,) each."""
         if self.params is None:
             return None
         scale, zero = self.params.scale.astype(np.float64), self.params.zero_point.astype(np.float64)
-        return float(((-127 - zero) * scale).min()), float(((127 - zero) * scale).max())
+        # The lowest code is -127, but where 0 is below that.
+        return (np.minimum(-127, zero) - zero) * scale, (127 - zero) * scale
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """:attr:`ends` over all channels."""
+        if self.ends is None:
+            return None
+        low, high = self.ends
+        return float(low.min()), float(high.max())
 
     @property
     def dead(self) -> int:
@@ -192,6 +202,10 @@ class Summary:
     blobs : list of BlobRow
     problems : list of str
         What keeps the whole model from being run; what is wrong with a layer is in its precision.
+    taken_out : tuple of TakenOut
+        What is stored beside and is no part of what the model means.
+    bytes_beside : int
+        Of the layers among these; their values are not among those of ``layers``.
     """
 
     proto: str
@@ -202,6 +216,8 @@ class Summary:
     layers: list[LayerRow]
     blobs: list[BlobRow]
     problems: list[str] = field(default_factory=list)
+    taken_out: tuple[TakenOut, ...] = ()
+    bytes_beside: int = 0
 
     @property
     def precision(self) -> str:
@@ -219,7 +235,7 @@ class Summary:
             "layers": len(self.layers),
             "int8_layers": sum(is_int8),
             "parameters": sum(row.parameters for row in self.layers),
-            "bytes": sum(row.bytes for row in self.layers),
+            "bytes": sum(row.bytes for row in self.layers) + self.bytes_beside,
             "macs": macs,
             "int8_macs": int8_macs,
             "file_bytes": sum(self.sizes),
@@ -247,15 +263,17 @@ class Summary:
             "outputs": {name: list(dims) for name, dims in self.outputs.items()},
             "totals": self.totals(),
             "problems": self.grouped_problems(),
+            "stored_beside": [entry.as_dict() for entry in self.taken_out],
             "layers": [row.as_dict() for row in self.layers],
             "blobs": [row.as_dict() for row in self.blobs],
         }
 
 
 def summarize(
-    graph: Graph, proto: os.PathLike | str = "", model: os.PathLike | str = "", input_dims: Mapping | None = None
-) -> Summary:
-    """Describe a graph; nothing is run, and no Numba imported.
+    graph: Graph, proto: os.PathLike | str = "", model: os.PathLike | str = "", input_dims: Mapping | None = None,
+    meaning: Meaning | None = None,
+) -> Summary:  # fmt: skip
+    """Describe a graph as it is meant; nothing is run, and no Numba imported.
 
     Parameters
     ----------
@@ -264,6 +282,8 @@ def summarize(
         Where it was read from.
     input_dims : mapping of str to sequence of int, optional
         Dims that replace those of the proto.
+    meaning : Meaning, optional
+        Of the graph; by default what the file alone tells.
 
     Raises
     ------
@@ -274,7 +294,12 @@ def summarize(
     for node in nodes:
         _check_weights(node, specs)
     verdicts, error = try_explain(graph, input_dims)
-    layers = [_layer_row(i, node, specs, verdicts[node.name]) for i, node in enumerate(nodes)]
+    meaning = meaning or meaning_of(graph)
+    stored = {node.name: (index, node) for index, node in enumerate(nodes)}
+    if not meaning.is_as_stored:
+        graph = meaning.graph
+        specs, nodes, _ = _shapes(graph, input_dims)
+    layers = [_layer_row(node, *stored[node.name], specs, verdicts[node.name]) for node in nodes]
     if error and error not in problems:
         problems.append(error)
     problems += [f"{row.name} has weights that are NaN or infinite" for row in layers if not row.is_finite]
@@ -288,7 +313,8 @@ def summarize(
     sizes = tuple(Path(path).stat().st_size if path else 0 for path in (proto, model))
     return Summary(
         str(proto), str(model), sizes, {name: _dims(specs, name) for name in graph.inputs},
-        {name: _dims(specs, name) for name in graph.outputs}, layers, blobs, problems,
+        {name: _dims(specs, name) for name in graph.outputs}, layers, blobs, problems, meaning.taken_out,
+        sum(_bytes(stored[entry.name][1]) for entry in meaning.taken_out if entry.name in stored),
     )  # fmt: skip
 
 
@@ -363,15 +389,20 @@ def _check_weights(node: Node, specs: Mapping[str, BlobSpec]) -> None:
         )
 
 
-def _layer_row(index: int, node: Node, specs: Mapping[str, BlobSpec], precision: Precision) -> LayerRow:
+def _bytes(node: Node) -> int:
+    return sum(tensor.data.nbytes for tensor in node.tensors.values())
+
+
+def _layer_row(
+    node: Node, index: int, stored: Node, specs: Mapping[str, BlobSpec], precision: Precision
+) -> LayerRow:
     macs = 0
     if specs:
         macs = node.layer.macs([specs[blob] for blob in node.inputs], [specs[blob] for blob in node.outputs])
-    tensors = node.tensors.values()
     dims = _dims(specs, node.outputs[0]) if node.outputs else ()
     return LayerRow(
         index, node.name, node.layer.TYPE_NAMES[0], node.inputs, node.outputs, dims, precision,
-        sum(t.size for t in tensors), sum(t.data.nbytes for t in tensors), macs, _weight_row(node, dims),
+        sum(tensor.size for tensor in stored.tensors.values()), _bytes(stored), macs, _weight_row(node, dims),
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from tnnquant.errors import ConfigError
 from tnnquant.format import read_model, write_model
 from tnnquant.format.files import refuse_inputs
 from tnnquant.graph import Graph
+from tnnquant.graph.meaning import meaning_of
 from tnnquant.inputs import Samples, scan
 from tnnquant.inputs.split import Split, split_samples
 from tnnquant.pipeline.devices import fitting_recipe, tell_of_devices
@@ -77,10 +78,10 @@ class Job:
         self.config, self.refitted = fitting_recipe(self.graph, self.config, compares=self.search.compares)
         if self.recipe.name != asked and self.refitted:
             self.search = SearchConfig()
+        proto, model = map(str, self.target)
         self.report = Report(
-            *map(str, self.target), bytes_before=sum(map(os.path.getsize, self.source)), settings=settings(self.config),
-            dry_run=self.dry_run,
-        )  # fmt: skip
+            proto, model, sum(map(os.path.getsize, self.source)), settings=settings(self.config), dry_run=self.dry_run
+        )
         self.report.warnings += self.refitted
 
     @property
@@ -190,10 +191,12 @@ class Job:
             self.report.warnings.append(unjudged)
             return
         started = time.perf_counter()
+        written, meaning = self._written(result), None
+        if result.zero_codes:
+            meaning = meaning_of(written, result.fp32, result.zero_codes)
         self.report.verdict = verification.run(
-            self._written(result), result.executor, progress=self.progress, zero_codes=result.zero_codes,
-            unseen=result.unseen,
-        )  # fmt: skip
+            written, result.executor, progress=self.progress, meaning=meaning, unseen=result.unseen
+        )
         self.report.seconds["verdict"] = time.perf_counter() - started
 
     # --- the report ---

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable
 
 import numpy as np
 
 from tnnquant.engine.executor import Executor
-from tnnquant.graph import Node
-from tnnquant.graph.lower import REFORMATTED
-from tnnquant.layers.convolution import Convolution
+from tnnquant.graph.lower import lower
+from tnnquant.graph.meaning import Meaning, base_name
 from tnnquant.layers.int8 import dequantized
 from tnnquant.verdict.figures import decibels
 from tnnquant.verdict.result import LayerNoise
@@ -19,7 +17,7 @@ __all__ = ["layer_noise"]
 
 
 def layer_noise(
-    fp32: Executor, int8: Executor, samples: Iterable, zero_codes: Mapping[str, np.ndarray] | None = None
+    fp32: Executor, int8: Executor, samples: Iterable, meaning: Meaning | None = None
 ) -> list[LayerNoise]:
     """The int8 layers by the noise they add, the worst first.
 
@@ -29,35 +27,25 @@ def layer_noise(
     Parameters
     ----------
     fp32 : Executor
-        Of the graph that was quantized: its blobs are those of the int8 model.
+        Of the graph that was quantized: its blobs are those that are meant.
     int8 : Executor
     samples : iterable of Sample
         One or two are enough.
-    zero_codes : mapping of str to ndarray, optional
-        Of the blobs whose codes mean 0 elsewhere than at the zero point, see
-        :class:`tnnquant.quantization.quantize.Quantization`.
+    meaning : Meaning, optional
+        Of the int8 model; by default it means what it says.
     """
-    shifted = zero_codes or {}
-    copied = {node.inputs[0]: node for node in int8.graph.nodes if _copies(node, fp32)}
+    meaning = meaning or Meaning(int8.graph, int8.graph)
     sums: dict[str, np.ndarray] = {}
     for sample in samples:
-        codes: dict[str, tuple[str, np.ndarray]] = {}
+        codes: dict[str, np.ndarray] = {}
         # The int8 blobs are kept, a quarter of the memory, and fp32 is compared as it passes.
-        int8.run(sample.arrays, lambda name, array, codes=codes: _keep(codes, int8, name, array))
-
-        def compare(name: str, array: np.ndarray, codes=codes) -> None:
-            _compare(codes, int8, sums, name, array, shifted)
-            if name in copied:
-                copy = copied[name]
-                pads = [(0, 0), (0, 0), (copy.layer.pad_h,) * 2, (copy.layer.pad_w,) * 2]
-                _compare(codes, int8, sums, copy.outputs[0], np.pad(array, pads), shifted)
-
-        fp32.run(sample.arrays, compare)
+        int8.run_sample(sample, lambda name, array, codes=codes: _keep(codes, meaning, name, array))
+        fp32.run_sample(sample, lambda name, array, codes=codes: _compare(codes, meaning, sums, name, array))
     noise = {name: float(error / energy) for name, (energy, error) in sums.items() if energy > 0}
     found = []
-    for node in int8.graph.nodes:
-        target = noise.get(_base(node.outputs[0]))
-        sources = [noise[_base(blob)] for blob in node.inputs if _base(blob) in noise]
+    for node in (int8.graph if meaning.is_as_stored else lower(meaning.graph)).nodes:
+        target = noise.get(base_name(node.outputs[0]))
+        sources = [noise[base_name(blob)] for blob in node.inputs if base_name(blob) in noise]
         if node.quantized and not node.layer.CONVERTS and target is not None and sources:
             before = max(sources)
             found.append((target - before, LayerNoise(
@@ -66,34 +54,16 @@ def layer_noise(
     return [entry for _, entry in sorted(found, key=lambda pair: -pair[0])]
 
 
-def _copies(node: Node, fp32: Executor) -> bool:
-    """Whether a layer, which the fp32 model may not have, copies a blob
-    (:mod:`tnnquant.recipes.best.shifted_copies`)."""
-    if node.quantized or node.outputs[0] in fp32.specs or node.inputs[0] not in fp32.specs:
-        return False
-    return isinstance(node.layer, Convolution) and node.layer.depthwise_1x1
+def _keep(codes: dict, meaning: Meaning, name: str, array: np.ndarray) -> None:
+    viewed = meaning.view(base_name(name), array) if array.dtype == np.int8 else None
+    if viewed is not None and viewed[0] in meaning.graph.scales:
+        codes[viewed[0]] = viewed[1].copy()
 
 
-def _base(blob: str) -> str:
-    return blob.removesuffix(REFORMATTED)
-
-
-def _keep(codes: dict, int8: Executor, name: str, array: np.ndarray) -> None:
-    if array.dtype == np.int8 and name in int8.graph.scales:
-        codes[_base(name)] = name, array.copy()
-
-
-def _compare(codes: dict, int8: Executor, sums: dict, name: str, array: np.ndarray, shifted: Mapping) -> None:
+def _compare(codes: dict, meaning: Meaning, sums: dict, name: str, array: np.ndarray) -> None:
     if name not in codes:
         return
-    stored, values = codes.pop(name)
-    params = int8.graph.scales[stored]
-    if name in shifted:
-        params = replace(params, zero_point=shifted[name])
-    # Guard channels (tnnquant.recipes.best.guards) hold no values.
-    if array.ndim > 1 and values.shape[1] > array.shape[1]:
-        values, params = values[:, : array.shape[1]], params.first(array.shape[1])
-    got = dequantized(values, params).reshape(array.shape)
+    got = dequantized(codes.pop(name), meaning.graph.scales[name]).reshape(array.shape)
     # Pairwise float32 sums: the figure is shown with one decimal of a decibel.
     error = got - array
     pair = np.array([np.square(array).sum(dtype=np.float64), np.square(error).sum(dtype=np.float64)])

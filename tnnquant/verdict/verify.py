@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tnnquant.config import VerifyConfig
 from tnnquant.engine.executor import Executor
 from tnnquant.errors import ConfigError
 from tnnquant.graph import Graph
+from tnnquant.graph.meaning import Meaning
 from tnnquant.inputs import Samples
 from tnnquant.inputs.choose import pick
 from tnnquant.inputs.references import References
@@ -127,7 +128,7 @@ class Verification:
         fp32: Executor,
         layers: Executor | None = None,
         progress: Progress | None = None,
-        zero_codes: Mapping | None = None,
+        meaning: Meaning | None = None,
         unseen: Graph | None = None,
     ) -> Verdict:
         """Compare on all sets of pictures, and find the layers that add most noise.
@@ -143,10 +144,11 @@ class Verification:
         layers : Executor, optional
             Of the graph whose blobs the int8 model has, if that is another.
         progress : callable (stage, done, total), optional
-        zero_codes : mapping of str to ndarray, optional
-            Of the quantization, see :class:`tnnquant.quantization.quantize.Quantization`.
+        meaning : Meaning, optional
+            Of the int8 model; by default it means what it says.
         unseen : Graph, optional
-            Of the quantization, likewise; nothing comes of it if there are pictures of ``--eval``.
+            Of the quantization (:class:`tnnquant.quantization.quantize.Quantization`); nothing comes of it if there
+            are pictures of ``--eval``.
         """
         int8, split = self.executor(written, fp32), self.split
         numbers = split.unseen
@@ -164,7 +166,7 @@ class Verification:
             found.append(self._judge(chosen, self.executor(unseen, fp32), fp32, None))
             status = worst(verdict.status for verdict in found)
             found.sort(key=lambda verdict: verdict.status != status)
-        worst_layers = layer_noise(layers or fp32, int8, self.tapped(), zero_codes)[:_NAMED]
+        worst_layers = layer_noise(layers or fp32, int8, self.tapped(), meaning)[:_NAMED]
         return Verdict(found[0].status, found, worst_layers)
 
     def try_out(self, graph: Graph, fp32: Executor, *, on_evaluation: bool = False) -> SetVerdict:

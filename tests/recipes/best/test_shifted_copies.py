@@ -10,6 +10,8 @@ from tnnquant.config import QuantizeConfig
 from tnnquant.engine.executor import Executor
 from tnnquant.format import model_bytes, read_model, write_model
 from tnnquant.graph.infer import infer
+from tnnquant.graph.meaning import meaning_of
+from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.inputs.split import Split
 from tnnquant.quantization.quantize import plan_graph
 from tnnquant.recipes.best.network import prepare, with_useful_copies
@@ -191,11 +193,12 @@ def test_noise_is_that_of_what_the_codes_mean(build, rng):
     graph = swished(build)
     result = quantize_with(graph, Split(data), BEST, STRAIGHT)
     int8 = Executor(result.graph)
-    rows = layer_noise(Executor(result.fp32), int8, data[:2], result.zero_codes)
+    meaning = meaning_of(result.graph, prepare_for_quantization(graph), result.zero_codes)
+    rows = layer_noise(Executor(result.fp32), int8, data[:2], meaning)
     assert {row.layer for row in rows} == {"a", "b"}
     assert min(row.sqnr_db for row in rows) > 25
     # The same, but for a rounding or two, beside the model of the user, which has no copies.
-    for row, again in zip(rows, layer_noise(Executor(graph), int8, data[:2], result.zero_codes), strict=True):
+    for row, again in zip(rows, layer_noise(Executor(graph), int8, data[:2], meaning), strict=True):
         assert again.layer == row.layer
         assert again.sqnr_db == pytest.approx(row.sqnr_db, abs=0.01)
         assert again.input_sqnr_db == pytest.approx(row.input_sqnr_db, abs=0.01)

@@ -6,6 +6,8 @@ import numpy as np
 
 from tnnquant.config import QuantizeConfig
 from tnnquant.engine.executor import Executor
+from tnnquant.graph.meaning import meaning_of
+from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.inputs.split import Split
 from tnnquant.recipes.best.unshift import REASON, unused
 from tnnquant.recipes.best.workbench import Steps, quantize_with
@@ -50,9 +52,10 @@ def test_the_plan_speaks_of_the_layers_of_the_int8_model(build, rng):
 
 
 def test_noise_is_that_of_what_the_codes_mean(build, rng):
-    data = samples(rng)
-    result = quantize_with(classifier(build), Split(data), BEST, STRAIGHT)
-    rows = layer_noise(Executor(result.fp32), Executor(result.graph), data[:2], result.zero_codes)
+    graph, data = classifier(build), samples(rng)
+    result = quantize_with(graph, Split(data), BEST, STRAIGHT)
+    meaning = meaning_of(result.graph, prepare_for_quantization(graph), result.zero_codes)
+    rows = layer_noise(Executor(result.fp32), Executor(result.graph), data[:2], meaning)
     assert min(row.sqnr_db for row in rows) > 25
 
 

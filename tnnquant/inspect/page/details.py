@@ -105,7 +105,8 @@ def _weights(material: Material, row: LayerRow) -> list[str]:
 
 def _blob(material: Material, row: BlobRow) -> list[str]:
     ranges = material.ranges.get(row.name)
-    chosen = None if row.params is None else np.abs(row.params.scale.astype(np.float64)) * 127
+    ends = row.ends
+    chosen = None if ends is None else np.abs(ends[1])
     body = []
     if row.params is not None:
         scale = row.params.scale
@@ -121,7 +122,7 @@ def _blob(material: Material, row: BlobRow) -> list[str]:
     body.append(_plot("Values, and where each method would clip", histogram_svg(ranges, chosen)))
     body.append(_methods(ranges, chosen))
     note = "Bars: what the samples held. Lines: what int8 can hold." if chosen is not None else ""
-    body.append(_plot("Range of each channel", channel_ranges_svg(ranges.low, ranges.high, chosen), note))
+    body.append(_plot("Range of each channel", channel_ranges_svg(ranges.low, ranges.high, ends), note))
     return body
 
 

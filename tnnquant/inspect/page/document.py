@@ -14,13 +14,14 @@ from tnnquant.inspect.page.sections import (
     layers_section,
     pictures_section,
     reading_section,
+    stored_section,
 )
 
 __all__ = ["page_html"]
 
 SECTIONS = (
     ("graph", "Graph"), ("layers", "Layers"), ("pictures", "Worst inputs"), ("inputs", "Inputs"),
-    ("details", "Details"), ("reading", "How to read"),
+    ("stored", "Stored beside"), ("details", "Details"), ("reading", "How to read"),
 )  # fmt: skip
 
 
@@ -33,7 +34,7 @@ def page_html(material: Material) -> str:
     """
     style, script = (files(__package__).joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
     main = [graph_section(material), layers_section(material), pictures_section(material), coverage_section(material),
-            details_section(material), reading_section(material)]  # fmt: skip
+            stored_section(material), details_section(material), reading_section(material)]  # fmt: skip
     there = [where for where, _ in SECTIONS if any(part.startswith(f'<section id="{where}"') for part in main)]
     links = "".join(tag("a", name, href=f"#{where}") for where, name in SECTIONS if where in there)
     head = (

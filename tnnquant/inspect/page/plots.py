@@ -45,7 +45,7 @@ def histogram_svg(ranges: BlobRanges, chosen: np.ndarray | None) -> str:
     ----------
     ranges : BlobRanges
     chosen : float (n,) or None
-        Thresholds in the model: scale * 127.
+        Thresholds in the model: what its largest codes stand for.
     """
     height, base = 150.0, 150.0 - LOW
     tall = np.log1p(ranges.counts.astype(np.float64))
@@ -91,13 +91,15 @@ def _columns(*arrays: np.ndarray, reduce=(np.min, np.max)) -> list[np.ndarray]:
             for array, how in zip(arrays, reduce, strict=True)]  # fmt: skip
 
 
-def channel_ranges_svg(low: np.ndarray, high: np.ndarray, chosen: np.ndarray | None, what: str = "channels") -> str:
+def channel_ranges_svg(
+    low: np.ndarray, high: np.ndarray, chosen: tuple[np.ndarray, np.ndarray] | None, what: str = "channels"
+) -> str:
     """Lowest and highest value of every channel as a bar, the range that int8 can hold as lines."""
     height = 130.0
     channels = low.size
-    limits = np.zeros(channels) if chosen is None else np.broadcast_to(chosen, channels)
-    bottom, top, limit = _columns(low, high, np.asarray(limits), reduce=(np.min, np.max, np.max))
-    peak = max(1e-30, *(float(np.abs(ends).max(initial=0)) for ends in (bottom, top, limit)))
+    limits = [np.broadcast_to(end, channels) for end in chosen or (np.zeros(1), np.zeros(1))]
+    bottom, top, *limits = _columns(low, high, *limits, reduce=(np.min, np.max, np.min, np.max))
+    peak = max(1e-30, *(float(np.abs(ends).max(initial=0)) for ends in (bottom, top, *limits)))
     middle, half = (height - LOW + 4) / 2, (height - LOW - 4) / 2
     wide = (WIDE - LEFT - RIGHT) / len(bottom)
     bar = max(0.6, min(wide * 0.7, 14))
@@ -107,8 +109,8 @@ def channel_ranges_svg(low: np.ndarray, high: np.ndarray, chosen: np.ndarray | N
     )
     parts = [f'<path class="rule" d="M{LEFT} {middle:.1f}H{WIDE - RIGHT}"/>', _strokes(data, bar)]
     if chosen is not None:
-        for sign in (-1, 1):
-            heights = middle + sign * half * limit / peak
+        for limit in reversed(limits):
+            heights = middle - half * limit / peak
             steps = "".join(f"V{y:.1f}h{wide:.2f}" for y in heights)
             parts.append(f'<path class="chosen" d="M{LEFT} {heights[0]:.1f}{steps}"/>')
     parts += [_label(LEFT, height - 4, f"{channels} {what}"), _label(WIDE - RIGHT, height - 4, f"±{peak:.4g}", "end")]

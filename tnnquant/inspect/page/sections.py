@@ -14,7 +14,8 @@ from tnnquant.inspect.page.material import Material, Picture
 from tnnquant.inspect.page.network import anchor, network_svg
 from tnnquant.inspect.summary import LayerRow, Summary
 
-__all__ = ["coverage_section", "graph_section", "head_section", "layers_section", "pictures_section", "reading_section"]
+__all__ = ["coverage_section", "graph_section", "head_section", "layers_section", "pictures_section", "reading_section",
+           "stored_section"]  # fmt: skip
 
 WORDS = {"good": "Good", "doubtful": "Doubtful", "broken": "Broken"}
 
@@ -209,6 +210,18 @@ def _statistics(statistics: dict) -> str:
     head = "".join(tag("th", name, scope="col", class_="num" if i else None)
                    for i, name in enumerate(("input", "channel", "lowest", "mean", "highest")))  # fmt: skip
     return tag("div", tag("table", tag("thead", tag("tr", head)), tag("tbody", *rows)), class_="scroll")
+
+
+def stored_section(material: Material) -> str:
+    """What the file holds that is no part of what the model means; everything else on the page is of what it means."""
+    taken_out = material.summary.taken_out
+    if not taken_out:
+        return ""
+    note = tag("p", "The recipe best wrote these so that more codes can be used. They are no channels and no layers "
+                    "of the network: nothing else on this page counts them, but for the bytes.",
+               class_="note")  # fmt: skip
+    entries = (tag("dt", text(entry.name)) + tag("dd", text(entry.why)) for entry in taken_out)
+    return section("stored", tag("h2", "Stored beside"), note, tag("dl", *entries, class_="terms"))
 
 
 def reading_section(material: Material) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.graph import Graph, Node, QuantParams
+from tnnquant.graph.traces import GUARD_BIAS
 from tnnquant.layers.base import BlobSpec
 from tnnquant.weights import LayerWeights
 from tnnquant.weights.layer import fold_input_scale
@@ -47,8 +48,6 @@ _MOST = 0.5
 _COARSER = 1.1
 #: Codes of weights, rounded one by one, sum up to within so many standard deviations of what they should.
 _SLACK = 3.0
-#: The bias of a guard is so many steps of its output below z.
-_BELOW = 512
 #: What an fp32 layer puts there, in multiples of what means 0.
 _FAR = 2
 
@@ -197,7 +196,7 @@ def with_guard_outputs(result: LayerWeights, guards: int, output_scale: np.ndarr
         weight=weight,
         scale=np.append(result.scale, np.full(guards, step, np.float32)),
         zero_point=np.append(result.zero_point, np.zeros(guards, np.int8)),
-        bias=np.append(result.bias, np.full(guards, -_BELOW, np.int32)),
+        bias=np.append(result.bias, np.full(guards, GUARD_BIAS, np.int32)),
     )
 
 

@@ -20,6 +20,7 @@ from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph, Node, Resource
 from tnnquant.graph.infer import Inference
+from tnnquant.graph.meaning import without_copies
 from tnnquant.layers.base import find_layer
 from tnnquant.layers.convolution import EXPLICIT, VALID, Convolution
 from tnnquant.quantization.plan import QuantPlan
@@ -164,17 +165,7 @@ class Copies:
             The codes that mean 0, of the blobs where that is not 0.
         """
         needless = {blob: source for blob, source in self.sources.items() if blob not in zero}
-        nodes = []
-        for node in graph.nodes:
-            if node.outputs and node.outputs[0] in needless:
-                continue
-            if node.name in self.readers and node.inputs[0] in needless:
-                before = self.readers[node.name]
-                layer = replace(node.layer, pad_h=before.pad_h, pad_w=before.pad_w, pad_type=before.pad_type)
-                node = node.replace(layer=layer, inputs=(needless[node.inputs[0]],))
-            nodes.append(node)
-        scales = {needless.get(blob, blob): params for blob, params in graph.scales.items()}
-        return graph.with_nodes(nodes).replace(scales=scales)
+        return without_copies(graph, needless, self.readers)
 
 
 def with_copies(

@@ -7,10 +7,11 @@ import pytest
 
 from tnnquant.config import QuantizeConfig
 from tnnquant.engine.executor import Executor
+from tnnquant.graph.meaning import meaning_of, zero_points
 from tnnquant.graph.passes import prepare_for_quantization
+from tnnquant.graph.traces import made_up_original
 from tnnquant.inputs.split import Split
 from tnnquant.inspect.compare import compare_graphs
-from tnnquant.inspect.full_codes import with_zero_points, zero_points
 from tnnquant.recipes.best.workbench import Steps, quantize_with
 
 
@@ -89,7 +90,7 @@ def test_errors_are_those_of_what_the_codes_mean(made):
 def test_other_models_stay_as_they_are(build, rng):
     graph = net(build)
     result = quantize_with(graph, Split(samples(rng)), QuantizeConfig(recipe="best"), Steps(balance=True))
-    assert with_zero_points(result.graph, prepare_for_quantization(graph)) is result.graph
+    assert meaning_of(result.graph, prepare_for_quantization(graph)).graph is result.graph
 
 
 def test_shifted_copies_are_taken_out(build, rng):
@@ -99,7 +100,7 @@ def test_shifted_copies_are_taken_out(build, rng):
     steps = Steps(full_range=True, rounding=True, bias=True)
     result = quantize_with(graph, Split(data), QuantizeConfig(recipe="best"), steps)
     assert "act_out_copy" in result.zero_codes
-    meant = with_zero_points(result.graph, prepare_for_quantization(graph))
+    meant = meaning_of(result.graph, prepare_for_quantization(graph)).graph
     assert [node.name for node in meant.nodes] == ["a", "act", "b"]
     assert (meant.node("b").inputs, meant.node("b").layer.pad_h) == (("act_out",), 2)
     np.testing.assert_array_equal(meant.scales["act_out"].zero_point, result.zero_codes["act_out_copy"])
@@ -109,3 +110,48 @@ def test_shifted_copies_are_taken_out(build, rng):
     errors = compare_graphs(result.graph, graph, data)
     assert {row.name for row in errors.layers if row.isolated} == {"a", "b"}
     assert min(row.isolated.sqnr_db for row in errors.layers if row.isolated) > 25
+
+
+def test_the_file_alone_tells_the_same(made):
+    graph, result, _ = made
+    alone, beside = meaning_of(result.graph), meaning_of(result.graph, prepare_for_quantization(graph))
+    known = meaning_of(result.graph, prepare_for_quantization(graph), result.zero_codes)
+    for other in (beside, known):
+        assert [(t.kind, t.name, t.why) for t in alone.taken_out] == [(t.kind, t.name, t.why) for t in other.taken_out]
+        assert alone.graph.scales.keys() == other.graph.scales.keys()
+        for blob, params in alone.graph.scales.items():
+            np.testing.assert_array_equal(params.scale, other.graph.scales[blob].scale, err_msg=blob)
+            np.testing.assert_array_equal(params.zero_point, other.graph.scales[blob].zero_point, err_msg=blob)
+        for mine, theirs in zip(alone.graph.nodes, other.graph.nodes, strict=True):
+            assert mine.tensors.keys() == theirs.tensors.keys()
+            for key, tensor in mine.tensors.items():
+                np.testing.assert_array_equal(tensor.data, theirs.tensors[key].data, err_msg=f"{mine.name} {key}")
+    assert {entry.kind for entry in alone.taken_out} == {"guards", "shift"}
+
+
+def test_a_file_without_traces_means_what_it_says(build, rng):
+    graph = net(build)
+    half = quantize_with(graph, Split(samples(rng)), QuantizeConfig(recipe="best"), Steps(balance=True)).graph
+    assert made_up_original(half) is None
+    assert meaning_of(half).is_as_stored
+    assert meaning_of(graph).is_as_stored
+
+
+def test_an_fp32_layer_whose_codes_are_shifted(build, rng):
+    net = build()
+    a = net.conv("input", 3, 8, name="a", activation_type=1)
+    graph, data = net.graph(net.conv(a, 8, 8, name="b")), samples(rng)
+    steps = Steps(full_range=True, rounding=True, bias=True)
+    result = quantize_with(graph, Split(data), QuantizeConfig(recipe="best", exclude=("a",)), steps)
+    assert set(result.zero_codes) == {"a_out"}
+    for meaning in (meaning_of(result.graph), meaning_of(result.graph, prepare_for_quantization(graph))):
+        assert meaning.shifted_floats == {"a_out"}
+        restored, original = meaning.graph.node("a"), graph.node("a")
+        assert (restored.layer.output_channel, restored.layer.activation_type) == (8, 1)
+        for key, tensor in original.tensors.items():
+            np.testing.assert_allclose(restored.tensors[key].data, tensor.data, atol=1e-4)
+    errors = compare_graphs(result.graph, graph, data)
+    found = {row.name: row.cumulative.sqnr_db for row in errors.layers}
+    assert min(found.values()) > 25  # of the codes, not of the values with the shift in them
+    assert (errors.usage["a_out"].zero > 0.2).all()
+    assert (errors.usage["a_out"].saturated < 0.02).all()
