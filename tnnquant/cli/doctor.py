@@ -7,6 +7,7 @@ import json
 import click
 
 from tnnquant.cli.helped import HELP, HelpedCommand
+from tnnquant.cli.verbosity import note
 
 SIGNS = {"ok": ("ok  ", "green"), "note": ("note", "yellow"), "bad": ("bad ", "red")}
 
@@ -27,7 +28,7 @@ def command(quick: bool, as_json: bool) -> int:
     """
     from tnnquant.health.doctor import examine
 
-    health = examine(self_test=not quick, tell=lambda line: click.echo(line, err=True))
+    health = examine(self_test=not quick, tell=note)
     if as_json:
         click.echo(json.dumps(health.as_dict(), indent=1))
         return 0 if health.is_well else 1

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from tnnquant.cli import verbosity
+
 __all__ = ["GROUPS", "HELP", "HelpedCommand"]
 
 #: Settings of every command.
@@ -50,6 +52,7 @@ class HelpedCommand(click.Command):
                 help="Load layers, observers, recipes or kernels of your own (docs/plugins.md).",
             )
         )  # fmt: skip
+        self.params += verbosity.options()
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         left = {param.name: record for param in self.get_params(ctx) if (record := param.get_help_record(ctx))}

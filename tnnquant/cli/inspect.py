@@ -8,6 +8,7 @@ import click
 
 from tnnquant.cli.helped import HELP
 from tnnquant.cli.options import VectorCommand, config_options, from_options, given, parse_input_shapes
+from tnnquant.cli.verbosity import note
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError
 
@@ -128,7 +129,7 @@ def _refuse_inputs(options: dict, *sources) -> None:
 def _show_study(result, options: dict) -> None:
     """Print the results and write the files."""
     for line in result.warnings:
-        click.echo(f"warning: {line}", err=True)
+        note(f"warning: {line}")
     errors = result.errors
     if options["as_json"]:
         from tnnquant.inspect.table import json_text
@@ -149,13 +150,13 @@ def _show_study(result, options: dict) -> None:
         from tnnquant.inspect.study import write_page
 
         write_page(result, options["html"], seen=options["samples"])
-        click.echo(f"written {options['html']}", err=True)
+        note(f"written {options['html']}")
     if options["sheet"]:
         from tnnquant.inspect.study import write_sheet
 
         count = write_sheet(result, options["sheet"])
         told = f"{options['sheet']} ({count} pictures)" if count else "no sheet: there are no pictures"
-        click.echo(f"written {told}" if count else told, err=True)
+        note(f"written {told}" if count else told)
 
 
 def _show(summary, errors, options: dict) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import click
+from tnnquant.base import interrupt
+from tnnquant.cli.verbosity import is_quiet, note
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 __all__ = ["progress_display"]
-
-STAGES = {"ranges": "ranges", "histograms": "histograms", "weights": "weights"}
 
 
 @contextmanager
@@ -22,35 +25,48 @@ def progress_display(
     """
     from tnnquant.kernels.jit import before_compiling
 
+    stage = _Stage() if enabled and not is_quiet() else None
+
     def announce() -> None:
-        click.echo("compiling kernels (first use only, up to half a minute) ...", err=True)
+        if stage is not None and stage.bars is not None:
+            stage.show("compiling kernels", 0, 0)
+        else:
+            note("compiling kernels (first use only, up to half a minute) ...")
         if compiling:
             compiling()
 
     before_compiling(announce)
-    if not enabled:
+    if stage is None:
         yield None
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    with stage:
+        yield stage.show
 
-    columns = (
-        TextColumn("{task.description:12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, int] = {}
 
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(STAGES.get(stage, stage), total=total)
-            bars.update(tasks[stage], completed=done)
+class _Stage:
+    """One bar for the whole run: what is being done, how far that is, and the time since the run began."""
 
-        yield show
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description:24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self.bars: Progress | None = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._task = self.bars.add_task("starting", total=None)
+
+    def __enter__(self) -> None:
+        if self.bars is not None:
+            self.bars.start()
+
+    def __exit__(self, *error: object) -> None:
+        if self.bars is not None:
+            self.bars.stop()
+            self.bars = None
+
+    def show(self, stage: str, done: int, total: int) -> None:
+        """The callback; a total of 0: nobody knows how much there is."""
+        interrupt.check()
+        if self.bars is not None:
+            if not total:
+                self.bars.tasks[0].total = None  # update() takes None for "as it is"
+            self.bars.update(self._task, description=stage[:24], completed=done, total=total or None)

@@ -18,6 +18,7 @@ from tnnquant.cli.options import (
     model_options,
     parse_input_shapes,
 )
+from tnnquant.cli.verbosity import is_quiet
 from tnnquant.config import QuantizeConfig, SearchConfig, VerifyConfig
 
 EPILOG = (
@@ -101,7 +102,7 @@ def command(
         return _tell_of_statistics(part, output, as_json)
     if as_json:
         click.echo(json.dumps(report.as_dict(), indent=2))
-    else:
+    elif not is_quiet():
         from tnnquant.cli.summary import print_summary
 
         print_summary(report, time.perf_counter() - started)

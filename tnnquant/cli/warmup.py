@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tnnquant.cli.helped import HELP, HelpedCommand
+from tnnquant.cli.verbosity import note
 
 EXAMPLES = (
     ("", "all kernels"),
@@ -31,7 +32,7 @@ def command(model: str | None) -> int:
             raise ConfigError(f"{model} is int8; give the fp32 model, which needs the kernels of both")
     from tnnquant.inputs.display import count_of
 
-    warmth = warm_up(graph, tell=lambda line: click.echo(f"{line} ...", err=True))
+    warmth = warm_up(graph, tell=lambda line: note(f"{line} ..."))
     if warmth.folder is None:
         click.echo("no folder can be written: nothing was kept; set TNNQUANT_CACHE_DIR to a folder of your own")
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +29,8 @@ from tnnquant.recipes.base import Recipe
 from tnnquant.verdict.verify import Verification, require_labelled
 
 __all__ = ["Job"]
+
+_LOG = logging.getLogger(__name__)
 
 #: How the notes of a recipe's steps begin, among those of layers.
 STEP = "recipe: "
@@ -74,6 +77,7 @@ class Job:
     def __post_init__(self) -> None:
         refuse_inputs(self.target, [*self.source, *filter(None, [self.verify.labels])])
         self.graph, self.config = open_model(self.source, self.config)
+        _LOG.info("read %s: %r", self.source[0], self.graph)
         asked = self.config.recipe
         self.config, self.refitted = fitting_recipe(self.graph, self.config, compares=self.search.compares)
         if self.recipe.name != asked and self.refitted:
@@ -156,6 +160,7 @@ class Job:
         self.report.seconds |= result.seconds
         started = time.perf_counter()
         self.write_graph(result.graph)
+        _LOG.info("wrote %s: %r", self.target[0], result.graph)
         self.report.seconds["writing"] = time.perf_counter() - started
 
     def write_graph(self, graph: Graph) -> None:

@@ -8,6 +8,7 @@ on any of this.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +25,8 @@ from tnnquant.inputs.references import References
 from tnnquant.quantization.plan import QuantPlan
 
 __all__ = ["Unseen", "calibrate", "make_observers"]
+
+_LOG = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 
@@ -105,6 +108,7 @@ def calibrate(
     try:
         for number in range(passes) if only is None else (only,):
             stage = "ranges" if number == 0 else "histograms"
+            _LOG.info("pass %d of %d over %d samples: %s", number + 1, passes, len(samples), stage)
             count = 0
             for _ in workers.run(samples, number):
                 interrupt.check()
