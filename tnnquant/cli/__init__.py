@@ -29,6 +29,7 @@ COMMANDS = {
     "quantize": ("quantize", "Quantize an fp32 model, ONNX or TNN, to int8."),
     "convert": ("convert", "Convert an ONNX model to a TNN model."),
     "inspect": ("inspect", "Show a model, compare two, and find the layers that int8 hurts."),
+    "export": ("export", "Write a TNN model, fp32 or int8, as an ONNX model."),
     "bench": ("bench", "Measure kernels and models on this machine."),
     "doctor": ("doctor", "Examine this machine: processor, Numba, cache, and whether all kernels agree."),
     "warmup": ("warmup", "Compile the kernels now, so that no later run has to."),
