@@ -21,9 +21,8 @@ from pathlib import Path
 import numba
 import numpy as np
 from kernel_common import RESULTS, header, record
-from onnx_twin import write_onnx
 
-from tnnquant import Executor, Graph, QuantizeConfig, quantize_graph, read_model
+from tnnquant import Executor, Graph, QuantizeConfig, export_onnx, quantize_graph, read_model
 from tnnquant.graph.lower import lower
 from tnnquant.inputs import InputConfig, Samples, scan
 
@@ -79,7 +78,7 @@ def write_peers(graph: Graph, pictures: list[np.ndarray], folder: Path) -> list[
             picture = next(self.left, None)
             return None if picture is None else {name: picture}
 
-    twin = write_onnx(graph, folder / "fp32.onnx")
+    twin = export_onnx(graph, folder / "fp32.onnx").path
     quantize_static(
         str(twin), str(folder / "int8.onnx"), Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
         weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8,

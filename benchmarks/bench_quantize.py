@@ -92,14 +92,11 @@ quantize_static(sys.argv[1], sys.argv[3], Reader(), quant_format=QuantFormat.QDQ
 def test_onnxruntime_64_pictures(benchmark, run, tmp_path, method):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
-    sys.path.insert(0, str(Path(__file__).parent))
-    from onnx_twin import write_onnx
-
-    from tnnquant import read_model
+    from tnnquant import export_onnx, read_model
     from tnnquant.inputs import InputConfig, Samples, scan
 
     graph = read_model(*(DATA / f"squeezenet_v1.1.{suffix}" for suffix in ("tnnproto", "tnnmodel")))
-    twin = write_onnx(graph, tmp_path / "twin.onnx")
+    twin = export_onnx(graph, tmp_path / "twin.onnx").path
     samples = Samples(scan(DATA / "calibration-227"), graph.inputs, InputConfig(mean=MEAN, reverse_channel=True))
     np.save(tmp_path / "batch.npy", np.stack([np.ascontiguousarray(s.arrays["data"][0]) for s in samples]))
     line = [sys.executable, "-c", PEER, str(twin), str(tmp_path / "batch.npy"), str(tmp_path / "q.onnx"), method]

