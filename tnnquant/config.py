@@ -214,6 +214,12 @@ class QuantizeConfig:
         "int8 before it, fp32 from there on, instead of the recipe dynamic.",
         "--split",
     )
+    scales: str | None = option(
+        None,
+        "Scales of blobs from a file of 'tnnquant export-scales', in place of those of the statistics.",
+        "--scales",
+        metavar="FILE",
+    )
     skip_bad: bool = option(False, "Skip unreadable files, and count them, instead of stopping.", "--skip-bad")
     input_dims: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     fp32_layers: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -146,7 +146,7 @@ def _quantized(graph, samples, config, configuration, statistics, progress) -> t
         calibrate(executor, samples, observers, tell)
         statistics[key] = configuration.name, observers
     source, observers = statistics[key]
-    scales = blob_scales(plan, observers)
+    scales = blob_scales(plan, observers, config)
     nodes, _ = quantize_weights(executor.graph, plan, scales, config, tell)
     made = executor.graph.with_nodes(nodes).replace(scales=scales)
     seconds = time.perf_counter() - started

@@ -31,6 +31,7 @@ COMMANDS = {
     "inspect": ("inspect", "Show a model, compare two, and find the layers that int8 hurts."),
     "export": ("export", "Write a TNN model, fp32 or int8, as an ONNX model."),
     "bench": ("bench", "Measure kernels and models on this machine."),
+    "export-scales": ("export_scales", "Write the scales of an int8 model as text, to edit or carry them."),
     "doctor": ("doctor", "Examine this machine: processor, Numba, cache, and whether all kernels agree."),
     "warmup": ("warmup", "Compile the kernels now, so that no later run has to."),
     "example": ("example", "Build an example folder: SqueezeNet v1.1 and pictures."),

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import click
 
+from tnnquant.cli.helped import HELP, HelpedCommand
 from tnnquant.cli.options import parse_input_shapes
 
+EXAMPLES = (
+    ("net", "net.onnx of an fp32 model"),
+    ("net_quantized --activations uint8 -o net_int8.onnx", "an int8 model for onnxruntime on x86"),
+)
 
-@click.command("export", context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.command("export", cls=HelpedCommand, context_settings=HELP, examples=EXAMPLES)
 @click.argument("name", required=False, metavar="[NAME]")
 @click.option("-p", "--proto", metavar="FILE", help="The .tnnproto, where the two files have different names.")
 @click.option("-m", "--model", metavar="FILE", help="Its .tnnmodel.")

@@ -131,9 +131,11 @@ def _check_sources(
     from tnnquant import recipes
 
     declared = recipes.find(recipe)
+    scales_recipes = " or ".join(entry.name for entry in recipes.every() if "scales" in entry.settings)
     share_recipes = " or ".join(entry.name for entry in recipes.every() if "fp32_share" in entry.settings)
     for names, needed, why in (
         (("time_budget",), search.compares, "limits --auto and --target-agreement: give one of them"),
+        (("scales",), "scales" in declared.settings and not search.compares, f"is for --recipe {scales_recipes}"),
         (("fp32_share",), "fp32_share" in declared.settings or search.compares, f"is for --recipe {share_recipes}"),
         (("eval_path", "labels", "task", "verify_pictures"), not verify.no_verify, "is for the verdict, which "
          "--no-verify leaves out"),

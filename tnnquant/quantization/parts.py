@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 #: Options that leave the statistics as they are.
-_IRRELEVANT = frozenset({"weight_method", "skip_bad", "recipe", "fp32_share"})
+_IRRELEVANT = frozenset({"weight_method", "skip_bad", "scales", "recipe", "fp32_share"})
 #: Characters of a setting that messages show.
 _SHOWN = 60
 

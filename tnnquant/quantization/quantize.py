@@ -22,6 +22,7 @@ from tnnquant.layers.base import QuantRole
 from tnnquant.quantization.borders import with_copies_at_borders
 from tnnquant.quantization.calibrate import Unseen, calibrate, make_observers
 from tnnquant.quantization.plan import QuantPlan, for_device, make_plan
+from tnnquant.quantization.scales_file import read_scales, with_given_scales
 
 __all__ = ["Quantization", "Stopwatch", "quantize_graph", "quantize_split", "ready", "with_weights"]
 
@@ -126,7 +127,7 @@ def quantize_observed(
 ) -> Quantization:
     """The part of :func:`quantize_graph` behind calibration: observers that have seen all samples give the scales."""
     clock = Stopwatch()
-    scales = blob_scales(plan, observers)
+    scales = blob_scales(plan, observers, config)
     clock.lap("blob scales")
     nodes, notes = quantize_weights(executor.graph, plan, scales, config, progress)
     clock.lap("weights")
@@ -164,12 +165,15 @@ def _refuse_nonfinite(tensors: Mapping[str, Tensor]) -> None:
                 raise GraphError(f"{bad} of the {tensor.size} values of its {name} are NaN or infinite")
 
 
-def blob_scales(plan: QuantPlan, observers: Mapping) -> dict[str, QuantParams]:
-    """Finish the observers; the scales of all int8 blobs."""
+def blob_scales(plan: QuantPlan, observers: Mapping, config: QuantizeConfig) -> dict[str, QuantParams]:
+    """Finish the observers; the scales of all int8 blobs, those of ``config.scales`` as that file says."""
     from tnnquant.observers import finish
 
     finish(observers.values())
-    return spread_scales(plan, {name: QuantParams(*observer.params()) for name, observer in observers.items()})
+    found = {name: QuantParams(*observer.params()) for name, observer in observers.items()}
+    if config.scales is not None:
+        found = with_given_scales(plan, found, read_scales(config.scales), config.scales)
+    return spread_scales(plan, found)
 
 
 def spread_scales(plan: QuantPlan, observed: Mapping[str, QuantParams]) -> dict[str, QuantParams]:
