@@ -31,3 +31,5 @@ def test_version():
 def test_unknown_names():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         tnnquant.nothing  # noqa: B018 - it is the look-up that is tested
+    with pytest.raises(AttributeError, match="did you mean quantize_model"):
+        tnnquant.quantise_model  # noqa: B018 - likewise

@@ -16,8 +16,11 @@ __all__ = [
     "SearchConfig",
     "TnnQuantError",
     "VerifyConfig",
+    "bench_latency",
     "collect_statistics",
+    "compare",
     "export_onnx",
+    "inspect_model",
     "load_plugin",
     "quantize_graph",
     "quantize_model",
@@ -34,7 +37,10 @@ _HOMES = {
     "SearchConfig": "config",
     "TnnQuantError": "errors",
     "VerifyConfig": "config",
+    "bench_latency": "bench.api",
     "collect_statistics": "pipeline.collect",
+    "compare": "inspect.api",
+    "inspect_model": "inspect.api",
     "export_onnx": "onnx.export",
     "load_plugin": "base.plugins",
     "quantize_graph": "quantization.quantize",
@@ -50,7 +56,11 @@ def __getattr__(name: str) -> object:
 
         return version("tnnquant")
     if name not in _HOMES:
-        raise AttributeError(f"module 'tnnquant' has no attribute {name!r}")
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, __all__, 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise AttributeError(f"module 'tnnquant' has no attribute {name!r}{hint}")
     return getattr(importlib.import_module(f"tnnquant.{_HOMES[name]}"), name)
 
 

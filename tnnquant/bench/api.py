@@ -1,0 +1,67 @@
+"""Measurements for Python programs and notebooks: what ``tnnquant bench latency`` does, as data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from tnnquant.base.threads import set_threads
+from tnnquant.bench.latency import LatencyReport, measure_latency
+from tnnquant.bench.models import quantize_here, read_int8, samples_for
+from tnnquant.config import QuantizeConfig
+from tnnquant.pipeline.models import find_model, model_files, open_model
+
+__all__ = ["bench_latency"]
+
+PathLike = str | os.PathLike
+
+
+def bench_latency(
+    model: PathLike,
+    int8: PathLike | None = None,
+    inputs: PathLike | None = None,
+    config: QuantizeConfig | None = None,
+    *,
+    repeats: int = 50,
+    threads: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> LatencyReport:
+    """Time a model in fp32 and int8, run in turns, and every layer of both.
+
+    Parameters
+    ----------
+    model : path
+        A name, either file of a pair, a folder with one model, or an .onnx; an int8 one is timed alone.
+    int8 : path, optional
+        The int8 model. Without it an fp32 one is quantized in memory, as ``config`` says.
+    inputs : path, optional
+        A folder of pictures or tensors. Default: random values, right for times, useless as a model.
+    config : QuantizeConfig, optional
+    repeats : int
+        Timed runs of each.
+    threads : int, optional
+        Default: one per core.
+    progress : callable (stage, done, total), optional
+
+    Returns
+    -------
+    LatencyReport
+
+    Raises
+    ------
+    TnnQuantError
+        A model cannot be read or run, or the inputs do not fit.
+    """
+    set_threads(threads)
+    graph, config = open_model(model_files(*find_model(model)), config or QuantizeConfig())
+    samples = samples_for(graph, None if inputs is None else os.fspath(inputs), config, threads)
+    if graph.is_quantized:
+        fp32, quantized = None, graph
+    else:
+        fp32 = graph
+        made = quantize_here(graph, samples, config, progress) if int8 is None else read_int8(*find_model(int8))
+        quantized = made
+    fed = next(iter(samples)).arrays
+    return measure_latency(
+        fp32, quantized, fed, repeats=repeats, input_dims=config.input_dims, progress=progress
+    )
