@@ -20,7 +20,7 @@ from tnnquant.kernels import program
 from tnnquant.kernels.conv_amx import conv2d_tiles_op, takes_tiles
 from tnnquant.kernels.conv_rows import Work, cut_into_tasks, fill_rows, fill_taps, next_tiles
 from tnnquant.kernels.convert_i8 import convert_pixels, copy_if_positive
-from tnnquant.kernels.dot_i8 import BYTE_DOT, GROUP, PANEL, ROWS
+from tnnquant.kernels.dot_i8 import BYTE_DOT, DEPTH, GROUP, PANEL, ROWS
 from tnnquant.kernels.geometry import ConvGeometry, pixel_stride
 from tnnquant.kernels.jit import inline, kernel
 from tnnquant.kernels.pack_i8 import PackedConvI8
@@ -39,6 +39,7 @@ _tile_full, _tile_middle, _tile_half, _tile_wide = (tile_i8(*size) for size in _
 _byte_full, _byte_middle, _byte_half, _byte_wide = (tile_i8(*size, BYTE_DOT or isa().dot) for size in _SIZES)
 # A constant to the compiler: without a byte dot its tiles are not compiled.
 _HAS_BYTES = BYTE_DOT is not None
+_STEP = PANEL * DEPTH * 4 // GROUP  # bytes of a panel's weights a step
 _ELEMENT = 4 // GROUP  # bytes of an activation in scratch memory
 _UNIT = max(1, 64 // PANEL)  # panels that fill a cache line of the output: no two tasks write to one
 _BUFFER = 4 * PANEL * max(ROWS, 4)  # bytes of the sums of a tile
@@ -238,7 +239,7 @@ def _conv_task(op, index, scratch):
     group_size = out_channels // groups
     units = (groups * panels + _UNIT - 1) // _UNIT
     end = min(units * (split + 1) // panel_blocks * _UNIT, groups * panels)
-    panel_bytes, params_bytes = tap_count * steps * (PANEL * 4), np.int64(PARAMETERS * PANEL * 4)
+    panel_bytes, params_bytes = tap_count * steps * _STEP, np.int64(PARAMETERS * PANEL * 4)
     target = out + (image * out_pixels + first) * out_stride
     other = added + (image * out_pixels + first) * added_stride
     zero, one, full, middle = np.int64(0), np.int64(1), np.int64(ROWS), np.int64(_MIDDLE)
@@ -314,7 +315,7 @@ def conv2d_i8_op(
     rows = -(-block // out_width) * geometry.stride_h + (geometry.kernel_h - 1) * geometry.dilation_h + 1
     columns = (out_width - 1) * geometry.stride_w + (geometry.kernel_w - 1) * geometry.dilation_w + 1
     cells = block if flat else rows * columns
-    # The last step of a tap reads up to GROUP - 1 elements further than the tap.
+    # The last step of a tap reads up to DEPTH - 1 elements further than the tap.
     scratch = 8 * (taps * packed.repeat + block + ROWS) + _BUFFER + cells * channels * _ELEMENT + 3 * 64
     address = program.data_address
     args = [

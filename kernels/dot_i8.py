@@ -12,11 +12,13 @@ from llvmlite import ir
 from tnnquant.kernels.simd import I8, I16, I32
 from tnnquant.kernels.target import isa
 
-__all__ = ["BYTE_DOT", "GROUP", "PANEL", "ROWS", "SHIFT", "emit_dot"]
+__all__ = ["BYTE_DOT", "DEPTH", "GROUP", "PANEL", "ROWS", "SHIFT", "emit_dot", "emit_matrix"]
 
 _PATH = isa()
 #: Output channels of a weight panel, output positions of the largest tile, products a dot sums, shift of activations.
 PANEL, ROWS, GROUP, SHIFT = 2 * _PATH.lanes, _PATH.rows, _PATH.group, _PATH.shift
+#: Products of a channel that lie side by side in the weights of a matrix product: GROUP, or 8 for ``smmla``.
+DEPTH = 8 if _PATH.matrix else GROUP
 #: The instruction for activations that are all in 0..127 with zero point 0, as after a ReLU: 32 products in 3
 #: operations where ``vpmaddwd`` needs 4. None where the path has no use for it.
 BYTE_DOT = {"vpmaddwd": "vpmaddubsw", "generic2": "generic4s"}.get(_PATH.dot) if _PATH.lanes <= 8 else None
@@ -46,9 +48,11 @@ def emit_dot(emit, accumulator, a, b, kind=_PATH.dot):
         return emit.call(name, emit.vector, accumulator, a, b)
     bytes_vector, words_vector = ir.VectorType(I8, 4 * lanes), ir.VectorType(I16, 2 * lanes)
     if kind == "sdot":
+        # The instruction can take a group out of its second operand: LLVM sees that if b, which is the same for all
+        # groups, comes first.
         name = f"llvm.aarch64.neon.sdot.v{lanes}i32.v{4 * lanes}i8"
         return emit.call(
-            name, emit.vector, accumulator, builder.bitcast(a, bytes_vector), builder.bitcast(b, bytes_vector)
+            name, emit.vector, accumulator, builder.bitcast(b, bytes_vector), builder.bitcast(a, bytes_vector)
         )
     if kind == "vpmaddwd":
         name = "llvm.x86.avx2.pmadd.wd" if lanes == 8 else "llvm.x86.avx512.pmaddw.d.512"
@@ -70,3 +74,19 @@ def emit_dot(emit, accumulator, a, b, kind=_PATH.dot):
         )
     a, b = builder.bitcast(a, bytes_vector), builder.bitcast(b, bytes_vector)
     return _generic_dot(emit, accumulator, a, b, 4, kind == "generic4s")
+
+
+def emit_matrix(emit, accumulator, a, b, kind=_PATH.matrix):
+    """``accumulator + a * b'`` of two rows of 8 signed bytes each; accumulator: int32 (2, 2) row by row."""
+    builder = emit.builder
+    if kind == "smmla":
+        return emit.call("llvm.aarch64.neon.smmla.v4i32.v16i8", emit.vector, accumulator, a, b)
+    wide = ir.VectorType(I32, 4)
+    for k in range(8):
+        pair = [
+            builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), ir.Constant(wide, order))
+            for value, order in ((a, [k, k, 8 + k, 8 + k]), (b, [k, 8 + k, k, 8 + k]))
+        ]
+        left, right = (builder.sext(value, wide) for value in pair)
+        accumulator = builder.add(accumulator, builder.mul(left, right))
+    return accumulator

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tnnquant.kernels.amx import tiles
-from tnnquant.kernels.dot_i8 import BYTE_DOT, GROUP, PANEL, SHIFT
+from tnnquant.kernels.dot_i8 import BYTE_DOT, DEPTH, GROUP, PANEL, SHIFT
 from tnnquant.kernels.geometry import RELU6, ConvGeometry
 from tnnquant.kernels.program import aligned_empty
 from tnnquant.kernels.results_i8 import (
@@ -92,7 +92,7 @@ class Simple(NamedTuple):
 class PackedConvI8(NamedTuple):
     """Weights of a grouped convolution in panels of PANEL output channels.
 
-    weights : int16 or int8 (groups, panels, taps * steps, PANEL, GROUP), 64-byte aligned; a tap is a kernel row of KW*C
+    weights : int16 or int8 (groups, panels, taps * steps, PANEL, DEPTH), 64-byte aligned; a tap is a kernel row of KW*C
     channels if ``fused``, else one pixel of C/groups; ``repeat`` = 2: the taps are run twice, with the two parts of
     the weights. params : int32 words (groups, panels, PARAMETERS, PANEL), see
     :mod:`~tnnquant.kernels.results_i8`.
@@ -235,7 +235,7 @@ def pack_conv_i8(weight: np.ndarray, geometry: ConvGeometry, quant: ConvQuant) -
     taps = kernel_h if fused else kernel_h * kernel_w
     in_order = centered.transpose(0, 2, 3, 1).reshape(groups, count, taps, -1)
     parts = _parts(in_order)
-    packed, steps = _gemm_panels(parts, panels, GROUP)
+    packed, steps = _gemm_panels(parts, panels, DEPTH)
     byte_weights, byte_steps = np.empty(0, np.int8), 0
     if BYTE_DOT and not input_zero.any() and not np.any(quant.weight_zero):
         byte_weights, byte_steps = _gemm_panels([in_order.astype(np.int8)], panels, 4)

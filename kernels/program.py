@@ -28,6 +28,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tnnquant.kernels.jit import kernel
+from tnnquant.kernels.target_arm import is_arm
 
 __all__ = [
     "ARGS",
@@ -93,6 +94,11 @@ def _relax(typingctx):
                 builder.module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse2.pause"
             )
             builder.call(hint, [])
+        elif is_arm(builder.module.triple):
+            # isb: yield does nothing on most cores.
+            kind = ir.FunctionType(ir.VoidType(), [ir.IntType(32)])
+            barrier = cgutils.get_or_insert_function(builder.module, kind, "llvm.aarch64.isb")
+            builder.call(barrier, [ir.Constant(ir.IntType(32), 15)])
         return context.get_dummy_value()
 
     return types.void(), codegen

@@ -21,12 +21,13 @@ from numba.core import config
 from numba.core.codegen import get_host_cpu_features, initialize_llvm
 
 from tnnquant.errors import ConfigError
+from tnnquant.kernels.target_arm import arm_features, is_arm
 
 __all__ = ["PATHS", "InstructionPath", "available_paths", "features", "isa", "path_name"]
 
 _INTERESTING = (
     "sse2", "ssse3", "avx2", "fma", "avx512f", "avx512bw", "avx512vbmi", "avx512vnni", "avxvnni", "neon", "dotprod",
-    "amx-tile", "amx-int8",
+    "i8mm", "amx-tile", "amx-int8",
 )  # fmt: skip
 
 
@@ -51,6 +52,9 @@ class InstructionPath:
     tiles : str
         What multiplies whole tiles of int8 (:mod:`~tnnquant.kernels.tile_amx`): ``amx``, if the system lets it
         (:mod:`~tnnquant.kernels.amx`), ``plain`` for the same in plain LLVM arithmetic; empty for nothing.
+    matrix : str
+        What matrix products are computed with in place of ``dot``: ``smmla`` (two rows times two columns, 8 products of
+        signed bytes each), ``generic8`` (the same in plain LLVM arithmetic), or nothing.
     """
 
     name: str
@@ -59,6 +63,7 @@ class InstructionPath:
     rows: int
     dot: str
     tiles: str = ""
+    matrix: str = ""
 
     @property
     def group(self) -> int:
@@ -83,12 +88,14 @@ PATHS = {
         InstructionPath("avxvnni", ("avx2", "avxvnni", "fma"), 8, 6, "vpdpbusd"),
         InstructionPath("avx512", ("avx512f", "avx512bw", "fma"), 16, 14, "vpmaddwd"),
         InstructionPath("avx2", ("avx2", "fma"), 8, 6, "vpmaddwd"),
+        InstructionPath("i8mm", ("neon", "dotprod", "i8mm"), 4, 8, "sdot", matrix="smmla"),
         InstructionPath("dotprod", ("neon", "dotprod"), 4, 8, "sdot"),
         InstructionPath("neon", ("neon",), 4, 8, "generic2"),
         InstructionPath("portable", (), 4, 4, "generic2"),
         InstructionPath("emulated-amx", (), 16, 14, "generic4", "plain"),
         InstructionPath("emulated-avx512vnni", (), 16, 14, "generic4"),
         InstructionPath("emulated-avxvnni", (), 8, 6, "generic4"),
+        InstructionPath("emulated-i8mm", (), 4, 8, "generic4s", matrix="generic8"),
         InstructionPath("emulated-dotprod", (), 4, 8, "generic4s"),
     )
 }
@@ -97,7 +104,7 @@ PATHS = {
 @functools.cache
 def features() -> frozenset[str]:
     """The features, among those the kernels ask about, of the target that Numba compiles for."""
-    if config.CPU_NAME is None and config.CPU_FEATURES is None:
+    if config.CPU_NAME is None and config.CPU_FEATURES is None and not is_arm(llvm.get_process_triple()):
         return _parse(get_host_cpu_features())
     name = llvm.get_host_cpu_name() if config.CPU_NAME is None else config.CPU_NAME
     explicit = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
@@ -153,8 +160,7 @@ def probe(cpu_name: str, feature_string: str) -> frozenset[str]:
     """
     triple = llvm.get_process_triple()
     if not triple.startswith(("x86_64", "i686", "i386", "amd64")):
-        found = _parse(feature_string)
-        return found | {"neon"} if triple.startswith(("aarch64", "arm64")) and "-neon" not in feature_string else found
+        return arm_features(triple, cpu_name, feature_string) if is_arm(triple) else _parse(feature_string)
     initialize_llvm()
     target = llvm.Target.from_triple(triple)
     machine = target.create_target_machine(cpu=cpu_name, features=feature_string, opt=2)

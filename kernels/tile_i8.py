@@ -12,10 +12,10 @@ from numba import types
 from numba.extending import intrinsic
 
 from tnnquant.kernels.direct_i8 import emit_direct
-from tnnquant.kernels.dot_i8 import PANEL, emit_dot
 from tnnquant.kernels.requantize_i8 import keep_sums
 from tnnquant.kernels.results_i8 import start_of_sums
 from tnnquant.kernels.simd import I32, I64, Emitter, row_pointers
+from tnnquant.kernels.sums_i8 import sums_of
 from tnnquant.kernels.target import isa
 
 __all__ = ["emit_tile", "tile_i8"]
@@ -29,24 +29,20 @@ def _accumulate(emit, rows, vectors, dot, args):
     row_table, taps, tap_count, steps, weights, panel_stride, params, params_stride = args
     tap_table = emit.pointer(taps, I64)
     initial = start_of_sums(emit, params, params_stride, vectors)
-    sums = [[emit.variable(initial[j]) for j in range(vectors)] for _ in range(rows)]
-    weight_at = emit.variable(weights)
+    sums = sums_of(emit, initial, rows, dot, weights, panel_stride)
     with emit.loop(tap_count) as t:
         offset = builder.load(emit.at(tap_table, t))
         pixels = row_pointers(emit, row_table, rows, offset, I32)
+        done = I64(0)
+        if sums.TOGETHER > 1:
+            runs = builder.sdiv(steps, I64(sums.TOGETHER))
+            with emit.loop(runs) as k:
+                sums.run(pixels, builder.mul(k, I64(sums.TOGETHER)))
+            done = builder.mul(runs, I64(sums.TOGETHER))
+            steps = builder.sub(steps, done)
         with emit.loop(steps) as k:
-            here = builder.load(weight_at)
-            columns = []
-            for j in range(vectors):
-                panel = here if j < 2 else builder.add(here, builder.mul(panel_stride, I64(j // 2)))
-                columns.append(emit.load(emit.at(emit.pointer(panel, I32), (j % 2) * emit.lanes)))
-            builder.store(builder.add(here, I64(4 * PANEL)), weight_at)
-            for r in range(rows):
-                group = emit.splat(builder.load(emit.at(pixels[r], k), align=1))
-                for j in range(vectors):
-                    slot = sums[r][j]
-                    builder.store(emit_dot(emit, builder.load(slot), group, columns[j], dot), slot)
-    return [[builder.load(slot) for slot in line] for line in sums]
+            sums.step(pixels, builder.add(done, k) if sums.TOGETHER > 1 else k)
+    return sums.end()
 
 
 def emit_tile(builder, rows, vectors, dot, args):
@@ -80,8 +76,9 @@ def tile_i8(rows: int, vectors: int, dot: str = _PATH.dot):
     activation, is_simple, buffer, fusion, added, added_stride)``, all int64, addresses and strides in bytes:
 
     * row_table: int64 (repeat * rows,) addresses of each row's first tap;
-    * taps: int64 (tap_count,) byte offsets added to every row; each tap has ``steps`` groups of 4 bytes in sequence;
-    * weights: int32 words (tap_count * steps, PANEL), a group each; further panels lie ``panel_stride`` on;
+    * taps: int64 (tap_count,) byte offsets added to every row; each tap has ``steps`` groups of bytes in sequence;
+    * weights: (tap_count * steps, PANEL), a group each, 4 bytes (8 on a path with ``matrix``); further panels lie
+      ``panel_stride`` on;
     * params: (PARAMETERS, PANEL) words of the panel; those of further panels lie ``params_stride`` on;
     * out: int8 rows ``out_stride`` apart;
     * repeat, n: how many tiles, one below the other, and how many channels exist; no others are written;

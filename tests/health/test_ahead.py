@@ -25,8 +25,7 @@ def test_every_task_exists():
 def test_only_what_the_layers_need():
     made = Specimen((1, 8, 8, 8))
     first = made.conv("x", 8, 8, group=8)
-    made.pool(first)
-    names = ahead.tasks_of(made.graph())
+    names = ahead.tasks_of(made.graph(made.pool(first)))
     assert "depthwise_i8._depthwise_task" in names
     assert "conv_i8._conv_task" not in names
     assert len(names) == len(set(names))
@@ -48,9 +47,9 @@ def test_tiles_have_a_task_for_each_activation(monkeypatch, tiles):
 @needs_compiler
 def test_what_it_compiles_stands_in_the_cache(tmp_path):
     made = Specimen((1, 3, 8, 8))
-    made.pool("x")
+    pooled = made.pool("x")
     proto, cache = tmp_path / "net.tnnproto", tmp_path / "cache"
-    write_model(made.graph(), proto, tmp_path / "net.tnnmodel")
+    write_model(made.graph(pooled), proto, tmp_path / "net.tnnmodel")
     env = {**os.environ, "TNNQUANT_CACHE_DIR": str(cache)}
     subprocess.run([sys.executable, "-m", "tnnquant.health.ahead", str(proto)], env=env, check=True)
     found = {path.name.rsplit("-", 2)[0] for path in cache.rglob("*.nbc")}

@@ -116,7 +116,7 @@ passes = llvm.create_pass_builder(machine, options)
 passes.getModulePassManager().run(parsed, passes)
 print(machine.emit_assembly(parsed))
 """
-_X86 = "x86_64-unknown-linux-gnu"
+_X86, _ARM, _MAC = "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "arm64-apple-macosx"
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ _X86 = "x86_64-unknown-linux-gnu"
         ("avxvnni", _X86, "alderlake", "", "fma,avx2,avxvnni", r"vpdpbusd.*ymm", r"vfmadd.*ymm"),
         ("avx512", _X86, "skylake-avx512", "", "fma,avx2,avx512f,avx512bw", r"vpmaddwd.*zmm", r"vfmadd.*zmm"),
         ("avx2", _X86, "haswell", "", "fma,avx2", r"vpmaddwd.*ymm", r"vfmadd.*ymm"),
-        ("dotprod", "aarch64-unknown-linux-gnu", "generic", "+dotprod", "neon,dotprod", r"\bsdot\b", r"\bfmla\b"),
+        ("dotprod", _ARM, "generic", "+dotprod", "neon,dotprod", r"\bsdot\b", r"\bfmla\b"),
     ],
 )
 def test_the_dot_product_of_each_path_is_emitted(path, triple, cpu, features, has, dot, fma):
@@ -145,3 +145,69 @@ def test_the_dot_product_of_each_path_is_emitted(path, triple, cpu, features, ha
     int8, fp32 = result.stdout.split("f32:", 1)
     assert len(re.findall(dot, int8)) >= 2 * target.PATHS[path].rows
     assert len(re.findall(fma, fp32)) >= 2 * target.PATHS[path].rows
+
+
+_LOOP = re.compile(r"^\.?(L\w+):(?:(?!^\.?L\w+:).)*?\s(?:b\.\w+|cbn?z\s+\w+,|tbn?z\s+\w+, #\d+,)\s+\.?\1$", re.M | re.S)
+
+
+def _inner_loops(assembly: str) -> list[list[str]]:
+    """Loops of one basic block, as lines of instructions."""
+    lines = re.sub(r"\s*(//|;).*$", "", assembly, flags=re.M)
+    return [[line.strip() for line in match.group().splitlines()[1:]] for match in _LOOP.finditer(lines)]
+
+
+@pytest.mark.parametrize(
+    ("path", "triple", "cpu", "has", "products"),
+    [
+        ("dotprod", _MAC, "apple-m1", "neon,dotprod", "sdot"),
+        ("dotprod", _ARM, "neoverse-n1", "neon,dotprod", "sdot"),
+        ("dotprod", _ARM, "neoverse-v1", "neon,dotprod", "sdot"),
+        ("i8mm", _ARM, "neoverse-v1", "neon,dotprod,i8mm", "smmla"),
+        ("i8mm", _MAC, "apple-m2", "neon,dotprod,i8mm", "smmla"),
+        ("neon", _ARM, "cortex-a72", "neon", "smlal"),
+    ],
+)
+def test_hot_loops_on_arm(path, triple, cpu, has, products):
+    """The inner loops of the tiles keep their sums in registers and load 16 bytes of a row at a time."""
+    command = [sys.executable, "-c", _INSPECT, path, triple, cpu, "", has]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr[-2000:]
+    int8, fp32 = re.split(r"^_?f32:", result.stdout, flags=re.M)
+    rows = target.PATHS[path].rows
+    # Four groups of 4 bytes, or two of 8, of 8 rows times 8 channels; one k of fp32.
+    wanted = {"sdot": 4 * 2 * rows, "smmla": 2 * 2 * rows, "smlal": 2 * 2 * rows}[products]
+    for assembly, name, count in ((int8, products, wanted), (fp32, "fmla", 2 * rows)):
+        loops = [loop for loop in _inner_loops(assembly) if sum(line.startswith(name) for line in loop) == count]
+        assert loops, f"no loop with {count} {name}"
+        for loop in loops:
+            assert not [line for line in loop if re.search(r"\[sp", line)], "sums on the stack"
+            used = sum(line.startswith(name) for line in loop)
+            loads = sum(line.startswith("ld") for line in loop)
+            if name in ("sdot", "smmla"):
+                # A run of steps: 16 bytes of a row at a load, and no instruction that only repeats a group.
+                assert loads <= used / 2, loop
+                assert not [line for line in loop if line.startswith("dup")], loop
+
+
+@pytest.mark.parametrize(
+    ("triple", "cpu", "string", "found"),
+    [
+        (_ARM, "generic", "", {"neon"}),
+        (_ARM, "cortex-a72", "+neon,+crc", {"neon"}),
+        (_ARM, "neoverse-n1", "", {"neon", "dotprod"}),
+        (_ARM, "neoverse-v1", "+fp-armv8,+sha2,+lse,+neon,+crc,+sve", {"neon", "dotprod", "i8mm"}),
+        (_ARM, "neoverse-v1", "-i8mm", {"neon", "dotprod"}),
+        (_ARM, "neoverse-v1", "-dotprod", {"neon"}),
+        (_ARM, "neoverse-v1", "-neon", set()),
+        (_MAC, "apple-m1", "", {"neon", "dotprod"}),
+        (_MAC, "apple-m2", "", {"neon", "dotprod", "i8mm"}),
+    ],
+)
+def test_features_of_a_named_arm_cpu(triple, cpu, string, found):
+    import llvmlite.binding as llvm
+
+    from tnnquant.kernels.target_arm import arm_features
+
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    assert arm_features(triple, cpu, string) == found

@@ -21,6 +21,7 @@ from tnnquant.base.arithmetic import exact_sums
 from tnnquant.base.memory import machine_bytes, refuse_giant
 from tnnquant.base.tensor import DataType
 from tnnquant.engine.feed import Feed
+from tnnquant.engine.lookup import find_lookups
 from tnnquant.engine.placement import Placement
 from tnnquant.engine.steps import Step, make_step
 from tnnquant.errors import ConfigError, GraphError, InputError, UnfitValueError, UnsupportedLayerError
@@ -66,7 +67,8 @@ class _Group:
         from tnnquant.kernels.program import Program
 
         self.steps = steps
-        self.program = Program([step.rows for step in steps]) if steps[0].rows is not None else None
+        rows = [step.rows if step.fused is None else step.fused for step in steps]
+        self.program = Program(rows) if steps[0].rows is not None else None
         self.made = {b: places[b] for step in steps for b in step.node.outputs} if self.program is not None else {}
         self.forgotten = tuple(blob for step in steps for blob in step.forgotten)
         self._singles: list[Program | None] = []
@@ -115,9 +117,7 @@ class Executor:
         The model does not fit together, or a layer cannot be run; all layers that cannot are named.
     """
 
-    def __init__(
-        self, graph: Graph, input_dims: Mapping[str, Sequence[int]] | None = None, *, exact: bool = True
-    ):
+    def __init__(self, graph: Graph, input_dims: Mapping[str, Sequence[int]] | None = None, *, exact: bool = True):
         _need_compiler()
         graph = lower(graph) if graph.is_quantized else widen_dynamic_range(graph)
         refuse_unrunnable(graph)
@@ -132,6 +132,8 @@ class Executor:
             if i not in self.inference.folded
         ]
         self._check_scales()
+        with exact_sums(exact):
+            self._lookups = find_lookups(self._steps, self.graph, self.specs)
         self._lay_out()
 
     def __repr__(self) -> str:
@@ -169,12 +171,15 @@ class Executor:
         return other
 
     def _lay_out(self) -> None:
-        placement = Placement(self.graph, self.specs, self._steps, self._constants)
+        # Where a table is looked up, its input is read as late as the result is written.
+        late = {self._steps[each.members[0]].node.inputs[0]: each.members[-1] for each in self._lookups}
+        placement = Placement(self.graph, self.specs, self._steps, self._constants, late)
         self._places, self.blob_bytes = placement.arrays, placement.bytes
         try:
             self._feeds = {name: self._make_feed(name) for name in self.graph.inputs}
             with exact_sums(self._exact):
                 self._emit()
+            self._fuse()
         except MemoryError:
             raise GraphError(
                 f"not enough memory to lay the model out: its blobs alone take {self.blob_bytes / 1e9:.3g} GB; "
@@ -204,6 +209,15 @@ class Executor:
                 continue
             step.staged = [blob for blob in dict.fromkeys(node.inputs) if blob not in fixed]
             fixed.update(node.outputs)
+
+    def _fuse(self) -> None:
+        """Put the tables in the place of the steps that they stand for."""
+        for lookup in self._lookups:
+            rows = lookup.rows(self._steps, self._places)
+            if rows is not None:
+                for number in lookup.members:
+                    self._steps[number].fused = rows[:0]
+                self._steps[lookup.members[-1]].fused = rows
 
     def _forget(self) -> None:
         kept = set(self.graph.outputs) | set(self._constants)

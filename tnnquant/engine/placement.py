@@ -28,6 +28,8 @@ class Placement:
     steps : list of Step
     constants : collection of str
         Blobs that lie elsewhere.
+    late : mapping of str to int
+        Blobs that a later step reads than the graph says, and that step.
 
     Attributes
     ----------
@@ -38,8 +40,10 @@ class Placement:
     """
 
     def __init__(
-        self, graph: Graph, specs: Mapping[str, BlobSpec], steps: Sequence[Step], constants: Collection[str]
-    ):
+        self, graph: Graph, specs: Mapping[str, BlobSpec], steps: Sequence[Step], constants: Collection[str],
+        late: Mapping[str, int],
+    ):  # fmt: skip
+        self._late = late
         self._graph, self._specs, self._steps, self._constants = graph, specs, steps, constants
         self._inside = self._concat_inputs()
         lives: dict[str, Lifetime] = {}
@@ -88,7 +92,7 @@ class Placement:
 
     def _lifetimes(self) -> dict[str, tuple[int, int]]:
         """First and last step of every blob that a program may touch."""
-        ends: dict[str, int] = {}
+        ends: dict[str, int] = dict(self._late)
         for number in reversed(range(len(self._steps))):
             node = self._steps[number].node
             reach = number

@@ -31,6 +31,9 @@ class Step:
         The kernel program of the node, or None if it runs through ``forward``.
     keep : list
         Arrays that the rows read.
+    fused : int64 (ops, WORDS) or None
+        What runs in place of ``rows`` where nobody looks at single layers: an op for several steps stands at the last
+        one, nothing at the others. None: ``rows``.
     staged : list of str
         Inputs that must be copied to their fixed place first, because a ``forward`` made them elsewhere.
     forgotten : tuple of str
@@ -41,6 +44,7 @@ class Step:
     outputs: list[BlobSpec]
     state: object
     rows: np.ndarray | None = None
+    fused: np.ndarray | None = None
     keep: list = field(default_factory=list)
     staged: list[str] = field(default_factory=list)
     forgotten: tuple[str, ...] = ()

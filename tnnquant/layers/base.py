@@ -108,6 +108,9 @@ class Layer:
     """Its int8 form has a float blob on one side: the border between int8 and fp32 (Reformat)."""
     FUSED_CODE: ClassVar[int] = 0
     """The activation code of a convolution into which TNN fuses this layer right behind an int8 one; 0: it does not."""
+    BY_ELEMENT: ClassVar[bool] = False
+    """Without tensors, and with inputs of one shape, an element of the output depends on those at its place alone, and
+    on nothing of that place."""
     NORMALIZES: ClassVar[bool] = False
     """Shifts or scales its input by stored values: a model that begins with one may be fed raw pixels."""
     SELECTS: ClassVar[bool] = False

@@ -31,6 +31,7 @@ class Binary(Layer):
     """
 
     NORMALIZES = True
+    BY_ELEMENT = True
 
     weight_input_index: int = param("int", 1)
 

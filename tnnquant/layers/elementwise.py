@@ -72,6 +72,8 @@ class Unary(Layer):
 class Mapped(Unary):
     """A unary function that :mod:`tnnquant.kernels.eltwise` has."""
 
+    BY_ELEMENT = True
+
     def function(self) -> tuple[str, float, float]:
         """The name of its code there and its parameters a, b."""
         raise NotImplementedError

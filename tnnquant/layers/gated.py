@@ -31,6 +31,8 @@ class HardSwish(Layer):
     LEFT: the lower rank is padded with trailing ones.
     """
 
+    BY_ELEMENT = True
+
     alpha: float = param("float", 1.0)
     beta: float = param("float", 0.0)
 

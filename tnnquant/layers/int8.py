@@ -11,7 +11,16 @@ from tnnquant.base.tensor import DataType, QuantParams, Tensor
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobScales, BlobSpec, Layer, channels_last, from_channels_last
 
-__all__ = ["PixelInt8", "as_pixels", "dequantized", "from_pixels", "int8_quant", "quantized", "through_float"]
+__all__ = [
+    "PixelInt8",
+    "as_pixels",
+    "dequantized",
+    "from_pixels",
+    "int8_quant",
+    "pixels_of",
+    "quantized",
+    "through_float",
+]
 
 
 class PixelInt8(Layer):
@@ -29,7 +38,7 @@ class PixelInt8(Layer):
     def emit_int8(
         self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any, keep: list
     ) -> np.ndarray | None:
-        pixels = [_pixels(x) for x in (*inputs, *outputs)]
+        pixels = [pixels_of(x) for x in (*inputs, *outputs)]
         if any(x is None for x in pixels):
             return None
         return self.ops_int8(pixels[: len(inputs)], pixels[len(inputs) :], state, keep)
@@ -43,7 +52,7 @@ class PixelInt8(Layer):
         return [from_pixels(x, spec.dims) for x, spec in zip(results, outputs, strict=True)]
 
 
-def _pixels(x: np.ndarray) -> np.ndarray | None:
+def pixels_of(x: np.ndarray) -> np.ndarray | None:
     """The memory of a blob as pixels (N, H, W, C), or None if channels do not lie side by side."""
     if x.ndim == 4:
         return x.transpose(0, 2, 3, 1)
