@@ -7,22 +7,63 @@ objective is ``sum over i of (R[i,i] * (t[i] - q[i]*s))**2`` where ``t[i] = w[i]
 (Frantar et al., GPTQ, 2022, go the other way with the factor of the inverse of H; the result is the same, and this
 needs no inverse. That it is Babai's method: Chen et al., The geometry of LLM quantization, 2025.)
 
-Versions, slowest first: the naive twins, one weight at a time; the tasks, a vector lane an output. All sums are float64
-in a fixed order.
+Versions, slowest first: the naive twins, one weight at a time; the tasks, a vector lane an output and a tile of rows at
+a time, whose sums stay in registers. All sums are float64 in a fixed order, products rounded before they are added, so
+that the result has the same bits on every machine.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import carray
+from llvmlite import ir
+from numba import carray, types
+from numba.extending import intrinsic
 
 from tnnquant.kernels import program
 from tnnquant.kernels.jit import inline, kernel
-from tnnquant.kernels.simd import _pointer, f32_view, i8_view, words
+from tnnquant.kernels.simd import I64, Emitter, _pointer, f32_view, i8_view, words
 
 __all__ = ["cholesky", "cholesky_naive", "nearest_plane", "nearest_plane_naive"]
 
-LANES = 16
+#: Columns and rows of a tile of sums.
+LANES, ROWS = 16, 8
+_VECTOR = 8
+
+
+@intrinsic
+def _subtract_products(typingctx, tile, tile_row, a, a_row, a_step, b, b_step, count):
+    """``tile[r, :] -= a[r, k] * b[k, :]`` for k = 0 .. count - 1 in order, over ROWS rows of LANES float64.
+
+    The arguments are addresses and steps in bytes, all int64; each product is rounded before it is subtracted.
+    """
+    f64 = ir.DoubleType()
+
+    def codegen(context, builder, sig, args):
+        tile, tile_row, a, a_row, a_step, b, b_step, count = args
+        emit = Emitter(builder, _VECTOR, f64)
+        places = [
+            [
+                emit.at(emit.pointer(builder.add(tile, builder.mul(tile_row, I64(r))), f64), _VECTOR * v)
+                for v in range(LANES // _VECTOR)
+            ]
+            for r in range(ROWS)
+        ]
+        sums = [[emit.variable(emit.load(place)) for place in row] for row in places]
+        with emit.loop(count) as k:
+            along = emit.pointer(builder.add(b, builder.mul(b_step, k)), f64)
+            vectors = [emit.load(emit.at(along, _VECTOR * v)) for v in range(LANES // _VECTOR)]
+            here = builder.add(a, builder.mul(a_step, k))
+            for r, row in enumerate(sums):
+                at = builder.add(here, builder.mul(a_row, I64(r)))
+                factor = emit.splat(emit.load_scalar(emit.pointer(at, f64), f64))
+                for total, vector in zip(row, vectors, strict=True):
+                    builder.store(builder.fsub(builder.load(total), builder.fmul(factor, vector)), total)
+        for row, totals in zip(places, sums, strict=True):
+            for place, total in zip(row, totals, strict=True):
+                emit.store(builder.load(total), place)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 8), codegen
 
 
 @inline
@@ -53,23 +94,36 @@ def cholesky_naive(h):
 
 @kernel
 def _cholesky_task(op, index, scratch):
-    # op words from ARGS on: address of h float64 (groups, K, K), K. Row by row from above: inner loops run along rows
+    # op words from ARGS on: address of h float64 (groups, K, K), K. A band of rows at a time: what the rows above take
+    # off it in tiles, then row by row
     args = words(op, program.WORDS)[program.ARGS :]
     n = args[1]
     first = args[0] + 8 * n * n * index
-    for i in range(n):
-        row = _f64_view(first + 8 * n * i, n)
-        for k in range(i):
-            above = _f64_view(first + 8 * n * k, n)
-            factor = above[i]
-            for j in range(i, n):
-                row[j] -= factor * above[j]
-        root = np.sqrt(row[i])
-        for j in range(i):
-            row[j] = 0.0
-        row[i] = root
-        for j in range(i + 1, n):
-            row[j] /= root
+    for top in range(0, n, ROWS):
+        bottom = min(top + ROWS, n)
+        tiled = top + (n - top) // LANES * LANES if bottom == top + ROWS else top
+        for j in range(top, tiled, LANES):
+            _subtract_products(
+                first + 8 * (n * top + j), 8 * n, first + 8 * top, np.int64(8), 8 * n, first + 8 * j, 8 * n, top
+            )
+        for i in range(top, bottom):
+            row = _f64_view(first + 8 * n * i, n)
+            for k in range(top):
+                above = _f64_view(first + 8 * n * k, n)
+                factor = above[i]
+                for j in range(max(tiled, i), n):
+                    row[j] -= factor * above[j]
+            for k in range(top, i):
+                above = _f64_view(first + 8 * n * k, n)
+                factor = above[i]
+                for j in range(i, n):
+                    row[j] -= factor * above[j]
+            root = np.sqrt(row[i])
+            for j in range(i):
+                row[j] = 0.0
+            row[i] = root
+            for j in range(i + 1, n):
+                row[j] /= root
 
 
 def cholesky(h: np.ndarray) -> None:
@@ -99,7 +153,7 @@ def nearest_plane_naive(weights, factor, steps, codes, chosen, error):
                 total = 0.0
                 for i in range(n - 1, -1, -1):
                     moved = 0.0
-                    for j in range(i + 1, n):
+                    for j in range(n - 1, i, -1):
                         moved += factor[g, i, j] * left[j]
                     target = weights[g, row, i] + moved / factor[g, i, i]
                     q[i] = _rounded(target / step) if step > 0 else 0.0
@@ -115,16 +169,20 @@ def nearest_plane_naive(weights, factor, steps, codes, chosen, error):
 @kernel
 def _plane_task(op, index, scratch):
     # op words from ARGS on: addresses of weights, factor, steps, codes, chosen, error (as in the naive twin); rows, K,
-    # trials, lane blocks a group. Scratch: float64 (3, K, LANES): weights, what is left of them, codes; (4, LANES)
+    # trials, lane blocks a group. Scratch: float64 (3, K, LANES): weights, what is left of them, codes; (ROWS + 3,
+    # LANES): what the errors made so far move the weights of a band by, negative; totals, least totals, steps
     args = words(op, program.WORDS)[program.ARGS :]
     rows, n, trials, blocks = args[6], args[7], args[8], args[9]
     group, first = index // blocks, index % blocks * LANES
     lanes = min(np.int64(LANES), rows - first)
     weights = carray(_pointer(scratch, np.float64), (n, LANES))
-    left = carray(_pointer(scratch + 8 * n * LANES, np.float64), (n, LANES))
+    at_left, at_moved = scratch + 8 * n * LANES, scratch + 24 * n * LANES
+    left = carray(_pointer(at_left, np.float64), (n, LANES))
     codes = carray(_pointer(scratch + 16 * n * LANES, np.float64), (n, LANES))
-    work = carray(_pointer(scratch + 24 * n * LANES, np.float64), (4, LANES))
-    moved, total, best, step = work[0], work[1], work[2], work[3]
+    moved = carray(_pointer(at_moved, np.float64), (ROWS, LANES))
+    work = carray(_pointer(at_moved + 8 * ROWS * LANES, np.float64), (3, LANES))
+    total, best, step = work[0], work[1], work[2]
+    factor = args[1] + 8 * n * n * group
     for lane in range(LANES):
         row = group * rows + first + min(np.int64(lane), lanes - 1)
         source = f32_view(args[0] + 4 * n * row, n)
@@ -136,20 +194,31 @@ def _plane_task(op, index, scratch):
             row = group * rows + first + min(np.int64(lane), lanes - 1)
             step[lane] = f32_view(args[2] + 4 * trials * row, trials)[trial]
             total[lane] = 0.0
-        for i in range(n - 1, -1, -1):
-            upper = _f64_view(args[1] + 8 * n * (group * n + i), n)
+        bottom = n
+        while bottom > 0:
+            # The odd rows come first, so that all other bands are whole.
+            top = bottom - (n % ROWS if bottom == n and n % ROWS else ROWS)
             moved[:] = 0.0
-            for j in range(i + 1, n):
-                along = upper[j]
+            if bottom < n:
+                _subtract_products(
+                    at_moved, np.int64(8 * LANES), factor + 8 * (n * top + n - 1), 8 * n, np.int64(-8),
+                    at_left + 8 * LANES * (n - 1), np.int64(-8 * LANES), n - bottom,
+                )  # fmt: skip
+            for i in range(bottom - 1, top - 1, -1):
+                upper = _f64_view(factor + 8 * n * i, n)
+                mine = moved[i - top]
+                for j in range(bottom - 1, i, -1):
+                    along = upper[j]
+                    for lane in range(LANES):
+                        mine[lane] -= along * left[j, lane]
+                pivot = upper[i]
                 for lane in range(LANES):
-                    moved[lane] += along * left[j, lane]
-            pivot = upper[i]
-            for lane in range(LANES):
-                target = weights[i, lane] + moved[lane] / pivot
-                q = _rounded(target / step[lane]) if step[lane] > 0 else 0.0
-                codes[i, lane] = q
-                left[i, lane] = weights[i, lane] - q * step[lane]
-                total[lane] += (pivot * (target - q * step[lane])) ** 2
+                    target = weights[i, lane] - mine[lane] / pivot
+                    q = _rounded(target / step[lane]) if step[lane] > 0 else 0.0
+                    codes[i, lane] = q
+                    left[i, lane] = weights[i, lane] - q * step[lane]
+                    total[lane] += (pivot * (target - q * step[lane])) ** 2
+            bottom = top
         for lane in range(lanes):
             if total[lane] < best[lane]:
                 best[lane] = total[lane]
@@ -189,5 +258,5 @@ def nearest_plane(
         return
     blocks = -(-rows // LANES)
     arrays = [program.data_address(array) for array in (weights, factor, steps, codes, chosen, error)]
-    scratch = 8 * LANES * (3 * n + 4)
+    scratch = 8 * LANES * (3 * n + ROWS + 3)
     program.run(program.new_op(_plane_task, groups * blocks, scratch, [*arrays, rows, n, steps.shape[2], blocks]))

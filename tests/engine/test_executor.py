@@ -224,3 +224,30 @@ def test_a_lack_of_memory_is_an_error_that_says_so(build, monkeypatch):
     net = build((1, 3, 8, 8))
     with pytest.raises(GraphError, match="not enough memory to lay the model out: its blobs alone take"):
         Executor(net.graph(net.conv("input", 3, 4)))
+
+
+def test_a_run_that_begins_in_the_middle(build, rng):
+    """What a tap changes shows in the outputs as if all had been run, whatever was rerun before, later steps first."""
+    net = build()
+    a = net.conv("input", 3, 8, name="a")
+    left, right = net.add("SplitV", a, 1, (4, 4), outputs=2)
+    b = net.conv(left, 4, 4, name="b")
+    c = net.add("Concat", [b, right], 1)
+    graph = net.graph(net.conv(c, 8, 5, name="d"))
+    plain, keeping = Executor(graph), Executor(graph).keeping()
+    inputs = {name: rng.standard_normal(spec.dims).astype(np.float32) for name, spec in graph.inputs.items()}
+    wanted, found = plain.run(inputs), keeping.run(inputs, lambda name, x: None)
+    steps = [None, *plain.steps]
+    for number in reversed(range(len(steps))):
+        blob = steps[number].node.outputs[0] if number else "input"
+
+        def tap(name, x, blob=blob):
+            if name == blob:
+                x *= 2
+
+        changed = plain.run({name: array.copy() for name, array in inputs.items()}, tap)
+        again = keeping.rerun({name: array.copy() for name, array in inputs.items()}, number - 1, tap)
+        for name, values in wanted.items():
+            np.testing.assert_array_equal(found[name], values)
+            np.testing.assert_array_equal(again[name], changed[name])
+            assert (changed[name] != values).any()

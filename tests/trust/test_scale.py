@@ -95,14 +95,13 @@ def test_recipe_best_makes_layers_from_what_fits_into_memory(case, tmp_path, mon
     quantize_layers = workbench.quantize_layers
     monkeypatch.setattr(workbench, "quantize_layers", recorded)
     monkeypatch.setattr(workbench, "_MEMORY", 40 * 16 * 12 * 3 * 4)  # 40 samples; fewer with all their blobs
-    monkeypatch.setattr(workbench, "_LEAST_TOGETHER", 4)
-    monkeypatch.setattr(workbench, "_TRIED_ON", 4)
+    bytes_a_sample = Executor(read_model(case.proto, case.model)).blob_bytes
+    monkeypatch.setattr(workbench, "_BLOB_MEMORY", 10 * bytes_a_sample)
     save_pictures(tmp_path / "many", 60)
     config = QuantizeConfig(recipe="best")
-    bytes_a_sample = Executor(read_model(case.proto, case.model)).blob_bytes
     report = quantize_model(case.proto, case.model, tmp_path / "many", tmp_path / "out", config)
     assert report.verdict.status == "good"
-    assert max(together) <= max(4, workbench._MEMORY // bytes_a_sample) < 40
+    assert max(together) == 10
 
 
 def test_recipe_best_keeps_no_more_samples_than_fit():

@@ -5,14 +5,16 @@ Where the system promises more memory than it has, an allocation succeeds, and t
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from math import prod
 
 from tnnquant.errors import GraphError
 
-__all__ = ["MAX_RANK", "machine_bytes", "refuse_giant"]
+__all__ = ["MAX_RANK", "machine_bytes", "refuse_giant", "release_freed"]
 
 
 @cache
@@ -22,6 +24,13 @@ def machine_bytes() -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return 1 << 62
+
+
+def release_freed() -> None:
+    """Give the system back what arrays have freed: the C library of Linux keeps it otherwise, in pieces, where the next
+    arrays, of other sizes, do not fit. Elsewhere it does nothing."""
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 #: Most dims of an array: as many as NumPy 1 takes; TNN itself never goes beyond eight.

@@ -122,6 +122,8 @@ class Executor:
         graph = lower(graph) if graph.is_quantized else widen_dynamic_range(graph)
         refuse_unrunnable(graph)
         self._exact = exact
+        self._keeps = False
+        self._kept: dict[str, np.ndarray] = {}
         self.inference = infer(graph, input_dims)
         self.graph = self.inference.graph
         self.specs = self.inference.specs
@@ -170,10 +172,18 @@ class Executor:
         other._lay_out()
         return other
 
+    def keeping(self) -> Executor:
+        """A twin that keeps all blobs of a run, so that :meth:`rerun` can begin in the middle."""
+        other = copy(self)
+        other._steps = [step.twin() for step in self._steps]
+        other._keeps = True
+        other._lay_out()
+        return other
+
     def _lay_out(self) -> None:
         # Where a table is looked up, its input is read as late as the result is written.
         late = {self._steps[each.members[0]].node.inputs[0]: each.members[-1] for each in self._lookups}
-        placement = Placement(self.graph, self.specs, self._steps, self._constants, late)
+        placement = Placement(self.graph, self.specs, self._steps, self._constants, late, self._keeps)
         self._places, self.blob_bytes = placement.arrays, placement.bytes
         try:
             self._feeds = {name: self._make_feed(name) for name in self.graph.inputs}
@@ -221,6 +231,8 @@ class Executor:
 
     def _forget(self) -> None:
         kept = set(self.graph.outputs) | set(self._constants)
+        if self._keeps:
+            kept.update(self.specs)
         last: dict[str, int] = {}
         for number, step in enumerate(self._steps):
             last.update(dict.fromkeys((*step.node.inputs, *step.node.outputs), number))
@@ -318,12 +330,40 @@ class Executor:
             _drop(blobs, group.forgotten)
         return blobs
 
-    def _run_with(self, tap: Tap, blobs: dict[str, np.ndarray]) -> None:
-        for name in self.graph.inputs:
+    def rerun(self, inputs: Mapping[str, np.ndarray], first: int, tap: Tap) -> dict[str, np.ndarray]:
+        """The outputs of the last run, with a tap, again from a step on; of an executor that is :meth:`keeping`.
+
+        What the steps before made is as that run left it, and as the reruns since then did. A tap may change what it is
+        shown: nothing before the step that made it is touched.
+
+        Parameters
+        ----------
+        inputs : mapping of str to ndarray
+            As of that run.
+        first : int
+            Number of the step, among :attr:`steps`; -1: the inputs are shown too.
+        tap : callable (name, array)
+            Shown what these steps make.
+        """
+        if first < 0:
+            self._kept.update(self._fed(self._checked(inputs)))
+        self._run_with(tap, self._kept, first)
+        return {name: self._result(name, self._kept[name]) for name in self.graph.outputs}
+
+    def _run_with(self, tap: Tap, blobs: dict[str, np.ndarray], first: int = -1) -> None:
+        if self._keeps:
+            self._kept = blobs
+        for name in self.graph.inputs if first < 0 else ():
             tap(name, blobs[name])
+        number = -1
         for group in self._groups:
             for step, program in zip(group.steps, group.single_programs(), strict=True):
+                number += 1
+                if number < first:
+                    continue
                 self._run(step, program, blobs)
+                if program is None and self._keeps:  # a view of what another step made must not change with it
+                    blobs.update({blob: blobs[blob].copy() for blob in step.node.outputs if blob in blobs})
                 if program is not None:
                     blobs.update({blob: self._places[blob] for blob in step.node.outputs})
                 for blob in step.node.outputs:

@@ -30,6 +30,8 @@ class Placement:
         Blobs that lie elsewhere.
     late : mapping of str to int
         Blobs that a later step reads than the graph says, and that step.
+    apart : bool
+        Every blob has memory of its own, for all of the run.
 
     Attributes
     ----------
@@ -41,15 +43,16 @@ class Placement:
 
     def __init__(
         self, graph: Graph, specs: Mapping[str, BlobSpec], steps: Sequence[Step], constants: Collection[str],
-        late: Mapping[str, int],
+        late: Mapping[str, int], apart: bool = False,
     ):  # fmt: skip
         self._late = late
         self._graph, self._specs, self._steps, self._constants = graph, specs, steps, constants
-        self._inside = self._concat_inputs()
+        self._inside = {} if apart else self._concat_inputs()
         lives: dict[str, Lifetime] = {}
         for blob, (first, last) in self._lifetimes().items():
             root = self._root(blob)
             size = prod(specs[root].dims) * specs[root].dtype.numpy.itemsize
+            first, last = (-1, len(steps)) if apart else (first, last)
             life = lives.get(root, Lifetime(size, first, last))
             lives[root] = Lifetime(size, min(life.first, first), max(life.last, last))
         offsets, self.bytes = place(lives)

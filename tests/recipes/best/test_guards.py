@@ -15,11 +15,10 @@ from tnnquant.recipes.best.guards import (
     guardable,
     least_steps,
     open_taps,
-    unguarded_moments,
     with_guard_outputs,
     with_guard_weights,
 )
-from tnnquant.recipes.best.patches import gram, patches
+from tnnquant.recipes.best.layer_input import LayerInput
 from tnnquant.recipes.best.workbench import STEPS, Steps, quantize_with
 from tnnquant.weights import LayerWeights
 
@@ -58,13 +57,19 @@ def test_sums_are_those_of_shifted_codes_over_true_zeros(rng, open_center):
 
 def test_second_moments_without_guards_are_those_of_shifted_codes(build, rng):
     net = build()
-    graph = net.graph(net.conv("input", 3, 4, name="a"))
-    node = infer(graph).graph.node("a")
+    net.conv("input", 3, 4, name="a")
+    node = infer(net.graph("a_out")).graph.node("a")
     codes = rng.integers(-128, 128, (1, 3, 12, 10)).astype(np.int8)
     guarded = np.concatenate([codes, np.full((1, 4, 12, 10), -128, np.int8)], axis=1)
-    true = patches(node, codes.astype(np.float32) + 128, (1, 4, 12, 10), 60)
-    found = unguarded_moments(gram(patches(node, guarded, (1, 4, 12, 10), 60)), 3, 9)
-    np.testing.assert_array_equal(found, np.matmul(true.transpose(0, 2, 1).astype(np.float64), true))
+    found = LayerInput(node, [guarded], (1, 4, 12, 10), 120).moments(4)
+    wide = np.pad(codes[0].astype(np.float64) + 128, ((0, 0), (1, 1), (1, 1)))
+    taps = [wide[:, row : row + 12, column : column + 10] for row in range(3) for column in range(3)]
+    windows = np.stack(taps, axis=1).reshape(27, -1)
+    windows -= windows.mean(axis=1, keepdims=True)
+    true = windows @ windows.T
+    order = found.order[0]
+    np.testing.assert_allclose(np.triu(found.values[0]), np.triu(true[np.ix_(order, order)]), rtol=1e-9, atol=1e-6)
+    assert (np.diff(np.diag(true)[order]) >= -1e-6).all()
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def statistics_of(build, rng, pooled):
     executor, plan = plan_graph(graph, QuantizeConfig())
     arrays = [rng.standard_t(3, (1, 4, 16, 16)).astype(np.float32) for _ in range(48)]
     samples = [Sample(f"s{number}", {"input": array}) for number, array in enumerate(arrays)]
-    return executor, plan, gather(executor, plan, samples, {"a": 16})
+    return executor, plan, gather(executor, plan, samples, {"a": 16}, range(len(samples)))
 
 
 def input_scales(gathered, statistics):
@@ -45,12 +45,18 @@ def input_scales(gathered, statistics):
 def test_statistics_know_their_samples(gathered):
     statistics = gathered[2]
     assert statistics.samples == 48
-    assert statistics.merged(statistics).samples == 96
+    mine, other = (
+        replace(statistics, counts=dict(statistics.counts), positive={}, peak=dict(statistics.peak)) for _ in range(2)
+    )
+    mine.take_in(other)
+    assert (mine.samples, mine.chosen) == (96, tuple(range(96)))
+    assert not other.counts
+    np.testing.assert_array_equal(mine.counts["input"].totals, 2 * statistics.counts["input"].totals)
 
 
 def with_samples(statistics, count):
     """The same histograms, said to be of another number of samples."""
-    return replace(statistics, mean_patch={"a": np.zeros((count, 1, 36))})
+    return replace(statistics, samples=count)
 
 
 def test_fewer_samples_clip_less(gathered):
@@ -63,7 +69,7 @@ def test_fewer_samples_clip_less(gathered):
 
 def test_what_makes_maps_clips_less_than_a_classifier(build):
     maps, classes = (statistics_of(build, np.random.default_rng(1), pooled=pooled) for pooled in (False, True))
-    np.testing.assert_array_equal(*(made[2].counts["input"] for made in (maps, classes)))
+    np.testing.assert_array_equal(*(made[2].counts["input"].whole() for made in (maps, classes)))
     wide, narrow = input_scales(maps, maps[2]), input_scales(classes, classes[2])
     assert (wide >= narrow).all()
     assert wide.mean() > 1.02 * narrow.mean()

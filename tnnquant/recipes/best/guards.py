@@ -32,7 +32,6 @@ __all__ = [
     "least_steps",
     "open_taps",
     "shifted_floats",
-    "unguarded_moments",
     "widened",
     "with_guard_outputs",
     "with_guard_weights",
@@ -135,28 +134,6 @@ def least_steps(weight: np.ndarray, input_scale: np.ndarray, taps: np.ndarray, g
     sums = np.abs(products.sum(axis=1, dtype=np.float64))[:, taps].max(axis=1)
     room = _LEVELS * guards - _SLACK * np.sqrt(weight.shape[1] / 12)
     return (sums / room if room > 0 else np.where(sums > 0, np.inf, 0)).astype(np.float32)
-
-
-def unguarded_moments(moments: np.ndarray, channels: int, taps: int) -> np.ndarray:
-    """Second moments of ``code - z``, 0 in the padding, out of those of codes with guards behind them.
-
-    Parameters
-    ----------
-    moments : float64 (1, K, K)
-        K = (channels + guards) * taps.
-    channels : int
-        Without guards.
-    taps : int
-        KH * KW.
-
-    Returns
-    -------
-    float64 (1, channels * taps, channels * taps)
-    """
-    whole, count = moments[0], channels * taps
-    guard = count + np.tile(np.arange(taps), channels)
-    across = whole[:count, guard]
-    return (whole[:count, :count] - across - across.T + whole[np.ix_(guard, guard)])[None]
 
 
 def with_guard_weights(result: LayerWeights, guards: int, taps: np.ndarray) -> LayerWeights:

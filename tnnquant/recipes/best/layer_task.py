@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tnnquant.graph import Node
-from tnnquant.recipes.best.guards import least_steps, unguarded_moments, with_guard_outputs, with_guard_weights
-from tnnquant.recipes.best.layerwise import LayerInput
+from tnnquant.recipes.best.guards import least_steps, with_guard_outputs, with_guard_weights
+from tnnquant.recipes.best.layer_input import LayerInput, Moments
 from tnnquant.recipes.best.rounding import corrected_bias, round_layer, shifted_bias
 from tnnquant.weights import LayerWeights, quantize_layer
 
@@ -75,15 +75,8 @@ class LayerTask:
         if not second_order and not self.input_guards:
             return quantize_layer(weight, bias, scale, method="minmax", merge_type="channel", groups=groups)
         # To the nearest is what comes out for inputs that have nothing to do with each other.
-        moments, windows = np.eye(weight[0].size)[None], _PLENTY
-        if second_order:
-            windows = seen.windows
-            moments = seen.moments - windows * seen.mean[:, :, None] * seen.mean[:, None, :]
+        moments = seen.moments(self.input_guards) if second_order else Moments.none(weight[0].size, _PLENTY)
         if not self.input_guards:
-            return round_layer(weight, bias, scale, moments, windows)
-        if second_order:
-            moments = unguarded_moments(moments, weight.shape[1], self.taps.size)
+            return round_layer(weight, bias, scale, moments)
         least = least_steps(weight, scale, self.taps, self.input_guards)
-        return with_guard_weights(
-            round_layer(weight, bias, scale, moments, windows, least), self.input_guards, self.taps
-        )
+        return with_guard_weights(round_layer(weight, bias, scale, moments, least), self.input_guards, self.taps)

@@ -1,6 +1,7 @@
 """Quantize the weighted layers one after another, each for the codes that those before it really give it.
 
-All samples go through a layer before the next is looked at. The layers are those that TNN executes
+All samples go through a layer before the next is looked at; of each sample only the blobs that are
+still read are kept, and of all layers the second moments of one. The layers are those that TNN executes
 (:mod:`tnnquant.graph.lower`), in its int8 arithmetic, so that a layer also makes up for what rounding did before it.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from tnnquant.base.arithmetic import exact_sums
+from tnnquant.base.memory import release_freed
 from tnnquant.base.tensor import DataType
 from tnnquant.engine.steps import Step, make_step
 from tnnquant.graph import Graph, Node, Resource
@@ -19,36 +21,9 @@ from tnnquant.graph.lower import lower
 from tnnquant.layers.base import QuantRole
 from tnnquant.layers.int8 import quantized
 from tnnquant.recipes.best.lanes import in_lanes
-from tnnquant.recipes.best.patches import gram, patches
+from tnnquant.recipes.best.layer_input import LayerInput
 
-__all__ = ["LayerInput", "quantize_layers"]
-
-
-class LayerInput:
-    """The codes that one layer reads, over all samples.
-
-    Attributes
-    ----------
-    mean : float64 (G, K)
-        Mean window.
-    moments : float64 (G, K, K)
-        Sums of products.
-    windows : int
-    """
-
-    def __init__(self, node: Node, arrays: Sequence[np.ndarray], out_dims: Sequence[int], windows: int):
-        self.windows = 0
-        self.moments = self.mean = 0.0
-        batch: list[np.ndarray] = []
-        for number, array in enumerate(arrays):
-            batch.append(patches(node, array, out_dims, windows))
-            if sum(part.shape[1] for part in batch) >= 1024 or number == len(arrays) - 1:
-                codes = np.concatenate(batch, axis=1)
-                self.moments = self.moments + gram(codes)
-                self.mean = self.mean + codes.sum(axis=1, dtype=np.float64)
-                self.windows += codes.shape[1]
-                batch = []
-        self.mean = self.mean / max(self.windows, 1)
+__all__ = ["quantize_layers"]
 
 
 Decide = Callable[[Node, LayerInput], Resource]
@@ -99,25 +74,25 @@ def quantize_layers(
             with located(node):
                 seen = LayerInput(node, arrays, specs[node.outputs[0]].dims, windows[node.name])
                 found[node.name] = decide(node, seen)
+                del seen
             node = node.replace(resource=found[node.name])
+            release_freed()
             if progress:
                 progress("weights", len(found), weighted)
             if len(found) == weighted:
                 break
         step = make_step(node, lowered, specs)
+        forgotten = [blob for blob in {*node.inputs, *node.outputs} if last.get(blob, -1) <= position]
+
+        def forward(mine: Step, blobs: dict, forgotten=forgotten) -> None:
+            with exact_sums(False):
+                blobs.update(mine.forward({**constants, **blobs}))
+            for blob in forgotten:
+                blobs.pop(blob, None)
+
         with located(node):
-            results = in_lanes(step, live, lambda mine, blobs: _forward(mine, {**constants, **blobs}))
-        for blobs, made in zip(live, results, strict=True):
-            blobs.update(made)
-            for blob in (*node.inputs, *node.outputs):
-                if last.get(blob, -1) <= position:
-                    blobs.pop(blob, None)
+            in_lanes(step, live, forward)
     return found
-
-
-def _forward(step: Step, blobs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    with exact_sums(False):
-        return step.forward(blobs)
 
 
 def _fed(array: np.ndarray, spec, params) -> np.ndarray:

@@ -8,13 +8,10 @@ import numpy as np
 
 from tnnquant.graph import Node
 
-__all__ = ["gram", "patches"]
-
-#: Rows of integers whose products float32 sums exactly: 1024 * 128 * 128 = 2**24.
-_EXACT_ROWS = 1024
+__all__ = ["mean_window", "windows_of"]
 
 
-def patches(node: Node, x: np.ndarray, out_dims: Sequence[int], most: int) -> np.ndarray:
+def windows_of(node: Node, x: np.ndarray, out_dims: Sequence[int], most: int) -> np.ndarray:
     """Windows of one input, evenly spaced over the output positions.
 
     Parameters
@@ -29,37 +26,37 @@ def patches(node: Node, x: np.ndarray, out_dims: Sequence[int], most: int) -> np
 
     Returns
     -------
-    float32 (G, windows, K)
-        K in the order of the weights, C/G * KH * KW.
+    of the type of x (windows, taps, C)
+        For an inner product (items, 1, length).
     """
     layer = node.layer
     if not hasattr(layer, "kernel_h"):
-        return x.reshape(1, x.shape[0], -1).astype(np.float32)
-    height, width = out_dims[2:]
-    count = min(most, height * width)
-    at = np.arange(count) * (height * width) // count
+        return np.ascontiguousarray(x).reshape(x.shape[0], 1, -1)
+    height, width = x.shape[2:]
+    places = out_dims[2] * out_dims[3]
+    count = min(most, places)
+    at = np.arange(count) * places // count
+    top, left = at // out_dims[3] * layer.stride_h - layer.pad_h, at % out_dims[3] * layer.stride_w - layer.pad_w
     dilation = layer.dilation_h  # TNN uses it for both axes
-    rows = (at // width * layer.stride_h - layer.pad_h)[:, None, None] + np.arange(layer.kernel_h)[:, None] * dilation
-    columns = (at % width * layer.stride_w - layer.pad_w)[:, None, None] + np.arange(layer.kernel_w) * dilation
-    inside = (rows >= 0) & (rows < x.shape[2]) & (columns >= 0) & (columns < x.shape[3])
     pixels = x.transpose(0, 2, 3, 1)[0]
-    windows = pixels[np.clip(rows, 0, x.shape[2] - 1), np.clip(columns, 0, x.shape[3] - 1)].astype(np.float32)
-    windows *= inside[..., None]
-    # (windows, KH, KW, G, C/G) -> (G, windows, C/G, KH, KW)
-    grouped = windows.reshape(count, layer.kernel_h, layer.kernel_w, layer.group, -1).transpose(3, 0, 4, 1, 2)
-    return grouped.reshape(layer.group, count, -1)
+    pixels = np.ascontiguousarray(pixels).reshape(height * width, -1)
+    found = np.empty((count, layer.kernel_h * layer.kernel_w, pixels.shape[1]), x.dtype)
+    for tap in range(found.shape[1]):
+        row, column = top + tap // layer.kernel_w * dilation, left + tap % layer.kernel_w * dilation
+        inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        found[:, tap] = pixels[np.clip(row, 0, height - 1) * width + np.clip(column, 0, width - 1)]
+        if not inside.all():
+            found[~inside, tap] = 0
+    return found
 
 
-def gram(codes: np.ndarray) -> np.ndarray:
-    """Sums of products of int8 codes over windows, float64 (G, K, K), exact and so the same on any machine.
+def mean_window(node: Node, windows: np.ndarray) -> np.ndarray:
+    """The mean of windows in the order of the layer's weights, float64 (G, C/G * KH * KW), exact for integers.
 
     Parameters
     ----------
-    codes : float32 (G, windows, K)
-        Integers of magnitude up to 128.
+    node : Node
+    windows : float32 or int8 (windows, taps, C)
     """
-    total = np.zeros((codes.shape[0], codes.shape[2], codes.shape[2]))
-    for first in range(0, codes.shape[1], _EXACT_ROWS):
-        part = codes[:, first : first + _EXACT_ROWS]
-        total += np.matmul(part.transpose(0, 2, 1), part)
-    return total
+    mean = windows.mean(axis=0, dtype=np.float64)
+    return np.ascontiguousarray(mean.T).reshape(getattr(node.layer, "group", 1), -1)

@@ -23,6 +23,7 @@ from tnnquant.graph.infer import Inference
 from tnnquant.layers.base import Layer, QuantRole
 from tnnquant.observers.base import DEAD, FLOOR_SCALE
 from tnnquant.recipes.best.full_range import highest_codes, limits
+from tnnquant.recipes.best.histogram import Histogram
 from tnnquant.recipes.best.responses import best_scale, output_power, response_errors, responses
 from tnnquant.recipes.best.slots import Reader, ScaleSlots
 from tnnquant.recipes.best.statistics import FOLDS, Statistics
@@ -73,8 +74,8 @@ class _Cost:
     """The error of one reader: ``sum of gain * error(scale) + sum of weight noise``, relative.
 
     ``gain``: (C,) power with which a channel's error arrives, over the power of the output. ``smoothing``: share of
-    rounding noise that is left where the reader averages. ``largest``: (OC, C) largest magnitude of the weights, or
-    None. ``power``: (C,) of the input's channels times the taps, over the power of the output.
+    rounding noise that is left where the reader averages. ``largest``: float32 (OC, C) largest magnitude of the
+    weights, or None. ``power``: (C,) of the input's channels times the taps, over the power of the output.
     ``response``: the element-wise layer behind which the error counts.
     """
 
@@ -86,16 +87,30 @@ class _Cost:
     power: np.ndarray
     response: Layer | None = None
 
-    def weight_noise(self, scale: np.ndarray) -> float:
+    def weight_noise(self, scales: np.ndarray) -> np.ndarray | float:
+        """Of each trial, float64 (trials,), with scales float64 (C, trials)."""
+        from tnnquant.kernels.largest_products import largest_products
+
         if self.largest is None:
             return 0.0
-        step = (self.largest * scale).max(axis=1) / _LEVELS
-        return _ROUNDING_GAIN * float((step**2).sum() / 12 * (self.power / scale**2).sum())
+        largest = largest_products(self.largest, np.ascontiguousarray(scales, np.float32)).astype(np.float64)
+        steps = np.square(largest / _LEVELS).sum(axis=0)
+        return _ROUNDING_GAIN * steps / 12 * (self.power[:, None] / scales**2).sum(axis=0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """A reader whose error counts, before anything is computed of it."""
+
+    reader: Reader
+    slots: np.ndarray
+    response: Layer | None
 
 
 def balanced_scales(
-    inference: Inference, slots: ScaleSlots, statistics: Statistics, zero: np.ndarray, low: np.ndarray
-) -> tuple[dict[str, QuantParams], list[Choice]]:
+    inference: Inference, slots: ScaleSlots, statistics: Statistics, zero: np.ndarray, low: np.ndarray,
+    known: dict | None = None,
+) -> tuple[dict[str, QuantParams], list[Choice]]:  # fmt: skip
     """Scales of every int8 blob.
 
     Parameters
@@ -108,6 +123,9 @@ def balanced_scales(
         The code that means 0 in each slot (:mod:`tnnquant.recipes.best.full_range`).
     low : float64 (slots.count,)
         How far values go below 0 that need codes below that one (:mod:`tnnquant.recipes.best.shifted_copies`); else 0.
+    known : dict, optional
+        What was chosen for sets of channels before, of the same statistics; those that are met again are not chosen
+        again, and new ones are noted.
 
     Returns
     -------
@@ -116,20 +134,34 @@ def balanced_scales(
     choices : list of Choice
     """
     levels, most = highest_codes(zero), limits(inference.graph, slots)
-    clipped = _clipped(inference, statistics)
-    costs = [_cost(reader, inference, slots, statistics) for reader in _judged(slots)]
-    peaks = np.minimum(_slot_peaks(slots, statistics, costs), most)
+    known = {} if known is None else known
+    reads = [_Read(r, slots.of[r.blob], _response(r, inference, statistics)) for r in _judged(slots)]
+    peaks = np.minimum(_slot_peaks(slots, statistics, reads), most)
     scale = np.zeros(slots.count)
     choices = []
-    for members in _components(costs):
-        numbers = np.unique(np.concatenate([cost.slots for cost in members]))
-        family = [(a, h) for a in (_EXPONENTS if len(numbers) > 1 else (1.0,)) for h in _HEADROOM]
+    for members in _components(reads):
+        numbers = np.unique(np.concatenate([read.slots for read in members]))
         whole = _Set(numbers, levels[numbers], most[numbers], low[numbers])
-        errors = _judge(members, whole, peaks[:, numbers], family, statistics, clipped)
-        best = _selected(errors, family, members, whole.scales(peaks.max(axis=0)[numbers], family))
-        choices.append(Choice(tuple(dict.fromkeys(c.blob for c in members)), *family[best], float(errors[best])))
-        scale[numbers] = whole.scales(peaks.max(axis=0)[numbers], [family[best]])[:, 0]
+        key = whole.key(members)
+        if key not in known:
+            known[key] = _chosen(members, whole, peaks[:, numbers], inference, slots, statistics)
+        choice, scale[numbers] = known[key]
+        choices.append(choice)
     return {blob: _params(scale[of]) for blob, of in slots.of.items()}, choices
+
+
+def _chosen(
+    members: Sequence[_Read], whole: _Set, peaks: np.ndarray, inference: Inference, slots: ScaleSlots,
+    statistics: Statistics,
+) -> tuple[Choice, np.ndarray]:  # fmt: skip
+    """The choice for one set of channels, and their scales."""
+    costs = [_cost(read, inference, statistics) for read in members]
+    family = [(a, h) for a in (_EXPONENTS if len(whole.numbers) > 1 else (1.0,)) for h in _HEADROOM]
+    errors = _judge(costs, whole, peaks, family, statistics, _clipped(inference, statistics))
+    peak = peaks.max(axis=0)
+    best = _selected(errors, family, costs, whole.scales(peak, family))
+    choice = Choice(tuple(dict.fromkeys(cost.blob for cost in costs)), *family[best], float(errors[best]))
+    return choice, whole.scales(peak, [family[best]])[:, 0]
 
 
 def _selected(
@@ -169,6 +201,15 @@ class _Set:
     most: np.ndarray
     low: np.ndarray
 
+    def key(self, members: Sequence[_Read]) -> tuple:
+        """Equal for two sets for which the same would be chosen, of the same statistics."""
+        reads = tuple(
+            (read.reader.blob, read.reader.node and read.reader.node.name, read.reader.quantized,
+             np.searchsorted(self.numbers, read.slots).tobytes())
+            for read in members
+        )  # fmt: skip
+        return reads, self.levels.tobytes(), self.most.tobytes(), self.low.tobytes()
+
     def scales(self, peak: np.ndarray, family: Sequence[tuple[float, float]]) -> np.ndarray:
         """float64 (slots, members of the family)."""
         own = (_revived(peak) + self.low) / self.levels
@@ -200,10 +241,10 @@ def _judged(slots: ScaleSlots) -> list[Reader]:
     return [*slots.readers, *(Reader(blob, None, False) for blob in rest)]
 
 
-def _slot_peaks(slots: ScaleSlots, statistics: Statistics, costs: Sequence[_Cost] = ()) -> np.ndarray:
+def _slot_peaks(slots: ScaleSlots, statistics: Statistics, reads: Sequence[_Read] = ()) -> np.ndarray:
     """Largest magnitude by fold and slot, of the blobs that are read; behind a response the largest that matters."""
     peaks = np.zeros((FOLDS, slots.count))
-    shaped = {cost.blob: cost.response for cost in costs if cost.response is not None}
+    shaped = {read.reader.blob: read.response for read in reads if read.response is not None}
     for blob in dict.fromkeys(reader.blob for reader in _judged(slots)):
         for fold in range(FOLDS):
             peak = statistics.peak[blob][fold]
@@ -213,27 +254,26 @@ def _slot_peaks(slots: ScaleSlots, statistics: Statistics, costs: Sequence[_Cost
     return peaks
 
 
-def _cost(reader: Reader, inference: Inference, slots: ScaleSlots, statistics: Statistics) -> _Cost:
-    from tnnquant.observers.octaves import second_moment
-
-    counts = statistics.counts[reader.blob].sum(axis=0)
-    power = second_moment(counts) / np.maximum(counts.sum(axis=1), 1)
-    node, of = reader.node, slots.of[reader.blob]
-    response = _response(reader, inference, statistics)
+def _cost(read: _Read, inference: Inference, statistics: Statistics) -> _Cost:
+    reader, of, response = read.reader, read.slots, read.response
+    counts = statistics.counts[reader.blob]
+    total_counts = np.maximum(counts.totals.sum(axis=0), 1)
+    power = counts.squares / total_counts
+    node = reader.node
     if response is not None:
         power = output_power(response, *_sides(reader.blob, statistics))
-        total = max(float((power / np.maximum(counts.sum(axis=1), 1)).sum()), 1e-30)
+        total = max(float((power / total_counts).sum()), 1e-30)
         return _Cost(reader.blob, of, np.full(of.size, 1 / total), 1.0, None, power / total, response)
     if node is None or not reader.quantized or node.layer.role != QuantRole.WEIGHTED:
         total = max(float(power.sum()), 1e-30)
         smoothing = 1 / np.sqrt(_averaged(node, inference)) if node is not None and not reader.quantized else 1.0
         return _Cost(reader.blob, of, np.full(of.size, 1 / total), smoothing, None, power / total)
-    weight = node.layer.weight_array(node.tensors).astype(np.float64)
+    weight = node.layer.weight_array(node.tensors)
     square, largest = _by_channel(weight, getattr(node.layer, "group", 1), of.size)
-    total = max(float((square.sum(axis=0) * power).sum()), 1e-30)
+    total = max(float((square * power).sum()), 1e-30)
     taps = int(np.prod(weight.shape[2:])) if of.size > 1 else int(np.prod(weight.shape[1:]))
     depthwise = weight.ndim == 4 and weight.shape[1] == 1
-    return _Cost(reader.blob, of, square.sum(axis=0) / total, 1.0, None if depthwise else largest, power * taps / total)
+    return _Cost(reader.blob, of, square / total, 1.0, None if depthwise else largest, power * taps / total)
 
 
 def _response(reader: Reader, inference: Inference, statistics: Statistics) -> Layer | None:
@@ -245,27 +285,27 @@ def _response(reader: Reader, inference: Inference, statistics: Statistics) -> L
 
 def _sides(blob: str, statistics: Statistics, fold: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Magnitudes above 0 and below, int64 (slots, OCTAVE_BINS), of one fold or all."""
-    whole, above = statistics.counts[blob], statistics.positive[blob]
-    whole, above = (x.sum(axis=0) if fold is None else x[fold] for x in (whole, above))
-    below = whole - above
-    below[:, 0] = 0  # where `above` has all that is not above 0
-    return above, below
+    whole, above = statistics.counts[blob].whole(fold), statistics.positive[blob].whole(fold)
+    # The first bin of `above` has all that is not above 0.
+    return above, np.maximum(whole - above, 0)
 
 
 def _by_channel(weight: np.ndarray, groups: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of squares and largest magnitude of the weights by output and input channel, float64 (OC, C)."""
+    """Of the weights, the sum of squares by input channel, float64 (C,), and the largest magnitude by output and input
+    channel, float32 (OC, C)."""
     count = weight.shape[0]
     if channels == 1:
         flat = np.abs(weight.reshape(count, -1))
-        return (flat**2).sum(axis=1, keepdims=True), flat.max(axis=1, keepdims=True)
-    taps = np.abs(weight.reshape(count, weight.shape[1], -1))
-    square, largest = np.zeros((2, count, channels))
-    per_group = count // groups
-    for group in range(groups):
-        rows = slice(group * per_group, (group + 1) * per_group)
-        columns = slice(group * weight.shape[1], (group + 1) * weight.shape[1])
-        square[rows, columns] = (taps[rows] ** 2).sum(axis=2)
-        largest[rows, columns] = taps[rows].max(axis=2)
+        return np.square(flat, dtype=np.float64).sum(keepdims=True)[0], flat.max(axis=1, keepdims=True)
+    taps = weight.reshape(groups, count // groups, weight.shape[1], -1)
+    square = np.square(taps, dtype=np.float64).sum(axis=(1, 3)).reshape(-1)
+    if groups == 1:
+        return square, np.ascontiguousarray(np.abs(taps[0]).max(axis=2))
+    largest = np.zeros((count, channels), np.float32)
+    if weight.shape[1] > 1:  # of a depthwise layer nobody asks
+        for group, mine in enumerate(np.abs(taps).max(axis=3)):
+            rows = slice(group * (count // groups), (group + 1) * (count // groups))
+            largest[rows, group * weight.shape[1] : (group + 1) * weight.shape[1]] = mine
     return square, largest
 
 
@@ -277,14 +317,14 @@ def _averaged(node: Node, inference: Inference) -> float:
     return max(1.0, size / max(out, 1))
 
 
-def _components(costs: Sequence[_Cost]) -> list[list[_Cost]]:
-    """Costs that share slots, in order."""
-    groups: list[tuple[set, list[_Cost]]] = []
-    for cost in costs:
-        mine = set(cost.slots.tolist())
+def _components(reads: Sequence[_Read]) -> list[list[_Read]]:
+    """Readers that share slots, in order."""
+    groups: list[tuple[set, list[_Read]]] = []
+    for read in reads:
+        mine = set(read.slots.tolist())
         joined = [group for group in groups if group[0] & mine]
         groups = [group for group in groups if not group[0] & mine]
-        members = [c for group in joined for c in group[1]] + [cost]
+        members = [r for group in joined for r in group[1]] + [read]
         groups.append((mine.union(*(group[0] for group in joined)), members))
     return [members for _, members in groups]
 
@@ -308,7 +348,7 @@ def _judge(
             at = np.searchsorted(whole.numbers, cost.slots)
             steps = whole.steps(scales)[at]
             total += cost.gain @ _reader_errors(cost, statistics, fold, scales[at], whole.levels[at], steps, clipped)
-            total += [cost.weight_noise(scales[at, member]) for member in range(len(family))]
+            total += cost.weight_noise(scales[at])
     return total / FOLDS
 
 
@@ -317,25 +357,24 @@ def _reader_errors(
     clipped: float,
 ) -> np.ndarray:  # fmt: skip
     """Mean squared error of each channel with each scale, behind the response if there is one, float64 (C, trials)."""
-    counts = statistics.counts[cost.blob][fold]
+    counts = statistics.counts[cost.blob]
     if cost.response is not None:
         rounding, clipping = response_errors(cost.response, *_sides(cost.blob, statistics, fold), scales)
         errors = rounding + clipped * clipping
     else:
-        errors = _plain_errors(counts, scales, levels, steps, cost.smoothing, clipped)
-    return errors / np.maximum(counts.sum(axis=1), 1)[:, None]
+        errors = _plain_errors(counts, fold, scales, levels, steps, cost.smoothing, clipped)
+    return errors / np.maximum(counts.totals[fold], 1)[:, None]
 
 
 def _plain_errors(
-    counts: np.ndarray, scales: np.ndarray, levels: np.ndarray, steps: np.ndarray, smoothing: float, clipped: float
-) -> np.ndarray:
-    from tnnquant.observers.octaves import rounding_errors
-
+    counts: Histogram, fold: int, scales: np.ndarray, levels: np.ndarray, steps: np.ndarray, smoothing: float,
+    clipped: float,
+) -> np.ndarray:  # fmt: skip
     errors = np.empty(scales.shape)
     for level in np.unique(levels):
         mine = levels == level
-        rounding, clipping = rounding_errors(counts[mine], scales[mine], int(level))
+        rounding, clipping = counts.errors(fold, scales[mine], int(level), mine)
         if (steps[mine] < level).any():  # what is clipped is a matter of the largest value alone
-            clipping = rounding_errors(counts[mine], scales[mine] * steps[mine] / level, int(level))[1]
+            clipping = counts.errors(fold, scales[mine] * steps[mine] / level, int(level), mine)[1]
         errors[mine] = rounding * smoothing + clipped * clipping
     return errors

@@ -6,12 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from tnnquant.weights.layer import (
-    LayerWeights,
-    fit_scale_to_bias,
-    fold_input_scale,
-    quantize_bias,
-)
+from tnnquant.recipes.best.layer_input import Moments
+from tnnquant.weights.layer import LayerWeights, fit_scale_to_bias, fold_input_scale, quantize_bias
 
 __all__ = ["corrected_bias", "round_layer", "shifted_bias"]
 
@@ -26,8 +22,7 @@ def round_layer(
     weight: np.ndarray,
     bias: np.ndarray | None,
     input_scale: np.ndarray,
-    moments: np.ndarray,
-    windows: int,
+    moments: Moments,
     least: np.ndarray | float = 0.0,
 ) -> LayerWeights:
     """Quantize the weights of a convolution or inner product.
@@ -37,11 +32,8 @@ def round_layer(
     weight : float32 (OC, C/G, KH, KW) or (OC, K)
     bias : float32 (OC,) or None
     input_scale : float32 (1,) or (C,)
-    moments : float64 (G, K, K)
-        Sums of products of the int8 codes of the input over windows, less their mean: what the weights do to the mean
-        is left to the bias.
-    windows : int
-        How many.
+    moments : Moments
+        Of the int8 codes of the input; used up.
     least : float32 (OC,) or float
         Steps below this are not tried.
 
@@ -49,11 +41,11 @@ def round_layer(
     -----
     What the layer stores is ``weight * input scale``, whose products with the codes it adds up.
     """
-    count, groups = weight.shape[0], moments.shape[0]
+    count, groups = weight.shape[0], len(moments.values)
     products = fold_input_scale(weight, input_scale.reshape(-1), groups).reshape(groups, count // groups, -1)
     steps = np.abs(products).max(axis=2, keepdims=True) / 127 * np.float32(_CLIPS)
     steps = np.maximum(steps, np.broadcast_to(least, count).reshape(groups, -1, 1))
-    codes, scale = _best_codes(products, np.ascontiguousarray(steps, np.float32), moments, windows)
+    codes, scale = _best_codes(products, np.ascontiguousarray(steps, np.float32), moments)
     codes, scale = codes.reshape(count, -1), scale.reshape(-1)
     if bias is None:
         return LayerWeights(codes.reshape(weight.shape), scale, np.zeros(count, np.int8), None)
@@ -66,16 +58,13 @@ def round_layer(
     return LayerWeights(codes.reshape(weight.shape), fitted, zero, quantize_bias(bias, fitted), note)
 
 
-def _best_codes(products: np.ndarray, steps: np.ndarray, moments: np.ndarray, windows: int):
+def _best_codes(products: np.ndarray, steps: np.ndarray, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
     from tnnquant.kernels.nearest_plane import cholesky, nearest_plane
 
     groups, rows, n = products.shape
-    diagonal = np.einsum("gkk->gk", moments)
-    damping = _DAMPING * max(1.0, _ENOUGH * n / max(windows, 1)) * diagonal.mean(axis=1)
-    order = np.argsort(diagonal, axis=1, kind="stable")
-    factor = np.ascontiguousarray(np.take_along_axis(
-        np.take_along_axis(moments, order[:, :, None], 1), order[:, None, :], 2
-    ))  # fmt: skip
+    factor, order = np.ascontiguousarray(moments.values), moments.order
+    diagonal = np.einsum("gkk->gk", factor)
+    damping = _DAMPING * max(1.0, _ENOUGH * n / max(moments.windows, 1)) * diagonal.mean(axis=1)
     factor[:, np.arange(n), np.arange(n)] += np.where(damping > 0, damping, 1.0)[:, None]
     cholesky(factor)
     sorted_products = np.ascontiguousarray(np.take_along_axis(products, order[:, None, :], 2), np.float32)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
+from tnnquant.base.memory import release_freed
 from tnnquant.engine.executor import Executor
 from tnnquant.errors import CalibrationError
 from tnnquant.layers.base import QuantRole
 from tnnquant.quantization.plan import QuantPlan
+from tnnquant.recipes.best.histogram import Histogram
 from tnnquant.recipes.best.lanes import in_lanes
-from tnnquant.recipes.best.patches import patches
+from tnnquant.recipes.best.patches import mean_window, windows_of
 from tnnquant.recipes.best.responses import responses
 
 __all__ = ["FOLDS", "Statistics", "gather"]
@@ -22,49 +25,49 @@ __all__ = ["FOLDS", "Statistics", "gather"]
 FOLDS = 4
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Statistics:
     """Of the fp32 network.
 
     Attributes
     ----------
-    counts : dict of str to int64 (FOLDS, slots, OCTAVE_BINS)
-        Magnitudes of each int8 blob (:mod:`tnnquant.kernels.octaves`).
-    positive : dict of str to int64 (FOLDS, slots, OCTAVE_BINS)
+    counts : dict of str to Histogram
+        Magnitudes of each int8 blob.
+    positive : dict of str to Histogram
         Magnitudes of the values above 0 alone, of blobs read by an element-wise layer
-        (:mod:`tnnquant.recipes.best.responses`); what is not above 0 is in bin 0.
+        (:mod:`tnnquant.recipes.best.responses`); what is not above 0 is in the first bin.
     peak : dict of str to float32 (FOLDS, slots)
         Largest magnitudes.
     low : dict of str to float32 (slots,)
         How far the values go below 0, at least 0.
-    mean_patch : dict of str to float64 (samples, G, K)
-        Of each weighted int8 layer: the mean window of its input at the positions of ``windows``, by sample.
-    windows : dict of str to int
-        Windows a sample.
+    mean_patch : dict of str to float64 (chosen samples, G, K)
+        Of each weighted int8 layer: the mean window of its input, by sample.
+    chosen : tuple of int
+        Numbers of the samples that layers are made from.
+    samples : int
+        How many there were.
     """
 
-    counts: Mapping[str, np.ndarray]
-    positive: Mapping[str, np.ndarray]
-    peak: Mapping[str, np.ndarray]
-    low: Mapping[str, np.ndarray]
-    mean_patch: Mapping[str, np.ndarray]
-    windows: Mapping[str, int]
+    counts: dict[str, Histogram]
+    positive: dict[str, Histogram]
+    peak: dict[str, np.ndarray]
+    low: dict[str, np.ndarray]
+    mean_patch: dict[str, np.ndarray]
+    chosen: tuple[int, ...]
+    samples: int
 
-    @property
-    def samples(self) -> int:
-        """How many there were, as far as weighted int8 layers tell."""
-        return max(map(len, self.mean_patch.values()), default=0)
-
-    def merged(self, other: Statistics) -> Statistics:
-        """Those of these samples and, behind them, of others; folds are joined with folds."""
-        return Statistics(
-            {blob: counts + other.counts[blob] for blob, counts in self.counts.items()},
-            {blob: counts + other.positive[blob] for blob, counts in self.positive.items()},
-            {blob: np.maximum(peak, other.peak[blob]) for blob, peak in self.peak.items()},
-            {blob: np.maximum(low, other.low[blob]) for blob, low in self.low.items()},
-            {name: np.concatenate([means, other.mean_patch[name]]) for name, means in self.mean_patch.items()},
-            self.windows,
-        )
+    def take_in(self, other: Statistics) -> None:
+        """Be those of these samples and, after them, of others, which are used up; folds are joined with folds."""
+        for mine, more in ((self.counts, other.counts), (self.positive, other.positive)):
+            for blob in mine:
+                mine[blob] = mine[blob].merged(more.pop(blob))
+        for blob, peak in self.peak.items():
+            self.peak[blob] = np.maximum(peak, other.peak[blob])
+            self.low[blob] = np.maximum(self.low[blob], other.low[blob])
+        for name, means in self.mean_patch.items():
+            self.mean_patch[name] = np.concatenate([means, other.mean_patch[name]])
+        self.chosen = (*self.chosen, *(self.samples + number for number in other.chosen))
+        self.samples += other.samples
 
 
 def gather(
@@ -72,9 +75,10 @@ def gather(
     plan: QuantPlan,
     samples: Sequence,
     windows: Mapping[str, int],
+    chosen: Sequence[int],
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Statistics:
-    """Run the samples once.
+    """Run the samples once, fold by fold, so that one fold's full histograms are in memory at a time.
 
     Parameters
     ----------
@@ -85,6 +89,8 @@ def gather(
         Sample i belongs to fold ``i % FOLDS``.
     windows : mapping of str to int
         Windows a sample of each weighted layer's input, by layer name.
+    chosen : sequence of int
+        Numbers of the samples that windows are looked at of, rising.
     progress : callable (stage, done, total), optional
 
     Raises
@@ -92,52 +98,125 @@ def gather(
     CalibrationError
         A blob holds NaN or infinity.
     """
-    from tnnquant.observers import create_observer
-    from tnnquant.observers.octaves import Octaves
-
-    observers = {b: [create_observer("minmax", e.slots) for _ in range(FOLDS)] for b, e in plan.blobs.items()}
-    octaves = {b: [Octaves(e.slots) for _ in range(FOLDS)] for b, e in plan.blobs.items()}
-    shaped = responses(executor.graph).keys() & plan.blobs.keys()
-    above = {b: [Octaves(plan.blobs[b].slots) for _ in range(FOLDS)] for b in sorted(shaped)}
     readers: dict[str, list] = {}
     for position in sorted(plan.int8):
         node = executor.graph.nodes[position]
         if node.layer.role == QuantRole.WEIGHTED:
             readers.setdefault(node.inputs[0], []).append(node)
-    makers = {blob: str(node) for node in executor.graph.nodes for blob in node.outputs}
+    gathering = _Gathering(executor, plan, readers, windows)
     ticker = _Ticker(progress, len(samples))
 
-    def show(name: str, x: np.ndarray, sample, fold: int, means: dict) -> None:
-        if name in observers:
-            try:
-                observers[name][fold].update(x, 0)
-            except CalibrationError as error:
-                where = f"the output {name!r} of {makers[name]}" if name in makers else f"the model input {name!r}"
-                raise CalibrationError(f"{sample.name}: {where}: {error}") from error
-            _count(octaves[name][fold], x)
-        if name in above:
-            _count(above[name][fold], np.maximum(x, 0))
-        for node in readers.get(name, ()):
-            dims = executor.specs[node.outputs[0]].dims
-            means[node.name] = patches(node, x, dims, windows[node.name]).mean(axis=1, dtype=np.float64)
-
-    def run(mine: Executor, job: tuple) -> dict[str, np.ndarray]:
+    def run(mine: Executor, job: tuple) -> dict[str, np.ndarray] | None:
         number, sample = job
-        means: dict[str, np.ndarray] = {}
-        mine.run_sample(sample, lambda name, x: show(name, x, sample, number % FOLDS, means))
+        means: dict[str, np.ndarray] | None = {} if number in chosen else None
+        mine.run_sample(sample, lambda name, x: gathering.show(name, x, sample, means))
         ticker.tick()
         return means
 
-    found = in_lanes(executor, list(enumerate(samples)), run)
-    return Statistics(
-        {blob: np.stack([fold.rows() for fold in folds]) for blob, folds in octaves.items()},
-        {blob: np.stack([fold.rows() for fold in folds]) for blob, folds in above.items()},
-        {b: np.stack([np.maximum(np.abs(o.low), np.abs(o.high)) if np.isfinite(o.low).all()
-                      else np.zeros(o.slots, np.float32) for o in folds]) for b, folds in observers.items()},
-        {b: np.max([np.maximum(-o.low, 0) for o in folds], axis=0) for b, folds in observers.items()},
-        {name: np.stack([means[name] for means in found]) for name in (found[0] if found else ())},
-        dict(windows),
-    )  # fmt: skip
+    found: list = [None] * len(samples)
+    for fold in range(FOLDS):
+        numbers = range(fold, len(samples), FOLDS)
+        with gathering.fold():
+            results = in_lanes(executor, [(number, samples[number]) for number in numbers], run)
+        for number, means in zip(numbers, results, strict=True):
+            found[number] = means
+    seen = [found[number] for number in chosen]
+    means = {name: np.stack([means[name] for means in seen]) for name in seen[0]}
+    return gathering.result(means, chosen, len(samples))
+
+
+class _Gathering:
+    """Takes in blobs, one fold after the other.
+
+    Parameters
+    ----------
+    executor, plan, windows
+        As of :func:`gather`.
+    readers : mapping of str to list of Node
+        Of each blob, the weighted int8 layers.
+    """
+
+    def __init__(self, executor: Executor, plan: QuantPlan, readers: Mapping[str, list], windows: Mapping[str, int]):
+        self._specs, self._readers, self._windows = executor.specs, readers, windows
+        self._makers = {blob: str(node) for node in executor.graph.nodes for blob in node.outputs}
+        self._slots = {blob: entry.slots for blob, entry in plan.blobs.items()}
+        self._shaped = sorted(responses(executor.graph).keys() & plan.blobs.keys())
+        self._counts: dict[str, list] = {blob: [] for blob in self._slots}
+        self._positive: dict[str, list] = {blob: [] for blob in self._shaped}
+        self._peak: dict[str, list] = {blob: [] for blob in self._slots}
+        self._low = {blob: np.zeros(slots, np.float32) for blob, slots in self._slots.items()}
+
+    @contextmanager
+    def fold(self) -> Iterator[None]:
+        """What is shown within the context is of one fold, the next."""
+        from tnnquant.observers import create_observer
+        from tnnquant.observers.octaves import Octaves
+
+        self._ranges = {blob: create_observer("minmax", slots) for blob, slots in self._slots.items()}
+        self._octaves = {blob: Octaves(slots) for blob, slots in self._slots.items()}
+        self._above = {blob: Octaves(self._slots[blob]) for blob in self._shaped}
+        yield
+        for blob, seen in self._ranges.items():
+            known = np.isfinite(seen.low).all()
+            peak = np.maximum(np.abs(seen.low), np.abs(seen.high)) if known else np.zeros(seen.slots, np.float32)
+            self._peak[blob].append(peak)
+            self._low[blob] = np.maximum(self._low[blob], -seen.low)
+            above = self._above.pop(blob, None)
+            for octaves, kept in ((self._octaves.pop(blob), self._counts), (above, self._positive)):
+                if octaves is not None:
+                    kept[blob].append(_trimmed(octaves.rows().astype(np.int32)))
+        del self._ranges
+        release_freed()
+
+    def show(self, name: str, x: np.ndarray, sample, means: dict[str, np.ndarray] | None) -> None:
+        """Take in a blob; notes the mean windows of the layers that read it, if they are asked for."""
+        if name in self._ranges:
+            try:
+                self._ranges[name].update(x, 0)
+            except CalibrationError as error:
+                makers = self._makers
+                where = f"the output {name!r} of {makers[name]}" if name in makers else f"the model input {name!r}"
+                raise CalibrationError(f"{sample.name}: {where}: {error}") from error
+            _count(self._octaves[name], x)
+        if name in self._above:
+            _count(self._above[name], np.maximum(x, 0))
+        for node in self._readers.get(name, ()) if means is not None else ():
+            dims = self._specs[node.outputs[0]].dims
+            means[node.name] = mean_window(node, windows_of(node, x, dims, self._windows[node.name]))
+
+    def result(self, means: dict[str, np.ndarray], chosen: Sequence[int], samples: int) -> Statistics:
+        """What was gathered of all folds."""
+        return Statistics(
+            {blob: _joined(folds) for blob, folds in self._counts.items()},
+            {blob: _joined(folds) for blob, folds in self._positive.items()},
+            {blob: np.stack(folds) for blob, folds in self._peak.items()},
+            self._low,
+            means,
+            tuple(chosen),
+            samples,
+        )
+
+
+def _trimmed(rows: np.ndarray) -> tuple[int, np.ndarray]:
+    """The first of the bins that hold anything, and the counts from there to the last of them."""
+    used = np.flatnonzero(rows[:, 1:].any(axis=0)) + 1
+    if not used.size:
+        return 0, rows[:, :1].copy()
+    first = int(used[0]) - 1  # one more, for those in bin 0
+    kept = rows[:, first : int(used[-1]) + 1].copy()
+    if first:
+        kept[:, 0] += rows[:, 0]
+    return first, kept
+
+
+def _joined(folds: list) -> Histogram:
+    first = min(start for start, _ in folds)
+    last = max(start + rows.shape[1] for start, rows in folds)
+    whole = np.zeros((len(folds), len(folds[0][1]), last - first), np.int32)
+    for number, (start, rows) in enumerate(folds):
+        whole[number, :, start - first : start - first + rows.shape[1]] = rows
+    folds.clear()
+    return Histogram.of(first, whole)
 
 
 class _Ticker:

@@ -1,13 +1,13 @@
 """The recipe ``best``: every step that brings the int8 model closer to fp32, each kept only if it does.
 
-One run of the fp32 network gathers all that is needed; then scales, weights and biases are found several times, with
-one more step each time, on a few samples, and judged on samples that nothing was made from. What helped is done once
-more on all the others.
+One run of the fp32 network gathers all that is needed. A model with all steps is judged on samples that nothing was
+made from, beside one without any: mostly it is so much better that each step need not be asked alone. Otherwise models
+are made with one more step each time. What helped is done once more with all samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
@@ -25,8 +25,9 @@ from tnnquant.recipes.best.guards import open_taps, shifted_floats, widened
 from tnnquant.recipes.best.islands import COSTLY, choose_islands, layer_macs, useful_plan, without
 from tnnquant.recipes.best.kept import keep_samples
 from tnnquant.recipes.best.lanes import in_lanes
+from tnnquant.recipes.best.layer_input import LayerInput
 from tnnquant.recipes.best.layer_task import LayerTask
-from tnnquant.recipes.best.layerwise import LayerInput, quantize_layers
+from tnnquant.recipes.best.layerwise import quantize_layers
 from tnnquant.recipes.best.network import prepare, with_useful_copies
 from tnnquant.recipes.best.ranges import balanced_scales, peak_scales
 from tnnquant.recipes.best.sensitivity import Disturbance, sensitivities
@@ -40,23 +41,22 @@ __all__ = ["STEPS", "Steps", "Workbench", "quantize_best", "quantize_with"]
 
 #: One sample in so many is held out, and at most so many are.
 _HELD_OUT_EVERY, _MOST_HELD_OUT = 4, 16
-#: Samples that steps are tried on: with fewer, second-order rounding seems to harm where it helps.
-_TRIED_ON = 48
-#: From so many samples on, more of them give more windows.
-_WINDOW_SAMPLES = 16
-#: Samples that are kept in memory, and the blobs of those that layers are made from, all at a time: each in bytes.
-_MEMORY = 512 << 20
-#: Samples that layers are made from in any case.
-_LEAST_TOGETHER = 64
+#: Samples that layers are made from, one after the other, if their blobs fit into memory; and at least.
+_TOGETHER, _LEAST_TOGETHER = 24, 8
+#: Bytes: of the samples that are kept; of the blobs of those that layers are made from, all at a time.
+_MEMORY, _BLOB_MEMORY = 96 << 20, 96 << 20
 #: Runs of the fp32 network, and multiplications, that looking for fp32 islands may take.
-_ISLAND_RUNS, _ISLAND_MACS = 240, 100e9
+_ISLAND_RUNS, _ISLAND_MACS = 120, 60e9
 #: But at least so many samples.
 _LEAST_SAMPLES = 4
 #: Errors below this are as good as none.
 _EXACT = 1e-12
 #: Of the mean over samples.
 _POWER = 0.25
-_LEAST_WINDOWS, _MOST_WINDOWS, _WINDOWS_PER_WEIGHT = 3072, 16384, 12
+#: Windows of all samples together that a layer's second moments are of.
+_LEAST_WINDOWS, _GROUPED_WINDOWS, _MOST_WINDOWS, _WINDOWS_PER_WEIGHT = 3072, 1536, 16384, 12
+#: All steps are taken without asking each if they leave this share of the held-out error, or less.
+_PLAIN = 0.5
 
 
 @dataclass(frozen=True)
@@ -149,22 +149,26 @@ class Workbench:
         self._dims, self._share = config.input_dims, config.fp32_share
         network = prepare(graph, config)
         self.fitted, self.held_out = _samples_of(split)
+        self._apart = self.held_out[0] is not self.fitted[0]
         network = with_useful_copies(network, self.fitted)
         self.executor, self.plan, self._copies = network.executor, network.plan, network.copies
         self.graph, self.inference = self.executor.graph, self.executor.inference
-        self._windows = self._window_counts(min(len(self.fitted), _WINDOW_SAMPLES))
-        self.statistics: Statistics = gather(self.executor, self.plan, self.fitted, self._windows, progress)
-        wanted = in_lanes(self.executor, self.held_out, self._run)
+        together = max(_LEAST_TOGETHER, min(_TOGETHER, _BLOB_MEMORY // max(self.executor.blob_bytes, 1)))
+        #: How many of the fitted samples, and of those held out, layers are made from.
+        self._together = together - together // _HELD_OUT_EVERY, together // _HELD_OUT_EVERY
+        self._windows = self._window_counts(min(len(self.fitted), self._together[0]))
+        chosen = _spread(len(self.fitted), self._together[0])
+        self.statistics: Statistics = gather(
+            self.executor, self.plan, self.fitted, self._windows, chosen, progress
+        )
+        wanted = in_lanes(self.executor, self.held_out, lambda mine, sample: mine.run_sample(sample))
         self._measure = Disturbance(self.inference, wanted)
         self.clock.lap("statistics")
+        self._known: dict = {}
         self._scaled: dict[tuple, _Scaled] = {}
         self._islands: dict[bool, set[int]] = {}
-        self._part_errors = np.ones(self._measure.parts)  # not known yet: large
         #: What the steps chosen make of the fitted samples, or some of them; None if they were judged on the same.
         self.chosen: Graph | None = None
-
-    def _run(self, executor: Executor, sample) -> dict[str, np.ndarray]:
-        return executor.run_sample(sample)
 
     def _window_counts(self, samples: int) -> dict[str, int]:
         counts = {}
@@ -172,7 +176,8 @@ class Workbench:
             node = self.graph.nodes[position]
             if node.layer.role == QuantRole.WEIGHTED:
                 length = int(np.prod(node.layer.weight_array(node.tensors).shape[1:]))
-                wanted = min(max(_LEAST_WINDOWS, _WINDOWS_PER_WEIGHT * length), _MOST_WINDOWS)
+                least = _LEAST_WINDOWS if getattr(node.layer, "group", 1) == 1 else _GROUPED_WINDOWS
+                wanted = min(max(least, _WINDOWS_PER_WEIGHT * length), _MOST_WINDOWS)
                 counts[node.name] = -(-wanted // samples)
         return counts
 
@@ -180,37 +185,45 @@ class Workbench:
 
     def choose(self) -> tuple[Steps, dict[str, str]]:
         """The steps that make the held-out samples come out closer, and what each did."""
-        few = np.linspace(0, len(self.fitted) - 1, min(_TRIED_ON, len(self.fitted))).astype(int).tolist()
-        steps, notes = Steps(), {}
-        graph = self.quantize(steps, few, quiet=True).graph
-        errors = self.errors(graph)
-        error = _overall(errors)
         told = self._measure.values * len(self.held_out) >= _TELLING
-        self._part_errors = errors.mean(axis=0) if told else self._part_errors
-        for names, most in _TRIALS:
-            more = replace(steps, **dict.fromkeys(names, True))
-            candidate = self.quantize(more, few, quiet=True).graph
-            errors = self.errors(candidate)
-            again = _overall(errors)
-            kept = again < most * error or not told
-            note = f"{'kept' if kept else 'dropped'}: held-out error {error:.3g} -> {again:.3g}"
+        plain, whole = Steps(), Steps(**dict.fromkeys(STEPS, True))
+        base = self.quantize(plain, quiet=True).graph
+        error = self.error(base)
+        candidate = self.quantize(whole, quiet=True).graph
+        again = self.error(candidate)
+        if again <= _PLAIN * error or not told:
+            note = f"kept: held-out error {error:.3g} -> {again:.3g} with all steps"
             note += "" if told else ", of too few output values to deny it"
-            notes |= dict.fromkeys(names, note)
-            if kept:
-                steps, error, graph = more, again, candidate
-                self._part_errors = errors.mean(axis=0) if told else self._part_errors
-        self.chosen = graph if self.held_out[0] is not self.fitted[0] else None
+            steps, notes = whole, dict.fromkeys(STEPS, note)
+        else:
+            steps, notes, candidate = self._one_by_one(plain, base, error)
+        self.chosen = candidate if self._apart else None
         self.clock.lap("choosing steps")
         return steps, notes
 
+    def _one_by_one(self, steps: Steps, graph: Graph, error: float) -> tuple[Steps, dict[str, str], Graph]:
+        """One step more each time, beginning with a model and its error."""
+        notes: dict[str, str] = {}
+        for names, most in _TRIALS:
+            more = replace(steps, **dict.fromkeys(names, True))
+            candidate = self.quantize(more, quiet=True).graph
+            again = self.error(candidate)
+            kept = again < most * error
+            note = f"{'kept' if kept else 'dropped'}: held-out error {error:.3g} -> {again:.3g}"
+            notes |= dict.fromkeys(names, note)
+            if kept:
+                steps, error, graph = more, again, candidate
+        return steps, notes, graph
+
     def take_in_held_out(self) -> None:
         """From here on models are made from the held-out samples too; layers for fp32, once found, stay the same."""
-        if self.held_out[0] is self.fitted[0]:
+        if not self._apart:
             return
-        more = gather(self.executor, self.plan, self.held_out, self._windows)
-        self.statistics = self.statistics.merged(more)
-        self.fitted = [*self.fitted, *self.held_out]
         self._scaled.clear()
+        self._known.clear()
+        chosen = _spread(len(self.held_out), self._together[1])
+        self.statistics.take_in(gather(self.executor, self.plan, self.held_out, self._windows, chosen))
+        self.fitted = [*self.fitted, *self.held_out]
         self.clock.lap("held-out statistics")
 
     def error(self, graph: Graph) -> float:
@@ -221,13 +234,14 @@ class Workbench:
         """Squared error of the outputs of every held-out sample relative to their power, float64 (samples, parts)."""
         executor = Executor(graph, self._dims, exact=False)
         jobs = list(enumerate(self.held_out))
-        return np.array(in_lanes(executor, jobs, lambda mine, job: self._measure.of(job[0], self._run(mine, job[1]))))
+        return np.array(
+            in_lanes(executor, jobs, lambda mine, job: self._measure.of(job[0], mine.run_sample(job[1])))
+        )
 
     # --- one candidate ---
 
-    def quantize(self, steps: Steps, numbers: Sequence[int] | None = None, quiet: bool = False) -> Quantization:
-        """The int8 graph that the steps give, with weights from some of the fitted samples, or as many as fit."""
-        numbers = self._affordable() if numbers is None else list(numbers)
+    def quantize(self, steps: Steps, quiet: bool = False) -> Quantization:
+        """The int8 graph that the steps give, with weights from some of the fitted samples."""
         clock = Stopwatch()
         scaled = self._scales(steps)
         clock.lap("blob scales")
@@ -235,13 +249,13 @@ class Workbench:
         notes: dict[str, str] = {}
 
         def decide(node: Node, seen: LayerInput | None) -> Resource:
-            resource, note = self._weights(node.name, scaled, seen, steps, numbers)
+            resource, note = self._weights(node.name, scaled, seen, steps)
             if note:
                 notes[node.name] = note
             return resource
 
         if steps.rounding or steps.bias:
-            arrays = [self.fitted[number].arrays for number in numbers]
+            arrays = [self.fitted[number].arrays for number in self.statistics.chosen]
             progress = None if quiet else self._progress
             found = quantize_layers(flagged, arrays, self._windows, decide, progress, self._dims)
         else:  # the samples do not matter
@@ -252,11 +266,6 @@ class Workbench:
         int8 = flagged.with_nodes(nodes)
         plan = moved(scaled.plan, self.graph, int8, UNSHIFTS)
         return Quantization(int8, self.graph, plan, {}, notes, clock.laps, self.executor, scaled.shifted())
-
-    def _affordable(self) -> list[int]:
-        """Numbers of fitted samples, all of them if their blobs fit into memory."""
-        most = max(_LEAST_TOGETHER, _MEMORY // max(self.executor.blob_bytes, 1))
-        return np.linspace(0, len(self.fitted) - 1, min(most, len(self.fitted))).astype(int).tolist()
 
     def _scales(self, steps: Steps) -> _Scaled:
         from tnnquant.kernels.program import one_thread
@@ -274,9 +283,9 @@ class Workbench:
                 if not zero.any():
                     return self._scales(replace(steps, full_range=False))
             low = self._lows(slots, zero)
-            choose = balanced_scales if steps.balance else peak_scales
             with one_thread():  # thousands of small programs
-                scales, choices = choose(self.inference, slots, self.statistics, zero, low)
+                found = self.inference, slots, self.statistics, zero, low
+                scales, choices = balanced_scales(*found, self._known) if steps.balance else peak_scales(*found)
             zero = final_codes(zero, low, _by_slot(slots, scales))
             guards = guards_of(self.inference, plan, slots, zero, scales)
             self._scaled[key] = _Scaled(plan, slots, zero, scales, [choice.blobs for choice in choices], guards)
@@ -302,7 +311,7 @@ class Workbench:
             inputs = [self.fitted[i].arrays for i in chosen]
             harm = sensitivities(self.executor, scaled.sets, scaled.scales, zero, inputs)
             self._islands[steps.full_range] = choose_islands(
-                self.inference, scaled.plan, scaled.slots, scaled.sets, harm, self._part_errors,
+                self.inference, scaled.plan, scaled.slots, scaled.sets, harm, harm.sum(axis=0),
                 self._measure.is_value, self._share,
             )  # fmt: skip
         return self._islands[steps.full_range]
@@ -326,7 +335,7 @@ class Workbench:
         return self._copies.settled(with_shifts_undone(graph, scaled.shifted()), scaled.shifted())
 
     def _weights(
-        self, name: str, scaled: _Scaled, seen: LayerInput | None, steps: Steps, numbers: Sequence[int]
+        self, name: str, scaled: _Scaled, seen: LayerInput | None, steps: Steps
     ) -> tuple[Resource, str]:
         node = self.graph.node(name)
         source, target = node.inputs[0], node.outputs[0]
@@ -335,9 +344,14 @@ class Workbench:
             scaled.zero[scaled.slots.of[target]], scaled.guards.get(source, 0), scaled.guards.get(target, 0),
             open_taps(node, self.inference.specs) if source in scaled.guards else None,
         )  # fmt: skip
-        wanted = self.statistics.mean_patch[name][numbers].mean(axis=0) if steps.bias else None
+        wanted = self.statistics.mean_patch[name].mean(axis=0) if steps.bias else None
         result = task.solve(seen, steps.rounding, wanted)
         return with_weights(node, result), result.note
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Numbers of some of the samples, evenly spread."""
+    return np.linspace(0, count - 1, min(most, count)).astype(int).tolist()
 
 
 def _by_slot(slots: ScaleSlots, scales: Mapping[str, QuantParams]) -> np.ndarray:

@@ -1,0 +1,112 @@
+"""Histograms of the magnitudes of a blob, apart by fold of the samples, of the bins alone that tell of any scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+__all__ = ["Histogram"]
+
+#: Bins below the peak of the least channel that are told apart, and below that of the largest: what is smaller rounds
+#: to 0 with any scale that the channel may get.
+_DEPTH, _DEEPEST = 160, 320
+#: A count that float16 holds.
+_LARGEST = 65000.0
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """Counts of the magnitudes of each slot.
+
+    Attributes
+    ----------
+    first : int
+        The bin (:mod:`tnnquant.kernels.octaves`) that the counts begin with; smaller values are counted there.
+    counts : float16 (folds, slots, bins)
+        In units, rounded to eleven bits: half of the memory, and no scale hangs on the last bits of a count.
+    unit : float
+        A power of two.
+    """
+
+    first: int
+    counts: np.ndarray
+    unit: float = 1.0
+
+    @classmethod
+    def of(cls, first: int, rows: Sequence[np.ndarray]) -> Histogram:
+        """Of counts of each fold, (slots, bins) from bin ``first`` on, without the bins that tell nothing."""
+        counts = np.stack(rows)
+        used = counts.any(axis=0)
+        if not used.any():
+            return cls._packed(first, counts[:, :, :1])
+        tops = used.shape[1] - 1 - np.argmax(used[:, ::-1], axis=1)
+        tops = tops[used[:, 1:].any(axis=1)] if used[:, 1:].any() else tops
+        lowest = max(int(tops.min()) - _DEPTH, int(tops.max()) - _DEEPEST, 0)
+        kept = counts[:, :, lowest : int(tops.max()) + 1].copy()
+        kept[:, :, 0] += counts[:, :, :lowest].sum(axis=2, dtype=counts.dtype)
+        return cls._packed(first + lowest, kept)
+
+    @classmethod
+    def _packed(cls, first: int, counts: np.ndarray) -> Histogram:
+        unit = 2.0 ** max(0, int(np.ceil(np.log2(max(float(counts.max()), 1) / _LARGEST))))
+        return cls(first, (counts / np.float32(unit)).astype(np.float16), unit)
+
+    def wide(self, fold: int) -> np.ndarray:
+        """The counts of one fold, float32 (slots, bins)."""
+        return self.counts[fold].astype(np.float32) * np.float32(self.unit)
+
+    def merged(self, other: Histogram) -> Histogram:
+        """That of both, fold by fold."""
+        first = min(self.first, other.first)
+        last = max(self.first + self.counts.shape[2], other.first + other.counts.shape[2])
+        counts = np.zeros((*self.counts.shape[:2], last - first), np.float32)
+        for one in (self, other):
+            at = one.first - first
+            for fold in range(len(counts)):
+                counts[fold, :, at : at + one.counts.shape[2]] += one.wide(fold)
+        return Histogram.of(first, counts)
+
+    @cached_property
+    def totals(self) -> np.ndarray:
+        """Values counted, float64 (folds, slots)."""
+        return np.stack([self.wide(fold).sum(axis=1, dtype=np.float64) for fold in range(len(self.counts))])
+
+    @cached_property
+    def squares(self) -> np.ndarray:
+        """Sum of the squares of each slot's values, over all folds, float64 (slots,)."""
+        from tnnquant.kernels.octaves import octave_edges
+
+        edges = octave_edges()[self.first : self.first + self.counts.shape[2] + 1]
+        mean_square = (edges[1:] ** 2 + edges[1:] * edges[:-1] + edges[:-1] ** 2) / 3
+        return np.sum([(self.wide(fold) * mean_square).sum(axis=1) for fold in range(len(self.counts))], axis=0)
+
+    def whole(self, fold: int | None = None) -> np.ndarray:
+        """The counts of one fold or all in all bins, int64 (slots, OCTAVE_BINS)."""
+        from tnnquant.kernels.octaves import OCTAVE_BINS
+
+        counts = np.zeros((self.counts.shape[1], OCTAVE_BINS), np.int64)
+        for number in range(len(self.counts)) if fold is None else (fold,):
+            counts[:, self.first : self.first + self.counts.shape[2]] += np.rint(self.wide(number)).astype(np.int64)
+        return counts
+
+    def errors(self, fold: int, scales: np.ndarray, levels: int, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sums of squared rounding and clipping errors in one fold, float64 (slots chosen, trials) each.
+
+        Parameters
+        ----------
+        fold : int
+        scales : float64 (slots chosen, trials)
+            Taken as the nearest of 16 to an octave.
+        levels : int
+            Steps from 0 to the largest code.
+        chosen : bool (slots,)
+        """
+        from tnnquant.kernels.octave_errors import octave_errors
+        from tnnquant.observers.octaves import scale_grid
+
+        grid = scale_grid()
+        rows = np.searchsorted(np.sqrt(grid[1:] * grid[:-1]), scales).astype(np.int32)
+        return octave_errors(self.wide(fold)[chosen], self.first, rows, levels)

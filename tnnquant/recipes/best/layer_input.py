@@ -1,0 +1,128 @@
+"""The codes that one weighted layer reads, and what rounding its weights needs to know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tnnquant.graph import Node
+from tnnquant.recipes.best.patches import mean_window, windows_of
+
+__all__ = ["LayerInput", "Moments"]
+
+#: Rows of integers whose products float32 sums exactly: 1024 * 128 * 128 = 2**24.
+_EXACT_ROWS = 1024
+#: Columns of a block of the second moments: only those on and above the diagonal are computed.
+_COLUMNS = 512
+
+
+class Moments:
+    """Second moments of what a layer reads, less the mean: what the weights do to the mean is left to the bias.
+
+    Attributes
+    ----------
+    values : float64 (G, K, K)
+        Sums of products, of the columns in ``order``; the upper triangle. To be used up.
+    order : int64 (G, K)
+        Columns by rising second moment, in the order of the layer's weights.
+    windows : int
+        How many windows the sums are of.
+    """
+
+    def __init__(self, values: np.ndarray, order: np.ndarray, windows: int):
+        self.values, self.order, self.windows = values, order, windows
+
+    @classmethod
+    def none(cls, length: int, windows: int) -> Moments:
+        """Of inputs that have nothing to do with each other, so that weights are rounded to the nearest."""
+        return cls(np.eye(length)[None], np.arange(length)[None], windows)
+
+
+class LayerInput:
+    """The codes that one layer reads, over all samples.
+
+    Parameters
+    ----------
+    node : Node
+    arrays : sequence of int8 (1, C, H, W)
+        Of each sample.
+    out_dims : (1, OC, OH, OW)
+    windows : int
+        Windows a sample, at most.
+
+    Attributes
+    ----------
+    mean : float64 (G, K)
+        Mean window, in the order of the weights.
+    """
+
+    def __init__(self, node: Node, arrays: Sequence[np.ndarray], out_dims: Sequence[int], windows: int):
+        self._codes = np.concatenate([windows_of(node, array, out_dims, windows) for array in arrays])
+        self._groups = getattr(node.layer, "group", 1)
+        self.mean = mean_window(node, self._codes)
+
+    def moments(self, guards: int) -> Moments:
+        """Second moments; with guard channels (:mod:`tnnquant.recipes.best.guards`) those of ``code - guard``.
+
+        Parameters
+        ----------
+        guards : int
+            How many of the channels, the last ones, are guards: they have no columns.
+        """
+        codes = self._codes
+        if guards:
+            guard = codes[:, :, -1:].astype(np.int16)
+            # What is subtracted from all of a column does not matter.
+            codes = np.clip(codes[:, :, :-guards] - guard - 128, -128, 127).astype(np.int8)
+        count, taps, channels = codes.shape
+        if self._groups == 1:
+            return self._dense(codes.reshape(count, taps * channels), taps, channels)
+        if self._groups == channels:
+            return self._depthwise(codes)
+        # (windows, taps, G, C/G) -> (G, windows, C/G * taps)
+        codes = codes.reshape(count, taps, self._groups, -1).transpose(2, 0, 3, 1).reshape(self._groups, count, -1)
+        sums, total = codes.sum(axis=1, dtype=np.float64), 0.0
+        for first in range(0, count, _EXACT_ROWS):
+            part = codes[:, first : first + _EXACT_ROWS].astype(np.float32)
+            total = total + np.matmul(part.transpose(0, 2, 1), part)
+        return _sorted(total - sums[:, :, None] * sums[:, None, :] / count, count)
+
+    @staticmethod
+    def _depthwise(codes: np.ndarray) -> Moments:
+        from tnnquant.kernels.tap_moments import MOST_WINDOWS, tap_moments
+
+        codes = codes[:MOST_WINDOWS]
+        sums = codes.sum(axis=0, dtype=np.int64).T.astype(np.float64)
+        return _sorted(tap_moments(codes) - sums[:, :, None] * sums[:, None, :] / len(codes), len(codes))
+
+    @staticmethod
+    def _dense(codes: np.ndarray, taps: int, channels: int) -> Moments:
+        """For one group: columns are sorted before they are multiplied, so that one matrix is enough."""
+        count, length = codes.shape
+        blocks = [slice(first, first + _EXACT_ROWS) for first in range(0, count, _EXACT_ROWS)]
+        sums = codes.sum(axis=0, dtype=np.int64).astype(np.float64)
+        squares = np.zeros(length)
+        for block in blocks:
+            squares += np.square(codes[block], dtype=np.float32).sum(axis=0, dtype=np.float64)
+        # Columns are (tap, channel) here and (channel, tap) in the weights: ties go by the latter.
+        weights = np.arange(length).reshape(taps, channels).T.reshape(-1)
+        sorted_weights = np.argsort((squares - sums**2 / count)[weights], kind="stable")
+        columns = weights[sorted_weights]
+        total = np.zeros((length, length))
+        for block in blocks:
+            part = codes[block][:, columns].astype(np.float32)
+            for first in range(0, length, _COLUMNS):
+                total[first : first + _COLUMNS, first:] += part[:, first : first + _COLUMNS].T @ part[:, first:]
+        means = sums[columns] / count
+        for first in range(0, length, _COLUMNS):
+            rows = slice(first, first + _COLUMNS)
+            total[rows, first:] -= sums[columns][rows, None] * means[first:]
+        return Moments(total[None], sorted_weights[None], count)
+
+
+def _sorted(moments: np.ndarray, windows: int) -> Moments:
+    """Of small matrices, float64 (G, K, K)."""
+    order = np.argsort(np.einsum("gkk->gk", moments), axis=1, kind="stable")
+    moments = np.take_along_axis(np.take_along_axis(moments, order[:, :, None], 1), order[:, None, :], 2)
+    return Moments(moments, order, windows)
