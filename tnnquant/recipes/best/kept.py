@@ -14,7 +14,7 @@ from tnnquant.errors import CalibrationError
 __all__ = ["keep_samples"]
 
 
-def keep_samples(samples: Iterable, most: int) -> list:
+def keep_samples(samples: Iterable, most: int, count: int | None = None) -> list:
     """Copies of the samples in the order of their digests; if they do not fit, of those with the smallest digests.
 
     That is a choice by chance which neither the names nor the order of the files sway: the same pictures give the same
@@ -25,6 +25,8 @@ def keep_samples(samples: Iterable, most: int) -> list:
     samples : iterable of Sample
     most : int
         Bytes of all arrays together; one sample is kept at least.
+    count : int, optional
+        Samples at most.
 
     Raises
     ------
@@ -36,12 +38,13 @@ def keep_samples(samples: Iterable, most: int) -> list:
     for number, sample in enumerate(samples):
         entry = _digest(sample.arrays), number
         mine = sum(array.nbytes for array in sample.arrays.values())
-        if kept and size + mine > most and entry > kept[-1][:2]:
+        is_full = size + mine > most or len(kept) == count
+        if kept and is_full and entry > kept[-1][:2]:
             continue
         arrays = {name: np.array(array) for name, array in sample.arrays.items()}
         insort(kept, (*entry, replace(sample, arrays=arrays)))
         size += mine
-        while size > most and len(kept) > 1:
+        while (size > most or len(kept) > (count or len(kept))) and len(kept) > 1:
             size -= sum(array.nbytes for array in kept.pop()[2].arrays.values())
     if not kept:
         raise CalibrationError("there is no sample to calibrate with")

@@ -143,17 +143,21 @@ class _Scaled:
 class Workbench:
     """One model and its samples: what is gathered once and shared by all that is tried."""
 
-    def __init__(self, graph: Graph, split: Split, config: QuantizeConfig, progress=None):
+    def __init__(
+        self, graph: Graph, split: Split, config: QuantizeConfig, progress=None, fitted: list | None = None,
+        together: int = _TOGETHER,
+    ):  # fmt: skip
+        """``fitted``: the samples to make models from, if these are not to be judged; of the split by default."""
         self.clock = Stopwatch()
         self._progress = progress
         self._dims, self._share = config.input_dims, config.fp32_share
         network = prepare(graph, config)
-        self.fitted, self.held_out = _samples_of(split)
-        self._apart = self.held_out[0] is not self.fitted[0]
+        self.fitted, self.held_out = _samples_of(split) if fitted is None else (fitted, [])
+        self._apart = bool(self.held_out) and self.held_out[0] is not self.fitted[0]
         network = with_useful_copies(network, self.fitted)
         self.executor, self.plan, self._copies = network.executor, network.plan, network.copies
         self.graph, self.inference = self.executor.graph, self.executor.inference
-        together = max(_LEAST_TOGETHER, min(_TOGETHER, _BLOB_MEMORY // max(self.executor.blob_bytes, 1)))
+        together = max(_LEAST_TOGETHER, min(together, _BLOB_MEMORY // max(self.executor.blob_bytes, 1)))
         #: How many of the fitted samples, and of those held out, layers are made from.
         self._together = together - together // _HELD_OUT_EVERY, together // _HELD_OUT_EVERY
         self._windows = self._window_counts(min(len(self.fitted), self._together[0]))
@@ -162,7 +166,7 @@ class Workbench:
             self.executor, self.plan, self.fitted, self._windows, chosen, progress
         )
         wanted = in_lanes(self.executor, self.held_out, lambda mine, sample: mine.run_sample(sample))
-        self._measure = Disturbance(self.inference, wanted)
+        self._measure = Disturbance(self.inference, wanted) if wanted else None
         self.clock.lap("statistics")
         self._known: dict = {}
         self._scaled: dict[tuple, _Scaled] = {}
