@@ -60,7 +60,9 @@ class Builder:
     # --- model inputs and constants ---
 
     def input(self, name: str, dims: tuple[int, ...], dtype: np.dtype, stored_as: DataType | None = None) -> Value:
-        """A model input; ``name`` is the blob's."""
+        """A model input; ``name`` is the blob's. TNN's have one dim at least."""
+        if not dims:
+            return self.reshape(self.input(name, (1,), dtype, stored_as), ())
         spec = InputSpec(dims, stored_as or data_type(dtype))
         self.inputs[name] = spec
         self._specs[name] = BlobSpec(dims, spec.dtype)
@@ -134,6 +136,10 @@ class Builder:
                 refuse_giant(spec.dims, spec.dtype.numpy.itemsize, "its output")
         except TnnQuantError as error:
             raise Refused(f"TNN's {kind} {error}") from None
+        if outputs == 1 and 0 in found[0].dims:
+            code = found[0].dtype
+            # What is empty is known.
+            return Value.constant(np.zeros(found[0].dims, self._type_of(code, inputs, dtype)))
         if any(0 in spec.dims for spec in found):
             raise Refused("it makes an empty tensor; TNN has none")
         name = self.names.fresh(f"{self.scope}_{kind}")
@@ -206,6 +212,8 @@ class Builder:
             return x
         if x.is_constant:
             return Value.constant(x.array[(slice(None),) * axis + (slice(begin, end, step),)])
+        if begin >= end:
+            return Value.constant(np.zeros((*x.dims[:axis], 0, *x.dims[axis + 1 :]), x.dtype))
         return self.add("StridedSliceV2", [x], (begin,), (end,), (axis,), (step,))
 
     def pad(self, x: Value, pads: Sequence[int], value: float = 0.0) -> Value:
@@ -248,6 +256,10 @@ class Builder:
                 self.nodes[number] = node.replace(inputs=inputs, outputs=outputs)
         for old, new in table.items():
             self._specs[new] = self._specs[old]
+
+    def dims(self) -> dict[str, tuple[int, ...]]:
+        """Dims of every blob."""
+        return {blob: spec.dims for blob, spec in self._specs.items()}
 
     def spec(self, blob: str) -> BlobSpec:
         """Dims and type of a blob."""

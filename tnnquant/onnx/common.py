@@ -80,7 +80,12 @@ def ranked(g: Builder, x: Value, rank: int) -> Value:
 
 def binary(g: Builder, kind: str, a: Value, b: Value, dtype: Any = None) -> Value:
     """A layer of TNN's arithmetic of two operands; a constant one goes into its resource."""
-    broadcast_dims(a, b)
+    dims = broadcast_dims(a, b)
+    if 0 in dims:
+        return Value.constant(np.zeros(dims, a.dtype))
+    if np.int8 in (a.dtype, b.dtype) and kind != "And":
+        # TNN has no arithmetic of bytes; the low bits of wider integers are the same.
+        return g.cast(binary(g, kind, g.cast(a, np.int32), g.cast(b, np.int32)), np.int8)
     if a.is_constant and b.is_constant:
         return g.add(kind, [a, b], -1, dtype=dtype)
     for position, (constant, blob) in enumerate(((a, b), (b, a))):
@@ -127,6 +132,8 @@ def select(g: Builder, condition: Value, x: Value, y: Value) -> Value:
 
 def compare(g: Builder, kind: str, a: Value, b: Value) -> Value:
     """Equal, Greater or Less, as booleans."""
+    if kind == "Equal" and (limit := _infinite_maximum(g, a, b)) is not None:
+        return limit
     rank = max(a.rank, b.rank, 1)
     broadcast_dims(a, b)
     for position, (constant, blob) in enumerate(((a, b), (b, a))):
@@ -135,3 +142,18 @@ def compare(g: Builder, kind: str, a: Value, b: Value) -> Value:
             return g.add(kind, [blob], position, tensors={"element": element}, dtype=BOOL)
     operands = [ranked(g, value, rank) for value in (a, b)]
     return g.add(kind, operands, *(() if kind == "Equal" else (-1,)), dtype=BOOL)
+
+
+def _infinite_maximum(g: Builder, a: Value, b: Value) -> Value | None:
+    """``ReduceMax(..) == -inf`` (a row that is masked all along): TNN's maximum stops at the lowest finite number."""
+    limit = np.finfo(np.float32).max
+    for blob, constant in ((a, b), (b, a)):
+        kind = next((node.type_string for node in g.nodes if blob.name in node.outputs), "")
+        if constant.array is None or constant.size != 1 or kind not in ("ReduceMax", "ReduceMin"):
+            continue
+        value = float(constant.array.reshape(-1)[0])
+        if kind == "ReduceMax" and value == -np.inf:
+            return g.add("Not", [compare(g, "Greater", blob, g.constant(-limit, np.float32))], dtype=BOOL)
+        if kind == "ReduceMin" and value == np.inf:
+            return g.add("Not", [compare(g, "Less", blob, g.constant(limit, np.float32))], dtype=BOOL)
+    return None

@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tnnquant.base.tensor import DataType
-from tnnquant.errors import ConfigError, GraphError, ModelFormatError, TnnQuantError
+from tnnquant.errors import ConfigError, GraphError, ModelFormatError, TnnQuantError, UnsupportedLayerError
 from tnnquant.format.files import PathLike
 from tnnquant.format.proto import read_proto, write_proto
 from tnnquant.graph import Graph
@@ -104,6 +102,8 @@ def _attempt(proto: ModelProto, weights: Weights, name: str, input_shapes, half:
     initialized = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in initialized]
     outputs = list(dict.fromkeys(value.name for value in graph.output))
+    if not inputs:
+        raise UnsupportedLayerError(f"{name}: it has no input, so its outputs are constants; TNN needs an input")
     if not outputs:
         raise ModelFormatError(f"{name}: it has no output, expected at least one")
     if len({value.name for value in inputs}) < len(inputs):
@@ -135,7 +135,7 @@ def _attempt(proto: ModelProto, weights: Weights, name: str, input_shapes, half:
         tuple(builder.nodes),
         builder.constants,
     )
-    simple = simplify(built, half=half)
+    simple = simplify(built, builder.dims(), half=half)
     return Conversion(_as_written(simple, name), builder.names.replaced, builder.notes, dims), [], name
 
 
@@ -215,6 +215,10 @@ def _declared(value: ValueInfoProto, name: str) -> tuple[int | str, ...] | None:
     dims: list[int | str] = []
     for dim in tensor.shape.dim:
         fixed = dim.HasField("dim_value") and dim.dim_value > 0
+        if dim.WhichOneof("value") == "dim_value" and dim.dim_value == 0:
+            raise UnsupportedLayerError(
+                f"{name}: the input {value.name!r} is an empty tensor (a dim of 0); TNN has none: export it with a size"
+            )
         dims.append(int(dim.dim_value) if fixed else (dim.dim_param or "?"))
     return tuple(dims)
 
@@ -230,7 +234,7 @@ def _input(builder: Builder, value: ValueInfoProto, dims: tuple[int, ...], graph
     if as_float:
         builder.notes.append(f"the input {value.name!r} of {dtype} becomes one of float32: it is only cast to floats")
     return builder.input(
-        blob, dims or (1,), FLOAT if as_float else dtype, DataType.FLOAT if as_float else data_type(dtype)
+        blob, dims, FLOAT if as_float else dtype, DataType.FLOAT if as_float else data_type(dtype)
     )
 
 
@@ -305,5 +309,3 @@ def _as_written(graph: Graph, name: str) -> Graph:
 def _sorted(graph: Graph):
     return {name: graph.constants[name] for name in sorted(graph.constants, key=_bytes)}
 
-
-_ = np

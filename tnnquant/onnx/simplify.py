@@ -2,15 +2,66 @@
 
 from __future__ import annotations
 
-from tnnquant.graph import Graph
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from tnnquant.base.tensor import DataType, Tensor
+from tnnquant.graph import Graph, Node, Resource
+from tnnquant.onnx.patterns import activations, layout, norms, weights
+from tnnquant.onnx.patterns.net import Net
 
 __all__ = ["simplify"]
 
+Dims = Mapping[str, tuple[int, ...]]
 
-def simplify(graph: Graph, *, half: bool = False) -> Graph:
-    """The graph after all passes; the outputs stay what they are."""
+#: In this order: what one makes, a later one may take up.
+PASSES: tuple[Callable[[Net], None], ...] = (
+    layout.merge_moves,
+    layout.find_shuffle,
+    layout.find_reorg,
+    layout.merge_pads,
+    activations.find_hard_sigmoid,
+    activations.find_hard_swish,
+    activations.find_swish,
+    activations.find_gelu,
+    norms.find_normalize,
+    weights.fold_affine,
+    weights.fold_affine,
+    weights.merge_affine,
+    layout.find_global_maximum,
+    layout.drop_reshapes,
+)
+
+#: Layers whose weights TNN widens when it loads them (Convolution1D and 3D are not among them).
+_HALF = {
+    "Convolution": ("filter", "bias"), "Deconvolution": ("filter", "bias"), "InnerProduct": ("weight", "bias"),
+    "BatchNormCxx": ("scale", "bias"), "InstBatchNormCxx": ("scale", "bias"), "MatMul": ("weight",),
+}  # fmt: skip
+
+
+def simplify(graph: Graph, dims: Dims, *, half: bool = False) -> Graph:
+    """The graph after all passes; the outputs stay what they are.
+
+    Parameters
+    ----------
+    graph : Graph
+    dims : mapping of str to tuple of int
+        Of every blob.
+    half : bool
+        Store weights as float16.
+    """
     graph = without_unread(graph)
-    return graph
+    constants = dict(graph.constants)
+    net = Net(graph, dims)
+    norms.find_layer_norm(net, constants)
+    graph = without_unread(net.result().replace(constants=constants))
+    for change in PASSES:
+        net = Net(graph, dims)
+        change(net)
+        graph = net.result()
+    graph = without_unread(_activations_first(graph))
+    return _halved(graph) if half else graph
 
 
 def without_unread(graph: Graph) -> Graph:
@@ -23,3 +74,42 @@ def without_unread(graph: Graph) -> Graph:
             read.update(node.inputs)
     constants = {name: tensor for name, tensor in graph.constants.items() if name in read}
     return Graph(graph.inputs, graph.outputs, tuple(reversed(kept)), constants, graph.scales)
+
+
+def _activations_first(graph: Graph) -> Graph:
+    """Activations right behind the convolutions whose outputs they read: TNN fuses by the order of the layers."""
+    followers = {
+        node.inputs[0]: node
+        for node in graph.nodes
+        if node.type_string in ("ReLU", "ReLU6", "Swish") and len(node.inputs) == 1
+    }
+    made = {blob for node in graph.nodes if node.type_string == "Convolution" for blob in node.outputs}
+    moved = {id(node) for blob, node in followers.items() if blob in made}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if id(node) in moved:
+            continue
+        nodes.append(node)
+        follower = followers.get(node.outputs[0])
+        if follower is not None and id(follower) in moved:
+            nodes.append(follower)
+    return graph.replace(nodes=tuple(nodes))
+
+
+def _halved(graph: Graph) -> Graph:
+    """Weights as float16, as TNN's converter stores them: those of layers that widen them, not the operands of
+    arithmetic."""
+    limit = float(np.finfo(np.float16).max)
+
+    def halved(node: Node) -> Node:
+        if node.type_string not in _HALF or node.resource is None:
+            return node
+        tensors = dict(node.tensors)
+        for name in _HALF[node.type_string]:
+            tensor = tensors.get(name)
+            if tensor is not None and tensor.size and tensor.dtype == DataType.FLOAT:
+                data = np.clip(tensor.data, -limit, limit).astype(np.float16)
+                tensors[name] = Tensor(data, tensor.dims, DataType.HALF)
+        return node.replace(resource=Resource(tensors, node.resource.extras, node.resource.type_string))
+
+    return graph.replace(nodes=tuple(halved(node) for node in graph.nodes))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tnnquant.onnx.builder import Builder
-from tnnquant.onnx.common import axis_of, binary, chain, compare, in_float, select
+from tnnquant.onnx.common import axis_of, binary, chain, compare, constant_of, expanded, in_float, select
 from tnnquant.onnx.refusal import Refused
 from tnnquant.onnx.registry import operator
 from tnnquant.onnx.value import BOOL, Value
@@ -88,8 +88,6 @@ def Pow(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
         power = _power(g, a, float(exponent))
         result = power if result is None else select(g, g.constant(exponents == exponent), power, result)
     dims = np.broadcast_shapes(a.dims, b.dims)
-    from tnnquant.onnx.common import expanded
-
     return expanded(g, result, dims)
 
 
@@ -110,7 +108,14 @@ def Mod(g: Builder, a: Value, b: Value, *, fmod=0):
     if a.is_float:
         quotient = binary(g, "Div", a, b)
         whole = g.cast(g.cast(quotient, np.int32), np.float32) if fmod else g.add("Floor", [quotient])
-        return binary(g, "Sub", a, binary(g, "Mul", whole, b))
+        rest = binary(g, "Sub", a, binary(g, "Mul", whole, b))
+        if fmod or (b.is_constant and np.isfinite(b.array).all()):
+            return rest
+        # An infinite divisor leaves what has its sign, and is what is left of the others.
+        dims = (1,) * max(b.rank, 1)
+        endless = compare(g, "Equal", g.add("Abs", [b]), g.constant(np.full(dims, np.inf), np.float32))
+        kept = select(g, compare(g, "Less", binary(g, "Mul", a, b), g.constant(0, np.float32)), b, a)
+        return select(g, endless, kept, rest)
     rest = binary(g, "Sub", a, binary(g, "Mul", binary(g, "Div", a, b), b))
     if fmod:
         return rest
@@ -185,8 +190,27 @@ def IsNaN(g: Builder, x: Value):
 
 @operator()
 def BitShift(g: Builder, x: Value, shift: Value, *, direction):
-    if not shift.is_constant or len(np.unique(shift.array)) != 1:
-        raise Refused("it shifts elements by different numbers of bits; TNN's BitShift takes one constant")
-    if x.dtype.itemsize != 4:
-        raise Refused(f"TNN shifts 32 bits only, this is {x.dtype}")
-    return g.add("BitShift", [x], int(direction == "LEFT"), int(shift.array.reshape(-1)[0]))
+    bits = constant_of(shift, "numbers of bits").astype(np.int64)
+    width = 8 * x.dtype.itemsize
+    if (bits < 0).any():
+        raise Refused("it shifts by a negative number of bits")
+    if x.dtype.itemsize > 4:
+        raise Refused("it shifts integers of 64 bits; TNN's have 32")
+    wide = g.cast(x, np.int32)
+    if direction == "LEFT":
+        factors = np.where(bits < width, 1 << np.minimum(bits, 31), 0)
+        made = binary(g, "Mul", wide, g.constant(factors.astype(np.uint32).astype(np.int32)))
+        return g.cast(made, x.dtype)
+    bits = np.minimum(bits, 31)
+    # In two steps, each by a power of two that 32 bits hold.
+    for part in (bits // 2, bits - bits // 2):
+        if part.any():
+            wide = _floor_divided(g, wide, g.constant(1 << part, np.int32))
+    return g.cast(wide, x.dtype)
+
+
+def _floor_divided(g: Builder, x: Value, divisor: Value) -> Value:
+    """Integers divided and rounded down; TNN cuts off."""
+    quotient = binary(g, "Div", x, divisor)
+    above = compare(g, "Greater", binary(g, "Mul", quotient, divisor), x)
+    return binary(g, "Sub", quotient, g.cast(above, np.int32))

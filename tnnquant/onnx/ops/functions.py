@@ -167,7 +167,8 @@ def Dropout(
 ):
     from tnnquant.onnx.refusal import Refused
 
-    if training_mode is not None and (not training_mode.is_constant or bool(training_mode.array.reshape(-1)[0])):
+    drops = ratio_input is None or not ratio_input.is_constant or bool(ratio_input.array.reshape(-1)[0])
+    if drops and training_mode is not None and (not training_mode.is_constant or training_mode.array.any()):
         raise Refused("it drops values at random (training_mode); export the model for inference")
     if 1 in g.wanted:
         return x, g.constant(np.ones(x.dims, bool))

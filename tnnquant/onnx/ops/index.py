@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from tnnquant.onnx.builder import Builder, finite
-from tnnquant.onnx.common import axis_of, constant_of, ints
+from tnnquant.onnx.common import axis_of, binary, constant_of, ints
 from tnnquant.onnx.refusal import Refused
 from tnnquant.onnx.registry import operator
 from tnnquant.onnx.value import FLOAT, Value
@@ -65,13 +65,41 @@ def ScatterElements(g: Builder, x: Value, indices: Value, updates: Value, *, axi
 
 @operator()
 def ScatterND(g: Builder, x: Value, indices: Value, updates: Value, *, reduction="none"):
+    if reduction == "add":
+        return _scatter_add(g, x, indices, updates)
     if reduction != "none":
-        raise Refused(f"it combines by {reduction!r}; TNN replaces")
+        raise Refused(f"it combines by {reduction!r}; TNN replaces or adds")
     if indices.is_constant:
         sizes = np.array(x.dims[: indices.dims[-1]])
         table = np.where(indices.array < 0, indices.array + sizes, indices.array).astype(np.int32)
         return g.add("ScatterND", [x, updates], tensors={"indices": table}, dtype=x.dtype)
     return g.add("ScatterND", [x, indices, updates], dtype=x.dtype)
+
+
+def _scatter_add(g: Builder, x: Value, indices: Value, updates: Value) -> Value:
+    """By flat numbers, which ScatterElements takes."""
+    depth = indices.dims[-1]
+    inner = prod(x.dims[depth:])
+    strides = np.array([prod(x.dims[k + 1 : depth]) for k in range(depth)], np.int32)
+    if indices.is_constant:
+        found = np.where(indices.array < 0, indices.array + np.array(x.dims[:depth]), indices.array)
+        rows = g.constant((found * strides).sum(-1).reshape(-1, 1) * inner, np.int32)
+    else:
+        flat = g.reshape(indices, (prod(indices.dims[:-1]), depth))
+        rows = g.add("ReduceSum", [binary(g, "Mul", flat, g.constant(strides * inner))], 1, (1,))
+    places = binary(g, "Add", rows, g.constant(np.arange(inner, dtype=np.int32).reshape(1, -1)))
+    places = g.reshape(places, (updates.size,))
+    flat_x, flat_updates = g.reshape(x, (x.size,)), g.reshape(updates, (updates.size,))
+    return g.reshape(ScatterElements(g, flat_x, places, flat_updates, axis=0, reduction="add"), x.dims)
+
+
+def _printed_up(value: float) -> float:
+    """The next number, not below this one, that the six digits of a .tnnproto hold: what equals a limit stays so."""
+    printed = float(f"{value:g}")
+    if printed >= value or not value:
+        return printed
+    step = 10.0 ** (np.floor(np.log10(abs(value))) - 5)
+    return float(f"{value + step:g}")
 
 
 @operator()
@@ -120,7 +148,8 @@ def NonMaxSuppression(
     least = finite(-np.inf) if score is None else float(constant_of(score, "thresholds").reshape(-1)[0])
     if boxes.rank == 3:
         count = min(count, boxes.dims[1])
-    return g.add("NonMaxSuppression", [boxes, scores], center_point_box, count, overlap, least, dtype=np.int64)
+    limits = _printed_up(overlap), _printed_up(least)
+    return g.add("NonMaxSuppression", [boxes, scores], center_point_box, count, *limits, dtype=np.int64)
 
 
 @operator()
@@ -131,12 +160,8 @@ def RoiAlign(
     half = coordinate_transformation_mode or ("half_pixel" if g.opset >= 16 else "output_half_pixel")
     if half == "half_pixel":
         # Half a pixel less after the scaling is a shift of the regions before it.
-        from tnnquant.onnx.common import binary
-
         rois = binary(g, "Sub", rois, g.constant(0.5 / spatial_scale, np.float32))
     return g.add(
         "RoiAlign", [x, rois, batches], int(mode == "avg"), output_height, output_width, sampling_ratio, spatial_scale
     )
 
-
-_ = prod

@@ -34,9 +34,11 @@ def Split(g: Builder, x: Value, sizes: Value | None = None, *, axis=0, split=Non
         found = [part] * (count - 1) + [x.dims[axis] - part * (count - 1)]
     if sum(found) != x.dims[axis] or min(found) < 0:
         raise Refused(f"its sizes {found} do not add up to an axis of {x.dims[axis]}")
-    if 0 in found:
-        raise Refused("it makes an empty tensor; TNN has none")
-    return x if len(found) == 1 else g.add("SplitV", [x], axis, tuple(found), outputs=len(found))
+    kept = [size for size in found if size]
+    pieces = [x] if len(kept) == 1 else g.add("SplitV", [x], axis, tuple(kept), outputs=len(kept))
+    empty = g.constant(np.zeros((*x.dims[:axis], 0, *x.dims[axis + 1 :]), x.dtype))
+    rest = iter(pieces)
+    return tuple(next(rest) if size else empty for size in found)
 
 
 @operator()
@@ -120,9 +122,7 @@ def _sliced(g: Builder, x: Value, begins, ends, axes, steps) -> Value:
         places = range(*slice(begin, end, step).indices(x.dims[axis]))
         # ONNX clamps as NumPy does, but for ends below -size when going backwards.
         if not len(places):
-            raise Refused(
-                f"it cuts nothing out of axis {axis} ({begin}:{end}:{step} of {x.dims[axis]}); TNN has no empty tensors"
-            )
+            return g.constant(np.zeros((*x.dims[:axis], 0, *x.dims[axis + 1 :]), x.dtype))
         # TNN cannot go backwards to the first index.
         forwards = step > 0
         x = g.cut(x, axis, places[0], places[-1] + 1, step) if forwards else g.gather(x, np.array(places), axis)

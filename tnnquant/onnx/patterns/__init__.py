@@ -1,0 +1,1 @@
+"""Groups of layers for which TNN has one that is faster, or better in int8; found by who reads what, in any order."""
