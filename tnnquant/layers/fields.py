@@ -127,11 +127,16 @@ PARSERS = {
 
 
 def format_token(value: Any) -> str:
-    """A parameter as TNN prints it: floats with 6 significant digits, booleans as 0 and 1."""
+    """A parameter as TNN prints it: floats with 6 significant digits, booleans as 0 and 1.
+
+    A float32 that 6 digits do not give back, which no file of TNN's own holds, is printed with 9: TNN reads them.
+    """
     if isinstance(value, bool):
         return "1" if value else "0"
     if isinstance(value, float):
-        return f"{value:g}"
+        short = f"{value:g}"
+        with np.errstate(over="ignore"):
+            return short if np.float32(short) == np.float32(value) or value != value else f"{value:.9g}"
     return str(value)
 
 

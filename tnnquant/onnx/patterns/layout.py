@@ -53,7 +53,7 @@ def drop_reshapes(net: Net) -> None:
 
 
 def _moved(net: Net, node: Node | None) -> tuple[str, tuple[int, ...], tuple[int, ...]] | None:
-    """Source, inner dims and order of a Reshape, Permute, Reshape that ends with this node; the two before are private."""
+    """Source, inner dims and order of a Reshape, Permute, Reshape that ends here; nothing else reads the first two."""
     if node is None or node.type_string != "Reshape" or len(node.inputs) != 1:
         return None
     permute = net.private_maker(node.inputs[0], "Permute")

@@ -93,7 +93,8 @@ def _scaled(node: Node, channels: int, k: np.ndarray, b: np.ndarray) -> Node:
     dims = old.dims if old is not None and old.size else (channels,)
     tensors = {**node.tensors, name: Tensor(weight, stored.dims), "bias": Tensor(bias, dims)}
     flag = "has_bias" if node.type_string == "InnerProduct" else "bias"
-    return node.replace(layer=replace(node.layer, **{flag: 1}), resource=Resource(tensors, type_string=node.type_string))
+    layer = replace(node.layer, **{flag: 1})
+    return node.replace(layer=layer, resource=Resource(tensors, type_string=node.type_string))
 
 
 def merge_affine(net: Net) -> None:
