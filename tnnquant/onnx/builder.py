@@ -170,6 +170,11 @@ class Builder:
             return x
         if x.is_constant:
             return Value.constant(x.array.reshape(dims))
+        # TNN's Reshape knows no blobs without dims.
+        if not dims:
+            return self.add("Squeeze", [x], tuple(range(x.rank)))
+        if not x.dims:
+            return self.add("Unsqueeze", [x], tuple(range(len(dims))))
         return self.add("Reshape", [x], 0, len(dims), dims, 0)
 
     def permute(self, x: Value, order: Sequence[int]) -> Value:

@@ -287,6 +287,9 @@ def _finish(builder: Builder, outputs: Sequence[str], values: Sequence[Known], i
 
 def _copied(builder: Builder, value: Value) -> Value:
     blob = builder.blob(value)
+    if not blob.dims:
+        wide = builder.add("Unsqueeze", [blob], (0,), dtype=value.dtype)
+        return builder.add("Squeeze", [wide], (0,), dtype=value.dtype)
     return builder.add("Reshape", [blob], 0, blob.rank, blob.dims, 0, dtype=value.dtype)
 
 

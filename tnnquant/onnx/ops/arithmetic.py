@@ -81,9 +81,14 @@ def Pow(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
         raise Refused("its exponent depends on the data, and its base may be negative; TNN has constant exponents only")
     exponents = b.array.astype(np.float64)
     distinct = np.unique(exponents)
-    if len(distinct) > _MOST_EXPONENTS:
-        raise Refused(f"it has {len(distinct)} different exponents; TNN's Power takes one")
     result = None
+    if len(distinct) > _MOST_EXPONENTS:
+        # Of a fraction there is no power of a negative number: there, as for 0, exp(b log a) is what it is.
+        if (whole := distinct[distinct == np.round(distinct)]).size > _MOST_EXPONENTS:
+            raise Refused(f"it has {whole.size} different whole exponents; TNN's Power takes one")
+        fractions = np.where(exponents == np.round(exponents), 0.5, exponents)
+        result = g.add("Exp", [binary(g, "Mul", g.add("Log", [a]), g.constant(fractions, np.float32))])
+        distinct = whole
     for exponent in distinct:
         power = _power(g, a, float(exponent))
         result = power if result is None else select(g, g.constant(exponents == exponent), power, result)
@@ -192,10 +197,8 @@ def IsNaN(g: Builder, x: Value):
 def BitShift(g: Builder, x: Value, shift: Value, *, direction):
     bits = constant_of(shift, "numbers of bits").astype(np.int64)
     width = 8 * x.dtype.itemsize
-    if (bits < 0).any():
-        raise Refused("it shifts by a negative number of bits")
-    if x.dtype.itemsize > 4:
-        raise Refused("it shifts integers of 64 bits; TNN's have 32")
+    # A negative number is a large unsigned one.
+    bits = np.where(bits < 0, width, bits)
     wide = g.cast(x, np.int32)
     if direction == "LEFT":
         factors = np.where(bits < width, 1 << np.minimum(bits, 31), 0)

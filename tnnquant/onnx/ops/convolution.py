@@ -90,8 +90,8 @@ def ConvTranspose(
 ):  # fmt: skip
     weight, bias = _weights(w, "weights"), _weights(b, "biases")
     spatial = x.rank - 2
-    if spatial not in (1, 2) or weight.ndim != x.rank:
-        raise Refused(f"TNN has transposed convolutions of one and two spatial axes; this has {spatial}")
+    if spatial not in (1, 2, 3) or weight.ndim != x.rank:
+        raise Refused(f"TNN has transposed convolutions of one to three spatial axes; this has {spatial}")
     if weight.shape[0] != x.dims[1] or x.dims[1] % group:
         raise Refused(f"its weights {weight.shape} do not fit {x.dims[1]} channels in {group} groups")
     strides, dilations = tuple(strides or (1,) * spatial), tuple(dilations or (1,) * spatial)
@@ -121,7 +121,32 @@ def ConvTranspose(
             [1, *out],
         )
         return g.reshape(made, (*made.dims[:2], made.dims[3]))
+    if spatial == 3:
+        return _by_zeros(g, x, weight, bias, group, strides, dilations, begins, out)
     return _deconvolution(g, x, weight, bias, group, strides, dilations, begins, full, out)
+
+
+def _by_zeros(g: Builder, x, weight, bias, group, strides, dilations, begins, out) -> Value:
+    """A transposed convolution as a plain one over the input with zeros between its elements."""
+    for axis, stride in enumerate(strides, start=2):
+        if stride > 1:
+            dims = x.dims
+            tall = g.reshape(x, (*dims[: axis + 1], 1, *dims[axis + 1 :]))
+            zeros = g.constant(np.zeros((*dims[: axis + 1], stride - 1, *dims[axis + 1 :]), np.float32))
+            joined = g.add("Concat", [tall, zeros], axis + 1)
+            x = g.reshape(joined, (*dims[:axis], dims[axis] * stride, *dims[axis + 1 :]))
+            x = g.cut(x, axis, 0, (dims[axis] - 1) * stride + 1)
+    grouped = weight.reshape(group, weight.shape[0] // group, *weight.shape[1:])
+    turned = grouped.swapaxes(1, 2)[..., ::-1, ::-1, ::-1]
+    turned = np.ascontiguousarray(turned).reshape(-1, weight.shape[0] // group, *weight.shape[2:])
+    extents = [d * (k - 1) + 1 for d, k in zip(dilations, weight.shape[2:], strict=True)]
+    before = [e - 1 - b for e, b in zip(extents, begins, strict=True)]
+    behind = [o + e - 1 - n - b for o, e, n, b in zip(out, extents, x.dims[2:], before, strict=True)]
+    ones = (1,) * len(out)
+    windows = Windows(
+        x.dims[2:], weight.shape[2:], ones, tuple(dilations), tuple(before), tuple(behind), tuple(out)
+    )
+    return convolution(g, x, turned, bias, windows, group)
 
 
 def _transposed_pads(sizes, full, strides, extra, output_shape, pads, auto_pad):

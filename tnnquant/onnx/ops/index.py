@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from tnnquant.onnx.builder import Builder, finite
-from tnnquant.onnx.common import axis_of, binary, constant_of, ints
+from tnnquant.onnx.common import axis_of, binary, compare, constant_of, ints, select
 from tnnquant.onnx.refusal import Refused
 from tnnquant.onnx.registry import operator
 from tnnquant.onnx.value import FLOAT, Value
@@ -52,9 +52,9 @@ def Scatter(g: Builder, x: Value, indices: Value, updates: Value, *, axis=0):
 
 @operator()
 def ScatterElements(g: Builder, x: Value, indices: Value, updates: Value, *, axis=0, reduction="none"):
-    if reduction not in ("none", "add"):
-        raise Refused(f"it combines by {reduction!r}; TNN replaces or adds")
     axis = axis_of(axis, x.rank)
+    if reduction not in ("none", "add"):
+        return _combined(g, x, indices, updates, axis, reduction)
     if indices.is_constant:
         indices = g.constant(np.where(indices.array < 0, indices.array + x.dims[axis], indices.array), np.int32)
     if not x.is_float:
@@ -68,7 +68,9 @@ def ScatterND(g: Builder, x: Value, indices: Value, updates: Value, *, reduction
     if reduction == "add":
         return _scatter_add(g, x, indices, updates)
     if reduction != "none":
-        raise Refused(f"it combines by {reduction!r}; TNN replaces or adds")
+        flat_x, flat_updates = g.reshape(x, (x.size,)), g.reshape(updates, (updates.size,))
+        places = _flat_places(g, x, indices, updates)
+        return g.reshape(_combined(g, flat_x, places, flat_updates, 0, reduction), x.dims)
     if indices.is_constant:
         sizes = np.array(x.dims[: indices.dims[-1]])
         table = np.where(indices.array < 0, indices.array + sizes, indices.array).astype(np.int32)
@@ -76,8 +78,37 @@ def ScatterND(g: Builder, x: Value, indices: Value, updates: Value, *, reduction
     return g.add("ScatterND", [x, indices, updates], dtype=x.dtype)
 
 
-def _scatter_add(g: Builder, x: Value, indices: Value, updates: Value) -> Value:
-    """By flat numbers, which ScatterElements takes."""
+#: Steps of a scatter that combines in another way than adding.
+_MOST_UPDATES = 64
+_COMBINED = {"mul": "Mul", "max": "Maximum", "min": "Minimum"}
+
+
+def _combined(g: Builder, x: Value, indices: Value, updates: Value, axis: int, reduction: str) -> Value:
+    """One place along the axis after the other, with a mask of where it goes."""
+    if reduction not in _COMBINED:
+        raise Refused(f"it combines by {reduction!r}; TNN replaces or adds")
+    steps = indices.dims[axis]
+    others = [k for k in range(x.rank) if k != axis]
+    if steps > _MOST_UPDATES or any(indices.dims[k] != x.dims[k] for k in others):
+        raise Refused(f"it combines {steps} updates by {reduction!r}; TNN replaces or adds")
+    size = x.dims[axis]
+    numbers = g.constant(np.arange(size, dtype=np.int32).reshape([-1 if k == axis else 1 for k in range(x.rank)]))
+    if not indices.is_constant:
+        zero = g.constant(np.zeros((1,) * indices.rank, np.int32))
+        wrapped = binary(g, "Add", indices, g.constant(size, np.int32))
+        indices = select(g, compare(g, "Less", indices, zero), wrapped, indices)
+    else:
+        indices = g.constant(np.where(indices.array < 0, indices.array + size, indices.array), np.int32)
+    result = x
+    for step in range(steps):
+        mask = compare(g, "Equal", numbers, g.cut(indices, axis, step, step + 1))
+        made = binary(g, _COMBINED[reduction], result, g.cut(updates, axis, step, step + 1))
+        result = select(g, mask, made, result)
+    return result
+
+
+def _flat_places(g: Builder, x: Value, indices: Value, updates: Value) -> Value:
+    """Where ScatterND puts each update, as a number of the flattened data."""
     depth = indices.dims[-1]
     inner = prod(x.dims[depth:])
     strides = np.array([prod(x.dims[k + 1 : depth]) for k in range(depth)], np.int32)
@@ -88,7 +119,12 @@ def _scatter_add(g: Builder, x: Value, indices: Value, updates: Value) -> Value:
         flat = g.reshape(indices, (prod(indices.dims[:-1]), depth))
         rows = g.add("ReduceSum", [binary(g, "Mul", flat, g.constant(strides * inner))], 1, (1,))
     places = binary(g, "Add", rows, g.constant(np.arange(inner, dtype=np.int32).reshape(1, -1)))
-    places = g.reshape(places, (updates.size,))
+    return g.reshape(places, (updates.size,))
+
+
+def _scatter_add(g: Builder, x: Value, indices: Value, updates: Value) -> Value:
+    """By flat numbers, which ScatterElements takes."""
+    places = _flat_places(g, x, indices, updates)
     flat_x, flat_updates = g.reshape(x, (x.size,)), g.reshape(updates, (updates.size,))
     return g.reshape(ScatterElements(g, flat_x, places, flat_updates, axis=0, reduction="add"), x.dims)
 

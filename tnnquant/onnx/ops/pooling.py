@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from tnnquant.onnx.builder import Builder
-from tnnquant.onnx.common import binary, chain
+from tnnquant.onnx.common import binary, chain, compare, select
 from tnnquant.onnx.ops.convolution import _bordered
 from tnnquant.onnx.refusal import Refused
 from tnnquant.onnx.registry import operator
@@ -86,7 +86,8 @@ def MaxPool(
     strides=None,
 ):  # fmt: skip
     if 1 in g.wanted:
-        raise Refused("the places of its maxima (Indices) are read; TNN does not make them")
+        windows = Windows.of(x.dims[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
+        return _with_places(g, x, windows, storage_order)
     if not x.is_float:
         made = MaxPool(
             g, g.cast(x, FLOAT), kernel_shape=kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations,
@@ -112,6 +113,29 @@ def _framed(g: Builder, x: Value, windows: Windows) -> Value:
     wide = _with_ends(windows, _overhang(windows))
     x = _bordered(g, x, wide, _LOWEST)
     return _pooled(g, x, MAX, wide.padded())
+
+
+#: Places of a window whose maximum is looked for with its place.
+_MOST_TAPS = 64
+
+
+def _with_places(g: Builder, x: Value, windows: Windows, storage_order: int) -> tuple[Value, Value]:
+    """The maxima and where in the input they lie (flat numbers), one place of the window after the other."""
+    if prod(windows.kernel) > _MOST_TAPS or not x.is_float:
+        raise Refused(f"the places of its maxima (Indices) are read, in windows of {prod(windows.kernel)}")
+    wide = _with_ends(windows, _overhang(windows))
+    values = _taps(g, _bordered(g, x, wide, _LOWEST), windows)
+    order = (0, 1, *(range(x.rank - 1, 1, -1) if storage_order else range(2, x.rank)))
+    shape = [x.dims[k] for k in order]
+    numbers = np.arange(x.size, dtype=np.int32).reshape(shape).transpose(np.argsort(order))
+    borders = [(0, 0), (0, 0), *((max(b, 0), max(e, 0)) for b, e in zip(wide.begins, wide.ends, strict=True))]
+    places = _taps(g, g.constant(np.pad(numbers, borders)), windows)
+    best, where = values[0], places[0]
+    for value, place in zip(values[1:], places[1:], strict=True):
+        is_larger = compare(g, "Greater", value, best)
+        where = select(g, is_larger, place, where)
+        best = binary(g, "Maximum", best, value)
+    return best, Value(where.dims, np.dtype(np.int64), where.name, where.array)
 
 
 @operator()

@@ -6,12 +6,14 @@ same table or matrix, that layer is taken; else Gather, or a product with the ma
 
 from __future__ import annotations
 
-from math import ceil, floor
+from itertools import product
+from math import ceil, floor, prod
 
 import numpy as np
 
 from tnnquant.onnx.builder import Builder
 from tnnquant.onnx.common import axis_of, binary, constant_of
+from tnnquant.onnx.ops.functions import Round
 from tnnquant.onnx.ops.reduce import along
 from tnnquant.onnx.refusal import Refused
 from tnnquant.onnx.registry import operator
@@ -244,30 +246,107 @@ def Upsample(
 
 @operator(since=16)
 def GridSample(g: Builder, x: Value, grid: Value, *, mode="linear", padding_mode="zeros", align_corners=0):
-    if x.rank != 4:
-        raise Refused(f"TNN samples pictures of 4 dims, this has {x.rank}")
+    kind = _CODES.get(mode.removeprefix("bi"))
+    if kind is None or padding_mode not in ("zeros", "border", "reflection"):
+        raise Refused(f"its mode {mode!r} or padding_mode {padding_mode!r} is unknown")
+    if x.rank != 4 or kind != LINEAR or padding_mode == "reflection":
+        return _sampled(g, x, grid, kind, padding_mode, bool(align_corners))
     sizes = np.array(x.dims[:1:-1], np.float64)  # width, height
-    if mode in ("cubic", "bicubic") or padding_mode == "reflection":
-        raise Refused(f"TNN samples bilinearly, with zeros outside; mode is {mode!r}, padding_mode {padding_mode!r}")
     if align_corners:
         # The same pixels in coordinates whose -1 and 1 are the outer edges of the corner pixels.
         grid = binary(g, "Mul", grid, g.constant((sizes - 1) / sizes, np.float32))
-    if mode == "nearest":
-        pixel = binary(
-            g, "Add", binary(g, "Mul", grid, g.constant(sizes / 2, np.float32)), g.constant((sizes - 1) / 2, np.float32)
-        )
-        from tnnquant.onnx.ops.functions import Round
-
-        place = Round(g, pixel)
-        grid = binary(
-            g,
-            "Mul",
-            binary(g, "Sub", place, g.constant((sizes - 1) / 2, np.float32)),
-            g.constant(2 / sizes, np.float32),
-        )
     if padding_mode == "border":
         limit = (sizes - 1) / sizes
-        grid = binary(
-            g, "Minimum", binary(g, "Maximum", grid, g.constant(-limit, np.float32)), g.constant(limit, np.float32)
-        )
+        low = binary(g, "Maximum", grid, g.constant(-limit, np.float32))
+        grid = binary(g, "Minimum", low, g.constant(limit, np.float32))
     return g.add("GridSample", [x, grid], 2, 0, 0)
+
+
+def _sampled(g: Builder, x: Value, grid: Value, kind: int, padding: str, aligned: bool) -> Value:
+    """By gathering: every neighbour of every place, times its weight. TNN samples pictures bilinearly only."""
+    spatial = x.rank - 2
+    if kind == CUBIC and spatial != 2:
+        raise Refused("it is cubic in three dims, which ONNX does not define")
+    places = grid.dims[1:-1]
+    axes = [_pixels(g, grid, k, x.dims[x.rank - 1 - k], aligned, padding, kind) for k in range(spatial)][::-1]
+    taps = [_axis_taps(g, at, size, kind, padding, aligned) for at, size in zip(axes, x.dims[2:], strict=True)]
+    images = []
+    for image in range(x.dims[0]):
+        flat = g.reshape(g.cut(x, 0, image, image + 1), (x.dims[1], prod(x.dims[2:])))
+        total = None
+        for combination in product(*taps):
+            number, weight = None, None
+            for (place, share), size in zip(combination, x.dims[2:], strict=True):
+                place, share = (g.reshape(g.cut(v, 0, image, image + 1), (prod(places),)) for v in (place, share))
+                scaled = None if number is None else binary(g, "Mul", number, g.constant(size, np.float32))
+                number = place if scaled is None else binary(g, "Add", scaled, place)
+                weight = share if weight is None else binary(g, "Mul", weight, share)
+            found = g.add("Gather", [flat, g.cast(number, np.int32)], 1, False, False)
+            term = binary(g, "Mul", found, weight)
+            total = term if total is None else binary(g, "Add", total, term)
+        images.append(g.reshape(total, (1, x.dims[1], *places)))
+    return images[0] if len(images) == 1 else g.add("Concat", images, 0)
+
+
+def _pixels(g: Builder, grid: Value, axis: int, size: int, aligned: bool, padding: str, kind: int) -> Value:
+    """Coordinates along an axis in pixels, (N, places ...)."""
+    at = g.reshape(g.cut(grid, grid.rank - 1, axis, axis + 1), grid.dims[:-1])
+    factor, shift = ((size - 1) / 2, (size - 1) / 2) if aligned else (size / 2, (size - 1) / 2)
+    pixel = binary(g, "Add", binary(g, "Mul", at, g.constant(factor, np.float32)), g.constant(shift, np.float32))
+    if kind == NEAREST:
+        pixel = Round(g, pixel)
+    return pixel if kind == CUBIC else _within(g, pixel, size, padding, aligned)
+
+
+def _within(g: Builder, pixel: Value, size: int, padding: str, aligned: bool) -> Value:
+    """Pixels beyond the picture where the padding takes them."""
+    if padding == "reflection":
+        low, high = (0.0, size - 1.0) if aligned else (-0.5, size - 0.5)
+        span = high - low
+        if span <= 0:
+            return binary(g, "Mul", pixel, g.constant(0, np.float32))
+        # Distance to the nearest even multiple of the span.
+        moved = binary(g, "Sub", pixel, g.constant(low, np.float32))
+        turns = g.add("Floor", [binary(g, "Mul", moved, g.constant(1 / (2 * span), np.float32))])
+        rest = binary(g, "Sub", moved, binary(g, "Mul", turns, g.constant(2 * span, np.float32)))
+        folded = g.add("Abs", [binary(g, "Sub", rest, g.constant(span, np.float32))])
+        pixel = binary(g, "Sub", g.constant(high, np.float32), folded)
+    if padding == "zeros":
+        return pixel
+    return g.add("Clip", [pixel], 0.0, float(size - 1))
+
+
+def _axis_taps(g: Builder, at: Value, size: int, kind: int, padding: str, aligned: bool) -> list[tuple[Value, Value]]:
+    """Places and weights along an axis."""
+    one = g.constant(1, np.float32)
+    first = g.add("Floor", [at])
+    share = binary(g, "Sub", at, first)
+    if kind == NEAREST:
+        pairs = [(at, None)]
+    elif kind == LINEAR:
+        pairs = [(first, binary(g, "Sub", one, share)), (binary(g, "Add", first, one), share)]
+    else:
+        pairs = []
+        for step in range(-1, 3):
+            distance = g.add("Abs", [binary(g, "Sub", share, g.constant(step, np.float32))])
+            pairs.append((binary(g, "Add", first, g.constant(step, np.float32)), _cubic(g, distance, step in (0, 1))))
+    taps = []
+    for place, weight in pairs:
+        kept = _within(g, place, size, padding, aligned) if kind == CUBIC else place
+        inside = g.add("Clip", [kept], 0.0, float(size - 1))
+        if padding == "zeros":
+            mask = g.cast(g.add("Equal", [inside, kept], dtype=bool), FLOAT)
+            weight = mask if weight is None else binary(g, "Mul", weight, mask)
+        if weight is None:
+            weight = g.constant(np.ones(at.dims, np.float32))
+        taps.append((inside, weight))
+    return taps
+
+
+def _cubic(g: Builder, t: Value, is_inner: bool, a: float = -0.75) -> Value:
+    """The cubic kernel at a distance below 1 (inner) or from 1 to 2."""
+    terms = (a + 2, -(a + 3), 0.0, 1.0) if is_inner else (a, -5 * a, 8 * a, -4 * a)
+    result = g.constant(terms[0], np.float32)
+    for term in terms[1:]:
+        result = binary(g, "Add", binary(g, "Mul", t, result), g.constant(term, np.float32))
+    return result
