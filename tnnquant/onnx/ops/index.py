@@ -27,22 +27,68 @@ def GatherElements(g: Builder, x: Value, indices: Value, *, axis=0):
         found = np.where(indices.array < 0, indices.array + x.dims[axis], indices.array)
         grid[axis] = found
         return _picked(g, x, np.ravel_multi_index(grid, x.dims), indices.dims)
-    vectors = [g.constant(grid[k][..., None], np.int32) for k in range(x.rank)]
-    vectors[axis] = g.reshape(indices, (*indices.dims, 1))
-    joined = g.add("Concat", vectors, indices.rank) if x.rank > 1 else vectors[0]
-    return g.add("GatherND", [x, joined], 0, dtype=x.dtype)
+    # TNN gathers whole slices: elements by their flat numbers.
+    stride = prod(x.dims[axis + 1 :])
+    grid[axis] = np.zeros_like(grid[axis])
+    offsets = np.ravel_multi_index(grid, x.dims).astype(np.int32)
+    places = _plus_scaled(g, _wrapped(g, indices, x.dims[axis]), stride, offsets)
+    return _by_number(g, x, places, indices.dims)
+
+
+def _wrapped(g: Builder, indices: Value, size: int) -> Value:
+    """Indices with negative ones counted from the end."""
+    zero = g.constant(np.zeros((1,) * max(indices.rank, 1), np.int32))
+    behind = binary(g, "Add", indices, g.constant(size, np.int32))
+    return select(g, compare(g, "Less", indices, zero), behind, indices)
+
+
+def _plus_scaled(g: Builder, indices: Value, factor: int, offsets: np.ndarray) -> Value:
+    scaled = indices if factor == 1 else binary(g, "Mul", indices, g.constant(factor, np.int32))
+    return binary(g, "Add", scaled, g.constant(offsets)) if offsets.any() else scaled
+
+
+def _by_number(g: Builder, x: Value, places: Value, dims) -> Value:
+    """Elements of ``x`` by their flat numbers in a blob."""
+    flat = g.reshape(places, (places.size,))
+    if x.is_constant:
+        tensors = {"data": x.array.reshape(-1)}
+        made = g.add("Gather", [flat], 0, True, False, tensors=tensors, dtype=x.dtype)
+    else:
+        made = g.add("Gather", [g.reshape(x, (x.size,)), flat], 0, False, False, dtype=x.dtype)
+    return g.reshape(made, dims)
 
 
 @operator()
 def GatherND(g: Builder, x: Value, indices: Value, *, batch_dims=0):
-    if not indices.is_constant:
-        return g.add("GatherND", [x, indices], batch_dims, dtype=x.dtype)
     depth = indices.dims[-1]
     inner = x.dims[batch_dims + depth :]
+    if not indices.is_constant:
+        return _gather_vectors(g, x, indices, batch_dims, inner)
     numbers = np.arange(x.size).reshape(x.dims)
     batch = np.indices(indices.dims[:-1])[:batch_dims]
     places = numbers[(*batch, *np.moveaxis(indices.array, -1, 0))]
     return _picked(g, x, places, (*indices.dims[:-1], *inner))
+
+
+def _gather_vectors(g: Builder, x: Value, indices: Value, batch_dims: int, inner: tuple[int, ...]) -> Value:
+    depth = indices.dims[-1]
+    sizes = x.dims[batch_dims : batch_dims + depth]
+    strides = np.array([prod(sizes[k + 1 :]) for k in range(depth)], np.int32)
+    flat = g.reshape(indices, (prod(indices.dims[:-1]), depth))
+    behind = binary(g, "Add", flat, g.constant(np.array(sizes, np.int32)))
+    zero = g.constant(np.zeros((1, 1), np.int32))
+    flat = select(g, compare(g, "Less", flat, zero), behind, flat)
+    rows = g.add("ReduceSum", [binary(g, "Mul", flat, g.constant(strides))], 0, (1,))
+    # Rows of what each vector picks; those of a batch follow one another.
+    each = prod(indices.dims[batch_dims:-1])
+    batch = np.repeat(np.arange(prod(x.dims[:batch_dims]), dtype=np.int32), each) * prod(sizes)
+    rows = binary(g, "Add", rows, g.constant(batch)) if batch.any() else rows
+    table = g.reshape(x, (prod(x.dims[:batch_dims]) * prod(sizes), prod(inner)))
+    if table.is_constant:
+        made = g.add("Gather", [rows], 0, True, False, tensors={"data": table.array}, dtype=x.dtype)
+    else:
+        made = g.add("Gather", [table, rows], 0, False, False, dtype=x.dtype)
+    return g.reshape(made, (*indices.dims[:-1], *inner))
 
 
 @operator()
@@ -145,7 +191,9 @@ def OneHot(g: Builder, indices: Value, depth_input: Value, values_input: Value, 
     rank = indices.rank + 1
     axis = axis_of(axis, rank)
     places = g.cast(indices, np.int32) if indices.is_float else indices
-    made = g.add("OneHot", [places], axis, depth, off, on)
+    # TNN takes the type of the output from a third input, and the values from the parameters.
+    operands = [places, g.constant([depth], np.int32), g.constant([off, on], np.float32)]
+    made = g.add("OneHot", operands, axis, depth, off, on)
     return made if values_input.is_float else g.cast(made, values_input.dtype)
 
 
