@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 
 from tnnquant.kernels.jit import inline
 
-__all__ = ["bits_float", "exp_f32", "float_bits", "float_word"]
+__all__ = ["bits_float", "erf_f32", "exp_f32", "float_bits", "float_word"]
 
 _LOG2E = np.float32(1.44269504088896341)
 _LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)  # ln 2 in two parts, the first with 9 bits
@@ -23,6 +23,12 @@ _ROUND, _ROUND_BITS = np.float32(12582912.0), np.int32(0x4B400000)
 _P0, _P1, _P2 = np.float32(1.9875691500e-4), np.float32(1.3981999507e-3), np.float32(8.3334519073e-3)
 _P3, _P4, _P5 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.float32(5.0000001201e-1)
 _LOWEST, _HIGHEST = np.float32(-104.0), np.float32(89.0)  # beyond: 0 and inf
+_ERF_SPLIT = np.float32(0.921875)
+_E0, _E1, _E2 = np.float32(-1.72853470e-5), np.float32(3.83197126e-4), np.float32(-3.88396438e-3)
+_E3, _E4, _E5 = np.float32(2.42546219e-2), np.float32(-1.06777877e-1), np.float32(-6.34846687e-1)
+_E6 = np.float32(-1.28717512e-1)
+_S0, _S1, _S2 = np.float32(-5.96761703e-4), np.float32(4.99119423e-3), np.float32(-2.67681349e-2)
+_S3, _S4, _S5 = np.float32(1.12819925e-1), np.float32(-3.76125336e-1), np.float32(1.28379166e-1)
 _ONE = np.float32(1)
 _BIAS, _SIGNIFICAND, _HALF = np.int32(127), np.int32(23), np.int32(1)
 
@@ -76,6 +82,31 @@ def exp_f32(x):
     k = np.int32(float_bits(rounded) - _ROUND_BITS)
     half = np.int32(k >> _HALF)
     return y * _power_of_two(half) * _power_of_two(np.int32(k - half))
+
+
+@inline
+def erf_f32(x):
+    """The error function of a float32, within 2 ulp: two polynomials, of which that of large values is an exponent.
+
+    The coefficients are N. Juffa's (2016), for |x| from 0.921875 on and below.
+    """
+    t = np.float32(abs(x))
+    s = x * x
+    r = _E0 * t + _E1
+    r = r * s + (_E2 * t + _E3)
+    r = r * t + _E4
+    r = r * t + _E5
+    r = r * t + _E6
+    large = _ONE - exp_f32(r * t - t)
+    large = -large if x < np.float32(0) else large
+    p = _S0
+    p = p * s + _S1
+    p = p * s + _S2
+    p = p * s + _S3
+    p = p * s + _S4
+    p = p * s + _S5
+    small = p * x + x
+    return large if t > _ERF_SPLIT else small
 
 
 def float_word(value: float) -> int:

@@ -23,6 +23,7 @@ __all__ = [
     "affine_f64_naive",
     "layer_norm_f32",
     "layer_norm_f32_naive",
+    "layer_norm_f32_op",
     "moments_f32",
     "moments_f32_naive",
 ]
@@ -269,6 +270,15 @@ def _layer_norm_task(op, index, scratch):
         _layer_norm_row(f32_view(args[0] + 4 * row * n, n), k, b, eps, f32_view(args[3] + 4 * row * n, n))
 
 
+def layer_norm_f32_op(x: np.ndarray, k: np.ndarray, b: np.ndarray, eps: float, out: np.ndarray) -> np.ndarray:
+    """The op of :func:`layer_norm_f32`. The arrays must stay alive."""
+    rows, n = x.shape
+    together = max(1, _ELEMENTS // n)
+    address = program.data_address
+    args = [address(x), address(k), address(b), address(out), rows, n, together, float_word(eps)]
+    return program.new_op(_layer_norm_task, -(-rows // together), 0, args)
+
+
 def layer_norm_f32(x: np.ndarray, k: np.ndarray, b: np.ndarray, eps: float, out: np.ndarray) -> np.ndarray:
     """``(x - mean) / sqrt(var + eps) * k + b`` of each row; var is mean(x**2) - mean**2, not clamped, as in TNN.
 
@@ -283,9 +293,5 @@ def layer_norm_f32(x: np.ndarray, k: np.ndarray, b: np.ndarray, eps: float, out:
     out : float32 (rows, n)
         C-contiguous; written and returned.
     """
-    rows, n = x.shape
-    together = max(1, _ELEMENTS // n)
-    address = program.data_address
-    args = [address(x), address(k), address(b), address(out), rows, n, together, float_word(eps)]
-    program.run(program.new_op(_layer_norm_task, -(-rows // together), 0, args))
+    program.run(layer_norm_f32_op(x, k, b, eps, out))
     return out

@@ -1,8 +1,10 @@
 """The vectorizable exponential against the C library's."""
 
+import math
+
 import numpy as np
 
-from tnnquant.kernels.elementary import bits_float, exp_f32, float_bits, float_word
+from tnnquant.kernels.elementary import bits_float, erf_f32, exp_f32, float_bits, float_word
 from tnnquant.kernels.jit import kernel
 
 
@@ -10,6 +12,12 @@ from tnnquant.kernels.jit import kernel
 def _exponentials(x, out):
     for i in range(x.size):
         out[i] = exp_f32(x[i])
+
+
+@kernel
+def _errors(x, out):
+    for i in range(x.size):
+        out[i] = erf_f32(x[i])
 
 
 @kernel
@@ -35,6 +43,18 @@ def test_exponential_of_the_extremes():
     out = np.empty_like(x)
     _exponentials(x, out)
     np.testing.assert_array_equal(out, np.array([np.nan, np.inf, 0, 1, 1, np.inf, 0, 1], np.float32))
+
+
+def test_error_function_is_within_two_last_bits():
+    x = np.concatenate([np.linspace(-6, 6, 100_003), np.geomspace(1e-38, 1, 1001), [0.921875]]).astype(np.float32)
+    out = np.empty_like(x)
+    _errors(x, out)
+    want = np.array([math.erf(value) for value in x.tolist()])
+    assert (np.abs(out - want) <= 2 * np.spacing(np.abs(want).astype(np.float32))).all()
+    x = np.array([np.nan, np.inf, -np.inf, 0, -0.0, 3e38, -3e38], np.float32)
+    out = np.empty_like(x)
+    _errors(x, out)
+    np.testing.assert_array_equal(out, np.array([np.nan, 1, -1, 0, -0.0, 1, -1], np.float32))
 
 
 def test_bits():

@@ -210,9 +210,11 @@ class Executor:
 
     def _emit(self) -> None:
         """Ask every layer for its program; note which inputs a forward will have made elsewhere."""
-        fixed = set()
+        fixed = {blob for blob, array in self._constants.items() if array.dtype == np.float32 and array.ndim != 4}
+        # Constants lie where they are for good. (Programs know images only as channels-last.)
+        places = {**self._places, **{blob: self._constants[blob] for blob in fixed}}
         for step in self._steps:
-            node, places = step.node, self._places
+            node = step.node
             if step.may_emit and all(blob in places for blob in (*node.inputs, *node.outputs)):
                 step.emit(places)
             if step.rows is None:

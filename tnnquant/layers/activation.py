@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tnnquant.base.arithmetic import is_exact
 from tnnquant.layers.base import Layer, layer
 from tnnquant.layers.elementwise import Mapped, Unary
 from tnnquant.layers.fields import param
@@ -74,7 +75,7 @@ class Gelu(Mapped):
     """x / 2 * (1 + erf(x / sqrt(2)))."""
 
     def function(self):
-        return "GELU", 0.0, 0.0
+        return "GELU" if is_exact() else "FAST_GELU", 0.0, 0.0
 
 
 @layer(132, "Elu")

@@ -157,3 +157,11 @@ class LayerNorm(_WithOperands):
         out = np.empty_like(x)
         layer_norm_f32(x.reshape(-1, k.size), k, b, self.eps, out.reshape(-1, k.size))
         return [out]
+
+    def emit(self, inputs, outputs, state):
+        from tnnquant.kernels.moments import layer_norm_f32_op
+
+        if not all(x.flags.c_contiguous for x in (*inputs, *outputs)) or not inputs[0].size:
+            return None
+        k, b = (v.reshape(-1) for v in inputs[1:])
+        return layer_norm_f32_op(inputs[0].reshape(-1, k.size), k, b, self.eps, outputs[0].reshape(-1, k.size))

@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 
+from tnnquant.base.arithmetic import is_exact
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.layers.base import BlobSpec, Layer, layer
 from tnnquant.layers.checks import check_inputs, check_types
@@ -103,7 +104,7 @@ class Erf(Mapped):
     """The error function."""
 
     def function(self):
-        return "ERF", 0.0, 0.0
+        return "ERF" if is_exact() else "FAST_ERF", 0.0, 0.0
 
 
 @layer(329, "Not")
