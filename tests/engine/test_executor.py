@@ -251,3 +251,49 @@ def test_a_run_that_begins_in_the_middle(build, rng):
             np.testing.assert_array_equal(found[name], values)
             np.testing.assert_array_equal(again[name], changed[name])
             assert (changed[name] != values).any()
+
+
+def attention(build):
+    """Scaled dot-product attention of 2 heads over 5 tokens, a LayerNorm with constant operands before it."""
+    net = build((1, 5, 8), "x")
+    net.constants = {"scale": np.linspace(0.5, 1.5, 8, dtype=np.float32), "shift": np.zeros(8, np.float32),
+                     "half": np.float32([0.5])}  # fmt: skip
+    x = net.add("LayerNorm", ["x", "scale", "shift"], 1, name="norm")
+    net.constants["weight"] = net.rng.standard_normal((8, 24)).astype(np.float32)
+    x = net.add("MatMul", [x, "weight"], name="qkv")
+    heads = net.add("Reshape", x, 0, 4, (1, 5, 6, 4), 0, name="heads")
+    rows = net.add("Permute", heads, (0, 2, 1, 3), name="rows")
+    columns = net.add("Permute", heads, (0, 2, 3, 1), name="columns")
+    scores = net.add("Mul", [net.add("MatMul", [rows, columns], name="product"), "half"], name="scores")
+    mixed = net.add("MatMul", [net.add("Softmax", scores, 3, name="shares"), rows], name="mixed")
+    back = net.add("Reshape", net.add("Permute", mixed, (0, 2, 1, 3), name="turned"), 0, 3, (1, 5, 24), 0, name="back")
+    return net.graph(net.add("GELU", back, name="gelu"))
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_attention_is_one_program(build, rng, exact):
+    """Blobs of rank 4 that no image is made of lie in C order; constants are read where they are."""
+    graph = attention(build)
+    executor = Executor(graph, exact=exact)
+    assert len(executor._groups) == 1
+    assert all(step.rows is not None for step in executor.steps)
+    assert executor._places["shares_out"].flags.c_contiguous
+    x = {"x": rng.standard_normal((1, 5, 8)).astype(np.float32)}
+    (result,) = executor.run(x).values()
+    seen = {}
+    executor.run(x, lambda name, array: seen.update({name: np.array(array)}))
+    np.testing.assert_array_equal(result, seen["gelu_out"])
+    shares = seen["scores_out"].astype(np.float64)
+    shares = np.exp(shares) / np.exp(shares).sum(-1, keepdims=True)
+    wanted = (shares @ seen["rows_out"]).transpose(0, 2, 1, 3).reshape(1, 5, 24)
+    np.testing.assert_allclose(seen["back_out"], wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_images_stay_channels_last(build):
+    net = build((1, 8, 6, 4))
+    x = net.conv("input", 8, 8, name="a")
+    turned = net.add("Permute", net.add("Sigmoid", x, name="gate"), (0, 2, 3, 1), name="turned")
+    net.constants = {"weight": np.ones((8, 3), np.float32)}
+    executor = Executor(net.graph(net.add("MatMul", [turned, "weight"])))
+    assert not executor._places["gate_out"].flags.c_contiguous
+    assert executor._places["turned_out"].flags.c_contiguous

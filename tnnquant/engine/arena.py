@@ -74,11 +74,14 @@ def allocate(size: int) -> np.ndarray:
     return block[start : start + size]
 
 
-def blob_array(block: np.ndarray, offset: int, dims: Sequence[int], dtype: np.dtype) -> np.ndarray:
-    """The blob of logical ``dims`` at ``offset``; rank 4 is channels-last in memory, any other rank C-contiguous."""
+def blob_array(
+    block: np.ndarray, offset: int, dims: Sequence[int], dtype: np.dtype, *, is_plain: bool = False
+) -> np.ndarray:
+    """The blob of logical ``dims`` at ``offset``; rank 4 is channels-last in memory, any other rank, and what
+    ``is_plain``, C-contiguous."""
     count = prod(dims)
     flat = block[offset : offset + count * dtype.itemsize].view(dtype)
-    if len(dims) == 4:
+    if len(dims) == 4 and not is_plain:
         n, c, h, w = dims
         return flat.reshape(n, h, w, c).transpose(0, 3, 1, 2)
     return flat.reshape(dims)

@@ -13,7 +13,7 @@ from tnnquant.engine.steps import Step
 from tnnquant.graph import Graph
 from tnnquant.layers.base import BlobSpec
 
-__all__ = ["Placement"]
+__all__ = ["Placement", "plain_blobs"]
 
 _PLACED = (DataType.FLOAT, DataType.INT8)
 
@@ -36,7 +36,7 @@ class Placement:
     Attributes
     ----------
     arrays : dict of str to ndarray
-        Of logical shape; rank 4 is channels-last.
+        Of logical shape; rank 4 is channels-last, but for :func:`plain_blobs`.
     bytes : int
         Of all blobs: the largest live set, or a little more.
     """
@@ -57,8 +57,9 @@ class Placement:
             lives[root] = Lifetime(size, min(life.first, first), max(life.last, last))
         offsets, self.bytes = place(lives)
         block = allocate(self.bytes)
+        plain = plain_blobs(graph, specs, steps)
         self.arrays = {
-            root: blob_array(block, offset, specs[root].dims, specs[root].dtype.numpy)
+            root: blob_array(block, offset, specs[root].dims, specs[root].dtype.numpy, is_plain=root in plain)
             for root, offset in offsets.items()
         }
         for blob in self._inside:
@@ -122,3 +123,30 @@ class Placement:
         # fp32 programs know float blobs alone: INT8 stands for booleans there.
         types = _PLACED if step.node.quantized else (DataType.FLOAT,)
         return self._specs[blob].dtype in types and blob not in self._constants
+
+
+def plain_blobs(graph: Graph, specs: Mapping[str, BlobSpec], steps: Sequence[Step]) -> set[str]:
+    """Blobs of rank 4 that are better C-contiguous: those that only matrix products and movements touch, and what is
+    computed between them element by element, as in the attention of a transformer.
+    """
+    group: dict[str, str] = {}
+
+    def root(blob: str) -> str:
+        while group.setdefault(blob, blob) != blob:
+            blob = group[blob]
+        return blob
+
+    fixed, moved = set(graph.inputs), set()
+    for step in steps:
+        node = step.node
+        blobs = [blob for blob in (*node.inputs, *node.outputs) if len(specs[blob].dims) == 4]
+        if node.quantized or not (node.layer.ANY_LAYOUT or node.layer.KEEPS_LAYOUT):
+            fixed.update(blobs)
+        elif node.layer.ANY_LAYOUT:
+            moved.update(blobs)
+        else:
+            for blob in blobs[1:]:
+                group[root(blob)] = root(blobs[0])
+    kept = {root(blob) for blob in fixed}
+    wanted = {root(blob) for blob in moved} - kept
+    return {blob for blob in {*group, *moved} if root(blob) in wanted}

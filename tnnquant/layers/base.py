@@ -111,6 +111,10 @@ class Layer:
     BY_ELEMENT: ClassVar[bool] = False
     """Without tensors, and with inputs of one shape, an element of the output depends on those at its place alone, and
     on nothing of that place."""
+    KEEPS_LAYOUT: ClassVar[bool] = False
+    """Its fp32 form works on any memory order of blobs of rank 4, if all of them have the same."""
+    ANY_LAYOUT: ClassVar[bool] = False
+    """Its fp32 form works on any memory order of blobs of rank 4, each its own."""
     NORMALIZES: ClassVar[bool] = False
     """Shifts or scales its input by stored values: a model that begins with one may be fed raw pixels."""
     SELECTS: ClassVar[bool] = False

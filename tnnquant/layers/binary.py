@@ -32,6 +32,7 @@ class Binary(Layer):
 
     NORMALIZES = True
     BY_ELEMENT = True
+    KEEPS_LAYOUT = True
 
     weight_input_index: int = param("int", 1)
 

@@ -73,6 +73,7 @@ class Mapped(Unary):
     """A unary function that :mod:`tnnquant.kernels.eltwise` has."""
 
     BY_ELEMENT = True
+    KEEPS_LAYOUT = True
 
     def function(self) -> tuple[str, float, float]:
         """The name of its code there and its parameters a, b."""

@@ -32,6 +32,7 @@ class HardSwish(Layer):
     """
 
     BY_ELEMENT = True
+    KEEPS_LAYOUT = True
 
     alpha: float = param("float", 1.0)
     beta: float = param("float", 0.0)

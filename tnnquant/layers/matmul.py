@@ -62,6 +62,8 @@ class MatMul(Layer):
     this is not the pairing of NumPy.
     """
 
+    ANY_LAYOUT = True
+
     RESOURCE = (TensorField("weight"), ScaleField("weight", zero_point=False))
 
     weight_position: int = param(default=-1)

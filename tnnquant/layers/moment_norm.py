@@ -133,6 +133,8 @@ class GroupNorm(_WithOperands):
 class LayerNorm(_WithOperands):
     """The inputs are x, scale, bias; statistics over the last ``reduce_dims_size`` axes, those of scale and bias."""
 
+    ANY_LAYOUT = True
+
     reduce_dims_size: int = param("int", 0)
     eps: float = param("float", EPS)
 

@@ -21,6 +21,8 @@ __all__ = ["Permute"]
 class Permute(CopyLayer):
     """Output axis ``i`` is input axis ``orders[i]``; axes that are not listed follow in ascending order."""
 
+    ANY_LAYOUT = True
+
     orders: tuple = param("ints")
 
     def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:

@@ -25,6 +25,8 @@ class Reshape(CopyLayer):
     A second input holds the shape instead. ``reshape_type`` 1 (TensorFlow) takes and lays the elements in NHWC order.
     """
 
+    ANY_LAYOUT = True
+
     axis: int = param(default=0)
     num_axes: int = param(default=0)
     shape: tuple = param("ints", default=())
@@ -97,6 +99,8 @@ def _rank4(dims: tuple[int, ...]) -> tuple[int, ...]:
 @layer(10, "Flatten", "Flatten_nhwc")
 class Flatten(CopyLayer):
     """Two dims: the product of those before ``axis``, the product of the rest."""
+
+    ANY_LAYOUT = True
 
     axis: int = param()
 

@@ -46,6 +46,8 @@ class _AlongAxis(Layer):
 class Softmax(_AlongAxis):
     """exp(x - max) / sum along an axis."""
 
+    KEEPS_LAYOUT = True
+
     def forward(self, inputs, state):
         return [self.softmax(inputs[0])]
 
