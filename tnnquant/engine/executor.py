@@ -189,7 +189,8 @@ class Executor:
             self._feeds = {name: self._make_feed(name) for name in self.graph.inputs}
             with exact_sums(self._exact):
                 self._emit()
-            self._fuse()
+            if not self._keeps:
+                self._fuse()
         except MemoryError:
             raise GraphError(
                 f"not enough memory to lay the model out: its blobs alone take {self.blob_bytes / 1e9:.3g} GB; "
