@@ -38,3 +38,23 @@ def test_bench_latency(made):
     assert set(report.models) == {"fp32", "int8"}
     assert report.speedup > 0
     assert set(tnnquant.bench_latency(int8, repeats=2).models) == {"int8"}
+
+
+@pytest.mark.parametrize("ending", ["plain", "TopK"])
+def test_one_verdict_by_one_rule(ending, build, pictures, tmp_path):
+    """quantize and compare judge the same blobs, also where a layer that sorts ends the model."""
+    net = build((1, 3, 16, 12))
+    scores = net.inner_product(net.pool(net.conv("input", 3, 8)), 8 * 8 * 6, 12, name="fc")
+    outputs = [scores]
+    if ending == "TopK":
+        flat = net.add("Reshape", scores, num_axes=2, shape=(1, 12), name="flat")
+        outputs = net.add("TopK", flat, axis=1, largest=1, sorted=1, k=3, name="best", outputs=2)
+    pair = tmp_path / "net.tnnproto", tmp_path / "net.tnnmodel"
+    tnnquant.write_model(net.graph(*outputs), *pair)
+    report = tnnquant.quantize_model(*pair, str(pictures), tmp_path / "out", CONFIG)
+    errors = tnnquant.compare(str(tmp_path / "out_quantized"), str(tmp_path / "net"), pictures, CONFIG, limit=None)
+    found = {output.name for output in report.verdict.sets[-1].outputs}
+    assert {output.name for output in errors.verdict.outputs} == found
+    assert found == ({"flat_out"} if ending == "TopK" else {"fc_out"})
+    assert errors.verdict.status == report.verdict.sets[-1].status
+    assert not any("statistics" in note for note in errors.verdict.notes)

@@ -15,6 +15,7 @@ import numpy as np
 
 from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph
+from tnnquant.graph.infer import infer
 from tnnquant.graph.meaning import Meaning, base_name, meaning_of
 from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.inspect.codes import CodeUsage, usage_of_counts
@@ -23,7 +24,7 @@ from tnnquant.inspect.measure import ErrorSums, as_rows
 from tnnquant.layers.base import QuantRole
 from tnnquant.verdict import SetVerdict
 from tnnquant.verdict.compare import Comparison
-from tnnquant.verdict.kinds import output_kind
+from tnnquant.verdict.kinds import judged_kinds
 
 __all__ = ["Errors", "Figures", "LayerError", "SampleError", "compare_graphs"]
 
@@ -152,7 +153,7 @@ class Errors:
     inputs : dict of str to Figures
         Of the model inputs that int8 layers read: what quantizing them costs.
     outputs : dict of str to Figures
-        Of the model outputs.
+        Of the model outputs, or of what stands in for one that cannot be compared place by place.
     samples : list of SampleError
         In the order of the files.
     verdict : SetVerdict
@@ -249,8 +250,13 @@ class _Comparison:
     def __init__(self, quantized: Graph, fp32: Graph, input_dims: Mapping | None, meaning: Meaning | None):
         prepared = prepare_for_quantization(fp32)
         check_same_network(quantized, prepared)
-        self._fp32 = Executor(prepared, input_dims, exact=False)
-        self._int8 = Executor(quantized, input_dims, exact=False)
+        kinds = judged_kinds(infer(prepared, input_dims))
+        self._judged = Comparison(kinds)
+        self._outputs = tuple(kind.name for kind in kinds)
+        # What stands in for an output that cannot be compared is asked for as if it were one.
+        asked = tuple(sorted({*quantized.outputs, *self._outputs}))
+        self._fp32 = Executor(prepared.replace(outputs=asked), input_dims, exact=False)
+        self._int8 = Executor(quantized.replace(outputs=asked), input_dims, exact=False)
         self._meaning = meaning or meaning_of(quantized, prepared)
         meant = self._meaning.graph
         self._isolated = Isolated(meant, self._fp32.graph, self._fp32.specs)
@@ -259,7 +265,6 @@ class _Comparison:
         self._cumulative: dict[str, ErrorSums] = {}
         self._counts: dict[str, np.ndarray] = {}
         self._samples: list[SampleError] = []
-        self._judged = Comparison(output_kind(self._fp32.inference, name) for name in quantized.outputs)
 
     def add(self, sample) -> None:
         blobs: dict[str, np.ndarray] = {}
@@ -271,8 +276,9 @@ class _Comparison:
         got = self._int8.run(sample.arrays, lambda name, array: self._compare(name, array, blobs))
         self._isolated.add(blobs)
         self._judged.add(sample, wanted, got)
-        worst = min(self._output_sums(name).per_sample[-1] for name in self._meaning.graph.outputs)
-        self._samples.append(SampleError(sample.name, worst, _top1(wanted, got)))
+        worst = min(s.per_sample[-1] for name in self._outputs if (s := self._output_sums(name)).per_sample)
+        outputs = ({name: side[name] for name in self._meaning.graph.outputs} for side in (wanted, got))
+        self._samples.append(SampleError(sample.name, worst, _top1(*outputs)))
 
     def _compare(self, name: str, array: np.ndarray, blobs: Mapping[str, np.ndarray]) -> None:
         from tnnquant.kernels.compare import count_codes
@@ -316,9 +322,9 @@ class _Comparison:
             ))  # fmt: skip
         named = {
             kind: {name: figures for name in names if (figures := self._figures(name))}
-            for kind, names in (("inputs", self._meaning.graph.inputs), ("outputs", self._meaning.graph.outputs))
+            for kind, names in (("inputs", self._meaning.graph.inputs), ("outputs", self._outputs))
         }
-        verdict = self._judged.verdict(f"{len(self._samples)} inputs", held_out=False)
+        verdict = self._judged.verdict(f"{len(self._samples)} inputs", held_out=None)
         usage = {name: usage_of_counts(counts, scales[name].zero_point) for name, counts in self._counts.items()}
         adds = frozenset(node.layer.TYPE_NAMES[0] for node in self._meaning.graph.nodes
                           if node.layer.role == QuantRole.JOIN and not node.layer.JOINS_CHANNELS)  # fmt: skip

@@ -12,12 +12,15 @@ from tnnquant.inputs.references import References
 from tnnquant.verdict.figures import OutputSums
 from tnnquant.verdict.judge import judge_output
 from tnnquant.verdict.kinds import CLASSES, INTEGERS, OutputKind
-from tnnquant.verdict.result import DOUBTFUL, Check, SetVerdict, worst
+from tnnquant.verdict.result import BROKEN, DOUBTFUL, Check, SetVerdict, worst
 
 __all__ = ["Comparison", "compare"]
 
 _MOST_NAMES = 10
-_FLATTERY = "pictures of the statistics flatter a model: --holdout 0.2 or --eval FOLDER judge it on others"
+_FLATTERY = (
+    "these pictures are also in the statistics, so fresh ones may come out worse: --holdout 0.2 or --eval FOLDER judge "
+    "the model on others"
+)
 _ONE_CLASS = 16
 #: Fewer pictures allow no good verdict.
 _FEW = 4
@@ -83,14 +86,15 @@ class Comparison:
             if best[0].size == 1:
                 self.best[kind.name].append((int(best[0][0]), int(best[1][0])))
 
-    def verdict(self, source: str, *, held_out: bool, labels: Mapping[int, int] | None = None) -> SetVerdict:
+    def verdict(self, source: str, *, held_out: bool | None, labels: Mapping[int, int] | None = None) -> SetVerdict:
         """Judge every output.
 
         Parameters
         ----------
         source : str
             Which pictures these are, in words.
-        held_out : bool
+        held_out : bool or None
+            None: whoever asks does not know whether the pictures are in the statistics.
         labels : mapping of int to int, optional
             Right class by number of the source.
         """
@@ -103,9 +107,11 @@ class Comparison:
         ]
         limits = self._limits()
         status = worst(check.status for check in (*limits, *(c for output in outputs for c in output.checks)))
+        # None: whoever asks does not know. A broken model is broken, whatever the pictures.
+        flattered = [_FLATTERY] if held_out is False and status != BROKEN else []
         return SetVerdict(
             status, self.pictures, source, held_out, outputs, limits, self._top1(labels),
-            list(dict.fromkeys(disagreeing))[:_MOST_NAMES], ([] if held_out else [_FLATTERY]) + self._notes(labels),
+            list(dict.fromkeys(disagreeing))[:_MOST_NAMES], flattered + self._notes(labels),
         )  # fmt: skip
 
     def _limits(self) -> list[Check]:

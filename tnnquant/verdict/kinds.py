@@ -18,7 +18,8 @@ from tnnquant.graph import Graph
 from tnnquant.graph.infer import Inference
 from tnnquant.layers.base import BlobSpec
 
-__all__ = ["CLASSES", "INTEGERS", "VALUES", "OutputKind", "Part", "judged_blobs", "magnitude_parts", "output_kind"]
+__all__ = ["CLASSES", "INTEGERS", "VALUES", "OutputKind", "Part", "judged_blobs", "judged_kinds",
+           "magnitude_parts", "output_kind"]  # fmt: skip
 
 CLASSES, INTEGERS, VALUES = "classes", "integers", "values"
 #: A concat of more inputs is no sign of different units.
@@ -114,6 +115,20 @@ def judged_blobs(inference: Inference) -> tuple[list[str], frozenset[str]]:
     plain = {name for name in graph.outputs if name not in behind}
     instead = frozenset().union(*(behind[name] for name in graph.outputs if name in behind)) - plain
     return sorted(plain | instead), instead
+
+
+def judged_kinds(inference: Inference, task: str = "auto") -> list[OutputKind]:
+    """What is judged of a model, and as what: its outputs, or the blobs that stand in for them.
+
+    Parameters
+    ----------
+    inference : Inference
+        Of the fp32 model.
+    task : {"auto", "classify", "regress"}
+        What the outputs are; what stands in for one is judged by its values.
+    """
+    judged, instead = judged_blobs(inference)
+    return [output_kind(inference, name, "regress" if name in instead else task) for name in judged]
 
 
 def _batch(inference: Inference) -> int | None:

@@ -77,8 +77,8 @@ class SetVerdict:
     pictures : int
     source : str
         Which pictures, in words.
-    held_out : bool
-        None of them is in the statistics.
+    held_out : bool or None
+        Whether none of them is in the statistics; None: not known.
     outputs : list of OutputVerdict
     limits : list of Check
         Of the pictures themselves: too few, all the same.
@@ -93,7 +93,7 @@ class SetVerdict:
     status: str
     pictures: int
     source: str
-    held_out: bool
+    held_out: bool | None
     outputs: list[OutputVerdict] = field(default_factory=list)
     limits: list[Check] = field(default_factory=list)
     labels: dict | None = None

@@ -15,7 +15,7 @@ from tnnquant.inputs.choose import pick
 from tnnquant.inputs.references import References
 from tnnquant.inputs.split import LEAST_UNSEEN, Split, split_samples
 from tnnquant.verdict.compare import compare
-from tnnquant.verdict.kinds import CLASSES, judged_blobs, output_kind
+from tnnquant.verdict.kinds import CLASSES, judged_blobs, judged_kinds
 from tnnquant.verdict.labels import PLAUSIBLE_TOP1, labels_of_names, read_labels
 from tnnquant.verdict.layers import layer_noise
 from tnnquant.verdict.result import SetVerdict, Verdict, worst
@@ -198,9 +198,7 @@ class Verification:
 
     def _judge(self, chosen: _Set, int8: Executor, fp32: Executor, progress: Progress | None) -> SetVerdict:
         judged, instead = judged_blobs(fp32.inference)
-        kinds = [
-            output_kind(fp32.inference, name, "regress" if name in instead else self.config.task) for name in judged
-        ]
+        kinds = judged_kinds(fp32.inference, self.config.task)
         if instead:
             if self._reference is None:
                 dims = {name: fp32.specs[name].dims for name in fp32.graph.inputs}
