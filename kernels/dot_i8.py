@@ -21,7 +21,7 @@ PANEL, ROWS, GROUP, SHIFT = 2 * _PATH.lanes, _PATH.rows, _PATH.group, _PATH.shif
 DEPTH = 8 if _PATH.matrix else GROUP
 #: The instruction for activations that are all in 0..127 with zero point 0, as after a ReLU: 32 products in 3
 #: operations where ``vpmaddwd`` needs 4. None where the path has no use for it.
-BYTE_DOT = {"vpmaddwd": "vpmaddubsw", "generic2": "generic4s"}.get(_PATH.dot) if _PATH.lanes <= 8 else None
+BYTE_DOT = {"vpmaddwd": "vpmaddubsw", "generic2": "generic4s"}.get(_PATH.dot)
 
 
 def _generic_dot(emit, accumulator, a, b, group, is_signed):
@@ -60,14 +60,12 @@ def emit_dot(emit, accumulator, a, b, kind=_PATH.dot):
         return builder.add(accumulator, pair)
     if kind == "vpmaddubsw":
         # Four products of a byte in 0..127 and a signed byte: two sums of at most 2 * 127 * 128, which fit in int16.
-        pairs = emit.call(
-            "llvm.x86.avx2.pmadd.ub.sw",
-            words_vector,
-            builder.bitcast(a, bytes_vector),
-            builder.bitcast(b, bytes_vector),
-        )
+        to_words, to_sums = "llvm.x86.avx2.pmadd.ub.sw", "llvm.x86.avx2.pmadd.wd"
+        if lanes == 16:
+            to_words, to_sums = "llvm.x86.avx512.pmaddubs.w.512", "llvm.x86.avx512.pmaddw.d.512"
+        pairs = emit.call(to_words, words_vector, builder.bitcast(a, bytes_vector), builder.bitcast(b, bytes_vector))
         ones = ir.Constant(words_vector, [I16(1)] * (2 * lanes))
-        return builder.add(accumulator, emit.call("llvm.x86.avx2.pmadd.wd", emit.vector, pairs, ones))
+        return builder.add(accumulator, emit.call(to_sums, emit.vector, pairs, ones))
     if kind == "generic2":
         return _generic_dot(
             emit, accumulator, builder.bitcast(a, words_vector), builder.bitcast(b, words_vector), 2, True
