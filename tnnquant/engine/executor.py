@@ -458,9 +458,9 @@ def _need_compiler() -> None:
 
 def refuse_unrunnable(graph: Graph) -> None:
     """Raise UnsupportedLayerError if any layer cannot be run, naming all of them (at most eight)."""
-    stuck = [n for n in graph.nodes if not (n.layer.runnable_int8() if n.quantized else n.layer.runnable())]
+    stuck = [node for node in graph.nodes if not node.half.runnable]
     if stuck:
-        why = stuck[0].layer.WHY_NOT or f"tnnquant has no {'int8 form' if stuck[0].quantized else 'kernel'} of it"
+        why = stuck[0].layer.WHY_NOT or f"tnnquant has no {stuck[0].half.MISSING} of it"
         names = ", ".join(str(node) for node in stuck[:8]) + (", ..." if len(stuck) > 8 else "")
         raise UnsupportedLayerError(
             f"{len(stuck)} of {len(graph.nodes)} layers cannot be run: {names}; {why}; "

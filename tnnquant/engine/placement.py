@@ -7,15 +7,12 @@ from math import prod
 
 import numpy as np
 
-from tnnquant.base.tensor import DataType
 from tnnquant.engine.arena import Lifetime, allocate, blob_array, place
 from tnnquant.engine.steps import Step
 from tnnquant.graph import Graph
 from tnnquant.layers.base import BlobSpec
 
 __all__ = ["Placement", "plain_blobs"]
-
-_PLACED = (DataType.FLOAT, DataType.INT8)
 
 
 class Placement:
@@ -120,9 +117,7 @@ class Placement:
         return wanted
 
     def _is_placed(self, blob: str, step: Step) -> bool:
-        # fp32 programs know float blobs alone: INT8 stands for booleans there.
-        types = _PLACED if step.node.quantized else (DataType.FLOAT,)
-        return self._specs[blob].dtype in types and blob not in self._constants
+        return self._specs[blob].dtype in step.half.PLACED and blob not in self._constants
 
 
 def plain_blobs(graph: Graph, specs: Mapping[str, BlobSpec], steps: Sequence[Step]) -> set[str]:

@@ -12,7 +12,8 @@ from tnnquant.base.tensor import DataType, QuantParams
 from tnnquant.errors import GraphError
 from tnnquant.graph import Graph, Node
 from tnnquant.graph.infer import located
-from tnnquant.layers.base import BlobScales, BlobSpec, Layer
+from tnnquant.layers.base import BlobScales, BlobSpec
+from tnnquant.layers.halves import Half
 
 __all__ = ["Step", "checked_scales", "make_step"]
 
@@ -24,9 +25,11 @@ class Step:
     Attributes
     ----------
     node : Node
+    half : Half
+        The form of its layer.
     outputs : list of BlobSpec
     state
-        What the layer's ``prepare`` or ``prepare_int8`` returned.
+        What :meth:`Half.prepare` returned.
     rows : int64 (ops, WORDS) or None
         The kernel program of the node, or None if it runs through ``forward``.
     keep : list
@@ -41,6 +44,7 @@ class Step:
     """
 
     node: Node
+    half: Half
     outputs: list[BlobSpec]
     state: object
     rows: np.ndarray | None = None
@@ -52,53 +56,47 @@ class Step:
     @property
     def may_emit(self) -> bool:
         """Whether the node may become rows of a program."""
-        kind = type(self.node.layer)
-        return kind.emit_int8 is not Layer.emit_int8 if self.node.quantized else kind.emit is not Layer.emit
+        return self.half.may_emit
 
     @property
     def joins_in_place(self) -> bool:
         """Whether inputs may be made where they lie in the output."""
-        return self.node.layer.joins_in_place(self.state, quantized=self.node.quantized)
+        return self.half.joins_in_place(self.state)
 
     def twin(self) -> Step:
         """The step before its program was made, with the same weights."""
         # A state may hold memory of the layer's program beside the weights.
         state = copy(self.state) if is_dataclass(self.state) else self.state
-        return Step(self.node, self.outputs, state)
+        return Step(self.node, self.half, self.outputs, state)
 
     def emit(self, places: Mapping[str, np.ndarray]) -> None:
         """Make :attr:`rows`, if the layer can."""
         node = self.node
         inputs, outputs = ([places[blob] for blob in blobs] for blobs in (node.inputs, node.outputs))
         with located(node):
-            if node.quantized:
-                self.rows = node.layer.emit_int8(inputs, outputs, self.state, self.keep)
-            else:
-                self.rows = node.layer.emit(inputs, outputs, self.state)
+            self.rows = self.half.emit(inputs, outputs, self.state, self.keep)
 
     def forward(self, blobs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Compute the outputs by name."""
-        node = self.node
-        inputs = [blobs[blob] for blob in node.inputs]
-        if node.quantized:
-            results = node.layer.forward_int8(inputs, self.outputs, self.state)
-        else:
-            results = node.layer.forward(inputs, self.state)
-        return dict(zip(node.outputs, results, strict=False))
+        results = self.half.forward([blobs[blob] for blob in self.node.inputs], self.outputs, self.state)
+        return dict(zip(self.node.outputs, results, strict=False))
 
 
 def make_step(node: Node, graph: Graph, specs: Mapping[str, BlobSpec]) -> Step:
     """Prepare a node: its weights are packed, its scales checked."""
     inputs, outputs = ([specs[blob] for blob in blobs] for blobs in (node.inputs, node.outputs))
+    half = node.half
     with located(node):
-        if not node.quantized:
-            return Step(node, outputs, node.layer.prepare(node.tensors, inputs))
-        fed = [blob for blob in node.inputs if specs[blob].dtype == DataType.FLOAT]
-        if fed and not node.layer.CONVERTS:
-            raise GraphError(f"reads {fed[0]!r}, a float constant; TNN's int8 layers take int8 blobs only")
-        sides = ([checked_scales(blob, graph, specs[blob]) for blob in side] for side in (node.inputs, node.outputs))
-        scales = BlobScales(*map(tuple, sides))
-        return Step(node, outputs, node.layer.prepare_int8(node.tensors, inputs, outputs, scales))
+        scales = _scales_of(node, graph, specs) if half.NEEDS_SCALES else None
+        return Step(node, half, outputs, half.prepare(node.tensors, inputs, outputs, scales))
+
+
+def _scales_of(node: Node, graph: Graph, specs: Mapping[str, BlobSpec]) -> BlobScales:
+    fed = [blob for blob in node.inputs if specs[blob].dtype == DataType.FLOAT]
+    if fed and not node.layer.CONVERTS:
+        raise GraphError(f"reads {fed[0]!r}, a float constant; TNN's int8 layers take int8 blobs only")
+    sides = ([checked_scales(blob, graph, specs[blob]) for blob in side] for side in (node.inputs, node.outputs))
+    return BlobScales(*map(tuple, sides))
 
 
 def checked_scales(blob: str, graph: Graph, spec: BlobSpec) -> QuantParams | None:

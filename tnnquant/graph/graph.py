@@ -10,6 +10,7 @@ from itertools import islice
 from tnnquant.base.tensor import DataType, QuantParams, Tensor
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import Layer
+from tnnquant.layers.halves import Fp32Half, Half, Int8Half
 
 __all__ = ["Graph", "InputSpec", "Node", "QuantParams", "Resource", "StandIn"]
 
@@ -72,6 +73,15 @@ class Node:
     def tensors(self) -> Mapping[str, Tensor]:
         """The tensors of the resource; empty without one."""
         return self.resource.tensors if self.resource else {}
+
+    @property
+    def half(self) -> Half:
+        """The form of its layer that it runs in: fp32 or int8."""
+        return self.half_of(self.layer)
+
+    def half_of(self, layer: Layer) -> Half:
+        """:attr:`half` of another layer in its place."""
+        return Int8Half(layer) if self.quantized else Fp32Half(layer)
 
     def replace(self, **changes) -> Node:
         """A copy with some fields changed."""

@@ -74,10 +74,8 @@ def infer(graph: Graph, input_dims: Mapping[str, Sequence[int]] | None = None) -
                 outputs = _run_on_constants(layer, inputs, node)
                 folded.add(position)
                 constants.update({blob: _stored(spec) for blob, spec in zip(node.outputs, outputs, strict=False)})
-            elif node.quantized:
-                outputs = layer.output_specs_int8(inputs, node.tensors)
             else:
-                outputs = layer.output_specs(inputs, node.tensors)
+                outputs = node.half_of(layer).output_specs(inputs, node.tensors)
             if len(outputs) < len(node.outputs):
                 raise GraphError(f"has {len(node.outputs)} outputs, its type makes {len(outputs)}")
             for blob, spec in zip(node.outputs, outputs, strict=False):

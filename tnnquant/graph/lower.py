@@ -11,7 +11,8 @@ from dataclasses import replace
 from tnnquant.base.tensor import DataType
 from tnnquant.graph import Graph, Node
 from tnnquant.graph.passes import fuse_activations, widen_dynamic_range
-from tnnquant.layers.base import QuantRole, find_layer
+from tnnquant.layers.base import QuantRole
+from tnnquant.layers.reformat import Reformat
 
 __all__ = ["REFORMATTED", "lower"]
 
@@ -64,9 +65,8 @@ def insert_reformats(graph: Graph) -> Graph:
     def convert(blob: str, name: str, to_int8: bool) -> None:
         copy = blob + REFORMATTED
         source, target = (DataType.FLOAT, DataType.INT8) if to_int8 else (DataType.INT8, DataType.FLOAT)
-        kind = find_layer("Reformat")
-        layer = kind(int(source), int(target))
-        result.append(Node(name, kind.TYPE_NAMES[0], layer, (blob,), (copy,), quantized=True))
+        layer = Reformat(int(source), int(target))
+        result.append(Node(name, Reformat.TYPE_NAMES[0], layer, (blob,), (copy,), quantized=True))
         if to_int8 and blob in scales:
             scales[copy] = scales[blob]
         renamed[blob, to_int8] = copy

@@ -18,14 +18,15 @@ import numpy as np
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.graph import Graph, Node
 from tnnquant.graph.infer import located
-from tnnquant.layers.base import QuantRole, find_layer
+from tnnquant.layers.activation import Sigmoid, Swish
+from tnnquant.layers.base import QuantRole
+from tnnquant.layers.binary import Add, Mul
 
 __all__ = ["fuse_activations", "is_sigmoid_mul", "prepare_for_quantization", "widen_dynamic_range"]
 
-SWISH = 256
+SWISH = Swish.ACTIVATION_CODE
 #: Appended to the name of an int8 constant of a dynamic-range layer: the name of its scale.
 CONSTANT_SCALE = "_dynamic_range_quant_scale"
-_FUSED_CODES = {"ReLU": 1, "ReLU6": 2}
 
 
 def prepare_for_quantization(graph: Graph) -> Graph:
@@ -101,8 +102,7 @@ def _activation_at(graph: Graph, position: int) -> tuple[Node | None, int]:
     node = graph.nodes[position]
     if len(node.inputs) != 1:
         return None, 1
-    kind = type(node.layer)
-    if kind in (find_layer("ReLU"), find_layer("ReLU6"), find_layer("Swish")):
+    if node.layer.ACTIVATION_CODE:
         return node, 1
     if is_sigmoid_mul(graph, position, node.inputs[0]):
         product = graph.nodes[position + 1]
@@ -120,8 +120,8 @@ def is_sigmoid_mul(graph: Graph, position: int, source: str) -> bool:
         return False
     node, product = graph.nodes[position : position + 2]
     return (
-        type(node.layer) is find_layer("Sigmoid")
-        and type(product.layer) is find_layer("Mul")
+        isinstance(node.layer, Sigmoid)
+        and isinstance(product.layer, Mul)
         and product.resource is None
         and product.inputs == (source, node.outputs[0])
     )
@@ -133,7 +133,7 @@ def _loses_sigmoid(previous: Node | None) -> bool:
     Behind a convolution; an int8 add may have been fused into one by then.
     """
     return previous is not None and (
-        hasattr(previous.layer, "activation_type") or type(previous.layer) is find_layer("Add")
+        hasattr(previous.layer, "activation_type") or isinstance(previous.layer, Add)
     )
 
 
@@ -143,7 +143,7 @@ def _is_free(node: Node) -> bool:
 
 
 def _merged(convolution: Node, activation: Node) -> list[Node]:
-    code = {find_layer(name): code for name, code in _FUSED_CODES.items()}.get(type(activation.layer), SWISH)
+    code = activation.layer.ACTIVATION_CODE
     if code == SWISH and convolution.layer.role == QuantRole.WEIGHTED:
         return [convolution, activation]
     layer = replace(convolution.layer, activation_type=code)
@@ -151,8 +151,7 @@ def _merged(convolution: Node, activation: Node) -> list[Node]:
 
 
 def _swish(name: str, source: str, target: str) -> Node:
-    kind = find_layer("Swish")
-    return Node(name, kind.TYPE_NAMES[0], kind(), (source,), (target,))
+    return Node(name, Swish.TYPE_NAMES[0], Swish(), (source,), (target,))
 
 
 def _unused(name: str, taken: set[str]) -> str:

@@ -236,6 +236,8 @@ def _rise(node: Node, part: np.ndarray, graph: Graph, shifted: set[str]) -> tupl
     bias = node.tensors["bias"].data.astype(np.float64)
     try:
         sums = bias_of_codes(node, part).astype(np.float64)
+        # What other parts of the input that are shifted contribute.
+        bias = bias + bias_of_codes(node, _codes(node.inputs[0], graph, shifted))
     except (ValueError, ZeroDivisionError):
         return None  # weights that do not fit: whoever runs the layer says so
     if bias.size != sums.size or bias.size < 4:
@@ -253,6 +255,16 @@ def _rise(node: Node, part: np.ndarray, graph: Graph, shifted: set[str]) -> tupl
     slope = float(sums @ bias) / spread
     rest = bias - slope * sums
     return slope, float(np.sqrt(rest @ rest / (keep.sum() - 2) / spread))
+
+
+def _codes(blob: str, graph: Graph, shifted: set[str]) -> np.ndarray:
+    """The codes that mean 0 in a blob, as far as they are known, int8 (C,)."""
+    maker = graph.producers().get(blob)
+    if maker is not None and maker.layer.role == QuantRole.PASS and maker.quantized:
+        return _codes(maker.inputs[0], graph, shifted)
+    if maker is not None and maker.layer.JOINS_CHANNELS and maker.quantized:
+        return np.concatenate([_codes(name, graph, shifted) for name in maker.inputs])
+    return np.full(max(_size(graph, blob), 1), _LOWEST if blob in shifted else 0, np.int8)
 
 
 def bias_of_codes(node: Node, codes: np.ndarray) -> np.ndarray:

@@ -36,8 +36,8 @@ class References:
             self._outputs[number] = outputs
             self._bytes += size
 
-    def see(self, sample, outputs: Mapping[str, np.ndarray]) -> None:
+    def see(self, sample: object, outputs: Mapping[str, np.ndarray]) -> None:
         """Keep the outputs of a sample that is shown to the observers, if they are wanted; from any thread."""
-        numbers = getattr(sample, "numbers", ())
+        numbers: tuple[int, ...] = getattr(sample, "numbers", ())
         if len(numbers) == 1 and numbers[0] in self._wanted:
             self.put(numbers[0], dict(outputs))

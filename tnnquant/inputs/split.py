@@ -28,7 +28,7 @@ class Split:
     calibrate : re-iterable of Sample, or None
         Statistics are made of these; None: no statistics are made.
     samples : Samples or None
-        All pictures: numbers are places among them.
+        All pictures: numbers are places among them. None: they have no numbers, and there is no verdict on them.
     choose : re-iterable of Sample, or None
         Models made of the others are compared on these: they are held out.
     compares : bool
@@ -48,7 +48,7 @@ class Split:
     """
 
     calibrate: Any
-    samples: Samples | None = None
+    samples: Any = None
     choose: Any = None
     compares: bool = True
     joins: bool = True

@@ -43,6 +43,8 @@ class Tanh(Unary):
 class Swish(Mapped):
     """x / (1 + exp(-x))."""
 
+    ACTIVATION_CODE = 256
+
     def function(self):
         return "SWISH", 0.0, 0.0
 

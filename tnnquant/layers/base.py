@@ -106,6 +106,9 @@ class Layer:
     """Role PASS: the int8 form is right for blobs with a zero point too (max pooling; not ReLU)."""
     CONVERTS: ClassVar[bool] = False
     """Its int8 form has a float blob on one side: the border between int8 and fp32 (Reformat)."""
+    ACTIVATION_CODE: ClassVar[int] = 0
+    """The activation code of a layer of the convolution family into which TNN fuses this one right after it when it
+    loads a model; 0: it does not."""
     FUSED_CODE: ClassVar[int] = 0
     """The activation code of a convolution into which TNN fuses this layer right behind an int8 one; 0: it does not."""
     BY_ELEMENT: ClassVar[bool] = False

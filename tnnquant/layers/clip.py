@@ -24,7 +24,7 @@ class Relu(PixelInt8, Mapped):
 
     QUANT = QuantRole.PASS
     KEEPS_ZERO_POINT = False
-    FUSED_CODE = 1
+    FUSED_CODE = ACTIVATION_CODE = 1
     rectifies = True
 
     def function(self):
@@ -48,7 +48,7 @@ class Relu(PixelInt8, Mapped):
 class Relu6(Mapped):
     """min(6, max(0, x)), of integers too; 0 where x is NaN."""
 
-    FUSED_CODE = 2
+    FUSED_CODE = ACTIVATION_CODE = 2
     rectifies = True
 
     def function(self):

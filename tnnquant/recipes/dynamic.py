@@ -22,7 +22,10 @@ from tnnquant.graph.infer import located
 from tnnquant.graph.passes import CONSTANT_SCALE
 from tnnquant.graph.patterns import match_layers
 from tnnquant.inputs.split import Split
-from tnnquant.layers.base import find_layer
+from tnnquant.layers.convolution import Convolution
+from tnnquant.layers.inner_product import InnerProduct
+from tnnquant.layers.lstm import LSTMONNX
+from tnnquant.layers.matmul import MatMul
 from tnnquant.quantization.plan import QuantPlan
 from tnnquant.quantization.quantize import Quantization, Stopwatch
 from tnnquant.recipes.base import recipe
@@ -30,7 +33,7 @@ from tnnquant.recipes.base import recipe
 __all__ = ["dynamic"]
 
 #: Which tensor of a layer becomes int8, and whether it has a scale a row (an output channel) or one.
-_WEIGHTS = {"Convolution": ("filter", True), "InnerProduct": ("weight", False), "MatMul": ("weight", False)}
+_WEIGHTS = {Convolution: ("filter", True), InnerProduct: ("weight", False), MatMul: ("weight", False)}
 #: Inputs of an LSTM whose constants become int8: the weights of the input and of the state.
 _LSTM_WEIGHTS = (1, 2)
 _PREFIX = "DynamicRangeQuantized"
@@ -79,8 +82,8 @@ def _matched(graph: Graph, patterns, option: str):
 
 def _with_int8_weights(node: Node, constants: dict[str, Tensor], graph: Graph) -> Node | None:
     """The node with int8 weights; those of an LSTM are changed among the constants. None if it has none."""
-    for name, (field, by_row) in _WEIGHTS.items():
-        if isinstance(node.layer, find_layer(name)) and field in node.tensors and node.tensors[field].size:
+    for kind, (field, by_row) in _WEIGHTS.items():
+        if isinstance(node.layer, kind) and field in node.tensors and node.tensors[field].size:
             weight = node.tensors[field]
             shape = node.layer.weight_array(node.tensors).shape if by_row else ()
             codes, scale = _rounded(weight.float32(), shape[0] if by_row else 1)
@@ -88,8 +91,8 @@ def _with_int8_weights(node: Node, constants: dict[str, Tensor], graph: Graph) -
             stored = Tensor(codes, weight.dims or shape, DataType.INT8)
             tensors = {**_ordered(node.tensors, field, stored), "scale": scale}
             resource = replace(node.resource, tensors=tensors)
-            return node.replace(dynamic_range=True, type_string=_PREFIX + name, resource=resource)
-    if isinstance(node.layer, find_layer("LSTMONNX")):
+            return node.replace(dynamic_range=True, type_string=_PREFIX + kind.TYPE_NAMES[0], resource=resource)
+    if isinstance(node.layer, LSTMONNX):
         blobs = [node.inputs[i] for i in _LSTM_WEIGHTS if i < len(node.inputs) and node.inputs[i] in constants]
         readers = graph.consumers()
         if len(blobs) == len(_LSTM_WEIGHTS) and all(len(readers[blob]) == 1 for blob in blobs):
@@ -97,7 +100,7 @@ def _with_int8_weights(node: Node, constants: dict[str, Tensor], graph: Graph) -
                 codes, scale = _rounded(constants[blob].float32(), 1)
                 constants[blob + CONSTANT_SCALE] = scale
                 constants[blob] = Tensor(codes, constants[blob].dims, DataType.INT8)
-            return node.replace(dynamic_range=True, type_string=_PREFIX + "LSTMONNX")
+            return node.replace(dynamic_range=True, type_string=_PREFIX + LSTMONNX.TYPE_NAMES[0])
     return None
 
 

@@ -21,7 +21,6 @@ from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph, Node, Resource
 from tnnquant.graph.infer import Inference
 from tnnquant.graph.meaning import without_copies
-from tnnquant.layers.base import find_layer
 from tnnquant.layers.convolution import EXPLICIT, VALID, Convolution
 from tnnquant.quantization.plan import QuantPlan
 from tnnquant.recipes.best.guards import guardable, is_plain
@@ -202,8 +201,7 @@ def with_copies(
 
 
 def _copy(source: str, copy: str, channels: int, pads: tuple[int, int]) -> Node:
-    kind = find_layer("Convolution")
-    layer = kind(
+    layer = Convolution(
         group=channels, input_channel=1, output_channel=channels, kernel_h=1, kernel_w=1, stride_h=1, stride_w=1,
         pad_h=pads[0], pad_w=pads[1], bias=1, pad_type=EXPLICIT,
     )  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.graph import Graph, Node, Resource
-from tnnquant.layers.base import find_layer
+from tnnquant.layers.batch_norm import BatchNorm
 from tnnquant.layers.pooling import Pooling
 
 __all__ = ["REASON", "averages", "with_shifts_undone"]
@@ -45,10 +45,9 @@ def with_shifts_undone(graph: Graph, zero: Mapping[str, np.ndarray]) -> Graph:
         low = unused(f"{blob}_shifted", graph.blob_names())
         bias = (-codes * graph.scales[node.inputs[0]].scale.astype(np.float64)).astype(np.float32)
         tensors = {"scale": Tensor(np.ones_like(bias), (), DataType.FLOAT), "bias": Tensor(bias, (), DataType.FLOAT)}
-        kind = find_layer("BatchNormCxx")
         name = unused(f"{node.name}_unshift", {other.name for other in graph.nodes})
         resource = Resource(tensors, {}, "BatchNormCxx")
-        nodes += [node.replace(outputs=(low,)), Node(name, "BatchNormCxx", kind(), (low,), (blob,), resource)]
+        nodes += [node.replace(outputs=(low,)), Node(name, "BatchNormCxx", BatchNorm(), (low,), (blob,), resource)]
     return graph.with_nodes(nodes)
 
 
