@@ -110,9 +110,9 @@ def _table(members: Sequence[Step], graph: Graph, specs) -> np.ndarray:
     values = np.arange(256).astype(np.uint8).view(np.int8).reshape(1, 1, 16, 16)
     blobs = {source: np.ascontiguousarray(np.broadcast_to(values, dims))}
     for step in members:
-        node = step.node
+        node, half = step.node, step.half
         outputs = [BlobSpec(dims, spec.dtype) for spec in step.outputs]
         inputs = [BlobSpec(dims, specs[blob].dtype) for blob in node.inputs]
-        state = step.state if node.quantized else node.layer.prepare(node.tensors, inputs)
-        blobs.update(Step(node, outputs, state).forward(blobs))
+        state = step.state if half.NEEDS_SCALES else half.prepare(node.tensors, inputs, outputs, None)
+        blobs.update(Step(node, half, outputs, state).forward(blobs))
     return np.ascontiguousarray(blobs[result]).reshape(channels, 256)
