@@ -19,8 +19,13 @@ def _mixable(graph: Graph, split: Split, config: QuantizeConfig, progress=None) 
 
 
 @recipe(1, "best", chooses_on_held_out=True, settings=("fp32_share",), mixable=_mixable)
-def best(graph: Graph, split: Split, config: QuantizeConfig, progress=None) -> Quantization:
-    """Quantize as closely to fp32 as the format allows; the flags for methods and types are not looked at."""
+def best(
+    graph: Graph, split: Split, config: QuantizeConfig, progress=None, budget: float | None = None
+) -> Quantization:
+    """Quantize as closely to fp32 as the format allows; the flags for methods and types are not looked at.
+
+    ``budget``: seconds, after which what is not done yet is left out.
+    """
     from tnnquant.recipes.best.workbench import quantize_best
 
-    return quantize_best(graph, split, config, progress)
+    return quantize_best(graph, split, config, progress, budget)

@@ -8,6 +8,7 @@ still read are kept, and of all layers the second moments of one. The layers are
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from tnnquant.recipes.best.layer_input import LayerInput
 __all__ = ["quantize_layers"]
 
 
-Decide = Callable[[Node, LayerInput], Resource]
+Decide = Callable[[Node, LayerInput | None], Resource]
 
 
 def quantize_layers(
@@ -34,8 +35,9 @@ def quantize_layers(
     inputs: Sequence[Mapping[str, np.ndarray]],
     windows: Mapping[str, int],
     decide: Decide,
-    progress: Callable[[str, int, int], None] | None = None,
-    input_dims=None,
+    progress: Callable[[int, int], None] | None = None,
+    input_dims: Mapping[str, Sequence[int]] | None = None,
+    is_late: Callable[[], bool] = lambda: False,
 ) -> dict[str, Resource]:
     """Find the int8 tensors of every weighted int8 layer, in order.
 
@@ -47,9 +49,13 @@ def quantize_layers(
         Samples, by input name.
     windows : mapping of str to int
         Windows a sample that moments and means are made of, by layer name.
-    decide : callable (node, LayerInput) -> Resource
+    decide : callable (node, LayerInput or None) -> Resource
         Quantizes one layer.
-    progress : callable (stage, done, total), optional
+    progress : callable (done, total), optional
+        In parts of the work: layers are as different as their sizes.
+    input_dims : mapping of str to sequence of int, optional
+    is_late : callable () -> bool
+        Once it says so, layers are quantized without looking at what they read: None.
 
     Returns
     -------
@@ -65,11 +71,15 @@ def quantize_layers(
     constants = {name: tensor.array() for name, tensor in lowered.constants.items()}
     last = {blob: position for position, node in enumerate(lowered.nodes) for blob in node.inputs}
     found: dict[str, Resource] = {}
-    weighted = sum(node.quantized and node.layer.role == QuantRole.WEIGHTED for node in lowered.nodes)
+    work = {node.name: _work(node, specs, windows, len(live)) for node in lowered.nodes if _is_weighted(node)}
+    done = 0
     for position, node in enumerate(lowered.nodes):
         if position in inference.folded:
             continue
-        if node.quantized and node.layer.role == QuantRole.WEIGHTED:
+        if _is_weighted(node):
+            if is_late():
+                rest = [other for other in lowered.nodes[position:] if _is_weighted(other)]
+                return found | {other.name: decide(other, None) for other in rest}
             arrays = [blobs[node.inputs[0]] for blobs in live]
             with located(node):
                 seen = LayerInput(node, arrays, specs[node.outputs[0]].dims, windows[node.name])
@@ -77,9 +87,10 @@ def quantize_layers(
                 del seen
             node = node.replace(resource=found[node.name])
             release_freed()
+            done += work[node.name]
             if progress:
-                progress("weights", len(found), weighted)
-            if len(found) == weighted:
+                progress(done, sum(work.values()))
+            if len(found) == len(work):
                 break
         step = make_step(node, lowered, specs)
         forgotten = [blob for blob in {*node.inputs, *node.outputs} if last.get(blob, -1) <= position]
@@ -93,6 +104,19 @@ def quantize_layers(
         with located(node):
             in_lanes(step, live, forward)
     return found
+
+
+def _is_weighted(node: Node) -> bool:
+    return bool(node.quantized) and node.layer.role == QuantRole.WEIGHTED
+
+
+def _work(node: Node, specs: Mapping, windows: Mapping[str, int], samples: int) -> int:
+    """About the millions of multiplications a layer takes: to run it, for its moments, to round its weights."""
+    out = specs[node.outputs[0]].dims
+    macs = node.layer.macs([specs[blob] for blob in node.inputs], [specs[blob] for blob in node.outputs])
+    length = macs / max(prod(out), 1)
+    seen = samples * min(windows[node.name], prod(out[2:]))
+    return 1 + int((samples * macs / 4 + length**2 * (seen / 4 + 6 * out[1] + length / 2)) / 1e6)
 
 
 def _fed(array: np.ndarray, spec, params) -> np.ndarray:

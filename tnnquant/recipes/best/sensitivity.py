@@ -5,7 +5,7 @@ A sample is run once, and then, for one set after the other, from where the set'
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -181,6 +181,7 @@ def sensitivities(
     scales: Mapping[str, QuantParams],
     zero: Mapping[str, np.ndarray],
     inputs: Sequence[Mapping[str, np.ndarray]],
+    progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """The disturbance of each part of the outputs when only the blobs of one set are rounded, float64 (sets, parts).
 
@@ -194,6 +195,7 @@ def sensitivities(
         By blob name.
     inputs : sequence of mapping of str to ndarray
         Samples.
+    progress : callable (done, total), optional
     """
     names = frozenset(blob for blobs in sets for blob in blobs)
     shifts = _Shifts(names - responses(executor.graph).keys(), scales, zero)
@@ -202,6 +204,8 @@ def sensitivities(
     starts = [min(made.get(blob, -1) for blob in blobs) for blobs in sets]
     # Backwards, so that what lies before a set's first blob is still as it was.
     order = sorted(range(len(sets)), key=lambda number: -starts[number])
+
+    done: list[int] = []
 
     def disturbed(mine: Executor, job: tuple) -> np.ndarray:
         sample, arrays = job
@@ -217,6 +221,9 @@ def sensitivities(
                     shifts.undo(name, x)
 
             found[number] = measure.of(sample, mine.rerun(_copied(arrays), starts[number], tap))
+            if progress:
+                done.append(number)
+                progress(len(done), len(sets) * len(inputs))
         return found
 
     found = in_lanes(executor, list(enumerate(inputs)), disturbed)

@@ -76,7 +76,7 @@ def gather(
     samples: Sequence,
     windows: Mapping[str, int],
     chosen: Sequence[int],
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Statistics:
     """Run the samples once, fold by fold, so that one fold's full histograms are in memory at a time.
 
@@ -91,7 +91,7 @@ def gather(
         Windows a sample of each weighted layer's input, by layer name.
     chosen : sequence of int
         Numbers of the samples that windows are looked at of, rising.
-    progress : callable (stage, done, total), optional
+    progress : callable (done, total), optional
 
     Raises
     ------
@@ -222,7 +222,7 @@ def _joined(folds: list) -> Histogram:
 class _Ticker:
     """Tells of progress from several threads."""
 
-    def __init__(self, progress: Callable[[str, int, int], None] | None, total: int):
+    def __init__(self, progress: Callable[[int, int], None] | None, total: int):
         self._progress, self._total, self._done = progress, total, 0
         self._lock = threading.Lock()
 
@@ -231,7 +231,7 @@ class _Ticker:
         with self._lock:
             self._done += 1
             if self._progress:
-                self._progress("ranges", self._done, self._total)
+                self._progress(self._done, self._total)
 
 
 def _count(octaves, x: np.ndarray) -> None:

@@ -7,8 +7,11 @@ are made with one more step each time. What helped is done once more with all sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from math import inf
 
 import numpy as np
 
@@ -96,16 +99,22 @@ _TELLING = 64
 STEPS = tuple(entry.name for entry in fields(Steps))
 
 
-def quantize_best(graph: Graph, split: Split, config: QuantizeConfig, progress=None) -> Quantization:
+def quantize_best(
+    graph: Graph, split: Split, config: QuantizeConfig, progress=None, budget: float | None = None
+) -> Quantization:
     """The recipe: parameters and result are those of :func:`tnnquant.recipes.quantize`."""
-    work = Workbench(graph, split, config, progress)
+    work = Workbench(graph, split, config, progress, budget=budget)
     steps, tried = work.choose()
-    unseen = None
-    if split.joins:
-        unseen = work.chosen
-        work.take_in_held_out()
-    result = work.quantize(steps)
-    result.unseen = unseen
+    chosen = work.candidate
+    if work.has_time_again():
+        unseen = chosen.graph if split.joins and work.apart else None
+        if split.joins:
+            work.take_in_held_out()
+        result = work.quantize(steps)
+        result.unseen = unseen
+    else:
+        result = chosen
+        tried["time"] = f"the budget of {budget:g} s is used up: the pictures that the steps were chosen by stay out"
     result = with_copies_at_borders(result, config)
     result.seconds.update(work.clock.laps)
     result.notes.update({f"recipe: {step}": note for step, note in tried.items()})
@@ -145,15 +154,17 @@ class Workbench:
 
     def __init__(
         self, graph: Graph, split: Split, config: QuantizeConfig, progress=None, fitted: list | None = None,
-        together: int = _TOGETHER,
+        together: int = _TOGETHER, budget: float | None = None,
     ):  # fmt: skip
         """``fitted``: the samples to make models from, if these are not to be judged; of the split by default."""
         self.clock = Stopwatch()
         self._progress = progress
+        self._until = time.perf_counter() + (inf if budget is None else budget)
+        self._needed = 0.0
         self._dims, self._share = config.input_dims, config.fp32_share
         network = prepare(graph, config)
         self.fitted, self.held_out = _samples_of(split) if fitted is None else (fitted, [])
-        self._apart = bool(self.held_out) and self.held_out[0] is not self.fitted[0]
+        self.apart = bool(self.held_out) and self.held_out[0] is not self.fitted[0]
         network = with_useful_copies(network, self.fitted)
         self.executor, self.plan, self._copies = network.executor, network.plan, network.copies
         self.graph, self.inference = self.executor.graph, self.executor.inference
@@ -163,7 +174,7 @@ class Workbench:
         self._windows = self._window_counts(min(len(self.fitted), self._together[0]))
         chosen = _spread(len(self.fitted), self._together[0])
         self.statistics: Statistics = gather(
-            self.executor, self.plan, self.fitted, self._windows, chosen, progress
+            self.executor, self.plan, self.fitted, self._windows, chosen, self._stage("ranges")
         )
         wanted = in_lanes(self.executor, self.held_out, lambda mine, sample: mine.run_sample(sample))
         self._measure = Disturbance(self.inference, wanted) if wanted else None
@@ -171,8 +182,8 @@ class Workbench:
         self._known: dict = {}
         self._scaled: dict[tuple, _Scaled] = {}
         self._islands: dict[bool, set[int]] = {}
-        #: What the steps chosen make of the fitted samples, or some of them; None if they were judged on the same.
-        self.chosen: Graph | None = None
+        #: What the steps chosen make of the fitted samples, or some of them.
+        self.candidate: Quantization
 
     def _window_counts(self, samples: int) -> dict[str, int]:
         counts = {}
@@ -191,42 +202,63 @@ class Workbench:
         """The steps that make the held-out samples come out closer, and what each did."""
         told = self._measure.values * len(self.held_out) >= _TELLING
         plain, whole = Steps(), Steps(**dict.fromkeys(STEPS, True))
-        base = self.quantize(plain, quiet=True).graph
-        error = self.error(base)
-        candidate = self.quantize(whole, quiet=True).graph
-        again = self.error(candidate)
+        base = self.quantize(plain)
+        error = self.error(base.graph)
+        started = time.perf_counter()
+        candidate = self.quantize(whole, "weights, trial")
+        self._needed = time.perf_counter() - started
+        again = self.error(candidate.graph)
         if again <= _PLAIN * error or not told:
             note = f"kept: held-out error {error:.3g} -> {again:.3g} with all steps"
             note += "" if told else ", of too few output values to deny it"
             steps, notes = whole, dict.fromkeys(STEPS, note)
         else:
             steps, notes, candidate = self._one_by_one(plain, base, error)
-        self.chosen = candidate if self._apart else None
+        self.candidate = candidate
         self.clock.lap("choosing steps")
         return steps, notes
 
-    def _one_by_one(self, steps: Steps, graph: Graph, error: float) -> tuple[Steps, dict[str, str], Graph]:
+    def _one_by_one(
+        self, steps: Steps, best: Quantization, error: float
+    ) -> tuple[Steps, dict[str, str], Quantization]:
         """One step more each time, beginning with a model and its error."""
         notes: dict[str, str] = {}
         for names, most in _TRIALS:
             more = replace(steps, **dict.fromkeys(names, True))
-            candidate = self.quantize(more, quiet=True).graph
-            again = self.error(candidate)
+            if self._is_late():
+                notes |= dict.fromkeys(names, "dropped: no time was left")
+                continue
+            candidate = self.quantize(more, "weights, trial")
+            again = self.error(candidate.graph)
             kept = again < most * error
             note = f"{'kept' if kept else 'dropped'}: held-out error {error:.3g} -> {again:.3g}"
             notes |= dict.fromkeys(names, note)
             if kept:
-                steps, error, graph = more, again, candidate
-        return steps, notes, graph
+                steps, error, best = more, again, candidate
+        return steps, notes, best
+
+    def _is_late(self) -> bool:
+        return time.perf_counter() > self._until
+
+    def has_time_again(self) -> bool:
+        """Whether what the model with all steps took is left of the budget."""
+        return time.perf_counter() + self._needed < self._until
+
+    def _stage(self, name: str) -> Callable[[int, int], None] | None:
+        """Progress of a stage."""
+        return partial(self._progress, name) if self._progress else None
 
     def take_in_held_out(self) -> None:
         """From here on models are made from the held-out samples too; layers for fp32, once found, stay the same."""
-        if not self._apart:
+        if not self.apart:
             return
         self._scaled.clear()
         self._known.clear()
         chosen = _spread(len(self.held_out), self._together[1])
-        self.statistics.take_in(gather(self.executor, self.plan, self.held_out, self._windows, chosen))
+        more = gather(
+            self.executor, self.plan, self.held_out, self._windows, chosen, self._stage("ranges, others")
+        )
+        self.statistics.take_in(more)
         self.fitted = [*self.fitted, *self.held_out]
         self.clock.lap("held-out statistics")
 
@@ -244,8 +276,8 @@ class Workbench:
 
     # --- one candidate ---
 
-    def quantize(self, steps: Steps, quiet: bool = False) -> Quantization:
-        """The int8 graph that the steps give, with weights from some of the fitted samples."""
+    def quantize(self, steps: Steps, stage: str = "weights") -> Quantization:
+        """The int8 graph that the steps give, with weights from some of the fitted samples; ``stage`` for progress."""
         clock = Stopwatch()
         scaled = self._scales(steps)
         clock.lap("blob scales")
@@ -260,8 +292,8 @@ class Workbench:
 
         if steps.rounding or steps.bias:
             arrays = [self.fitted[number].arrays for number in self.statistics.chosen]
-            progress = None if quiet else self._progress
-            found = quantize_layers(flagged, arrays, self._windows, decide, progress, self._dims)
+            progress = self._stage(stage)
+            found = quantize_layers(flagged, arrays, self._windows, decide, progress, self._dims, self._is_late)
         else:  # the samples do not matter
             names = [node.name for node in flagged.nodes if node.quantized and node.layer.role == QuantRole.WEIGHTED]
             found = {name: decide(flagged.node(name), None) for name in names}
@@ -306,6 +338,8 @@ class Workbench:
         return low
 
     def _find_islands(self, steps: Steps) -> set[int]:
+        if self._is_late():
+            return set()
         if steps.full_range not in self._islands:
             scaled = self._scales(replace(steps, balance=True, islands=False))
             runs = min(_ISLAND_RUNS, _ISLAND_MACS / max(sum(layer_macs(self.inference).values()), 1))
@@ -313,7 +347,8 @@ class Workbench:
             zero = {blob: scaled.zero[of] for blob, of in scaled.slots.of.items()}
             chosen = np.linspace(0, len(self.fitted) - 1, count).astype(int)
             inputs = [self.fitted[i].arrays for i in chosen]
-            harm = sensitivities(self.executor, scaled.sets, scaled.scales, zero, inputs)
+            stage = self._stage("fp32 layers")
+            harm = sensitivities(self.executor, scaled.sets, scaled.scales, zero, inputs, stage)
             self._islands[steps.full_range] = choose_islands(
                 self.inference, scaled.plan, scaled.slots, scaled.sets, harm, harm.sum(axis=0),
                 self._measure.is_value, self._share,
@@ -349,7 +384,7 @@ class Workbench:
             open_taps(node, self.inference.specs) if source in scaled.guards else None,
         )  # fmt: skip
         wanted = self.statistics.mean_patch[name].mean(axis=0) if steps.bias else None
-        result = task.solve(seen, steps.rounding, wanted)
+        result = task.solve(seen, steps.rounding, wanted) if seen is not None else task.solve(None, False, None)
         return with_weights(node, result), result.note
 
 
