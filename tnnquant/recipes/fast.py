@@ -15,8 +15,10 @@ from tnnquant.recipes.base import recipe
 
 __all__ = ["fast"]
 
-#: Samples that the model is made from, at most; those that layers are rounded for.
-_SAMPLES, _TOGETHER = 24, 12
+#: Samples that the model is made from, at most.
+_SAMPLES = 24
+#: Samples and windows for second-order rounding, and the steps it tries (:class:`Effort` in the workbench of best).
+_EFFORT = (12, 2048, 512, 8192, 6, (1.0, 0.9, 0.8))
 #: Bytes of all samples.
 _MEMORY = 96 << 20
 
@@ -25,10 +27,10 @@ _MEMORY = 96 << 20
 def fast(graph: Graph, split: Split, config: QuantizeConfig, progress=None) -> Quantization:
     """Quantize by the steps of ``best`` that pay for their time; the flags for methods and types are not looked at."""
     from tnnquant.recipes.best.kept import keep_samples
-    from tnnquant.recipes.best.workbench import Steps, Workbench
+    from tnnquant.recipes.best.workbench import Effort, Steps, Workbench
 
     others = (sample for sample in split.calibrate if split.without.isdisjoint(sample.numbers))
-    work = Workbench(graph, split, config, progress, keep_samples(others, _MEMORY, _SAMPLES), _TOGETHER)
+    work = Workbench(graph, split, config, progress, keep_samples(others, _MEMORY, _SAMPLES), Effort(*_EFFORT))
     result = work.quantize(Steps(balance=True, full_range=True, rounding=True, bias=True))
     result.unseen = result.graph if split.without else None
     result = with_copies_at_borders(result, config)

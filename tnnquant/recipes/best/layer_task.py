@@ -9,7 +9,7 @@ import numpy as np
 from tnnquant.graph import Node
 from tnnquant.recipes.best.guards import least_steps, with_guard_outputs, with_guard_weights
 from tnnquant.recipes.best.layer_input import LayerInput, Moments
-from tnnquant.recipes.best.rounding import corrected_bias, round_layer, shifted_bias
+from tnnquant.recipes.best.rounding import CLIPS, corrected_bias, round_layer, shifted_bias
 from tnnquant.weights import LayerWeights, quantize_layer
 
 __all__ = ["LayerTask"]
@@ -34,6 +34,8 @@ class LayerTask:
         Guard channels (:mod:`tnnquant.recipes.best.guards`).
     taps : bool (KH, KW) or None
         Taps that meet padding; needed with input guards.
+    clips : tuple of float
+        See :func:`tnnquant.recipes.best.rounding.round_layer`.
     """
 
     node: Node
@@ -44,6 +46,7 @@ class LayerTask:
     input_guards: int
     output_guards: int
     taps: np.ndarray | None
+    clips: tuple[float, ...] = CLIPS
 
     def solve(self, seen: LayerInput | None, second_order: bool, mean_input: np.ndarray | None) -> LayerWeights:
         """Round the weights and set the bias.
@@ -77,6 +80,7 @@ class LayerTask:
         # To the nearest is what comes out for inputs that have nothing to do with each other.
         moments = seen.moments(self.input_guards) if second_order else Moments.none(weight[0].size, _PLENTY)
         if not self.input_guards:
-            return round_layer(weight, bias, scale, moments)
+            return round_layer(weight, bias, scale, moments, 0.0, self.clips)
         least = least_steps(weight, scale, self.taps, self.input_guards)
-        return with_guard_weights(round_layer(weight, bias, scale, moments, least), self.input_guards, self.taps)
+        result = round_layer(weight, bias, scale, moments, least, self.clips)
+        return with_guard_weights(result, self.input_guards, self.taps)

@@ -9,10 +9,10 @@ import numpy as np
 from tnnquant.recipes.best.layer_input import Moments
 from tnnquant.weights.layer import LayerWeights, fit_scale_to_bias, fold_input_scale, quantize_bias
 
-__all__ = ["corrected_bias", "round_layer", "shifted_bias"]
+__all__ = ["CLIPS", "corrected_bias", "round_layer", "shifted_bias"]
 
 #: Steps that are tried, as shares of max|w| / 127: a smaller step clips the largest weights.
-_CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
+CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
 #: Added to the diagonal of the second moments: share of its mean, for plenty of windows; more for fewer than needed.
 _DAMPING = 0.01
 _ENOUGH = 4
@@ -24,6 +24,7 @@ def round_layer(
     input_scale: np.ndarray,
     moments: Moments,
     least: np.ndarray | float = 0.0,
+    clips: tuple[float, ...] = CLIPS,
 ) -> LayerWeights:
     """Quantize the weights of a convolution or inner product.
 
@@ -36,6 +37,8 @@ def round_layer(
         Of the int8 codes of the input; used up.
     least : float32 (OC,) or float
         Steps below this are not tried.
+    clips : tuple of float
+        Steps that are tried, as shares of max|w| / 127.
 
     Notes
     -----
@@ -43,7 +46,7 @@ def round_layer(
     """
     count, groups = weight.shape[0], len(moments.values)
     products = fold_input_scale(weight, input_scale.reshape(-1), groups).reshape(groups, count // groups, -1)
-    steps = np.abs(products).max(axis=2, keepdims=True) / 127 * np.float32(_CLIPS)
+    steps = np.abs(products).max(axis=2, keepdims=True) / 127 * np.float32(clips)
     steps = np.maximum(steps, np.broadcast_to(least, count).reshape(groups, -1, 1))
     codes, scale = _best_codes(products, np.ascontiguousarray(steps, np.float32), moments)
     codes, scale = codes.reshape(count, -1), scale.reshape(-1)

@@ -33,6 +33,7 @@ from tnnquant.recipes.best.layer_task import LayerTask
 from tnnquant.recipes.best.layerwise import quantize_layers
 from tnnquant.recipes.best.network import prepare, with_useful_copies
 from tnnquant.recipes.best.ranges import balanced_scales, peak_scales
+from tnnquant.recipes.best.rounding import CLIPS
 from tnnquant.recipes.best.sensitivity import Disturbance, sensitivities
 from tnnquant.recipes.best.shifted_copies import final_codes
 from tnnquant.recipes.best.slots import ScaleSlots, scale_slots
@@ -40,12 +41,12 @@ from tnnquant.recipes.best.statistics import Statistics, gather
 from tnnquant.recipes.best.unshift import REASON as UNSHIFTS
 from tnnquant.recipes.best.unshift import with_shifts_undone
 
-__all__ = ["STEPS", "Steps", "Workbench", "quantize_best", "quantize_with"]
+__all__ = ["STEPS", "Effort", "Steps", "Workbench", "quantize_best", "quantize_with"]
 
 #: One sample in so many is held out, and at most so many are.
 _HELD_OUT_EVERY, _MOST_HELD_OUT = 4, 16
-#: Samples that layers are made from, one after the other, if their blobs fit into memory; and at least.
-_TOGETHER, _LEAST_TOGETHER = 24, 8
+#: Samples that layers are made from, at least, whatever their blobs take.
+_LEAST_TOGETHER = 8
 #: Bytes: of the samples that are kept; of the blobs of those that layers are made from, all at a time.
 _MEMORY, _BLOB_MEMORY = 96 << 20, 96 << 20
 #: Runs of the fp32 network, and multiplications, that looking for fp32 islands may take.
@@ -56,10 +57,35 @@ _LEAST_SAMPLES = 4
 _EXACT = 1e-12
 #: Of the mean over samples.
 _POWER = 0.25
-#: Windows of all samples together that a layer's second moments are of.
-_LEAST_WINDOWS, _GROUPED_WINDOWS, _MOST_WINDOWS, _WINDOWS_PER_WEIGHT = 3072, 1536, 16384, 12
 #: All steps are taken without asking each if they leave this share of the held-out error, or less.
 _PLAIN = 0.5
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is looked at.
+
+    Attributes
+    ----------
+    together : int
+        Samples that layers are made from, if their blobs fit into memory.
+    windows : int
+        Windows of all samples together that a layer's second moments are of, at least.
+    grouped_windows : int
+        The same for layers with groups, whose matrices are small.
+    most_windows : int
+    windows_per_weight : int
+        Of each output.
+    clips : tuple of float
+        Steps of the weights that are tried, as shares of the one that cuts nothing off.
+    """
+
+    together: int = 24
+    windows: int = 3072
+    grouped_windows: int = 1536
+    most_windows: int = 16384
+    windows_per_weight: int = 12
+    clips: tuple[float, ...] = CLIPS
 
 
 @dataclass(frozen=True)
@@ -154,11 +180,11 @@ class Workbench:
 
     def __init__(
         self, graph: Graph, split: Split, config: QuantizeConfig, progress=None, fitted: list | None = None,
-        together: int = _TOGETHER, budget: float | None = None,
+        effort: Effort | None = None, budget: float | None = None,
     ):  # fmt: skip
         """``fitted``: the samples to make models from, if these are not to be judged; of the split by default."""
         self.clock = Stopwatch()
-        self._progress = progress
+        self._progress, self._effort = progress, effort or Effort()
         self._until = time.perf_counter() + (inf if budget is None else budget)
         self._needed = 0.0
         self._dims, self._share = config.input_dims, config.fp32_share
@@ -168,7 +194,7 @@ class Workbench:
         network = with_useful_copies(network, self.fitted)
         self.executor, self.plan, self._copies = network.executor, network.plan, network.copies
         self.graph, self.inference = self.executor.graph, self.executor.inference
-        together = max(_LEAST_TOGETHER, min(together, _BLOB_MEMORY // max(self.executor.blob_bytes, 1)))
+        together = max(_LEAST_TOGETHER, min(self._effort.together, _BLOB_MEMORY // max(self.executor.blob_bytes, 1)))
         #: How many of the fitted samples, and of those held out, layers are made from.
         self._together = together - together // _HELD_OUT_EVERY, together // _HELD_OUT_EVERY
         self._windows = self._window_counts(min(len(self.fitted), self._together[0]))
@@ -186,13 +212,13 @@ class Workbench:
         self.candidate: Quantization
 
     def _window_counts(self, samples: int) -> dict[str, int]:
-        counts = {}
+        counts, effort = {}, self._effort
         for position in self.plan.int8:
             node = self.graph.nodes[position]
             if node.layer.role == QuantRole.WEIGHTED:
                 length = int(np.prod(node.layer.weight_array(node.tensors).shape[1:]))
-                least = _LEAST_WINDOWS if getattr(node.layer, "group", 1) == 1 else _GROUPED_WINDOWS
-                wanted = min(max(least, _WINDOWS_PER_WEIGHT * length), _MOST_WINDOWS)
+                least = effort.windows if getattr(node.layer, "group", 1) == 1 else effort.grouped_windows
+                wanted = min(max(least, effort.windows_per_weight * length), effort.most_windows)
                 counts[node.name] = -(-wanted // samples)
         return counts
 
@@ -381,7 +407,7 @@ class Workbench:
         task = LayerTask(
             node, scaled.scales[source].scale, scaled.scales[target].scale, scaled.zero_of(source),
             scaled.zero[scaled.slots.of[target]], scaled.guards.get(source, 0), scaled.guards.get(target, 0),
-            open_taps(node, self.inference.specs) if source in scaled.guards else None,
+            open_taps(node, self.inference.specs) if source in scaled.guards else None, self._effort.clips,
         )  # fmt: skip
         wanted = self.statistics.mean_patch[name].mean(axis=0) if steps.bias else None
         result = task.solve(seen, steps.rounding, wanted) if seen is not None else task.solve(None, False, None)
