@@ -75,7 +75,6 @@ def test_patterns_in_any_form():
         (VerifyConfig, "verify_pictures", 1.5),
         (SearchConfig, "target_agreement", "98 %"),
         (SearchConfig, "time_budget", True),
-        (SearchConfig, "time_budget", None),
     ],
 )
 def test_single_numbers(kind, field, value):

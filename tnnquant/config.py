@@ -288,6 +288,9 @@ class VerifyConfig:
             raise ConfigError(f"--verify-pictures is {self.verify_pictures}, expected 1 or more (or --no-verify)")
 
 
+_SEARCH_SECONDS = 60.0
+
+
 @dataclass(frozen=True)
 class SearchConfig:
     """What is tried beyond one model."""
@@ -300,9 +303,10 @@ class SearchConfig:
         "--target-agreement",
         metavar="SHARE",
     )
-    time_budget: float = option(
-        60.0,
-        "No trial is begun after so many seconds; the best model so far is always written.",
+    time_budget: float | None = option(
+        None,
+        "No trial is begun after so many seconds (default: 60), no step of the recipe best (default: no limit); the "
+        "best model so far is always written.",
         "--time-budget",
         metavar="SECONDS",
     )
@@ -315,12 +319,17 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         _require_number(self, "target_agreement", may_lack=True)
-        _require_number(self, "time_budget")
+        _require_number(self, "time_budget", may_lack=True)
         target = self.target_agreement
         if target is not None and not 0 < target <= 1:
             raise ConfigError(f"--target-agreement is {target:g}, expected a share above 0, at most 1")
-        if not self.time_budget >= 0:
+        if self.time_budget is not None and not self.time_budget >= 0:
             raise ConfigError(f"--time-budget is {self.time_budget:g}, expected seconds, 0 or more")
+
+    @property
+    def seconds(self) -> float:
+        """The time budget of a search."""
+        return _SEARCH_SECONDS if self.time_budget is None else self.time_budget
 
     @property
     def compares(self) -> bool:

@@ -182,3 +182,22 @@ def test_a_few_output_values_deny_no_step(build, rng):
     for step in STEPS:
         assert result.notes[f"recipe: {step}"].startswith("kept")
         assert result.notes[f"recipe: {step}"].endswith("of too few output values to deny it")
+
+
+def test_best_within_no_time_still_gives_a_model(build, rng):
+    """What is left out says why, and layers are rounded to the nearest."""
+    graph, data = small_net(build), Split(samples(rng))
+    plain = recipes.quantize(graph, data, BEST)
+    result = recipes.quantize(graph, data, BEST, budget=0.0)
+    assert result.plan.int8 >= plain.plan.int8
+    assert result.unseen is None
+    assert "is used up" in result.notes["recipe: time"]
+    assert "recipe: time" not in plain.notes
+    assert error(graph, plain, samples(rng)) < error(graph, result, samples(rng)) < 0.1
+
+
+def test_fast_is_better_than_the_default(build, rng):
+    graph, data = small_net(build), Split(samples(rng))
+    fast, default = (recipes.quantize(graph, data, QuantizeConfig(recipe=name)) for name in ("fast", "tnn"))
+    assert error(graph, fast, samples(rng)) < error(graph, default, samples(rng))
+    assert fast.plan.int8 == default.plan.int8

@@ -134,7 +134,8 @@ def _check_sources(
     scales_recipes = " or ".join(entry.name for entry in recipes.every() if "scales" in entry.settings)
     share_recipes = " or ".join(entry.name for entry in recipes.every() if "fp32_share" in entry.settings)
     for names, needed, why in (
-        (("time_budget",), search.compares, "limits --auto and --target-agreement: give one of them"),
+        (("time_budget",), declared.bounded or search.compares, "limits --auto, --target-agreement and --recipe best: "
+         "give one of them"),
         (("scales",), "scales" in declared.settings and not search.compares, f"is for --recipe {scales_recipes}"),
         (("fp32_share",), "fp32_share" in declared.settings or search.compares, f"is for --recipe {share_recipes}"),
         (("eval_path", "labels", "task", "verify_pictures"), not verify.no_verify, "is for the verdict, which "

@@ -45,7 +45,10 @@ def from_inputs(job: Job, inputs: Inputs, gather: Gather | None = None) -> Repor
         return _planned(job, samples)
     job.check_unread(samples)
     part = gather(split) if gather else None
-    result = recipes.quantize(job.graph, split, job.config, job.progress) if part is None else _of_part(job, part)
+    if part is None:
+        result = recipes.quantize(job.graph, split, job.config, job.progress, job.search.time_budget)
+    else:
+        result = _of_part(job, part)
     job.write(result)
     job.judge(verification, result)
     return _told(job, split, result, part)

@@ -40,8 +40,9 @@ def every() -> list[Recipe]:
 
 
 def quantize(
-    graph: Graph, split: Split | None, config: QuantizeConfig, progress: Progress | None = None
-) -> Quantization:
+    graph: Graph, split: Split | None, config: QuantizeConfig, progress: Progress | None = None,
+    budget: float | None = None,
+) -> Quantization:  # fmt: skip
     """Quantize a graph by the recipe of the configuration.
 
     Parameters
@@ -52,6 +53,8 @@ def quantize(
         Which samples calibrate and which choose; None for a recipe that needs no inputs.
     config : QuantizeConfig
     progress : callable (stage, done, total), optional
+    budget : float, optional
+        Seconds, for recipes that are ``bounded``.
 
     Returns
     -------
@@ -62,7 +65,9 @@ def quantize(
     TnnQuantError
         The model cannot be run or quantized, or the samples allow no statistics.
     """
-    made: Quantization = find(config.recipe).quantize(graph, split, config, progress)
+    chosen = find(config.recipe)
+    limit = {"budget": budget} if chosen.bounded else {}
+    made: Quantization = chosen.quantize(graph, split, config, progress, **limit)
     return made
 
 

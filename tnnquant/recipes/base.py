@@ -33,6 +33,8 @@ class Recipe:
         shared between trials.
     settings : tuple of str
         The fields of :class:`~tnnquant.config.QuantizeConfig` that not every recipe looks at and this one does.
+    bounded : bool
+        It takes ``budget``, seconds, and leaves out what cannot be done within.
     mixable : callable or None
         A variant whose layers can go back to fp32 one by one, where those of ``quantize`` cannot; of the same form.
     """
@@ -44,17 +46,19 @@ class Recipe:
     starts_from_statistics: bool = False
     settings: tuple[str, ...] = ()
     mixable: Callable | None = None
+    bounded: bool = False
 
 
 def recipe(
     code: int, name: str, *, needs_inputs: bool = True, chooses_on_held_out: bool = False,
     starts_from_statistics: bool = False, settings: tuple[str, ...] = (), mixable: Callable | None = None,
+    bounded: bool = False,
 ) -> Callable[[Made], Made]:  # fmt: skip
     """Decorator: register ``function(graph, split, config, progress) -> Quantization`` (:class:`Recipe`)."""
 
     def enter(function: Made) -> Made:
         entry = Recipe(
-            name, function, needs_inputs, chooses_on_held_out, starts_from_statistics, settings, mixable
+            name, function, needs_inputs, chooses_on_held_out, starts_from_statistics, settings, mixable, bounded
         )
         REGISTRY.register(name, code)(entry)
         return function

@@ -29,10 +29,11 @@ def fast(graph: Graph, split: Split, config: QuantizeConfig, progress=None) -> Q
     from tnnquant.recipes.best.kept import keep_samples
     from tnnquant.recipes.best.workbench import Effort, Steps, Workbench
 
-    others = (sample for sample in split.calibrate if split.without.isdisjoint(sample.numbers))
+    without = split.without
+    others = (sample for sample in split.calibrate if not without or without.isdisjoint(sample.numbers))
     work = Workbench(graph, split, config, progress, keep_samples(others, _MEMORY, _SAMPLES), Effort(*_EFFORT))
     result = work.quantize(Steps(balance=True, full_range=True, rounding=True, bias=True))
-    result.unseen = result.graph if split.without else None
+    result.unseen = result.graph if without else None
     result = with_copies_at_borders(result, config)
     result.seconds.update(work.clock.laps)
     return result

@@ -143,7 +143,7 @@ class Search:
             self._make_statistics([self._plan_of(c) for c in configurations.values() if _shares_statistics(c)])
             for name, config in configurations.items():
                 if self._best and not self._in_time():
-                    notes.append(f"the time budget of {self._options.time_budget:g} s was used up before: {name}")
+                    notes.append(f"the time budget of {self._options.seconds:g} s was used up before: {name}")
                     break
                 self._configs[name] = config
                 self._try(name, lambda config=config: self._make(config))
@@ -157,10 +157,10 @@ class Search:
             raise self._failure
         spent = time.perf_counter() - self._started
         self.seconds["trials"] = spent - self.seconds["calibration"]
-        if self._options.compares and spent > _OVERRUN * self._options.time_budget + 1:
+        if self._options.compares and spent > _OVERRUN * self._options.seconds + 1:
             notes.append(
                 f"the search took {spent:.0f} s: a trial that was begun within the time budget of "
-                f"{self._options.time_budget:g} s is finished"
+                f"{self._options.seconds:g} s is finished"
             )
         trial, result = self._best
         reached = None if self._options.target_agreement is None else self._is_enough(trial)
@@ -232,7 +232,7 @@ class Search:
     def _in_time(self, share: float = 1.0) -> bool:
         now = time.perf_counter()
         since = self._mix_started if share < 1 else self._started
-        return now - since < share * (self._options.time_budget - (since - self._started))
+        return now - since < share * (self._options.seconds - (since - self._started))
 
     def _on_evaluation(self) -> bool:
         return self._options.target_agreement is not None
@@ -295,7 +295,7 @@ class Search:
         )  # fmt: skip
         if not found.complete:
             notes.append(
-                f"the time budget of {self._options.time_budget:g} s was used up while layers were tried in fp32; "
+                f"the time budget of {self._options.seconds:g} s was used up while layers were tried in fp32; "
                 + ("fewer might do" if found.reached else "more might help")
             )
         if found.layers:

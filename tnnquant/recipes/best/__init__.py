@@ -18,7 +18,7 @@ def _mixable(graph: Graph, split: Split, config: QuantizeConfig, progress=None) 
     return quantize_with(graph, split, config, Steps(balance=True, rounding=True, bias=True), progress)
 
 
-@recipe(1, "best", chooses_on_held_out=True, settings=("fp32_share",), mixable=_mixable)
+@recipe(1, "best", chooses_on_held_out=True, settings=("fp32_share",), mixable=_mixable, bounded=True)
 def best(
     graph: Graph, split: Split, config: QuantizeConfig, progress=None, budget: float | None = None
 ) -> Quantization:
