@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from tnnquant.errors import TnnQuantError
 from tnnquant.graph import InputSpec, Node, Resource
 from tnnquant.layers.base import BlobSpec, find_layer
 from tnnquant.onnx.names import Names
+from tnnquant.onnx.qdq.record import Records
 from tnnquant.onnx.refusal import Refused
 from tnnquant.onnx.value import BOOL, FLOAT, INT64, Value, data_type, stored
 
@@ -38,6 +40,8 @@ class Builder:
         Names that are taken.
     opset : int
         Version of the operator set of the node being converted.
+    records : Records
+        What the model says of int8 codes.
     outputs : int
         How many outputs that node has.
     wanted : frozenset of int
@@ -54,6 +58,7 @@ class Builder:
         self.outputs = 1
         self.scope = ""
         self.notes: list[str] = []
+        self.records = Records()
         self._specs: dict[str, BlobSpec] = {}
         self._stored: dict[tuple, tuple[np.ndarray, Value]] = {}
 
@@ -246,7 +251,7 @@ class Builder:
                 table[value.name] = self.names.of(name)
         self.rename(table, first)
         return [
-            Value(v.dims, v.dtype, table[v.name], v.array) if v is not None and v.name in table else v for v in values
+            dataclasses.replace(v, name=table[v.name]) if v is not None and v.name in table else v for v in values
         ]
 
     def rename(self, table: Mapping[str, str], first: int = 0) -> None:
@@ -261,6 +266,7 @@ class Builder:
                 self.nodes[number] = node.replace(inputs=inputs, outputs=outputs)
         for old, new in table.items():
             self._specs[new] = self._specs[old]
+            self.records.rename(old, new)
 
     def dims(self) -> dict[str, tuple[int, ...]]:
         """Dims of every blob."""

@@ -14,6 +14,7 @@ from tnnquant.format.proto import read_proto, write_proto
 from tnnquant.graph import Graph
 from tnnquant.onnx.builder import Builder
 from tnnquant.onnx.interpret import Frame, Interpreter, Known
+from tnnquant.onnx.qdq.apply import apply_codes
 from tnnquant.onnx.read import Weights, element_type, load
 from tnnquant.onnx.refusal import Refusal, Refused, refusal_error
 from tnnquant.onnx.simplify import simplify
@@ -135,8 +136,11 @@ def _attempt(proto: ModelProto, weights: Weights, name: str, input_shapes, half:
         tuple(builder.nodes),
         builder.constants,
     )
-    simple = simplify(built, builder.dims(), half=half)
-    return Conversion(_as_written(simple, name), builder.names.replaced, builder.notes, dims), [], name
+    has_codes = bool(builder.records.blobs and builder.records.weights)
+    simple = simplify(built, builder.dims(), half=half and not has_codes)
+    applied = apply_codes(_as_written(simple, name), builder.records)
+    builder.notes += applied.notes()
+    return Conversion(applied.graph, builder.names.replaced, builder.notes, dims), [], name
 
 
 def _bytes(name: str) -> bytes:

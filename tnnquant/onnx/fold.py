@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["evaluate", "may_fold"]
 
 #: Not a function of their inputs, or of things that are no tensors.
-_NEVER = ("Random", "Bernoulli", "Multinomial", "Sequence", "Optional", "StringNormalizer", "TfIdfVectorizer")
+_NEVER = (
+    "Random", "Bernoulli", "Multinomial", "Sequence", "Optional", "StringNormalizer", "TfIdfVectorizer",
+    # Its converter notes the codes of weights.
+    "DequantizeLinear",
+)  # fmt: skip
 
 
 def may_fold(op: str, domain: str) -> bool:

@@ -20,6 +20,7 @@ from tnnquant.onnx.attributes import attribute_values, without_references
 from tnnquant.onnx.builder import Builder
 from tnnquant.onnx.fold import evaluate, may_fold
 from tnnquant.onnx.functions import schema_function
+from tnnquant.onnx.qdq.record import MOVES_CODES, READS_CODES, as_values
 from tnnquant.onnx.read import Weights
 from tnnquant.onnx.refusal import Refusal, Refused
 from tnnquant.onnx.registry import IGNORED, find_converter
@@ -291,12 +292,18 @@ class Interpreter:
         if len(values) < least or (most >= 0 and len(values) > most) or any(v is None for v in values[:least]):
             raise Refused(f"it has {len(values)} inputs, expected {least}" + (f" to {most}" if most > least else ""))
         given = {name: value for name, value in attributes.items() if name in converter.attributes}
+        codes = None
+        if converter.op not in READS_CODES:
+            values, codes = as_values(values)
+            if codes is not None and converter.op not in MOVES_CODES:
+                raise Refused("it computes with codes of int8, not with their values")
         try:
             made = converter.function(self.builder, *values, **given)
         except (ValueError, IndexError, ZeroDivisionError, OverflowError, TypeError, AttributeError) as error:
             # Operands that do not fit together; a converter relies on what ONNX promises.
             raise Refused(f"its operands do not fit together ({' '.join(str(error).split())[:120]})") from error
-        return list(made) if isinstance(made, tuple | list) else [made]
+        results = list(made) if isinstance(made, tuple | list) else [made]
+        return results if codes is None else [self.builder.records.moved(value, codes) for value in results]
 
     def _call(self, function: FunctionProto, node: NodeProto, inputs, frame: Frame) -> list[Known]:
         """Run the body of a function in place."""

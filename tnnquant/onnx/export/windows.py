@@ -37,6 +37,11 @@ class Window:
         return (self.out - 1) * self.stride + extent - self.size - self.begin
 
 
+def _even_end(window: Window) -> int:
+    """The end pad, as large as the begin pad where that makes no further window."""
+    return window.begin if 0 <= window.begin - window.end < window.stride else window.end
+
+
 def trimmed(b: Builder, x: str, rank: int, windows: Sequence[Window]) -> tuple[str, list[int]]:
     """``x`` without what no window looks at, and the pads that are left: all begins, then all ends.
 
@@ -54,5 +59,5 @@ def trimmed(b: Builder, x: str, rank: int, windows: Sequence[Window]) -> tuple[s
         ends = [windows[i].size - max(-windows[i].end, 0) for i in cut]
         axes = [rank - len(windows) + i for i in cut]
         x = b.op("Slice", x, b.ints(*starts), b.ints(*ends), b.ints(*axes))
-    begins, ends = ([max(pad, 0) for pad in pads] for pads in ([w.begin for w in windows], [w.end for w in windows]))
+    begins, ends = [max(w.begin, 0) for w in windows], [max(_even_end(w), 0) for w in windows]
     return x, [*begins, *ends]

@@ -1,0 +1,135 @@
+"""What the QuantizeLinear and DequantizeLinear of a model say, noted while its graph is converted.
+
+The graph is converted as one of floats: a QuantizeLinear and the DequantizeLinear after it change no layer, they are
+notes on the blob between them. Weights become floats too, and are found again by their values.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tnnquant.onnx.value import FLOAT, Value
+
+__all__ = ["MOVES_CODES", "READS_CODES", "BlobCodes", "CodesValue", "Records", "WeightCodes", "as_values"]
+
+_UNSIGNED_SHIFT = 128
+#: Operators that take codes for what they are; those that move them, which is to move their values.
+READS_CODES = frozenset((
+    "DequantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm", "QLinearAdd", "QLinearMul", "QLinearSigmoid",
+    "QLinearConcat", "QLinearGlobalAveragePool", "QLinearAveragePool",
+))  # fmt: skip
+MOVES_CODES = frozenset((
+    "Concat", "Flatten", "Gather", "Identity", "MaxPool", "GlobalMaxPool", "Reshape", "Slice", "Split", "Squeeze",
+    "Transpose", "Unsqueeze", "DepthToSpace", "SpaceToDepth", "Expand", "Tile", "Dropout",
+))  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class BlobCodes:
+    """How a blob is stored: ``scale * (code - zero)``.
+
+    Attributes
+    ----------
+    scale : float32 (1,) or (C,)
+    zero : int64 (1,) or (C,)
+        For int8 codes; 128 less than a zero point of uint8.
+    """
+
+    scale: np.ndarray
+    zero: np.ndarray
+
+    @classmethod
+    def of(cls, scale: np.ndarray, zero_point: np.ndarray) -> BlobCodes:
+        """Of the operands of a QuantizeLinear."""
+        zero = zero_point.astype(np.int64).reshape(-1)
+        if zero_point.dtype == np.uint8:
+            zero = zero - _UNSIGNED_SHIFT
+        return cls(scale.astype(np.float32).reshape(-1), zero)
+
+    def same(self, other: BlobCodes) -> bool:
+        """Whether both say the same."""
+        return np.array_equal(self.scale, other.scale) and np.array_equal(self.zero, other.zero)
+
+
+@dataclass(frozen=True, eq=False)
+class WeightCodes:
+    """Weights as the file holds them.
+
+    Attributes
+    ----------
+    codes : int8 (n,)
+        In the order of the floats.
+    scale : float32 (1,) or (outputs,)
+    zero : int64 (1,) or (outputs,)
+    """
+
+    codes: np.ndarray
+    scale: np.ndarray
+    zero: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class CodesValue(Value):
+    """The codes of a blob: its name is that of the blob of their values."""
+
+    params: BlobCodes | None = None
+
+
+def as_values(inputs: Sequence[Value | None]) -> tuple[list[Value | None], CodesValue | None]:
+    """Operands with codes as their values; the first codes among them."""
+    codes = next((x for x in inputs if isinstance(x, CodesValue)), None)
+    plain = [Value(x.dims, FLOAT, x.name) if isinstance(x, CodesValue) else x for x in inputs]
+    return plain, codes
+
+
+@dataclass
+class Records:
+    """The notes.
+
+    Attributes
+    ----------
+    blobs : dict of str to BlobCodes
+        By the name of the blob.
+    weights : dict of bytes to WeightCodes
+        By :meth:`key` of the floats.
+    """
+
+    blobs: dict[str, BlobCodes] = field(default_factory=dict)
+    weights: dict[bytes, WeightCodes] = field(default_factory=dict)
+
+    @staticmethod
+    def key(values: np.ndarray) -> bytes:
+        """Names weights by their float32 values in order."""
+        return hashlib.sha256(np.ascontiguousarray(values, np.float32).tobytes()).digest()
+
+    def weight(self, values: np.ndarray, codes: np.ndarray, scale: np.ndarray, zero: np.ndarray, axis: int) -> None:
+        """Note weights, as they lie and transposed, where there is one scale or one an output."""
+        if codes.dtype == np.uint8:
+            codes, zero = codes.astype(np.int16) - _UNSIGNED_SHIFT, zero.astype(np.int64) - _UNSIGNED_SHIFT
+        scale, zero = scale.astype(np.float32).reshape(-1), zero.astype(np.int64).reshape(-1)
+        for order in self._orders(values.ndim, scale.size, axis):
+            stored = np.ascontiguousarray(codes.transpose(order)).astype(np.int8).reshape(-1)
+            self.weights[self.key(values.transpose(order))] = WeightCodes(stored, scale, zero)
+
+    @staticmethod
+    def _orders(rank: int, scales: int, axis: int) -> Iterable[tuple[int, ...]]:
+        plain = tuple(range(rank))
+        if scales == 1 or axis == 0:
+            yield plain
+        if rank == 2 and (scales == 1 or axis == 1):
+            yield (1, 0)
+
+    def moved(self, value: Value, codes: CodesValue) -> Value:
+        """What an operator that moves codes made of the values: codes again."""
+        if codes.params is not None and value.name:
+            self.blobs.setdefault(value.name, codes.params)
+        return CodesValue(value.dims, codes.dtype, value.name, value.array, codes.params)
+
+    def rename(self, old: str, new: str) -> None:
+        """A blob got another name."""
+        if old in self.blobs:
+            self.blobs[new] = self.blobs[old]
