@@ -8,11 +8,7 @@ import sys
 import click
 
 from tnnquant.cli.helped import HELP
-from tnnquant.cli.options import VectorCommand, config_options, from_options, parse_input_shapes
-from tnnquant.config import QuantizeConfig
-
-#: The fields of the configuration that say how pictures become inputs.
-PICTURE_OPTIONS = ("mean", "scale", "reverse_channel", "resize", "skip_bad")
+from tnnquant.cli.options import VectorCommand, scoring_config, scoring_options
 
 EXAMPLES = (
     ("net net_quantized -i pictures --labels labels.txt", "top-1 of fp32 and int8"),
@@ -23,19 +19,7 @@ EXAMPLES = (
 @click.command("accuracy", cls=VectorCommand, context_settings=HELP, examples=EXAMPLES)
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option("-i", "--input_path", required=True, metavar="FOLDER", help="Pictures (or tensors).")
-@click.option(
-    "--labels", metavar="FILE",
-    help="Lines 'name label', or one label a line in the order of the names; labels count from 0. "
-    "Default: class indices that begin the file names, if plausible.",
-)
-@click.option("--no-labels", is_flag=True, help="Do not take numbers that begin file names for classes.")
-@click.option("--output", metavar="NAME", help="The output that holds the scores, if the model has several.")
-@config_options(QuantizeConfig, *PICTURE_OPTIONS)
-@click.option(
-    "--input-shape", multiple=True, metavar="NAME:N,C,H,W", help="Dims of an input, instead of those in the proto."
-)
-@click.option("--threads", type=int, default=None, metavar="N", help="Default: one a core; the result is the same.")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@scoring_options("Lines 'name label', or one label a line in the order of the names; labels count from 0.")
 def command(models, input_path, labels, no_labels, output, input_shape, threads, as_json, **options) -> int:
     """Accuracy of any number of models on the same pictures: top-1, top-5, agreement and cosine with fp32.
 
@@ -44,9 +28,7 @@ def command(models, input_path, labels, no_labels, output, input_shape, threads,
     is what the others are compared with. In brackets: intervals of 95 % (Wilson; paired bootstrap for differences, with
     the p-value of McNemar's test).
     """
-    if labels and no_labels:
-        raise click.UsageError("--labels gives the labels that --no-labels does without: leave one of them out.")
-    config = QuantizeConfig(**from_options(QuantizeConfig, options), input_dims=parse_input_shapes(input_shape))
+    config = scoring_config(options, input_shape, labels, no_labels)
     from tnnquant.base.threads import set_threads
     from tnnquant.bench.accuracy import Candidate, measure_accuracy
     from tnnquant.bench.labels import labels_from_file

@@ -7,17 +7,8 @@ import sys
 
 import click
 
-from tnnquant.cli.bench_accuracy import PICTURE_OPTIONS
 from tnnquant.cli.helped import HELP
-from tnnquant.cli.options import (
-    VectorCommand,
-    chosen_model,
-    config_options,
-    from_options,
-    model_options,
-    parse_input_shapes,
-)
-from tnnquant.config import QuantizeConfig
+from tnnquant.cli.options import VectorCommand, chosen_model, model_options, scoring_config, scoring_options
 
 EXAMPLES = (
     ("-p net.tnnproto -m net.tnnmodel -i pictures --eval others", "KL and min-max, per channel and per tensor"),
@@ -31,19 +22,7 @@ EXAMPLES = (
 @click.option(
     "--eval", "eval_path", metavar="FOLDER", help="Pictures to measure on. Default: the calibration pictures."
 )
-@click.option(
-    "--labels", metavar="FILE",
-    help="Of the pictures that are measured on; as for 'bench accuracy'. Default: class indices that begin the "
-    "file names, if plausible.",
-)
-@click.option("--no-labels", is_flag=True, help="Do not take numbers that begin file names for classes.")
-@click.option("--output", metavar="NAME", help="The output that holds the scores, if the model has several.")
-@config_options(QuantizeConfig, *PICTURE_OPTIONS)
-@click.option(
-    "--input-shape", multiple=True, metavar="NAME:N,C,H,W", help="Dims of an input, instead of those in the proto."
-)
-@click.option("--threads", type=int, default=None, metavar="N", help="Default: one a core; the result is the same.")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@scoring_options("Of the pictures that are measured on; as for 'bench accuracy'.")
 def command(
     name, proto, model, input_path, eval_path, labels, no_labels, output, input_shape, threads, as_json, **options
 ) -> int:
@@ -52,9 +31,7 @@ def command(
 
     Nothing is written. Rows with the same statistics share them. Flags are those of 'tnnquant quantize'.
     """
-    if labels and no_labels:
-        raise click.UsageError("--labels gives the labels that --no-labels does without: leave one of them out.")
-    config = QuantizeConfig(**from_options(QuantizeConfig, options), input_dims=parse_input_shapes(input_shape))
+    config = scoring_config(options, input_shape, labels, no_labels)
     from tnnquant.base.threads import set_threads
     from tnnquant.bench.labels import labels_from_file
     from tnnquant.bench.models import samples_for, single_items

@@ -11,11 +11,12 @@ from click.core import ParameterSource
 
 from tnnquant.cli import config_file
 from tnnquant.cli.helped import HelpedCommand
-from tnnquant.config import choice_codes, parse_choice
+from tnnquant.config import QuantizeConfig, choice_codes, parse_choice
 from tnnquant.errors import ConfigError
 
 __all__ = [
-    "VectorCommand", "chosen_model", "config_options", "from_options", "given", "model_options", "parse_input_shapes",
+    "PICTURE_OPTIONS", "VectorCommand", "chosen_model", "config_options", "from_options", "given", "model_options",
+    "parse_input_shapes", "scoring_config", "scoring_options",
 ]  # fmt: skip
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(/[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)?,?")
@@ -143,6 +144,51 @@ def chosen_model(name: str | None, proto: str | None, model: str | None):
     if model is None and not proto.lower().endswith(".onnx"):
         raise click.UsageError("Missing option '-m' / '--model'.")
     return proto, model
+
+
+#: The fields of the configuration that say how pictures become inputs.
+PICTURE_OPTIONS = ("mean", "scale", "reverse_channel", "resize", "skip_bad")
+
+
+def scoring_options(labels: str) -> Callable:
+    """Options of a command that scores models on pictures: labels, output, preprocessing, threads, form of the result.
+
+    Parameters
+    ----------
+    labels : str
+        What ``--help`` says of ``--labels``, beside their default.
+    """
+    options = (
+        click.option(
+            "--labels", metavar="FILE",
+            help=f"{labels} Default: class indices that begin the file names, if plausible.",
+        ),
+        click.option("--no-labels", is_flag=True, help="Do not take numbers that begin file names for classes."),
+        click.option("--output", metavar="NAME", help="The output that holds the scores, if the model has several."),
+        config_options(QuantizeConfig, *PICTURE_OPTIONS),
+        click.option(
+            "--input-shape", multiple=True, metavar="NAME:N,C,H,W", help="Dims of an input, instead of those in the "
+            "proto.",
+        ),
+        click.option(
+            "--threads", type=int, default=None, metavar="N", help="Default: one a core; the result is the same."
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON."),
+    )  # fmt: skip
+
+    def decorate(command: Callable) -> Callable:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def scoring_config(values: dict, input_shape: tuple[str, ...], labels: str | None, no_labels: bool) -> QuantizeConfig:
+    """The configuration that :func:`scoring_options` give; raises UsageError for labels that are not to be used."""
+    if labels and no_labels:
+        raise click.UsageError("--labels gives the labels that --no-labels does without: leave one of them out.")
+    return QuantizeConfig(**from_options(QuantizeConfig, values), input_dims=parse_input_shapes(input_shape))
 
 
 def parse_input_shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:

@@ -15,9 +15,10 @@ from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobScales, BlobSpec, QuantRole, channels_last, from_channels_last, layer
 from tnnquant.layers.checks import check_inputs, check_types
-from tnnquant.layers.fields import FlagField, ScaleField, TensorField, TextField, param
+from tnnquant.layers.fields import param
 from tnnquant.layers.int8 import PixelInt8, int8_quant
 from tnnquant.layers.movement import text
+from tnnquant.layers.windowed import Windowed
 
 __all__ = [
     "SWISH",
@@ -133,7 +134,7 @@ def check_groups(groups: int, channels: int, out_channels: int) -> None:
     "QuantizedConvolution_nhwc",
     "DynamicRangeQuantizedConvolution",
 )
-class Convolution(PixelInt8):
+class Convolution(Windowed, PixelInt8):
     """2-D convolution with bias and a fused activation (0 none, 1 ReLU, 2 ReLU6, 256 swish).
 
     TNN uses ``dilation_h`` for both axes in the arithmetic; ``dilation_w`` only shapes the output (docs/tnn-format.md,
@@ -141,28 +142,6 @@ class Convolution(PixelInt8):
     """
 
     QUANT = QuantRole.WEIGHTED
-    RESOURCE = (
-        TextField(),
-        FlagField("has_bias", of="bias"),
-        TensorField("filter"),
-        TensorField("bias", when="has_bias"),
-        ScaleField("filter"),
-    )
-
-    group: int = param(default=0)
-    input_channel: int = param(default=0)
-    output_channel: int = param(default=0)
-    kernel_h: int = param(default=0)
-    kernel_w: int = param(default=0)
-    stride_h: int = param(default=0)
-    stride_w: int = param(default=0)
-    pad_h: int = param(default=0)
-    pad_w: int = param(default=0)
-    bias: int = param(default=0)
-    pad_type: int = param(default=0)
-    dilation_h: int = param(default=1)
-    dilation_w: int = param(default=1)
-    activation_type: int = param(default=0)
 
     @property
     def rectifies(self) -> bool:
@@ -228,13 +207,8 @@ class Convolution(PixelInt8):
         return bias_array(tensors, self.bias, self.output_channel)
 
     def _geometry(self, dims: Sequence[int]):
-        from tnnquant.kernels.geometry import ConvGeometry
-
         height, width = self.axes(dims)
-        return ConvGeometry(
-            self.kernel_h, self.kernel_w, self.stride_h, self.stride_w, height.begin, width.begin,
-            self.dilation_h, self.dilation_h, self.group,
-        )  # fmt: skip
+        return self.geometry(height.begin, width.begin, self.dilation_h, self.dilation_h)
 
     def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]):
         from tnnquant.kernels.pack_f32 import pack_conv_f32, pack_depthwise_f32
@@ -257,7 +231,7 @@ class Convolution(PixelInt8):
         geometry, packed, depthwise, size = state
         x = channels_last(inputs[0])
         out = np.empty((x.shape[0], *size, self.output_channel), np.float32)
-        fused = with_sum_mode(self.activation_type if self.activation_type in (1, 2) else 0)
+        fused = with_sum_mode(self.kernel_activation)
         (depthwise_f32 if depthwise else conv2d_f32)(x, packed, geometry, fused, out)
         if self.activation_type == SWISH:
             swish_inplace(out)
@@ -271,7 +245,7 @@ class Convolution(PixelInt8):
             return None
         geometry, packed, depthwise, _ = state
         make = depthwise_f32_op if depthwise else conv2d_f32_op
-        fused = with_sum_mode(self.activation_type if self.activation_type in (1, 2) else 0)
+        fused = with_sum_mode(self.kernel_activation)
         return make(inputs[0].transpose(0, 2, 3, 1), packed, geometry, fused, outputs[0].transpose(0, 2, 3, 1))
 
     def prepare_int8(
@@ -297,7 +271,7 @@ class Convolution(PixelInt8):
         from tnnquant.kernels.depthwise_i8 import depthwise_i8_op
 
         geometry, packed, depthwise = state
-        activation = self.activation_type if self.activation_type in (1, 2) else 0  # TNN ignores any other
+        activation = self.kernel_activation  # TNN ignores any other
         if depthwise:
             return depthwise_i8_op(inputs[0], packed, geometry, activation, outputs[0])
         added = inputs[1] if self.fusion else None

@@ -11,7 +11,7 @@ import numpy as np
 
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import BlobSpec, Layer, channels_last, from_channels_last, layer
+from tnnquant.layers.base import BlobSpec, channels_last, from_channels_last, layer
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.convolution import (
     EXPLICIT,
@@ -24,7 +24,7 @@ from tnnquant.layers.convolution import (
     filter_array,
     swish_inplace,
 )
-from tnnquant.layers.fields import FlagField, ScaleField, TensorField, TextField, param
+from tnnquant.layers.windowed import Windowed
 
 __all__ = ["Deconvolution"]
 
@@ -75,35 +75,12 @@ class _State:
 
 
 @layer(22, "Deconvolution")
-class Deconvolution(Layer):
+class Deconvolution(Windowed):
     """Transposed convolution with bias and a fused activation; filter (groups, C/G, OC/G, KH, KW).
 
     Where both stride and dilation exceed 1 along an axis, TNN's search for the taps of an output goes astray; ours
     follows it (docs/tnn-format.md, 9).
     """
-
-    RESOURCE = (
-        TextField(),
-        FlagField("has_bias", of="bias"),
-        TensorField("filter"),
-        TensorField("bias", when="has_bias"),
-        ScaleField("filter"),
-    )
-
-    group: int = param(default=0)
-    input_channel: int = param(default=0)
-    output_channel: int = param(default=0)
-    kernel_h: int = param(default=0)
-    kernel_w: int = param(default=0)
-    stride_h: int = param(default=0)
-    stride_w: int = param(default=0)
-    pad_h: int = param(default=0)
-    pad_w: int = param(default=0)
-    bias: int = param(default=0)
-    pad_type: int = param(default=0)
-    dilation_h: int = param(default=1)
-    dilation_w: int = param(default=1)
-    activation_type: int = param(default=0)
 
     def axes(self, dims: Sequence[int]) -> tuple[Axis, Axis]:
         """Output size and begin pad along height and width for an input of these dims."""
@@ -134,7 +111,6 @@ class Deconvolution(Layer):
 
     def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]) -> _State:
         from tnnquant.kernels.deconv_f32 import plan_deconv_f32
-        from tnnquant.kernels.geometry import ConvGeometry
 
         channels = inputs[0].dims[1]
         shape = (
@@ -146,15 +122,8 @@ class Deconvolution(Layer):
         if goes_astray or self.stride_h * self.stride_w > _MOST_PHASES:
             return _State(weight=weight, bias=bias)
         height, width = self.axes(inputs[0].dims)
-        geometry = ConvGeometry(
-            self.kernel_h, self.kernel_w, self.stride_h, self.stride_w, height.begin, width.begin,
-            self.dilation_h, self.dilation_w, self.group,
-        )  # fmt: skip
+        geometry = self.geometry(height.begin, width.begin, self.dilation_h, self.dilation_w)
         return _State(plan=plan_deconv_f32(weight, bias, geometry, (height.size, width.size)))
-
-    @property
-    def _fused(self) -> int:
-        return self.activation_type if self.activation_type in (1, 2) else 0
 
     def forward(self, inputs: Sequence[np.ndarray], state: _State) -> list[np.ndarray]:
         from tnnquant.kernels.deconv_f32 import deconv2d_f32
@@ -163,7 +132,8 @@ class Deconvolution(Layer):
             return [self._searching_taps(inputs[0], state)]
         x = channels_last(inputs[0])
         size = [axis.size for axis in self.axes(inputs[0].shape)]
-        out = deconv2d_f32(x, state.plan, self._fused, np.empty((len(x), *size, self.output_channel), np.float32))
+        out = np.empty((len(x), *size, self.output_channel), np.float32)
+        out = deconv2d_f32(x, state.plan, self.kernel_activation, out)
         if self.activation_type == SWISH:
             swish_inplace(out)
         return [from_channels_last(out)]
@@ -174,7 +144,7 @@ class Deconvolution(Layer):
         if state.plan is None or self.activation_type == SWISH:
             return None
         x, out = inputs[0].transpose(0, 2, 3, 1), outputs[0].transpose(0, 2, 3, 1)
-        rows, state.memory = deconv2d_f32_rows(x, state.plan, self._fused, out)
+        rows, state.memory = deconv2d_f32_rows(x, state.plan, self.kernel_activation, out)
         return rows
 
     def _searching_taps(self, x: np.ndarray, state: _State) -> np.ndarray:
@@ -193,9 +163,9 @@ class Deconvolution(Layer):
         out = out.reshape(images, self.output_channel, height.size, width.size)
         if state.bias is not None:
             out += state.bias[:, None, None]
-        if self._fused:
+        if self.kernel_activation:
             np.maximum(out, np.float32(0), out=out)
-        if self._fused == 2:
+        if self.kernel_activation == 2:
             np.minimum(out, np.float32(6), out=out)
         if self.activation_type == SWISH:
             swish_inplace(out)
