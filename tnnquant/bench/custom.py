@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from tnnquant.base.plugins import import_file
-from tnnquant.base.threads import threads_in_use
 from tnnquant.bench.assembly import FunctionReport, analyse
-from tnnquant.bench.check import Arguments, difference
-from tnnquant.bench.kernels import ceiling, run_builtin, seeded
+from tnnquant.bench.check import Arguments
+from tnnquant.bench.kernels import compared, run_builtin, seeded, share_of_ceiling
 from tnnquant.bench.operators import Operator, Prepared, find_operator, operators
 from tnnquant.bench.timing import best_time
 from tnnquant.errors import ConfigError
@@ -135,10 +134,8 @@ def measure_custom(entry: CustomKernel) -> Iterator[CustomOutcome]:
 def _measure(operator: Operator, function: Callable, case: str) -> CustomOutcome:
     args = seeded(operator, case)
     want, got = Arguments(operator, args), Arguments(operator, args)
-    returned = operator.naive(*want.values)
     try:
-        result = function(*got.values)
-        found = difference(operator, want, got, (returned, result)) or got.damage()
+        found = compared(operator, want, got, function)
     except Exception as error:
         found = f"{type(error).__name__}: {_reason(error)}"
     seconds, builtin, share = np.nan, np.nan, None
@@ -146,8 +143,7 @@ def _measure(operator: Operator, function: Callable, case: str) -> CustomOutcome
         seconds = best_time(partial(function, *got.values))
         own = Arguments(operator, args)  # ops hold addresses: these arrays must stay alive
         builtin = best_time(_call(operator.builtin(*own.values)))
-        limit = ceiling(operator, args)
-        share = None if limit is None else operator.work(*args) / seconds / (limit * threads_in_use())
+        share = share_of_ceiling(operator, args, seconds)
     return CustomOutcome(
         operator.name, case, found, operator.tolerance, seconds, builtin, operator.work(*args), operator.unit, share
     )

@@ -92,17 +92,36 @@ def measure(entry: Operator, case: str) -> Outcome:
     """Check and time a built-in kernel on one case."""
     args = seeded(entry, case)
     want, got = Arguments(entry, args), Arguments(entry, args)
-    returned = entry.naive(*want.values)
-    found = difference(entry, want, got, (returned, run_builtin(entry.builtin(*got.values)))) or got.damage()
-    work, seconds, naive = entry.work(*args), np.nan, np.nan
+    found = compared(entry, want, got, lambda *values: run_builtin(entry.builtin(*values)))
+    seconds, naive, share = np.nan, np.nan, None
     if not found:
         seconds = _time(entry.builtin(*got.values))
         naive = best_time(partial(entry.naive, *want.values), repeats=3, budget=0)
-    share = None
+        share = share_of_ceiling(entry, args, seconds)
+    return Outcome(
+        entry.name, case, found, entry.tolerance, seconds, naive, entry.work(*args), entry.unit, share
+    )
+
+
+def compared(entry: Operator, want: Arguments, got: Arguments, run: Callable[..., object]) -> str:
+    """What a kernel does wrong beside the naive one, in words; empty if nothing.
+
+    Parameters
+    ----------
+    entry : Operator
+    want, got : Arguments
+        Of the naive kernel and of ``run``; both run once.
+    run : callable
+        Returns what the kernel returns, if that is a result.
+    """
+    returned = entry.naive(*want.values)
+    return difference(entry, want, got, (returned, run(*got.values))) or got.damage()
+
+
+def share_of_ceiling(entry: Operator, args: tuple, seconds: float) -> float | None:
+    """The share of what the cores in use can do at most; None where nothing sensible bounds it."""
     limit = ceiling(entry, args)
-    if limit is not None and not found:
-        share = work / seconds / (limit * threads_in_use())
-    return Outcome(entry.name, case, found, entry.tolerance, seconds, naive, work, entry.unit, share)
+    return None if limit is None else entry.work(*args) / seconds / (limit * threads_in_use())
 
 
 def run_builtin(prepared: Prepared):
