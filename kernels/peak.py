@@ -15,9 +15,9 @@ from numba import types
 from numba.extending import intrinsic
 
 from tnnquant.kernels.amx import tiles
-from tnnquant.kernels.dot_i8 import BYTE_DOT, emit_dot
+from tnnquant.kernels.dot_i8 import BYTE_DOT, emit_dot, emit_matrix
 from tnnquant.kernels.jit import kernel
-from tnnquant.kernels.simd import F32, I32, Emitter, copy_bytes
+from tnnquant.kernels.simd import F32, I8, I32, Emitter, copy_bytes
 from tnnquant.kernels.target import isa
 from tnnquant.kernels.tile_amx import CONFIG, STEP, TILE, configure, emit_bare_loop, release
 
@@ -61,6 +61,9 @@ def _bare_loop(kind: str):
                         total = builder.load(slot)
                         if kind == _FMA:
                             total = emit.multiply_add(row, values[1 + j], total)
+                        elif kind == _PATH.matrix:
+                            operands = [builder.bitcast(v, ir.VectorType(I8, 16)) for v in (row, values[1 + j])]
+                            total = emit_matrix(emit, total, *operands)
                         else:
                             total = emit_dot(emit, total, row, values[1 + j], kind)
                         builder.store(total, slot)
@@ -73,7 +76,7 @@ def _bare_loop(kind: str):
     return body
 
 
-_DOT, _BYTES = _PATH.dot, BYTE_DOT or _PATH.dot
+_DOT, _BYTES = _PATH.dot, _PATH.matrix or BYTE_DOT or _PATH.dot
 _fma_body, _dot_body, _byte_body = _bare_loop(_FMA), _bare_loop(_DOT), _bare_loop(_BYTES)
 
 
@@ -119,13 +122,14 @@ def copy_loop(source, target, times):
         copy_bytes(np.int64(target.ctypes.data), np.int64(source.ctypes.data), np.int64(source.size))
 
 
-#: Loops by kind: ``fma``, and the dot products of the path, that of signed values and that of bytes.
+#: Loops by kind: ``fma``, and the dot products of the path, that of signed values and that of bytes (where a path
+#: multiplies small matrices, that in its place).
 LOOPS = {_FMA: _fma_loop, _DOT: _dot_loop, _BYTES: _byte_loop}
 if _PATH.tiles == "amx":
     LOOPS[_TILES] = partial(_tile_loop, CONFIG)
 #: Multiply-adds of one step of each.
 MACS = {
-    kind: 2 * _rows(kind) * _PATH.lanes * (1 if kind == _FMA else {"vpmaddwd": 2, "generic2": 2}.get(kind, 4))
+    kind: 2 * _rows(kind) * _PATH.lanes * {_FMA: 1, "vpmaddwd": 2, "generic2": 2, _PATH.matrix: 8}.get(kind, 4)
     for kind in LOOPS
 }
 if _TILES in MACS:

@@ -15,12 +15,13 @@ def test_every_lane_of_every_sum_counts_the_steps(kind):
         LOOPS[kind](source, target, 1000)
         sums = target.view(np.float32)
     else:
-        # One byte, or int16, of the group is 1, the others are 0: a product a step.
+        # One byte, or int16, of the group is 1, the others are 0: a product a step, and two of 8 bytes.
         LOOPS[kind](source, target, 1000)
         sums = target
     rows = isa().rows - (kind != "fma")
-    assert (sums[: 2 * rows * isa().lanes] == 1000).all()
-    products = 1 if kind == "fma" else 2 if kind in ("vpmaddwd", "generic2") else 4
+    is_matrix = kind == isa().matrix
+    assert (sums[: 2 * rows * isa().lanes] == (2000 if is_matrix else 1000)).all()
+    products = 1 if kind == "fma" else 2 if kind in ("vpmaddwd", "generic2") else 8 if is_matrix else 4
     assert MACS[kind] == 2 * rows * isa().lanes * products
 
 
