@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from tnnquant.onnx.builder import Builder
-from tnnquant.onnx.common import binary, chain, compare, select
+from tnnquant.onnx.common import binary, compare, select
 from tnnquant.onnx.ops.convolution import _bordered
 from tnnquant.onnx.refusal import Refused
 from tnnquant.onnx.registry import operator
@@ -64,6 +64,27 @@ def _taps(g: Builder, x: Value, windows: Windows) -> list[Value]:
     return values
 
 
+def _combined(g: Builder, kind: str, x: Value, windows: Windows) -> Value:
+    """The maximum or the sum of the places of every window, one axis after the other; the border is there already."""
+    for axis, count in enumerate(windows.kernel, start=2):
+        dilation, stride, out = windows.dilations[axis - 2], windows.strides[axis - 2], windows.out[axis - 2]
+        x = _run_of(g, kind, x, axis, count, dilation, {1: x})
+        x = g.cut(x, axis, 0, (out - 1) * stride + 1, stride)
+    return x
+
+
+def _run_of(g: Builder, kind: str, x: Value, axis: int, count: int, step: int, known: dict[int, Value]) -> Value:
+    """Of ``count`` places, ``step`` apart, from each on; of a half that is known and the rest."""
+    if count not in known:
+        half = (count + 1) // 2 if kind == "Maximum" else count // 2
+        rest = half if kind == "Maximum" else count - half  # a maximum may take a place twice
+        first, second = (_run_of(g, kind, x, axis, n, step, known) for n in (half, rest))
+        length = x.dims[axis] - (count - 1) * step
+        begin = (count - rest) * step
+        known[count] = binary(g, kind, g.cut(first, axis, 0, length), g.cut(second, axis, begin, begin + length))
+    return known[count]
+
+
 def _overhang(windows: Windows) -> tuple[int, ...]:
     """How far the last windows reach beyond the border, or a cut where they do not reach it."""
     return tuple(
@@ -97,7 +118,7 @@ def MaxPool(
     windows = Windows.of(x.dims[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
     if max(windows.dilations) > 1:
         wide = _with_ends(windows, _overhang(windows))
-        return chain(g, "Maximum", _taps(g, _bordered(g, x, wide, _LOWEST), windows))
+        return _combined(g, "Maximum", _bordered(g, x, wide, _LOWEST), windows)
     return _framed(g, x, windows)
 
 
@@ -160,7 +181,7 @@ def AveragePool(
     counts = _counts(counted, bool(count_include_pad))
     source = _bordered(g, x, wide)
     if max(windows.dilations) > 1:
-        total = chain(g, "Add", _taps(g, source, windows))
+        total = _combined(g, "Add", source, windows)
         return binary(g, "Mul", total, g.constant(1 / counts, np.float32))
     mean = _pooled(g, source, AVERAGE, wide.padded())
     return binary(g, "Mul", mean, g.constant(prod(windows.kernel) / counts, np.float32))

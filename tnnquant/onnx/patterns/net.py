@@ -57,7 +57,15 @@ class Net:
 
     def is_private(self, blob: str) -> bool:
         """Whether one layer reads the blob, and it is no model output."""
-        return blob not in self.outputs and len(self.readers(blob)) == 1
+        if blob in self.outputs:
+            return False
+        count = 0
+        for position in self._readers.get(blob, ()):
+            node = self.nodes[position]
+            count += node is not None and blob in node.inputs
+            if count > 1:
+                return False
+        return count == 1
 
     def readers(self, blob: str) -> list[Node]:
         """The layers that read a blob."""
