@@ -13,7 +13,7 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Converter", "converters", "find_converter", "operator"]
+__all__ = ["Converter", "converters", "find_converter", "operator", "operator_table"]
 
 
 @dataclass(frozen=True)
@@ -97,3 +97,20 @@ def _load() -> None:
         for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
             importlib.import_module(f"tnnquant.onnx.ops.{module}")
         _loaded = True
+
+
+def operator_table() -> list[str]:
+    """The converters as lines of a Markdown table, by groups: what docs/onnx.md shows."""
+    rows: dict[str, dict[str, list[Converter]]] = {}
+    for entry in converters():
+        group = entry.function.__module__.rpartition(".")[2]
+        name = f"{entry.domain}.{entry.op}" if entry.domain else entry.op
+        rows.setdefault(group, {}).setdefault(name, []).append(entry)
+    lines = ["| Group | Operators (in brackets: opsets from which they mean something else) |", "|---|---|"]
+    for group, operators in sorted(rows.items()):
+        shown = []
+        for name, entries in sorted(operators.items()):
+            later = [str(entry.since) for entry in entries[1:]]
+            shown.append(f"{name} ({', '.join(later)})" if later else name)
+        lines.append(f"| {group} | {', '.join(shown)} |")
+    return lines
