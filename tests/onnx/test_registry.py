@@ -10,7 +10,7 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "onnx.md"
 
 
 def test_the_document_has_the_table():
-    """To renew it: ``python -c "from tnnquant.onnx.registry import operator_table; print(*operator_table(), sep='\\n')"``."""
+    """To renew it, print the lines of ``tnnquant.onnx.registry.operator_table()``."""
     lines = DOCUMENT.read_text("utf-8").splitlines()
     assert [line for line in lines if line in operator_table()] == operator_table()
 
