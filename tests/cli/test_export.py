@@ -42,5 +42,6 @@ def test_output_opset_and_dims_are_options(pair, tmp_path):
 
 def test_what_cannot_be_done_is_an_error_of_the_tool(pair, tmp_path):
     assert isinstance(invoke(tmp_path / "nothing").exception, ModelFormatError)
+    assert "is an ONNX model already" in str(invoke(tmp_path / "net.onnx").exception)
     assert isinstance(invoke(pair, "--opset", 5).exception, ConfigError)
     assert not (tmp_path / "net.onnx").exists()

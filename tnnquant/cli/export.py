@@ -37,10 +37,9 @@ def command(
     DequantizeLinear around fp32 operators), which onnxruntime, OpenVINO and TensorRT run in int8. Layers that ONNX
     cannot express are all named, and nothing is written.
     """
-    from tnnquant.format.locate import find_pair
-    from tnnquant.onnx.export import export_onnx
+    from tnnquant.onnx.export.api import export_onnx, pair_of
 
-    pair = find_pair(name, proto, model)
+    pair = pair_of(name, proto, model)
     target = output or f"{str(pair[0]).removesuffix('.tnnproto')}.onnx"
     dims = parse_input_shapes(input_shape)
     made = export_onnx(pair, target, opset=opset, unsigned=activations == "uint8", input_dims=dims)

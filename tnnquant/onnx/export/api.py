@@ -14,7 +14,7 @@ from tnnquant.format.locate import find_pair
 from tnnquant.graph import Graph
 from tnnquant.onnx.export.model import DEFAULT_OPSET, export_graph
 
-__all__ = ["Exported", "export_onnx"]
+__all__ = ["Exported", "export_onnx", "pair_of"]
 
 #: What protobuf can hold in one file.
 _MOST_BYTES = 2**31 - 1
@@ -36,6 +36,22 @@ class Exported:
     layers: int
     int8_layers: int
     bytes: int
+
+
+def pair_of(name: str | None, proto: str | None = None, model: str | None = None) -> tuple[Path, Path]:
+    """The two files of a TNN model (:func:`tnnquant.format.locate.find_pair`).
+
+    Raises
+    ------
+    ConfigError
+        It is an ONNX model already.
+    ModelFormatError
+        There are no such files.
+    """
+    for given in (name, proto):
+        if given and given.lower().endswith(".onnx"):
+            raise ConfigError(f"{given!r} is an ONNX model already; export takes a TNN model")
+    return find_pair(name, proto, model)
 
 
 def export_onnx(
@@ -83,7 +99,7 @@ def export_onnx(
     elif isinstance(model, tuple):
         graph = read_model(*model)
     else:
-        graph = read_model(*find_pair(os.fspath(model)))
+        graph = read_model(*pair_of(os.fspath(model)))
     made = export_graph(graph, opset=opset, unsigned=unsigned, input_dims=input_dims, name=name)
     if made.ByteSize() > _MOST_BYTES:
         raise ConfigError(f"the model takes {made.ByteSize() >> 20} MB, an .onnx file holds less than 2048")
