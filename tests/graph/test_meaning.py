@@ -1,6 +1,6 @@
 """Models whose files are silent about the codes that mean 0: found out, and compared as what they mean."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -155,3 +155,16 @@ def test_an_fp32_layer_whose_codes_are_shifted(build, rng):
     assert min(found.values()) > 25  # of the codes, not of the values with the shift in them
     assert (errors.usage["a_out"].zero > 0.2).all()
     assert (errors.usage["a_out"].saturated < 0.02).all()
+
+
+def test_a_damaged_file_means_what_it_says(made):
+    _, result, _ = made
+    for name in ("padded", "last"):
+        for key in ("scale", "filter", "bias"):
+            nodes = []
+            for node in result.graph.nodes:
+                if node.name == name:
+                    tensors = {other: tensor for other, tensor in node.tensors.items() if other != key}
+                    node = node.replace(resource=replace(node.resource, tensors=tensors))
+                nodes.append(node)
+            meaning_of(result.graph.with_nodes(nodes))  # no error: who checks or runs it says what is wrong

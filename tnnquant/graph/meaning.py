@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -101,7 +102,8 @@ class Meaning:
             copy = self.copies[name]
             if array.dtype != np.int8:
                 return None
-            blob, high, wide = copy.inputs[0], copy.layer.pad_h, copy.layer.pad_w
+            pads: Any = copy.layer
+            blob, high, wide = copy.inputs[0], pads.pad_h, pads.pad_w
             array = array[:, :, high : array.shape[2] - high, wide : array.shape[3] - wide]
         elif name in self.shifted_floats and array.dtype != np.int8:
             return None
@@ -137,9 +139,17 @@ def meaning_of(
     """
     if not stored.is_quantized or any(params.zero_point.any() for params in stored.scales.values()):
         return Meaning(stored, stored)
-    fp32 = made_up_original(stored) if fp32 is None else fp32
-    if fp32 is None:
-        return Meaning(stored, stored)
+    if fp32 is not None:
+        return _beside(stored, fp32, zero_codes)
+    try:
+        made_up = made_up_original(stored)
+        return Meaning(stored, stored) if made_up is None else _beside(stored, made_up, None)
+    except (ArithmeticError, AttributeError, LookupError, ValueError):
+        return Meaning(stored, stored)  # a damaged file: whoever checks or runs it says what is wrong
+
+
+def _beside(stored: Graph, fp32: Graph, zero_codes: Mapping[str, np.ndarray] | None) -> Meaning:
+    """What a model means beside the one it was made from."""
     originals = {node.name: node for node in fp32.nodes}
     copies = {node.outputs[0]: node for node in stored.nodes if _copies(node, stored, originals)}
     graph, copied = _settled(stored, copies, originals)
@@ -247,7 +257,7 @@ def _settled(
     return without_copies(stored, {blob: node.inputs[0] for blob, node in copies.items()}, readers), zero
 
 
-def without_copies(graph: Graph, copies: Mapping[str, str], readers: Mapping[str, Convolution]) -> Graph:
+def without_copies(graph: Graph, copies: Mapping[str, str], readers: Mapping[str, Any]) -> Graph:
     """The graph without layers that copy a blob: their readers read what was copied, with their own pads.
 
     Parameters
@@ -263,12 +273,17 @@ def without_copies(graph: Graph, copies: Mapping[str, str], readers: Mapping[str
         if node.outputs and node.outputs[0] in copies:
             continue
         if node.name in readers and node.inputs[0] in copies:
-            before = readers[node.name]
-            layer = replace(node.layer, pad_h=before.pad_h, pad_w=before.pad_w, pad_type=before.pad_type)
+            before, reader = readers[node.name], node.layer
+            layer = _changed(reader, pad_h=before.pad_h, pad_w=before.pad_w, pad_type=before.pad_type)
             node = node.replace(layer=layer, inputs=(copies[node.inputs[0]],))
         nodes.append(node)
     scales = {copies.get(blob, blob): params for blob, params in graph.scales.items()}
     return graph.with_nodes(nodes).replace(scales=scales)
+
+
+def _changed(layer: Any, **changes: Any) -> Any:
+    """A layer with other values of parameters that its type has."""
+    return replace(layer, **changes)
 
 
 def _copies(node: Node, quantized: Graph, originals: Mapping[str, Node]) -> bool:
@@ -285,7 +300,7 @@ def _copies(node: Node, quantized: Graph, originals: Mapping[str, Node]) -> bool
 def _without_guards(quantized: Graph, originals: Mapping[str, Node], zero: Mapping[str, np.ndarray]) -> Graph:
     """The graph with as many channels as the original: guards (:mod:`tnnquant.recipes.best.guards`) are the last
     ones."""
-    made = {node.outputs[0]: originals[node.name] for node in quantized.nodes if node.name in originals}
+    made: dict[str, Any] = {node.outputs[0]: originals[node.name] for node in quantized.nodes if node.name in originals}
     channels = {
         blob: made[blob].layer.output_channel
         for blob in zero
@@ -310,22 +325,25 @@ def _without_guards(quantized: Graph, originals: Mapping[str, Node], zero: Mappi
 
 def _inputs_of(node: Node, original: Node) -> int:
     """Input channels of a group of a layer without the guards among them."""
-    stored = node.tensors["filter"].size // (node.layer.output_channel * node.layer.kernel_h * node.layer.kernel_w)
-    return stored - (node.layer.input_channel - original.layer.input_channel)
+    layer: Any = node.layer
+    before: Any = original.layer
+    stored = node.tensors["filter"].size // (layer.output_channel * layer.kernel_h * layer.kernel_w)
+    count: int = stored - (layer.input_channel - before.input_channel)
+    return count
 
 
 def _narrowed(node: Node, original: Node) -> Node:
-    if not hasattr(node.layer, "input_channel"):
+    if not hasattr(node.layer, "input_channel") or node.resource is None:
         return node
-    outputs, inputs = original.layer.output_channel, _inputs_of(node, original)
-    stored = node.tensors["filter"].data.reshape(node.layer.output_channel, -1, *node.layer.weight_shape(1)[2:])
+    before: Any = original.layer
+    layer: Any = node.layer
+    outputs, inputs = before.output_channel, _inputs_of(node, original)
+    stored = node.tensors["filter"].data.reshape(layer.output_channel, -1, layer.kernel_h, layer.kernel_w)
     tensors = {
         name: replace(tensor, data=stored[:outputs, :inputs].reshape(-1) if name == "filter" else tensor.data[:outputs])
         for name, tensor in node.tensors.items()
     }
-    layer = replace(
-        node.layer, input_channel=original.layer.input_channel, output_channel=original.layer.output_channel
-    )
+    layer = replace(layer, input_channel=before.input_channel, output_channel=before.output_channel)
     return node.replace(layer=layer, resource=replace(node.resource, tensors=tensors))
 
 
@@ -353,9 +371,12 @@ def _restored(node: Node, original: Node | None, scales: Mapping[str, QuantParam
     source, target = node.inputs[0] if node.inputs else "", node.outputs[0]
     if not node.quantized or node.layer.role != QuantRole.WEIGHTED or not (source in zero or target in zero):
         return node
+    if node.resource is None:
+        return node
     step = node.tensors["scale"].float32().astype(np.float64)
     bias = node.tensors["bias"].data.astype(np.int64) if "bias" in node.tensors else np.zeros(1, np.int64)
-    layer = node.layer
+    layer: Any = node.layer
+    before: Any = original.layer if original is not None else None
     if source in zero:
         bias = bias + bias_of_codes(node, zero[source])
     if target in zero:
@@ -363,7 +384,7 @@ def _restored(node: Node, original: Node | None, scales: Mapping[str, QuantParam
         with np.errstate(divide="ignore", invalid="ignore"):
             bias = bias - np.nan_to_num(np.rint(shift / step), posinf=0, neginf=0).astype(np.int64)
         # TNN's int8 ReLU6 ignores zero points; the largest code cuts off at 6 as well.
-        if original is not None and original.layer.activation_type == RELU:
+        if before is not None and before.activation_type == RELU:
             layer = replace(layer, activation_type=RELU)
     limit = np.iinfo(np.int32)
     stored = Tensor(np.clip(bias, limit.min, limit.max).astype(np.int32), (), node.tensors["bias"].dtype)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -269,7 +270,8 @@ def _codes(blob: str, graph: Graph, shifted: set[str]) -> np.ndarray:
 
 def bias_of_codes(node: Node, codes: np.ndarray) -> np.ndarray:
     """Sums of an int8 layer's weights times the codes of the input channels they meet, int64 (OC,)."""
-    layer, weight = node.layer, node.tensors["filter" if "filter" in node.tensors else "weight"]
+    layer: Any = node.layer
+    weight = node.tensors["filter" if "filter" in node.tensors else "weight"]
     groups, count = getattr(layer, "group", 1), getattr(layer, "output_channel", 0) or layer.num_output
     each = codes.size // groups if codes.size > 1 else 1
     rows = weight.data.astype(np.int64).reshape(groups, count // groups, each, -1).sum(axis=3)
@@ -281,25 +283,27 @@ def bias_of_codes(node: Node, codes: np.ndarray) -> np.ndarray:
 
 def _original(node: Node, graph: Graph, traces: _Traces, shifted: set[str]) -> Node:
     """A layer as it was, to be matched with the one in the file."""
-    changes: dict = {}
+    changes: dict[str, int] = {}
+    layer: Any = node.layer
     blob = node.outputs[0] if node.outputs else ""
     source = node.inputs[0] if node.inputs else ""
     if source in traces.copies:
         copy = traces.copies[source]
-        changes |= {"pad_h": copy.layer.pad_h, "pad_w": copy.layer.pad_w, "pad_type": EXPLICIT}
+        pads: Any = copy.layer
+        changes |= {"pad_h": pads.pad_h, "pad_w": pads.pad_w, "pad_type": EXPLICIT}
         node = node.replace(inputs=(copy.inputs[0], *node.inputs[1:]))
     if source in traces.guards:
-        changes["input_channel"] = node.layer.input_channel - traces.guards[source]
+        changes["input_channel"] = layer.input_channel - traces.guards[source]
     if blob in traces.guards:
-        changes["output_channel"] = node.layer.output_channel - traces.guards[blob]
+        changes["output_channel"] = layer.output_channel - traces.guards[blob]
     if blob in shifted:
         changes["activation_type"] = _RELU
         if not node.quantized:
-            node = _unshifted(node, graph, node.layer.output_channel - traces.guards.get(blob, 0))
+            node = _unshifted(node, graph, layer.output_channel - traces.guards.get(blob, 0))
     if blob in traces.shifts:
         node = node.replace(outputs=traces.shifts[blob].outputs)
     if changes:
-        node = node.replace(layer=replace(node.layer, **changes))
+        node = node.replace(layer=replace(layer, **changes))
     return node.replace(quantized=False, type_string=node.layer.TYPE_NAMES[0]) if node.quantized else node
 
 
@@ -307,7 +311,7 @@ def _unshifted(node: Node, graph: Graph, channels: int) -> Node:
     """An fp32 convolution without guards, and without the shift in its bias."""
     scale = graph.scales[node.outputs[0]].scale.astype(np.float64)
     bias = node.tensors["bias"].float32()[:channels] - _LOWEST * scale[:channels]
-    weight = node.tensors["filter"].float32().reshape(node.layer.output_channel, -1)[:channels]
+    weight = node.tensors["filter"].float32().reshape(node.tensors["bias"].size, -1)[:channels]
     tensors = {
         **node.tensors,
         "filter": Tensor(np.ascontiguousarray(weight).reshape(-1), (), DataType.FLOAT),

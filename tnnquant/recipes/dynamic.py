@@ -53,7 +53,9 @@ def dynamic(
         raise ConfigError("TNN does not widen the weights of a model of one layer; it needs two or more")
     barred = _barred(graph, config)
     constants = dict(graph.constants)
-    nodes, notes, reasons = [], {}, {}
+    nodes: list[Node] = []
+    notes: dict[str, str] = {}
+    reasons: dict[int, str] = {}
     for position, node in enumerate(graph.nodes):
         with located(node):
             changed = None if position in barred else _with_int8_weights(node, constants, graph)

@@ -68,12 +68,15 @@ class Verification:
     def __init__(self, split: Split | None, config: VerifyConfig, evaluation: Samples | None = None):
         self.config = config
         require_labelled(config, evaluation)
-        self.split = split if split is not None else split_samples(
-            evaluation, calibrates=False, judges=0 if config.no_verify else config.verify_pictures
-        )  # fmt: skip
         self._has_own = split is not None
+        if split is None:
+            assert evaluation is not None
+            split = split_samples(
+                evaluation, calibrates=False, judges=0 if config.no_verify else config.verify_pictures
+            )
+        self.split = split
         self._evaluation = evaluation
-        self._labels = read_labels(config.labels, evaluation.names) if config.labels else {}
+        self._labels = read_labels(config.labels, evaluation.names) if config.labels and evaluation else {}
         self._sets: list[_Set] = []
         self._glanced: _Set | None = None
         self._tried = 0
@@ -186,7 +189,7 @@ class Verification:
 
     def glance(self, graph: Graph, fp32: Executor) -> SetVerdict:
         """As :meth:`try_out`, on a few of the pictures: to rank what is tried."""
-        chosen = self._glanced if self._glanced.samples.usable else self._sets[-1]
+        chosen = self._glanced if self._glanced and self._glanced.samples.usable else self._sets[-1]
         return self._judge(chosen, self.executor(graph, fp32), fp32, None)
 
     def executor(self, graph: Graph, fp32: Executor) -> Executor:
