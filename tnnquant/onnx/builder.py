@@ -69,6 +69,7 @@ class Builder:
         if not dims:
             return self.reshape(self.input(name, (1,), dtype, stored_as), ())
         spec = InputSpec(dims, stored_as or data_type(dtype))
+        refuse_giant(dims, 4, f"the model input {name!r}")
         self.inputs[name] = spec
         self._specs[name] = BlobSpec(dims, spec.dtype)
         return Value(dims, FLOAT if spec.dtype == DataType.FLOAT else dtype, name)

@@ -93,8 +93,16 @@ def attempt(
     proto, weights, name = load(source)
     try:
         return _attempt(proto, weights, name, input_shapes or {}, half)
+    except TnnQuantError as error:
+        # Names are the file's: they may hold anything.
+        raise type(error)(" ".join(str(error).split())) from error
     except RecursionError:
         raise ModelFormatError(f"{name}: its graphs lie too deep within one another") from None
+    except MemoryError:
+        raise GraphError(f"{name}: there is not enough memory to convert it; check the dims of its inputs") from None
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, ArithmeticError) as error:
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:140]}"
+        raise ModelFormatError(f"{name}: it is inconsistent ({why}); export it again") from error
 
 
 def _attempt(proto: ModelProto, weights: Weights, name: str, input_shapes, half: bool):
@@ -122,10 +130,6 @@ def _attempt(proto: ModelProto, weights: Weights, name: str, input_shapes, half:
     except Refused as error:
         interpreter.refusals.append(Refusal("graph", opsets.get("", 1), "", outputs[0], str(error)))
         values = []
-    except TnnQuantError:
-        raise
-    except (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError) as error:
-        raise ModelFormatError(f"{name}: it is inconsistent ({' '.join(str(error).split())[:140]})") from error
     if not interpreter.refusals:
         _finish(builder, outputs, values, interpreter)
     if interpreter.refusals:

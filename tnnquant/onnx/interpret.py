@@ -38,7 +38,7 @@ Known = Value | Missing | Sequence_
 ONLY_CONSTANT = frozenset(("Constant", "ConstantOfShape", "Range", "Unique", "CenterCropPad"))
 
 #: Nodes that may be run in all; loops and functions multiply what a small file says.
-MOST_NODES = 200_000
+MOST_NODES = 50_000
 #: Functions within functions, branches within branches.
 MOST_DEPTH = 40
 
@@ -203,12 +203,13 @@ class Interpreter:
                     raise Refused(_unknown(domain))
                 return [Missing()] * len(node.output)
             results = self._converted(node, domain, opset, inputs, scope, frame)
-        except (Refused, TnnQuantError) as error:
+        except (Refused, TnnQuantError, MemoryError) as error:
             if isinstance(error, ModelFormatError):
                 raise
             del builder.nodes[first:]
             op = f"{domain}.{node.op_type}" if domain else node.op_type
-            self.refusals.append(Refusal(op, opset, node.name, output, " ".join(str(error).split())))
+            reason = " ".join(str(error).split()) or "there is not enough memory for it"
+            self.refusals.append(Refusal(op, opset, node.name, output, reason))
             return [Missing()] * len(node.output)
         results = list(results)
         for number in range(len(results), len(node.output)):

@@ -9,7 +9,7 @@ from tnnquant.errors import UnsupportedLayerError
 
 __all__ = ["Refusal", "Refused", "refusal_error"]
 
-_SHOWN = 12
+_SHOWN = 8
 
 
 class Refused(Exception):
@@ -51,14 +51,21 @@ def refusal_error(refusals: Sequence[Refusal], source: str) -> UnsupportedLayerE
     for (op, opset, reason), found in list(groups.items())[:_SHOWN]:
         shown = ", ".join(_place(refusal) for refusal in found[:3]) + (", ..." if len(found) > 3 else "")
         count = f"{len(found)}x " if len(found) > 1 else ""
-        parts.append(f"{count}{op} (opset {opset}; {shown}): {reason}")
+        parts.append(f"{count}{_short(op)} (opset {opset}; {shown}): {reason[:300]}")
     more = f"; and {len(groups) - _SHOWN} more kinds" if len(groups) > _SHOWN else ""
     count = f"{len(refusals)} node" + ("s" if len(refusals) > 1 else "")
-    return UnsupportedLayerError(
+    text = (
         f"{source}: TNN cannot express {count}: {'; '.join(parts)}{more}. Nothing was written; `tnnquant convert "
         "--list` shows all of them. Export without these operators, or cut the model before them"
     )
+    # Names are the file's: they may hold anything.
+    return UnsupportedLayerError(" ".join(text.split()))
 
 
 def _place(refusal: Refusal) -> str:
-    return f"node {refusal.name!r}, output {refusal.output!r}" if refusal.name else f"output {refusal.output!r}"
+    output = f"output {_short(refusal.output)!r}"
+    return f"node {_short(refusal.name)!r}, {output}" if refusal.name else output
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 60 else f"{name[:40]}...{name[-15:]}"

@@ -19,6 +19,7 @@ from pathlib import Path
 from fuzzing import seeds
 from fuzzing.mutate import join_pair, mutated, mutated_pair, split_pair
 from fuzzing.nets import made_nets
+from fuzzing.onnx_models import made_onnx, onnx_words
 from fuzzing.parts import made_parts, part_words, run_part
 
 __all__ = ["TARGETS", "Target"]
@@ -363,6 +364,16 @@ def _pairs() -> list[bytes]:
     return [join_pair(*pair) for pair in seeds.real_pairs()] + seeds.made_pairs() + made_nets()
 
 
+def _run_onnx(data: bytes) -> None:
+    from tnnquant.errors import TnnQuantError
+    from tnnquant.onnx import convert
+
+    try:
+        convert(data)
+    except TnnQuantError as error:
+        _check_message(error)
+
+
 #: What a model asks for, its dims being what they are, is bounded by the memory of the process alone.
 _WIDE = 3 << 30
 TARGETS = {
@@ -373,6 +384,7 @@ TARGETS = {
         Target("pair", 2, _run_pair, _pairs, _proto_words, "pair"),
         Target("graph", 3, _run_graph, _pairs, _proto_words, "pair", room=_WIDE, asks=True),
         Target("run", 3, _run_run, _pairs, _proto_words, "pair", room=_WIDE, asks=True),
+        Target("onnx", 4, _run_onnx, made_onnx, onnx_words, "binary", 4096, room=_WIDE, asks=True),
         Target("text", 3, _run_text, seeds.made_texts, lambda: _NAMES, "text", 1024),
         Target("npy", 1, _run_npy, seeds.made_npy, _npy_words, "binary", 1024),
         Target("npz", 1, _run_npz, seeds.made_npz, _npy_words, "binary", 2048),

@@ -180,6 +180,7 @@ def _import_all() -> None:
     import tnnquant.graph.passes
     import tnnquant.inputs.normalize
     import tnnquant.inputs.tensors
+    import tnnquant.onnx.convert
     import tnnquant.quantization.plan  # noqa: F401
     from tnnquant.inputs.picture import import_picture_library
     from tnnquant.layers.base import load_layers

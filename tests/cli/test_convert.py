@@ -1,0 +1,118 @@
+"""``tnnquant convert``, and an .onnx in the place of a pair in every command."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import tnnquant
+from tnnquant.cli import main
+
+onnx = pytest.importorskip("onnx")
+
+
+@pytest.fixture
+def net(tmp_path):
+    """A small net of a convolution, an activation and a classifier; and four inputs."""
+    rng = np.random.default_rng(5)
+    helper, f = onnx.helper, onnx.TensorProto.FLOAT
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("GlobalAveragePool", ["r"], ["g"]),
+        helper.make_node("Flatten", ["g"], ["d"]),
+        helper.make_node("Gemm", ["d", "m"], ["y"], transB=1),
+    ]
+    constants = {"w": rng.standard_normal((8, 3, 3, 3)), "m": rng.standard_normal((5, 8))}
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", f, ["n", 3, 16, 16])],
+        [helper.make_tensor_value_info("y", f, None)],
+        [onnx.numpy_helper.from_array(a.astype(np.float32), k) for k, a in constants.items()],
+    )  # fmt: skip
+    path = tmp_path / "net.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    folder = tmp_path / "inputs"
+    folder.mkdir()
+    for k in range(4):
+        np.save(folder / f"{k}.npy", rng.standard_normal((1, 3, 16, 16)).astype(np.float32))
+    return path
+
+
+def run(capsys, *arguments) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main([str(a) for a in arguments])
+    out, err = capsys.readouterr()
+    return ended.value.code, out, err
+
+
+def test_convert_and_verify(capsys, net):
+    code, out, err = run(capsys, "convert", net, "-o", net.parent / "made", "-i", net.parent / "inputs" / "0.npy")
+    assert code == 0
+    assert "6 layers" in out or "5 layers" in out or "4 layers" in out
+    assert "compared with onnx" in out
+    assert "real input" in out
+    assert "1 is assumed" in err
+    graph = tnnquant.read_model(net.parent / "made.tnnproto", net.parent / "made.tnnmodel")
+    assert [n.type_string for n in graph.nodes] == ["Convolution", "ReLU", "Pooling", "InnerProduct"]
+    assert [n.name for n in tnnquant.read_model(net).nodes] == [n.name for n in graph.nodes]
+
+
+def test_quantizing_an_onnx_gives_the_bytes_of_its_pair(capsys, net):
+    folder = net.parent
+    assert run(capsys, "convert", net, "-o", folder / "pair", "--no-verify")[0] == 0
+    pair = ["-p", folder / "pair.tnnproto", "-m", folder / "pair.tnnmodel"]
+    for name, source in (("a", [net]), ("b", ["-p", net]), ("c", pair)):
+        code, _, err = run(capsys, "quantize", *source, "-i", folder / "inputs", "-o", folder / name, "--no-verify")
+        assert code == 0, err
+    for suffix in ("tnnproto", "tnnmodel"):
+        made = {(folder / f"{name}_quantized.{suffix}").read_bytes() for name in "abc"}
+        assert len(made) == 1
+
+
+def test_other_commands_take_it(capsys, net):
+    code, out, _ = run(capsys, "inspect", net)
+    assert code == 0
+    assert "Convolution" in out
+    code, out, _ = run(capsys, "bench", "latency", net, "--repeats", 1, "--json")
+    assert code == 0
+    json.loads(out)
+
+
+def test_list(capsys, net):
+    code, out, _ = run(capsys, "convert", net, "--list")
+    assert code == 0
+    assert "GlobalAveragePool" in out
+    assert not (net.parent / "net.tnnproto").exists()
+    assert json.loads(run(capsys, "convert", net, "--list", "--json")[1])["refused"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["convert", "none.onnx"], 3, "cannot read"),
+        (["convert", "NET", "--input-shape", "xx:1,3,8,8"], 2, "no input 'xx'; it has x"),
+        (["convert", "net.tnnproto"], 2, "TNN model already"),
+        (["quantize", "NET", "-p", "a.tnnproto", "-i", "."], 2, "one model too many"),
+        (["quantize", "-p", "NET", "-m", "a.tnnmodel", "-i", "."], 2, "has no .tnnmodel"),
+        (["quantize", "-i", "."], 2, "-p"),
+    ],
+)
+def test_bad_input_is_one_clear_line(capsys, net, arguments, code, message):
+    got, _, err = run(capsys, *[net if a == "NET" else a for a in arguments])
+    lines = err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
+    assert got == code
+
+
+def test_a_difference_is_named(capsys, net, monkeypatch):
+    """A pair that is not what the ONNX model computes: exit code 10, and the blob."""
+    from tnnquant.layers.clip import Relu
+
+    monkeypatch.setattr(Relu, "function", lambda self: ("BOUND", -1.0, np.inf))
+    code, out, _ = run(capsys, "convert", net, "-o", net.parent / "made")
+    assert code == 10
+    assert "first blob that does is 'r'" in out
