@@ -342,7 +342,7 @@ class Workbench:
             zero = np.zeros(slots.count, np.int64)
             if steps.full_range:
                 zero = zero_codes(self.inference, plan, slots, self._copies.sources)
-                if not zero.any():
+                if not zero.any() and not steps.islands:  # else the same layers stay fp32
                     return self._scales(replace(steps, full_range=False))
             low = self._lows(slots, zero)
             with one_thread():  # thousands of small programs
