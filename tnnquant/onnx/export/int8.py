@@ -218,14 +218,15 @@ class Int8Layers:
         fusion, activation = layer.fusion, layer.activation_type
         if fusion == 1:
             y = self._with_added(node, y)
+        if activation in (RELU, RELU6) and self.codes.unsigned and not fusion and not self.codes.zero_point(out).any():
+            # onnxruntime computes in integers what a QuantizeLinear follows; that changes no code.
+            y = self.codes.rounded(y, out)
         if activation == RELU6:
             # TNN then forgets the zero point, and an addition that follows.
             self._stored(self._below_six(b.op("Relu", y), out), out, np.zeros(1, np.int8))
             return
         if activation == RELU:
-            # onnxruntime computes in integers what a QuantizeLinear follows; that changes no code.
-            alone = self.codes.unsigned and not fusion and not self.codes.zero_point(out).any()
-            y = b.op("Relu", self.codes.rounded(y, out) if alone else y)
+            y = b.op("Relu", y)
         if fusion == 2:
             y = self._with_added(node, y)
         self._stored(y, out)
