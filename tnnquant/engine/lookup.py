@@ -17,6 +17,7 @@ from tnnquant.engine.steps import Step
 from tnnquant.graph import Graph
 from tnnquant.layers.base import BlobSpec
 from tnnquant.layers.int8 import pixels_of
+from tnnquant.layers.reformat import Reformat
 
 __all__ = ["Lookup", "find_lookups"]
 
@@ -67,7 +68,7 @@ def find_lookups(steps: Sequence[Step], graph: Graph, specs: Mapping[str, BlobSp
 
 def _converts(step: Step, to: DataType) -> bool:
     node = step.node
-    return node.quantized and node.layer.CONVERTS and len(node.inputs) == 1 and node.layer.dst == to
+    return node.quantized and isinstance(node.layer, Reformat) and len(node.inputs) == 1 and node.layer.dst == to
 
 
 def _members(first: int, steps, readers, graph: Graph, specs) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 from tnnquant.graph import Graph
 from tnnquant.graph.passes import fuse_activations
+from tnnquant.layers.convolution import Convolution
 from tnnquant.pipeline.models import read_model
 
 __all__ = ["Ahead", "ahead_of", "tasks_of"]
@@ -37,8 +38,8 @@ def tasks_of(graph: Graph) -> list[str]:
     """Names of the task functions that the int8 form of a model needs, ``module.function``, in order of their use."""
     names = [_BETWEEN[0]]
     for node in graph.nodes:
-        kind = node.layer.TYPE_NAMES[0] if node.layer.TYPE_NAMES else node.type
-        if kind == "Convolution" and node.layer.group == node.layer.output_channel > 1:
+        layer, kind = node.layer, node.layer.TYPE_NAMES[0]
+        if isinstance(layer, Convolution) and layer.group == layer.output_channel > 1:
             kind = "ConvolutionDepthWise"
         names += _TASKS.get(kind, ())
     if "conv_i8._conv_task" in names:
@@ -54,7 +55,7 @@ def _tile_tasks(graph: Graph) -> list[str]:
     if not tiles():
         return []
     layers = [node.layer for node in fuse_activations(graph).nodes]
-    codes = {layer.activation_type for layer in layers if layer.TYPE_NAMES[:1] == ("Convolution",)} & {0, 1, 2}
+    codes = {layer.activation_type for layer in layers if isinstance(layer, Convolution)} & {0, 1, 2}
     has_add = any(layer.TYPE_NAMES[:1] == ("Add",) for layer in layers)
     runners = [runner(code, fusion, True) for code in sorted(codes) for fusion in range(1 + has_add)]
     return ["conv_amx._conv_task", *(f"tile_amx.{run.__name__}" for run in runners)]
