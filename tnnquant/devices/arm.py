@@ -6,7 +6,7 @@ is a rule too, because an app does not choose the phone.
 
 from __future__ import annotations
 
-from tnnquant.devices.naive import FLOAT_ACTIVATION
+from tnnquant.devices.naive import FLOAT_ACTIVATION, STRAYED_ACTIVATION
 from tnnquant.devices.rules import Outcome, Rule, device
 
 __all__ = ["ARITHMETIC", "CHANNELS_FIRST", "SAME_ON_DEVICES", "arm"]
@@ -93,6 +93,20 @@ SAME_FLOATS = (
         "expand one of them before",
     ),
     Rule(
+        "stored operand", ARITHMETIC, "fp32", "stored operand out of step", Outcome.WRONG,
+        "has a stored operand that does not broadcast: every device makes something else of it",
+        "give it the dims that it is meant to have",
+    ),
+    Rule(
+        "stride and dilation", ("Deconvolution",), "fp32", "stride and dilation", Outcome.WRONG,
+        "has a stride and a dilation along one axis: the naive device, and tnnquant with it, skip taps",
+        "use one of the two",
+    ),
+    Rule(
+        "norm of a batch", ("Normalize",), "fp32", "batch", Outcome.WRONG,
+        "is of a batch: the naive device, and tnnquant with it, count its pictures together", "use batch 1",
+    ),
+    Rule(
         "int32", ("SplitV",), "fp32", "int32", Outcome.FAILS, "splits int32 values", "cast them to float before",
     ),
     Rule(
@@ -108,6 +122,7 @@ def arm() -> tuple[Rule, ...]:
     return (
         *SAME_ON_DEVICES,
         FLOAT_ACTIVATION,
+        *STRAYED_ACTIVATION,
         Rule(
             "int8 border", (), "int8", "ragged channels reach a convolution", Outcome.WRONG,
             "makes an int8 blob with 1 to 3 channels more than a multiple of 8, and an fp32 convolution after it reads "
@@ -188,6 +203,7 @@ def arm() -> tuple[Rule, ...]:
             "int32", (*ARITHMETIC, *_REDUCE, "Abs", "Concat", "Neg", "Permute", "Reshape", "StridedSliceV2"), "fp32",
             "int32", Outcome.FAILS, "computes int32 values", "cast them to float before",
         ),
+        Rule("int8 values", ("Cast",), "fp32", "int8 values", Outcome.FAILS, "casts INT8 values", "cast in the app"),
         *SAME_FLOATS,
         Rule(
             "no kernel", _NO_KERNEL, "fp32", "not folded", Outcome.REFUSED,

@@ -17,7 +17,7 @@ from tnnquant.devices.memory import is_plain, keeps_rows
 from tnnquant.graph import Graph, Node
 from tnnquant.layers.base import BlobSpec
 
-__all__ = ["CONDITIONS", "Net", "Place", "condition", "explanation"]
+__all__ = ["CONDITIONS", "Net", "Place", "condition", "explanation", "is_taken_for_fused"]
 
 SWISH, RELU6 = 256, 2
 _REPACKING = frozenset({
@@ -247,6 +247,22 @@ def _reads_int8(place: Place) -> bool:
     return maker is not None and maker.quantized
 
 
+@condition("after a convolution it does not read", "the layer before it is a convolution that nothing reads later")
+def _next_line(place: Place) -> bool:
+    return is_taken_for_fused(place.net.graph.nodes, place.position)
+
+
+def is_taken_for_fused(nodes: Sequence[Node], position: int) -> bool:
+    """Whether TNN fuses an activation into the convolution in the line before, although it reads another blob: TNN only
+    asks whether a later layer reads what the convolution makes."""
+    node, previous = nodes[position], nodes[position - 1]
+    kinds = ("ReLU", "ReLU6") if previous.quantized else ("ReLU", "ReLU6", "Swish")
+    if not position or node.layer.TYPE_NAMES[0] not in kinds or getattr(previous.layer, "activation_type", None) != 0:
+        return False
+    made = previous.outputs[0]
+    return made not in node.inputs and not any(made in later.inputs for later in nodes[position + 1 :])
+
+
 @condition("int8 model input", "an int8 layer reads a model input")
 def _int8_input(place: Place) -> bool:
     return place.net.has_int8_input
@@ -351,6 +367,31 @@ def _batches_both_ways(place: Place) -> bool:
     return any(a < b for a, b in zip(first, second, strict=True)) and any(
         a > b for a, b in zip(first, second, strict=True)
     )
+
+
+@condition("int8 values", "to or from INT8")
+def _int8_values(place: Place) -> bool:
+    return any(spec.dtype == DataType.INT8 for spec in (*place.inputs, *place.outputs))
+
+
+@condition("stored operand out of step", "an operand in the layer that does not broadcast with its input")
+def _out_of_step(place: Place) -> bool:
+    element = place.node.tensors.get("element")
+    if element is None or len(place.inputs) != 1 or not element.dims:
+        return False
+    pairs = zip(element.dims[::-1], place.inputs[0].dims[::-1], strict=False)
+    return any(a != b and 1 not in (a, b) for a, b in pairs)
+
+
+@condition("stride and dilation", "stride and dilation above 1 along one axis")
+def _stride_and_dilation(place: Place) -> bool:
+    layer = place.node.layer
+    return any(
+        stride > 1 and dilation > 1 and kernel > 1
+        for stride, dilation, kernel in (
+            (layer.stride_h, layer.dilation_h, layer.kernel_h), (layer.stride_w, layer.dilation_w, layer.kernel_w)
+        )
+    )  # fmt: skip
 
 
 @condition("half-precision weights", "")

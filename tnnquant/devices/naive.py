@@ -1,4 +1,4 @@
-"""TNN's naive CPU device: the reference that int8 models are calibrated for. It refuses one thing."""
+"""TNN's naive CPU device, the reference that int8 models are calibrated for: what TNN's passes get wrong on any."""
 
 from __future__ import annotations
 
@@ -13,8 +13,18 @@ FLOAT_ACTIVATION = Rule(
     "keep both int8 or both fp32", mixed=True,
 )  # fmt: skip
 
+#: The same, of an activation that reads something else.
+STRAYED_ACTIVATION = tuple(
+    Rule(
+        "activation in the next line", ("ReLU", "ReLU6", "Swish"), form, "after a convolution it does not read",
+        Outcome.CRASHES, "stands in the line after a convolution that nothing reads: TNN fuses the two, whatever it "
+        "reads itself", "let another layer stand between the two",
+    )
+    for form in ("int8", "fp32")
+)  # fmt: skip
+
 
 @device(3, "naive")
 def naive() -> tuple[Rule, ...]:
     """The table of the naive device."""
-    return (FLOAT_ACTIVATION,)
+    return (FLOAT_ACTIVATION, *STRAYED_ACTIVATION)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tnnquant.devices.arm import ARITHMETIC, SAME_FLOATS, SAME_ON_DEVICES
-from tnnquant.devices.naive import FLOAT_ACTIVATION
+from tnnquant.devices.naive import FLOAT_ACTIVATION, STRAYED_ACTIVATION
 from tnnquant.devices.rules import Outcome, Rule, device
 
 __all__ = ["x86"]
@@ -21,6 +21,7 @@ def x86() -> tuple[Rule, ...]:
     return (
         *SAME_ON_DEVICES,
         FLOAT_ACTIVATION,
+        *STRAYED_ACTIVATION,
         Rule(
             "int8 reshape", ("Reshape",), "int8", "always", Outcome.WRONG,
             "is int8, and comes out wrong", "keep the layer in fp32",
@@ -69,6 +70,11 @@ def x86() -> tuple[Rule, ...]:
         Rule(
             "int32", ("Expand",), "fp32", "int32", Outcome.FAILS, "expands int32 values", "cast them to float before",
         ),
+        Rule("int8 values", ("Cast",), "fp32", "int8 values", Outcome.WRONG, "casts INT8 values", "cast in the app"),
+        Rule(
+            "int32", ("StridedSliceV2",), "fp32", "int32", Outcome.FAILS, "cuts int32 values",
+            "cast them to float before",
+        ),
         *SAME_FLOATS,
         Rule(
             "operands broadcast both ways", ("HardSwish",), "fp32", "operands broadcast both ways", Outcome.WRONG,
@@ -79,7 +85,7 @@ def x86() -> tuple[Rule, ...]:
             "has weights stored in half precision", "store them as float",
         ),
         Rule(
-            "no kernel", ("Convolution3D", "Histogram", "Pooling3D"), "fp32", "always", Outcome.REFUSED,
+            "no kernel", ("Convolution3D", "Pooling3D"), "fp32", "always", Outcome.REFUSED,
             "has no kernel on x86", "use other layers",
         ),
         Rule(

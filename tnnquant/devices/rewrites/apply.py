@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tnnquant.devices.conditions import Net, Place
+from tnnquant.devices.conditions import Net, Place, is_taken_for_fused
 from tnnquant.devices.findings import Finding, place_findings
 from tnnquant.devices.rewrites.fragment import Fragment, rewrites_of
 from tnnquant.devices.rules import NAIVE
@@ -61,6 +61,7 @@ def make_right(
     """
     if device == NAIVE:
         return Made(graph)
+    graph = _activations_apart(graph)
     original = graph
     left: tuple[Finding, ...] = ()
     for _ in range(_ROUNDS):
@@ -96,6 +97,19 @@ def make_right(
         unread = (_read(original) | (graph.constants.keys() - original.constants.keys())) - _read(graph)
         graph = graph.replace(constants={n: t for n, t in graph.constants.items() if n not in unread})
     return Made(graph, left)
+
+
+def _activations_apart(graph: Graph) -> Graph:
+    """Activations that TNN would take for a part of the convolution in the line before stand in front of that one."""
+    nodes, is_moved = list(graph.nodes), False
+    position = 1
+    while position < len(nodes):
+        if is_taken_for_fused(nodes, position):
+            nodes[position - 1 : position + 1] = nodes[position], nodes[position - 1]
+            is_moved, position = True, max(position - 1, 1)
+        else:
+            position += 1
+    return graph.replace(nodes=tuple(nodes)) if is_moved else graph
 
 
 def _read(graph: Graph) -> set[str]:
