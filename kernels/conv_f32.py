@@ -30,6 +30,7 @@ _QUARTER = PANEL // 4
 _full_4, _full_3, _full_2, _full_1 = (tile_f32(ROWS, v, exact=True, whole=True) for v in (2, 1.5, 1, 0.5))
 # Two panels at once take 24 sums, 4 weights and a value: more registers than there are of less than 512 bits.
 _PAIR_ROWS, _HAS_PAIRS = 6, PANEL == 32
+_NEAR = 512 * 1024  # bytes of weights that stay in a second-level cache from run to run
 _FEW = 48  # products of a sum up to which two panels are taken at once
 _tile_pair = tile_f32(_PAIR_ROWS, 4, exact=True, whole=True)
 _tile_middle, _tile_wide = tile_f32(_MIDDLE, 2, exact=True), tile_f32(1, 8, exact=True)
@@ -92,7 +93,8 @@ def _conv_task(op, index, scratch):
     # op words from ARGS on: see conv2d_f32_op
     (x, height, width, pixel_bytes, channels, out, out_width, out_pixels, out_stride, out_channels, weights, bias,
      panels, groups, activation, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w,
-     in_place, fused, block, blocks, panel_blocks, pairs) = load_words(op + 8 * program.ARGS, 29)  # fmt: skip
+     in_place, fused, block, blocks, panel_blocks, pairs, added, added_stride, after,
+     far) = load_words(op + 8 * program.ARGS, 33)  # fmt: skip
 
     # Which image, which range of its output positions, which panels.
     split = index % panel_blocks
@@ -122,6 +124,9 @@ def _conv_task(op, index, scratch):
     end = groups * panels * (split + 1) // panel_blocks
     panel_bytes = tap_count * long_tap * (PANEL * 4)
     target = out + (image * out_pixels + first) * out_stride
+    other = np.int64(0)
+    if added != 0:
+        other = added + (image * out_pixels + first) * added_stride
     zero, one, group, p = np.int64(0), np.int64(1), np.int64(-1), groups * panels * split // panel_blocks
     while p < end:
         if p // panels != group:
@@ -130,51 +135,63 @@ def _conv_task(op, index, scratch):
                       group * channels * 4, one)  # fmt: skip
         inner = p - group * panels
         n = group_size - inner * PANEL
-        to = target + (group * group_size + inner * PANEL) * 4
+        channel = (group * group_size + inner * PANEL) * 4
+        to = target + channel
+        o = zero if added == 0 else other + channel
         panel, panel_bias = weights + p * panel_bytes, bias + p * (PANEL * 4)
         if count == 1 and n > 3 * PANEL and p + 4 <= end:
             # A single row is bound by reading weights: four panels at once keep the multiply-adds independent.
             _tile_wide(row_table, scratch, tap_count, long_tap, panel, panel_bytes, panel_bias, to, out_stride, one,
-                       min(n, 4 * PANEL), activation)  # fmt: skip
+                       min(n, 4 * PANEL), activation, o, added_stride, after, zero)  # fmt: skip
             p += 4
             continue
         if _HAS_PAIRS and pairs and count >= _PAIR_ROWS and n >= 2 * PANEL and p + 2 <= end:
             # Few products a sum: both panels at once write longer runs, and half as many rows are set up.
             tiles = count // _PAIR_ROWS
             _tile_pair(row_table, scratch, tap_count, long_tap, panel, panel_bytes, panel_bias, to, out_stride, tiles,
-                       np.int64(2 * PANEL), activation)  # fmt: skip
+                       np.int64(2 * PANEL), activation, o, added_stride, after, zero)  # fmt: skip
             if tiles * _PAIR_ROWS < count:
                 last = count - _PAIR_ROWS
                 _tile_pair(row_table + 8 * last, scratch, tap_count, long_tap, panel, panel_bytes, panel_bias,
-                           to + last * out_stride, out_stride, one, np.int64(2 * PANEL), activation)  # fmt: skip
+                           to + last * out_stride, out_stride, one, np.int64(2 * PANEL), activation,
+                           zero if added == 0 else o + last * added_stride, added_stride, after, zero)  # fmt: skip
             p += 2
             continue
         i = zero
         while i < count:
             start, m, tiles, is_middle = next_tiles(i, count, np.int64(ROWS), np.int64(_MIDDLE), one)
             at, rows_at = to + start * out_stride, row_table + 8 * start
+            also = zero if added == 0 else o + start * added_stride
+            # The last rows that take these weights fetch the next ones, where those are in a farther cache.
+            ahead = panel_bytes if far and start + m >= count and p + 1 < end else zero
             # The smallest tile that covers m rows and n channels.
             if is_middle:
                 _tile_middle(rows_at, scratch, tap_count, long_tap, panel, zero, panel_bias, at, out_stride, m,
-                             min(n, np.int64(PANEL)), activation)  # fmt: skip
+                             min(n, np.int64(PANEL)), activation, also, added_stride, after, ahead)  # fmt: skip
             elif n > 3 * _QUARTER:
                 _full_4(rows_at, scratch, tap_count, long_tap, panel, zero, panel_bias, at, out_stride, tiles,
-                        min(n, np.int64(PANEL)), activation)  # fmt: skip
+                        min(n, np.int64(PANEL)), activation, also, added_stride, after, ahead)  # fmt: skip
             elif n > 2 * _QUARTER:
                 _full_3(rows_at, scratch, tap_count, long_tap, panel, zero, panel_bias, at, out_stride, tiles, n,
-                        activation)  # fmt: skip
+                        activation, also, added_stride, after, ahead)  # fmt: skip
             elif n > _QUARTER:
                 _full_2(rows_at, scratch, tap_count, long_tap, panel, zero, panel_bias, at, out_stride, tiles, n,
-                        activation)  # fmt: skip
+                        activation, also, added_stride, after, ahead)  # fmt: skip
             else:
                 _full_1(rows_at, scratch, tap_count, long_tap, panel, zero, panel_bias, at, out_stride, tiles, n,
-                        activation)  # fmt: skip
+                        activation, also, added_stride, after, ahead)  # fmt: skip
             i = start + m
         p += 1
 
 
 def conv2d_f32_op(
-    x: np.ndarray, packed: PackedConv, geometry: ConvGeometry, activation: int, out: np.ndarray
+    x: np.ndarray,
+    packed: PackedConv,
+    geometry: ConvGeometry,
+    activation: int,
+    out: np.ndarray,
+    added: np.ndarray | None = None,
+    after: int = 0,
 ) -> np.ndarray:
     """The op (:mod:`~tnnquant.kernels.program`) of :func:`conv2d_f32`. The arrays must stay alive."""
     images, height, width, channels = x.shape
@@ -208,12 +225,19 @@ def conv2d_f32_op(
         address(packed.weights), address(packed.bias), panels, groups, activation,
         *geometry[:8],
         in_place, fused, block, blocks, panel_blocks, _HAS_PAIRS and packed.weights.shape[2] <= _FEW,
+        address(added), 0 if added is None else pixel_stride(added) * 4, after, packed.weights.nbytes > _NEAR,
     ]  # fmt: skip
     return program.new_op(_conv_task, images * blocks * panel_blocks, scratch, args)
 
 
 def conv2d_f32(
-    x: np.ndarray, packed: PackedConv, geometry: ConvGeometry, activation: int, out: np.ndarray
+    x: np.ndarray,
+    packed: PackedConv,
+    geometry: ConvGeometry,
+    activation: int,
+    out: np.ndarray,
+    added: np.ndarray | None = None,
+    after: int = 0,
 ) -> np.ndarray:
     """Convolution with bias and activation, TNN's arithmetic (taps in the order kh, kw, c; then the bias).
 
@@ -230,6 +254,10 @@ def conv2d_f32(
     out : float32 (N, OH, OW, OC)
         Written and returned; C-contiguous or a slice of channels of a wider array (a concat needs no copy then). Its
         size is the caller's decision; taps outside x count as 0.
+    added : float32 (N, OH, OW, OC) or None
+        Added to the results; may lie in a wider array. The bits are those of a convolution and an Add after it.
+    after : int
+        The activation after that, a code as above.
     """
-    program.run(conv2d_f32_op(x, packed, geometry, activation, out))
+    program.run(conv2d_f32_op(x, packed, geometry, activation, out, added, after))
     return out

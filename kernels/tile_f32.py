@@ -7,10 +7,12 @@ tap in order (TNN's own order, kh, kw, c), so its bits do not depend on the tile
 
 from __future__ import annotations
 
+from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tnnquant.kernels.simd import F32, I64, Emitter, row_pointers
+from tnnquant.kernels.simd import F32, I32, I64, Emitter, row_pointers, sweep
 from tnnquant.kernels.target import isa
 
 __all__ = ["EXACT", "PANEL", "ROWS", "activate", "emit_tile", "reduce_either_way", "split_activation", "tile_f32"]
@@ -36,8 +38,10 @@ def _columns(builder, vectors):
     return columns
 
 
-def _accumulate(columns, rows, args, exact):
-    """The reduction; returns the accumulators as registers, ``[row][column]``. ``exact``: an i1, or None for never."""
+def _accumulate(columns, rows, args, exact, ahead=None):
+    """The reduction; returns the accumulators as registers, ``[row][column]``. ``exact``: an i1, or None for never.
+    ``ahead``: bytes after the weights in use that are fetched into a nearer cache, or None.
+    """
     emit = columns[0][0]
     builder = emit.builder
     row_table, taps, tap_count, channels, weights, panel_stride = args
@@ -56,6 +60,10 @@ def _accumulate(columns, rows, args, exact):
                     base = builder.add(here, builder.mul(panel_stride, I64(panel))) if panel else here
                     weight.append(column.load(column.at(emit.pointer(base, F32), first)))
                 builder.store(builder.add(here, I64(4 * PANEL)), weight_at)
+                if ahead is not None:
+                    for line in range(0, 4 * PANEL, 64):
+                        fetched = emit.pointer(builder.add(builder.add(here, ahead), I64(line)))
+                        emit.call("llvm.prefetch.p0", ir.VoidType(), fetched, I32(0), I32(2), I32(1))
                 for r in range(rows):
                     value = builder.load(emit.at(pixels[r], k))
                     for j, (column, _, _) in enumerate(columns):
@@ -103,12 +111,42 @@ def activate(emits, sums, bias, activation):
         first += emit.lanes
         for line, values in zip(slots, sums, strict=True):
             line.append(emit.variable(builder.fadd(values[j], term)))
+    _activate_slots(emits, slots, activation)
+    return [[builder.load(slot) for slot in line] for line in slots]
+
+
+def _activate_slots(emits, slots, activation):
+    """Applies an activation to values in slots, ``[row][column]``."""
+    builder = emits[0].builder
     with builder.if_then(builder.icmp_signed("!=", activation, I64(0))):
         for slot, emit in ((line[j], emit) for line in slots for j, emit in enumerate(emits)):
             builder.store(emit.larger(builder.load(slot), emit.constant(0.0)), slot)
         with builder.if_then(builder.icmp_signed("==", activation, I64(2))):
             for slot, emit in ((line[j], emit) for line in slots for j, emit in enumerate(emits)):
                 builder.store(emit.smaller(builder.load(slot), emit.constant(6.0)), slot)
+
+
+def _add(emits, values, others, n, after):
+    """Adds rows of n elements at the addresses ``others``, and applies the activation ``after``."""
+    builder = emits[0].builder
+    slots = [[emit.variable(value) for emit, value in zip(emits, line, strict=True)] for line in values]
+    lanes = sum(emit.lanes for emit in emits)
+    # Nothing is read beyond n: narrower rows through a copy.
+    stage = builder.bitcast(cgutils.alloca_once(builder, ir.ArrayType(F32, lanes * len(values))), F32.as_pointer())
+    is_whole = builder.icmp_signed(">=", n, I64(lanes))
+    stages = [emits[0].at(stage, lanes * r) for r in range(len(values))]
+    others = [emits[0].pointer(other, F32) for other in others]
+    with builder.if_then(builder.not_(is_whole), likely=False):
+        for to, source in zip(stages, others, strict=True):
+            sweep(builder, n, (), F32, lambda one, at, to=to, source=source: one.store(
+                one.load(one.at(source, at)), one.at(to, at)))  # fmt: skip
+    for line, there, here in zip(slots, others, stages, strict=True):
+        row, first = builder.select(is_whole, there, here), 0
+        for emit, slot in zip(emits, line, strict=True):
+            other = emit.load(emit.at(row, first))
+            builder.store(builder.fadd(builder.load(slot), other), slot)
+            first += emit.lanes
+    _activate_slots(emits, slots, after)
     return [[builder.load(slot) for slot in line] for line in slots]
 
 
@@ -116,42 +154,72 @@ def emit_tile(builder, rows, vectors, args, exact=False, whole=False):
     """The body of :func:`tile_f32`: LLVM IR only, so that it can be compiled for other machines than this one too."""
     columns = _columns(builder, vectors)
     emit = columns[0][0]
-    row_table, *inner, bias, out, stride, m, n, activation = args
-    is_exact = None
+    row_table, *inner, bias, out, stride, m, n, activation = args[:12]
+    is_exact = added = ahead = None
     if exact:
         activation, is_exact = split_activation(builder, activation)
+        added, added_stride, after, ahead = args[12:]
 
-    def one_tile(table, targets):
-        sums = _accumulate(columns, rows, [table, *inner], is_exact)
+    def one_tile(table, targets, others):
+        sums = _accumulate(columns, rows, [table, *inner], is_exact, ahead)
         emits = [column for column, _, _ in columns]
         values = activate(emits, sums, emit.pointer(bias, F32), activation)
+        if exact:
+            slots = [[column.variable(value) for column, value in zip(emits, line, strict=True)] for line in values]
+            with builder.if_then(builder.icmp_signed("!=", added, I64(0)), likely=False):
+                for line, results in zip(slots, _add(emits, values, others, n, after), strict=True):
+                    for slot, result in zip(line, results, strict=True):
+                        builder.store(result, slot)
+            values = [[builder.load(slot) for slot in line] for line in slots]
         emit.store_tile(values, [emit.pointer(target, F32) for target in targets], n)
+
+    def addresses(start, step, places):
+        return [builder.add(start, builder.mul(step, place)) for place in places]
 
     if whole:
         with emit.loop(m) as i:
             first = builder.mul(i, I64(rows))
-            target = builder.add(out, builder.mul(first, stride))
-            targets = [builder.add(target, builder.mul(stride, I64(r))) for r in range(rows)]
-            one_tile(builder.add(row_table, builder.mul(first, I64(8))), targets)
+            places = [builder.add(first, I64(r)) for r in range(rows)]
+            others = addresses(added, added_stride, places) if exact else None
+            one_tile(builder.add(row_table, builder.mul(first, I64(8))), addresses(out, stride, places), others)
         return
     last = builder.sub(m, I64(1))
     existing = [builder.select(builder.icmp_signed("<", last, I64(r)), last, I64(r)) for r in range(rows)]
-    one_tile(row_table, [builder.add(out, builder.mul(row, stride)) for row in existing])
+    others = addresses(added, added_stride, existing) if exact else None
+    one_tile(row_table, addresses(out, stride, existing), others)
 
 
 def tile_f32(rows: int, vectors: float, exact: bool = False, whole: bool = False):
-    """An intrinsic that computes tiles of ``rows`` x ``vectors`` vectors; ``exact``: it knows :data:`EXACT`.
+    """An intrinsic that computes tiles of ``rows`` x ``vectors`` vectors; ``exact``: it knows :data:`EXACT`, and takes
+    the last four arguments.
 
-    ``tile(row_table, taps, tap_count, channels, weights, panel_stride, bias, out, out_stride, m, n, activation)``, all
-    int64, addresses and strides in bytes:
+    ``tile(row_table, taps, tap_count, channels, weights, panel_stride, bias, out, out_stride, m, n, activation[, added,
+    added_stride, after, ahead])``, all int64, addresses and strides in bytes:
 
     * row_table: int64 (rows,) addresses of the first channel of each row's first tap; unused rows repeat a valid one;
     * taps: int64 (tap_count,) byte offsets added to every row; each tap has ``channels`` float32 in sequence;
     * weights: float32 panels (tap_count * channels, PANEL); vectors 2, 3 lie in the next panel, ``panel_stride`` on;
     * bias: float32 (vectors * lanes,); out: float32 rows ``out_stride`` apart;
     * m, n: how many rows and channels of the tile exist; nothing is written outside them. With ``whole``, m is how
-      many tiles there are, one below the other in the tables, of which all rows exist.
+      many tiles there are, one below the other in the tables, of which all rows exist;
+    * added, added_stride, after: float32 rows that are added to the results, if added is not 0, and the activation that
+      follows;
+    * ahead: so many bytes after the weights in use are fetched into a nearer cache.
     """
+    if exact:
+
+        @intrinsic
+        def tile_with_add(
+            typingctx, row_table, taps, tap_count, channels, weights, panel_stride, bias, out, out_stride, m, n,
+            activation, added, added_stride, after, ahead,
+        ):  # fmt: skip
+            def codegen(context, builder, sig, args):
+                emit_tile(builder, rows, vectors, args, exact, whole)
+                return context.get_dummy_value()
+
+            return types.void(*[types.int64] * 16), codegen
+
+        return tile_with_add
 
     @intrinsic
     def tile(

@@ -10,6 +10,7 @@ from tnnquant.kernels.depthwise_f32 import depthwise_f32
 from tnnquant.kernels.gemm_f32 import gemm_f32, gemm_f32_naive
 from tnnquant.kernels.geometry import ConvGeometry
 from tnnquant.kernels.pack_f32 import pack_conv_f32, pack_depthwise_f32, pack_inner_product_f32
+from tnnquant.kernels.tile_f32 import EXACT
 
 CHANNELS = (1, 3, 8, 15, 16, 17, 31, 33)
 OUT_CHANNELS = (1, 7, 8, 9, 15, 16, 17, 31, 33, 65, 130)
@@ -68,6 +69,28 @@ def test_small_table(rng, window):
     for channels, out_channels in ((3, 5), (16, 40), (21, 70)):
         _check(rng, window, channels, out_channels, slices=(1, 2), activation=channels % 3)
     _check(rng, window, 35, 35, groups=35)
+
+
+@pytest.mark.parametrize("exact", [0, EXACT], ids=["fused", "exact"])
+@pytest.mark.parametrize("window", WINDOWS.values(), ids=WINDOWS.keys())
+def test_small_table_with_an_add(rng, window, exact):
+    """An Add in the epilogue, and the activation after it, have the bits of passes of their own."""
+    (images, height, width), geometry, out_size = window
+    for k, (channels, out_channels) in enumerate(((3, 5), (8, 70), (16, 17), (21, 33), (20, 130))):
+        groups = 1 + (channels == 20)
+        x = _random(rng, images, height, width, channels)
+        weight = _random(rng, out_channels, channels // groups, geometry.kernel_h, geometry.kernel_w)
+        packed = pack_conv_f32(weight, _random(rng, out_channels), groups)
+        added = _random(rng, images, *out_size, out_channels + k)[..., k:]
+        alone, both = np.empty((2, images, *out_size, out_channels), np.float32)
+        conv2d_f32(x, packed, geometry._replace(groups=groups), k % 2 + exact, alone)
+        conv2d_f32(x, packed, geometry._replace(groups=groups), k % 2 + exact, both, added, k % 3)
+        want = alone + added
+        if k % 3:
+            want = np.maximum(want, np.float32(0))
+        if k % 3 == 2:
+            want = np.minimum(want, np.float32(6))
+        np.testing.assert_array_equal(both, want)
 
 
 @pytest.mark.parametrize("window", WINDOWS.values(), ids=WINDOWS.keys())

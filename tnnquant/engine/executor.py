@@ -21,6 +21,7 @@ from tnnquant.base.arithmetic import exact_sums
 from tnnquant.base.memory import machine_bytes, refuse_giant
 from tnnquant.base.tensor import DataType
 from tnnquant.engine.feed import Feed
+from tnnquant.engine.fusion import fused
 from tnnquant.engine.lookup import find_lookups
 from tnnquant.engine.placement import Placement
 from tnnquant.engine.steps import Step, make_step
@@ -134,8 +135,8 @@ class Executor:
             if i not in self.inference.folded
         ]
         self._check_scales()
-        with exact_sums(exact):
-            self._lookups = find_lookups(self._steps, self.graph, self.specs)
+        self._fast: Executor | None = None
+        self._find_lookups()
         self._lay_out()
 
     def __repr__(self) -> str:
@@ -167,18 +168,38 @@ class Executor:
 
         What was made of the weights is shared.
         """
+        return self._with_steps([step.twin() for step in self._steps])
+
+    def _with_steps(self, steps: list[Step]) -> Executor:
         other = copy(self)
-        other._steps = [step.twin() for step in self._steps]
+        other._steps, other._fast = steps, None
+        if len(steps) != len(self._steps):
+            other._find_lookups()  # their members have other numbers
         other._lay_out()
         return other
 
     def keeping(self) -> Executor:
         """A twin that keeps all blobs of a run, so that :meth:`rerun` can begin in the middle."""
         other = copy(self)
-        other._steps = [step.twin() for step in self._steps]
+        other._steps, other._fast = [step.twin() for step in self._steps], None
         other._keeps = True
         other._lay_out()
         return other
+
+    def _find_lookups(self) -> None:
+        with exact_sums(self._exact):
+            self._lookups = find_lookups(self._steps, self.graph, self.specs)
+
+    def _unseen(self) -> Executor:
+        """What runs where no blob is shown: neighbouring layers in one, in memory of its own."""
+        if self._keeps:
+            return self
+        if self._fast is None:
+            made = {blob for step in self._steps for blob in step.node.outputs}
+            steps = fused(self._steps, self.specs, {*self.graph.outputs, *(set(self.specs) - made)})
+            self._fast = self if len(steps) == len(self._steps) else self._with_steps(steps)
+            self._fast._fast = self._fast
+        return self._fast
 
     def _lay_out(self) -> None:
         # Where a table is looked up, its input is read as late as the result is written.
@@ -291,7 +312,7 @@ class Executor:
                 blobs = {**self._constants, **self._fed(arrays)}
                 self._run_with(tap, blobs)
             else:
-                blobs = self._run_all(arrays)
+                blobs = self._unseen()._run_all(arrays)
         except MemoryError:
             raise GraphError(
                 "not enough memory to run the model; check its parameters, and the dims of its inputs (--input-shape "

@@ -267,6 +267,14 @@ class Layer:
         """Whether TNN fuses an int8 add right behind the int8 form into it (docs/tnn-format.md, 6.6)."""
         return False
 
+    def absorbed(self, following: Layer, state: Any) -> Layer | None:
+        """This fp32 layer, made ready as ``state``, and the one after it as one layer with the same state, or None.
+
+        ``following`` reads the output of this one, and maybe another blob of the same dims, which becomes the last
+        input. The results must have the same bits.
+        """
+        return None
+
     @property
     def role(self) -> QuantRole:
         """How this layer, with these parameters, takes part in quantization."""

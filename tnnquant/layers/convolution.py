@@ -13,7 +13,8 @@ from tnnquant.base.arithmetic import with_sum_mode
 from tnnquant.base.memory import refuse_giant
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import BlobScales, BlobSpec, QuantRole, channels_last, from_channels_last, layer
+from tnnquant.layers.base import BlobScales, BlobSpec, Layer, QuantRole, channels_last, from_channels_last, layer
+from tnnquant.layers.binary import Add
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.fields import param
 from tnnquant.layers.int8 import PixelInt8, int8_quant
@@ -224,6 +225,16 @@ class Convolution(Windowed, PixelInt8):
         packed = pack_depthwise_f32(weight, bias) if depthwise else pack_conv_f32(weight, bias, self.group)
         return self._geometry(inputs[0].dims), packed, depthwise, (height.size, width.size)
 
+    def absorbed(self, following: Layer, state) -> Layer | None:
+        if type(self) is not Convolution or self.activation_type == SWISH:
+            return None
+        if following.FUSED_CODE:
+            return replace(self, activation_type=following.FUSED_CODE) if self.activation_type == 0 else None
+        _, _, depthwise, _ = state
+        if depthwise or type(following) is not Add:
+            return None
+        return ConvolutionSum(*(getattr(self, f.name) for f in fields(self)))
+
     def forward(self, inputs: Sequence[np.ndarray], state) -> list[np.ndarray]:
         from tnnquant.kernels.conv_f32 import conv2d_f32
         from tnnquant.kernels.depthwise_f32 import depthwise_f32
@@ -232,7 +243,10 @@ class Convolution(Windowed, PixelInt8):
         x = channels_last(inputs[0])
         out = np.empty((x.shape[0], *size, self.output_channel), np.float32)
         fused = with_sum_mode(self.kernel_activation)
-        (depthwise_f32 if depthwise else conv2d_f32)(x, packed, geometry, fused, out)
+        if depthwise:
+            depthwise_f32(x, packed, geometry, fused, out)
+        else:
+            conv2d_f32(x, packed, geometry, fused, out, *self._sum([channels_last(other) for other in inputs[1:]]))
         if self.activation_type == SWISH:
             swish_inplace(out)
         return [from_channels_last(out)]
@@ -244,9 +258,15 @@ class Convolution(Windowed, PixelInt8):
         if self.activation_type == SWISH:
             return None
         geometry, packed, depthwise, _ = state
-        make = depthwise_f32_op if depthwise else conv2d_f32_op
         fused = with_sum_mode(self.kernel_activation)
-        return make(inputs[0].transpose(0, 2, 3, 1), packed, geometry, fused, outputs[0].transpose(0, 2, 3, 1))
+        x, *others, out = (blob.transpose(0, 2, 3, 1) for blob in (*inputs, outputs[0]))
+        if depthwise:
+            return depthwise_f32_op(x, packed, geometry, fused, out)
+        return conv2d_f32_op(x, packed, geometry, fused, out, *self._sum(others))
+
+    def _sum(self, others: Sequence[np.ndarray]) -> tuple[np.ndarray | None, int]:
+        """What the fp32 kernel adds to its results, channels last, and the activation after that."""
+        return None, 0
 
     def prepare_int8(
         self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
@@ -317,6 +337,21 @@ class ConvolutionAdd(Convolution):
     """An int8 1x1 convolution and the Add behind it, rounded once; made when a model is run, never in a file."""
 
     fusion: int = param(default=1)
+
+
+@dataclass(frozen=True)
+class ConvolutionSum(Convolution):
+    """An fp32 convolution, the Add after it, and the activation after that; made when a model is run, never in a
+    file.
+    """
+
+    after: int = param(default=0)
+
+    def absorbed(self, following: Layer, state) -> Layer | None:
+        return replace(self, after=following.FUSED_CODE) if following.FUSED_CODE and not self.after else None
+
+    def _sum(self, others: Sequence[np.ndarray]) -> tuple[np.ndarray | None, int]:
+        return others[0], self.after
 
 
 def swish_inplace(x: np.ndarray) -> None:
