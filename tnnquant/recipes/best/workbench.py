@@ -327,6 +327,9 @@ class Workbench:
         clock.lap("weights")
         int8 = flagged.with_nodes(nodes)
         plan = moved(scaled.plan, self.graph, int8, UNSHIFTS)
+        # Copies that were not needed are gone: their readers read what was to be copied.
+        named = {self._copies.sources.get(blob, blob) if blob not in int8.scales else blob: blob for blob in plan.blobs}
+        plan = replace(plan, blobs={name: plan.blobs[blob] for name, blob in named.items() if name in int8.scales})
         return Quantization(int8, self.graph, plan, {}, notes, clock.laps, self.executor, scaled.shifted())
 
     def _scales(self, steps: Steps) -> _Scaled:
