@@ -16,6 +16,7 @@ from tnnquant.engine.executor import Executor
 from tnnquant.errors import ConfigError, GraphError, InputError
 from tnnquant.graph import Graph
 from tnnquant.inputs.display import quoted
+from tnnquant.pipeline.devices import broken_on
 from tnnquant.verdict.intervals import bootstrap, mcnemar, wilson
 from tnnquant.verdict.labels import PLAUSIBLE_TOP1, labels_of_names
 
@@ -49,6 +50,9 @@ class ModelAccuracy:
         Whether the best class is that of the reference.
     seconds : float
         Of all runs together, on one core each.
+    broken : tuple of str
+        Why the model cannot be used on the device that was asked for; then it has no figures, because they would not
+        be those of the device.
     """
 
     name: str
@@ -59,6 +63,7 @@ class ModelAccuracy:
     cosine: np.ndarray | None
     agrees: np.ndarray | None
     seconds: float
+    broken: tuple[str, ...] = ()
 
     def share(self, which: str) -> tuple[float, float, float] | None:
         """A share with its interval: ``top1``, ``top5`` or ``agrees``."""
@@ -83,6 +88,8 @@ class AccuracyReport:
         The name of the fp32 model that the others are compared with.
     labels : str
         Where the right classes are from, or why there are none; for people.
+    device : str or None
+        For which the models were judged.
     """
 
     models: list[ModelAccuracy]
@@ -92,11 +99,12 @@ class AccuracyReport:
     classes: int
     skipped: list[str]
     warnings: list[str]
+    device: str | None = None
 
     def change(self, model: ModelAccuracy) -> tuple[float, float, float, float] | None:
         """Difference of top-1 to the reference: share, its paired bootstrap interval, McNemar's p-value."""
         base = next((other for other in self.models if other.name == self.reference), None)
-        if base is None or base is model or model.top1 is None:
+        if base is None or base is model or model.top1 is None or base.top1 is None:
             return None
         steps = model.top1.astype(float) - base.top1
         return float(steps.mean()), *bootstrap(steps), mcnemar(int((steps > 0).sum()), int((steps < 0).sum()))
@@ -106,6 +114,7 @@ class AccuracyReport:
         return {
             "pictures": len(self.names), "classes": self.classes, "reference": self.reference,
             "labels": self.labels, "skipped": self.skipped, "warnings": self.warnings,
+            **({"device": self.device} if self.device else {}),
             "models": [self._model_dict(model) for model in self.models],
         }  # fmt: skip
 
@@ -116,6 +125,7 @@ class AccuracyReport:
         change = self.change(model)
         return {
             "model": model.name, "precision": model.precision,
+            **({"broken": list(model.broken)} if self.device else {}),
             **{key: interval(model.share(which)) for key, which in
                (("top1", "top1"), ("top5", "top5"), ("agreement", "agrees"))},
             "cosine": interval(model.mean_cosine()),
@@ -134,6 +144,7 @@ def measure_accuracy(
     output: str | None = None,
     input_dims: Mapping[str, tuple[int, ...]] | None = None,
     progress: Progress | None = None,
+    device: str | None = None,
 ) -> AccuracyReport:
     """Run every model on every sample; the first fp32 model is the reference of the others.
 
@@ -152,6 +163,8 @@ def measure_accuracy(
         As for :class:`Executor`.
     progress : callable (stage, done, total), optional
         The stage is "pictures".
+    device : str, optional
+        A model that goes wrong there is broken, with the reasons instead of figures.
 
     Raises
     ------
@@ -187,10 +200,18 @@ def measure_accuracy(
         told = f"none: by the numbers that begin the file names no model is right in {PLAUSIBLE_TOP1:.0%} of them"
     broken = [runner.name for i, runner in enumerate(runners) if any(row[i].is_broken for row in rows)]
     warnings = [f"{name}: NaN among the scores of some pictures, which count as wrong" for name in broken]
+    if device is not None:
+        found = [tuple(broken_on(candidate.graph, device, input_dims)) for candidate in candidates]
+        models = [_without_figures(model, why) if why else model for model, why in zip(models, found, strict=True)]
+        warnings += [f"{model.name} is broken: {line}" for model in models for line in model.broken]
     return AccuracyReport(
         models, None if reference is None else runners[reference].name, names, told, runners[0].classes,
-        list(getattr(samples, "skipped", [])), warnings,
+        list(getattr(samples, "skipped", [])), warnings, device,
     )  # fmt: skip
+
+
+def _without_figures(model: ModelAccuracy, why: tuple[str, ...]) -> ModelAccuracy:
+    return replace(model, top1=None, top5=None, cosine=None, agrees=None, broken=why)
 
 
 @dataclass(frozen=True)

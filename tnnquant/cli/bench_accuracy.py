@@ -8,7 +8,7 @@ import sys
 import click
 
 from tnnquant.cli.helped import HELP
-from tnnquant.cli.options import VectorCommand, scoring_config, scoring_options
+from tnnquant.cli.options import VectorCommand, device_option, scoring_config, scoring_options
 
 EXAMPLES = (
     ("net net_quantized -i pictures --labels labels.txt", "top-1 of fp32 and int8"),
@@ -19,8 +19,9 @@ EXAMPLES = (
 @click.command("accuracy", cls=VectorCommand, context_settings=HELP, examples=EXAMPLES)
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option("-i", "--input_path", required=True, metavar="FOLDER", help="Pictures (or tensors).")
+@device_option("A model that goes wrong there, by the rules of docs/devices.md, is broken, and has no figures.")
 @scoring_options("Lines 'name label', or one label a line in the order of the names; labels count from 0.")
-def command(models, input_path, labels, no_labels, output, input_shape, threads, as_json, **options) -> int:
+def command(models, input_path, labels, no_labels, output, input_shape, threads, as_json, judged_on, **options) -> int:
     """Accuracy of any number of models on the same pictures: top-1, top-5, agreement and cosine with fp32.
 
     MODEL is an .onnx, a .tnnproto whose .tnnmodel lies beside it, or PROTO,MODEL, or a folder with one model; fp32 and
@@ -46,7 +47,7 @@ def command(models, input_path, labels, no_labels, output, input_shape, threads,
     with progress_display(enabled=sys.stderr.isatty() and not as_json) as progress:
         report = measure_accuracy(
             candidates, samples, known, from_names=not no_labels, output=output, progress=progress,
-            input_dims={name: spec.dims for name, spec in specs.items()},
+            input_dims={name: spec.dims for name, spec in specs.items()}, device=judged_on,
         )
     if as_json:
         click.echo(json.dumps(report.as_dict(), indent=2))

@@ -219,7 +219,8 @@ def accuracy_cells(report, model) -> list[str]:
     """One model's figures, each with its interval."""
     change, cosine = report.change(model), model.mean_cosine()
     return [
-        model.precision, *(_percent(model.share(which)) for which in ("top1", "top5", "agrees")),
+        f"{model.precision}, broken" if model.broken else model.precision,
+        *(_percent(model.share(which)) for which in ("top1", "top5", "agrees")),
         "" if cosine is None else f"{cosine[0]:.4f} [{cosine[1]:.4f}, {cosine[2]:.4f}]",
         "" if cosine is None else f"{model.cosine.min():.4f}",
         "" if change is None else f"{100 * change[0]:+.2f} [{100 * change[1]:+.2f}, {100 * change[2]:+.2f}]",

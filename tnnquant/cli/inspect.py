@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 
 import click
 
 from tnnquant.cli.helped import HELP
-from tnnquant.cli.options import VectorCommand, config_options, from_options, given, parse_input_shapes
+from tnnquant.cli.options import (
+    VectorCommand,
+    config_options,
+    device_option,
+    from_options,
+    given,
+    parse_input_shapes,
+)
 from tnnquant.cli.verbosity import note
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError
@@ -24,6 +32,7 @@ LIMIT = 16
 EXAMPLES = (
     ("net_quantized", "what is in a model, what is int8 and why"),
     ("net_quantized --against net -i pictures --html page.html", "the layers that int8 hurts, as a page"),
+    ("net_quantized --device arm", "what would go wrong with it on a phone"),
 )
 
 
@@ -36,6 +45,7 @@ EXAMPLES = (
 @click.option(
     "--against", metavar="FP32", help="The fp32 model that MODEL was made from: measure the error of every layer."
 )
+@device_option("List the layers that go wrong there, by the rules of docs/devices.md; with --against, the verdict too.")
 @click.option("-i", "--input_path", metavar="FOLDER", help="Pictures or tensors, as for quantize.")
 @click.option("--limit", type=int, metavar="N",
               help=f"Use N files of FOLDER, evenly spread. Default: {LIMIT}, or all with --samples.")  # fmt: skip
@@ -68,6 +78,8 @@ def command(models, proto, model, layer, is_diff, input_shape, **options) -> int
         result = _study(first, config, options) if options["against"] else None
         model, errors = (result.model, result.errors) if result else (first, None)
         _show_layer(model.summary, layer, errors, options["as_json"])
+    elif options["judged_on"] and not (options["input_path"] or options["html"]):
+        _show_findings(first, options["judged_on"], dims, options["as_json"])
     elif options["input_path"] or options["html"]:
         _show_study(_study(first, config, options), options)
     else:
@@ -88,8 +100,29 @@ def _check(options: dict, is_diff: bool, layer: str | None) -> None:
         raise ConfigError(f"{given('blob_method', 'merge_type')[0]} is for --samples; for another model, see quantize")
     if options["as_json"] and options["as_csv"]:
         raise ConfigError("--json and --csv are two forms of the same; give one of them")
+    if options["judged_on"]:
+        others = [name for name, is_given in (("--diff", is_diff), ("--layer", layer)) if is_given]
+        others += [f"--{name}" for name in ("html", "samples", "sheet") if options[name] and not options["against"]]
+        others += ["--csv"] if options["as_csv"] else []
+        if others:
+            raise ConfigError(f"--device lists what goes wrong on a device: not with {others[0]}")
     if options["as_csv"] and (is_diff or layer):
         raise ConfigError(f"--csv is the table of layers: not with {'--diff' if is_diff else '--layer'}")
+
+
+def _show_findings(first, device: str, dims: dict, as_json: bool) -> None:
+    """What goes wrong with the model on a device."""
+    from tnnquant.devices import examine
+
+    found = examine(first.stored, device, dims)
+    if as_json:
+        from tnnquant.inspect.table import json_text
+
+        click.echo(json_text(device=device, findings=[asdict(finding) for finding in found]))
+        return
+    from tnnquant.cli.inspect_devices import print_findings
+
+    print_findings(found, device, first.summary)
 
 
 def _study(first, config: QuantizeConfig, options: dict):
@@ -111,7 +144,7 @@ def _study(first, config: QuantizeConfig, options: dict):
     with progress_display(enabled=sys.stderr.isatty() and not options["as_json"]) as progress:
         result = study(
             first, against, samples, config, ranges=bool(options["html"] or options["as_json"]),
-            coverage=bool(options["samples"] or options["sheet"]), progress=progress,
+            coverage=bool(options["samples"] or options["sheet"]), progress=progress, device=options["judged_on"],
         )  # fmt: skip
     return result
 

@@ -15,8 +15,8 @@ from tnnquant.config import QuantizeConfig, choice_codes, parse_choice
 from tnnquant.errors import ConfigError
 
 __all__ = [
-    "PICTURE_OPTIONS", "VectorCommand", "chosen_model", "config_options", "from_options", "given", "model_options",
-    "parse_input_shapes", "scoring_config", "scoring_options",
+    "PICTURE_OPTIONS", "VectorCommand", "chosen_model", "config_options", "device_option", "from_options", "given",
+    "model_options", "parse_input_shapes", "scoring_config", "scoring_options",
 ]  # fmt: skip
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(/[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)?,?")
@@ -144,6 +144,15 @@ def chosen_model(name: str | None, proto: str | None, model: str | None):
     if model is None and not proto.lower().endswith(".onnx"):
         raise click.UsageError("Missing option '-m' / '--model'.")
     return proto, model
+
+
+def device_option(help_text: str) -> Callable:
+    """Decorator: ``--device`` of a command that asks what a device makes of models; None where it is not given."""
+    help_text += " " + ", ".join(f"{code} {name}" for code, name in choice_codes("device").items()) + "."
+    return click.option(
+        "--device", "judged_on", default=None, metavar="DEVICE", help=help_text,
+        callback=_or_default(_choice_callback("device"), None),
+    )  # fmt: skip
 
 
 #: The fields of the configuration that say how pictures become inputs.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError, GraphError
@@ -14,7 +14,9 @@ from tnnquant.graph.infer import infer
 from tnnquant.graph.meaning import Meaning, meaning_of
 from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.inspect.summary import Summary, summarize
+from tnnquant.pipeline.devices import broken_on
 from tnnquant.pipeline.models import find_model, read_model
+from tnnquant.verdict.result import broken_there
 
 __all__ = ["Model", "beside", "check_precisions", "compare_models", "diff_models", "load", "pick_samples"]
 
@@ -127,7 +129,9 @@ def pick_samples(model: Model, inputs, config: QuantizeConfig, limit: int | None
     return Samples(files, graph_inputs(model.graph, config), input_config(config), workers=threads)
 
 
-def compare_models(model: Model, against: Model, samples, config: QuantizeConfig, progress=None):
+def compare_models(
+    model: Model, against: Model, samples, config: QuantizeConfig, progress=None, device: str | None = None
+):
     """The errors of an int8 model against the fp32 one; see :func:`~tnnquant.inspect.compare.compare_graphs`.
 
     Parameters
@@ -138,6 +142,8 @@ def compare_models(model: Model, against: Model, samples, config: QuantizeConfig
     config : QuantizeConfig
         Its ``input_dims``.
     progress : callable (stage, done, total), optional
+    device : str, optional
+        The model is broken where a layer goes wrong there.
 
     Returns
     -------
@@ -151,7 +157,11 @@ def compare_models(model: Model, against: Model, samples, config: QuantizeConfig
     from tnnquant.inspect.compare import compare_graphs
 
     check_precisions(model, against)
-    return compare_graphs(model.stored, against.graph, samples, config.input_dims, progress, model.meaning)
+    errors = compare_graphs(model.stored, against.graph, samples, config.input_dims, progress, model.meaning)
+    if device is None:
+        return errors
+    broken = broken_on(model.stored, device, config.input_dims)
+    return replace(errors, verdict=broken_there(errors.verdict, broken, device))
 
 
 def check_precisions(model: Model, against: Model) -> None:

@@ -55,8 +55,9 @@ class Study:
 
 
 def study(
-    model: Model, against: Model | None, samples, config: QuantizeConfig, *, ranges: bool, coverage: bool, progress=None
-) -> Study:
+    model: Model, against: Model | None, samples, config: QuantizeConfig, *, ranges: bool, coverage: bool,
+    progress=None, device: str | None = None,
+) -> Study:  # fmt: skip
     """Run what was asked for.
 
     Parameters
@@ -69,6 +70,8 @@ def study(
     ranges, coverage : bool
         Gather them; each needs an fp32 network.
     progress : callable (stage, done, total), optional
+    device : str, optional
+        The verdict is of this device too: broken where a layer goes wrong there.
 
     Raises
     ------
@@ -79,7 +82,7 @@ def study(
     if against is not None:
         check_precisions(model, against)
         result.model = model = beside(model, against, config.input_dims)
-        result.errors = compare_models(model, against, samples, config, progress)
+        result.errors = compare_models(model, against, samples, config, progress, device)
     fp32 = result.fp32
     if fp32 is None and not coverage:
         raise ConfigError("over inputs, an int8 model can only be compared: give its fp32 model with --against")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tnnquant import recipes
@@ -16,7 +16,7 @@ from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.pipeline.split import after, has_int8_candidates, split_graph
 from tnnquant.quantization.plan import for_device
 
-__all__ = ["fitting_recipe", "rewritten_lines", "tell_of_devices", "warnings_of"]
+__all__ = ["broken_on", "fitting_recipe", "rewritten_lines", "tell_of_devices", "warnings_of"]
 
 _SHOWN = 3
 
@@ -93,6 +93,25 @@ def _zero_points(config: QuantizeConfig) -> list[str]:
     ]
     used = ", ".join(names)
     return [f"no device but the naive one computes zero points: {used} was used (--device {NAIVE} keeps them)"]
+
+
+def broken_on(graph: Graph, device: str, input_dims: Mapping[str, Sequence[int]] | None = None) -> list[str]:
+    """Why a model cannot be used on a device, a line for each rule; empty if it can.
+
+    Parameters
+    ----------
+    graph : Graph
+        As it was read, of any origin.
+    device : str
+        ``any``: on one of them.
+    input_dims : mapping of str to sequence of int, optional
+
+    Raises
+    ------
+    TnnQuantError
+        There is no such device, or the shapes of the model do not fit.
+    """
+    return warnings_of([finding for finding in examine(graph, device, input_dims) if finding.outcome.breaks])
 
 
 def warnings_of(found: Sequence[Finding]) -> list[str]:

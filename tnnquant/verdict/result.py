@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 
-__all__ = ["BROKEN", "DOUBTFUL", "GOOD", "Check", "LayerNoise", "OutputVerdict", "SetVerdict", "Verdict", "worst"]
+__all__ = [
+    "BROKEN", "DOUBTFUL", "GOOD", "Check", "LayerNoise", "OutputVerdict", "SetVerdict", "Verdict", "broken_there",
+    "worst",
+]  # fmt: skip
 
 GOOD, DOUBTFUL, BROKEN = "good", "doubtful", "broken"
 _ORDER = (GOOD, DOUBTFUL, BROKEN)
@@ -127,3 +131,11 @@ class Verdict:
     def as_dict(self) -> dict:
         """As JSON types."""
         return asdict(self)
+
+
+def broken_there(verdict: SetVerdict, reasons: Sequence[str], device: str) -> SetVerdict:
+    """The verdict for a device on which the model cannot be used for these reasons; without reasons, as it is."""
+    if not reasons:
+        return verdict
+    limits = [Check(BROKEN, reason, f"device {device}") for reason in reasons]
+    return replace(verdict, status=BROKEN, limits=limits + verdict.limits)
