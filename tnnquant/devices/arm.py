@@ -150,6 +150,11 @@ def arm() -> tuple[Rule, ...]:
             _REWRITTEN + "; otherwise --recipe dynamic, or --split", mixed=True,
         ),
         Rule(
+            "quotient of ragged channels", ("Div",), "fp32", "divides ragged channels", Outcome.WRONG,
+            "divides 0 by 0 beyond its channels, and a convolution after it reads that: NaN",
+            "multiply by the reciprocal; " + _REWRITTEN,
+        ),
+        Rule(
             "lower rank", ARITHMETIC, "fp32", "breaks rule B", Outcome.WRONG,
             "has an operand of fewer dims, which is broadcast wrongly", _TAKES_ONE + "; " + _REWRITTEN,
         ),

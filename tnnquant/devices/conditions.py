@@ -65,11 +65,12 @@ class Net:
         for blob, node in self.producers.items():
             dims = self.specs[blob].dims
             is_ragged = len(dims) > 1 and dims[1] % 8 in (1, 2, 3)
-            if node.quantized and not node.layer.CONVERTS and is_ragged and self._reaches_convolution(blob):
+            if node.quantized and not node.layer.CONVERTS and is_ragged and self.reaches_convolution(blob):
                 found.append(blob)
         return frozenset(found)
 
-    def _reaches_convolution(self, blob: str) -> bool:
+    def reaches_convolution(self, blob: str) -> bool:
+        """Whether an fp32 convolution reads a blob, directly or through fp32 layers that do not lay it out anew."""
         seen, waiting = set(), [blob]
         while waiting:
             for node in self.consumers.get(waiting.pop(), ()):
@@ -221,6 +222,13 @@ def _breaks_rule_b(place: Place) -> bool:
     if len(lower.dims) != 1:
         return True
     return len(higher.dims) != 2 if constant else len(higher.dims) not in (3, 4)
+
+
+@condition("divides ragged channels", "C % 4 is not 0, the divisor has several values, a convolution reads it")
+def _divides_ragged(place: Place) -> bool:
+    dims, node = place.outputs[0].dims, place.node
+    divisor = place.inputs[1].dims if len(node.inputs) > 1 else node.tensors["element"].dims or (2,)
+    return len(dims) > 1 and dims[1] % 4 != 0 and prod(divisor) > 1 and place.net.reaches_convolution(node.outputs[0])
 
 
 @condition("two operands of different rank", "two operands with different numbers of dims")

@@ -161,6 +161,20 @@ def test_files_hold_it(build, tmp_path, name):
     Executor(again)
 
 
+def test_a_quotient_of_ragged_channels_is_laid_out_anew(build, rng):
+    for channels in (8, 9):
+        net = build((1, 3, 6, 6))
+        net.constants["k"] = rng.uniform(0.5, 1.5, (1, channels, 1, 1)).astype(np.float32)
+        x = net.add("Div", [net.add("Sigmoid", net.conv("input", 3, channels)), "k"], -1, name="quotient")
+        graph = net.graph(net.conv(x, channels, 4))
+        made = make_right(graph, "any", mixed=False)
+        assert (made.graph is graph) == (channels == 8)
+        assert not made.left
+        arrays = {"input": rng.standard_normal((1, 3, 6, 6)).astype(np.float32)}
+        for name, values in Executor(graph).run(arrays).items():
+            np.testing.assert_array_equal(Executor(made.graph).run(arrays)[name], values)
+
+
 def test_deconvolution_with_pad_type_0(build, rng):
     for kernel, stride in ((4, 2), (3, 2), (3, 1), (2, 2)):
         net = build((1, 3, 5, 4))

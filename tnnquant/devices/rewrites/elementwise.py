@@ -7,6 +7,7 @@ from math import prod
 import numpy as np
 
 from tnnquant.base.tensor import DataType
+from tnnquant.devices.memory import LANES
 from tnnquant.devices.rewrites.fragment import Fragment, rewrite
 
 __all__: list[str] = []
@@ -29,6 +30,8 @@ def _same_rank(f: Fragment):
     if len(f.node.inputs) != 2 or any(spec.dtype != DataType.FLOAT for spec in f.inputs):
         return None
     rank = max(2, *(len(spec.dims) for spec in f.inputs))
+    if all(len(spec.dims) == rank for spec in f.inputs):
+        return None
     operands = []
     for number, blob in enumerate(f.node.inputs):
         dims = f.inputs[number].dims
@@ -39,6 +42,14 @@ def _same_rank(f: Fragment):
         operands.append(blob)
     x = f.keep(operands)
     return x if len(f.outputs[0].dims) == rank else f.reshape(x, f.outputs[0].dims)
+
+
+@rewrite("Div, laid out anew by a Reshape", "Div")
+def _quotient(f: Fragment):
+    dims = f.outputs[0].dims
+    if f.inputs[0].dtype != DataType.FLOAT or dims[1] % LANES == 0:
+        return None
+    return f.reshape(f.keep(f.node.inputs), dims, dims)
 
 
 @rewrite("Power, Clip and Mul", "HardSwish")
