@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from tnnquant.example.classify import class_names, classify_example
-from tnnquant.example.folder import Example, make_example
+from tnnquant.example.folder import make_example
 from tnnquant.example.pictures import CALIBRATION_COUNT, NAMED
 from tnnquant.format import read_model
-
-
-@pytest.fixture(scope="session")
-def example(tmp_path_factory) -> Example:
-    """A freshly made example folder."""
-    return make_example(tmp_path_factory.mktemp("real") / "example")
 
 
 def test_the_folder_is_whole_and_is_reused(example):
