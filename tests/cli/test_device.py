@@ -98,11 +98,24 @@ def test_without_a_device_nothing_is_said_of_devices(pairs, capsys):
     assert "broken" not in report["models"][0]
 
 
+def test_the_snippet_is_printed(pairs, capsys):
+    assert run("inspect", pairs["points"], "--snippet", "cpp", "-n", "127.5", "-s", "0.5", "--device", "x86") == 0
+    told = capsys.readouterr()
+    assert "param.bias = {-63.75f, -63.75f, -63.75f};" in told.out
+    assert "// WARNING: layer 'stem'" in told.out
+    assert "warning" not in told.err
+    assert run("inspect", pairs["int8"], "--snippet", "cpp") == 0
+    told = capsys.readouterr()
+    assert "WARNING" not in told.out
+    assert "neither -n nor -s is given" in told.err
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
         (["inspect", "int8", "--device", "armm"], "did you mean arm?"),
         (["inspect", "int8", "--device", "arm", "--csv"], "--device lists what goes wrong on a device: not with --csv"),
+        (["inspect", "int8", "--snippet", "cpp", "--json"], "--snippet prints calls of TNN for MODEL: not with --json"),
         (["inspect", "int8", "--device", "arm", "--layer", "stem"], "not with --layer"),
         (["bench", "accuracy", "int8", "-i", "pictures", "--device", "x68"], "did you mean x86?"),
     ],

@@ -32,6 +32,7 @@ LIMIT = 16
 EXAMPLES = (
     ("net_quantized", "what is in a model, what is int8 and why"),
     ("net_quantized --against net -i pictures --html page.html", "the layers that int8 hurts, as a page"),
+    ("net_quantized --snippet cpp -n 127.5 -s 1/127.5", "the calls of TNN that feed it, for the app"),
     ("net_quantized --device arm", "what would go wrong with it on a phone"),
 )
 
@@ -46,6 +47,10 @@ EXAMPLES = (
     "--against", metavar="FP32", help="The fp32 model that MODEL was made from: measure the error of every layer."
 )
 @device_option("List the layers that go wrong there, by the rules of docs/devices.md; with --against, the verdict too.")
+@click.option(
+    "--snippet", type=click.Choice(["cpp"]), metavar="cpp",
+    help="Print the TNN calls, in C++, that load MODEL and feed it with -n, -s, -r and --resize of its calibration.",
+)
 @click.option("-i", "--input_path", metavar="FOLDER", help="Pictures or tensors, as for quantize.")
 @click.option("--limit", type=int, metavar="N",
               help=f"Use N files of FOLDER, evenly spread. Default: {LIMIT}, or all with --samples.")  # fmt: skip
@@ -72,7 +77,9 @@ def command(models, proto, model, layer, is_diff, input_shape, **options) -> int
     from tnnquant.inspect.run import diff_models, load
 
     first = load(names[0], proto, model, dims)
-    if is_diff:
+    if options["snippet"]:
+        _show_snippet(first, config, options["judged_on"] or "any")
+    elif is_diff:
         _show_diff(diff_models(first, load(names[1])), options["as_json"])
     elif layer:
         result = _study(first, config, options) if options["against"] else None
@@ -100,7 +107,12 @@ def _check(options: dict, is_diff: bool, layer: str | None) -> None:
         raise ConfigError(f"{given('blob_method', 'merge_type')[0]} is for --samples; for another model, see quantize")
     if options["as_json"] and options["as_csv"]:
         raise ConfigError("--json and --csv are two forms of the same; give one of them")
-    if options["judged_on"]:
+    if options["snippet"]:
+        others = [name for name, is_given in (("--diff", is_diff), ("--layer", layer)) if is_given]
+        others += given("against", "input_path", "samples", "sheet", "html", "as_json", "as_csv")
+        if others:
+            raise ConfigError(f"--snippet prints calls of TNN for MODEL: not with {others[0]}")
+    elif options["judged_on"]:
         others = [name for name, is_given in (("--diff", is_diff), ("--layer", layer)) if is_given]
         others += [f"--{name}" for name in ("html", "samples", "sheet") if options[name] and not options["against"]]
         others += ["--csv"] if options["as_csv"] else []
@@ -108,6 +120,15 @@ def _check(options: dict, is_diff: bool, layer: str | None) -> None:
             raise ConfigError(f"--device lists what goes wrong on a device: not with {others[0]}")
     if options["as_csv"] and (is_diff or layer):
         raise ConfigError(f"--csv is the table of layers: not with {'--diff' if is_diff else '--layer'}")
+
+
+def _show_snippet(first, config: QuantizeConfig, device: str) -> None:
+    """The calls for the app; a remark where the preprocessing was not told."""
+    from tnnquant.inspect.snippet import cpp_snippet
+
+    if not given("mean", "scale"):
+        note("warning: neither -n nor -s is given: the snippet feeds pixels 0..255; give those of the calibration")
+    click.echo(cpp_snippet(first.stored, first.summary.proto, first.summary.model, config, device), nl=False)
 
 
 def _show_findings(first, device: str, dims: dict, as_json: bool) -> None:
