@@ -36,26 +36,22 @@ def run(*args):
     return stop.value.code
 
 
+PAIR = ("-p", "{net}.tnnproto", "-m", "{net}.tnnmodel", "--device", "naive")
 COMMANDS = {
-    "calibration": ("quantize", "-p", "{net}.tnnproto", "-m", "{net}.tnnmodel", "-i", "{bad}", "-o", "{out}"),
-    "best": (
-        "quantize", "-p", "{net}.tnnproto", "-m", "{net}.tnnmodel", "-i", "{bad}", "-o", "{out}", "--recipe", "best",
-    ),
-    "eval": (
-        "quantize", "-p", "{net}.tnnproto", "-m", "{net}.tnnmodel", "-i", "{good}", "-o", "{out}", "--eval", "{bad}",
-    ),
-    "stats": (
-        "quantize", "-p", "{net}.tnnproto", "-m", "{net}.tnnmodel", "-i", "{bad}", "-o", "{out}.npz", "--stats-only",
-    ),
-    "auto": ("quantize", "-p", "{net}.tnnproto", "-m", "{net}.tnnmodel", "-i", "{bad}", "-o", "{out}", "--auto"),
+    "calibration": ("quantize", *PAIR, "-i", "{bad}", "-o", "{out}"),
+    "best": ("quantize", *PAIR, "-i", "{bad}", "-o", "{out}", "--recipe", "best"),
+    "eval": ("quantize", *PAIR, "-i", "{good}", "-o", "{out}", "--eval", "{bad}"),
+    "stats": ("quantize", *PAIR, "-i", "{bad}", "-o", "{out}.npz", "--stats-only"),
+    "auto": ("quantize", *PAIR, "-i", "{bad}", "-o", "{out}", "--auto"),
     "against": ("inspect", "{small}_quantized", "--against", "{net}", "-i", "{bad}"),
     "accuracy": ("bench", "accuracy", "{net}.tnnproto", "{small}_quantized.tnnproto", "-i", "{bad}"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_file_is_named(name, gather, capsys):
     good = ["-p", gather / "net.tnnproto", "-m", gather / "net.tnnmodel", "-i", gather / "good", "-o", gather / "small"]
+    good += ["--device", "naive"]
     assert run("quantize", *good, "--no-verify") == 0
     capsys.readouterr()
     places = {key: gather / key for key in ("net", "good", "bad", "out", "small")}

@@ -23,7 +23,7 @@ def test_the_oldest_versions_are_those_of_the_metadata():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     text = " ".join(TEXT.split()).lower()
     floors = dict(line.split(">=") for line in project["dependencies"])
-    assert floors.keys() == {"numpy", "numba", "click", "imageio", "pillow", "rich"}
+    assert floors.keys() == {"numpy", "numba", "click", "imageio", "pillow", "rich", "onnx"}
     for name, version in floors.items():
         assert f"{name} {version}" in text
     assert f"python {project['requires-python'].removeprefix('>=')} with" in text
