@@ -108,6 +108,15 @@ def test_batches_keep_adds_and_small_1x1_in_fp32(build, rng):
     assert {node.name for node in naive.graph.nodes if node.quantized} == {"first", "point", "sum", "last"}
 
 
+@pytest.mark.parametrize(("rows", "outputs", "int8"), [(1, 30, True), (5, 30, False), (5, 13, False), (5, 32, True)])
+def test_rows_of_an_inner_product_stay_fp32_where_dot_products_are_wrong(build, rng, rows, outputs, int8):
+    net = build((rows, 24))
+    graph = net.graph(net.inner_product(net.inner_product("input", 24, outputs), outputs, 8))
+    result = quantize_graph(graph, pictures(rng, (rows, 24)), QuantizeConfig())
+    assert result.graph.nodes[0].quantized is int8
+    assert result.graph.nodes[1].quantized
+
+
 def test_three_addends_become_two_int8_adds(build, rng):
     net = build((1, 4, 6, 6))
     x, y, z = (net.conv("input", 4, 8, name=name) for name in "abc")

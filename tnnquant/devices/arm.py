@@ -140,6 +140,11 @@ def arm() -> tuple[Rule, ...]:
             "use batch 1, or keep the layer in fp32",
         ),
         Rule(
+            "inner product of rows", ("InnerProduct",), "int8", "batch with a rest of outputs", Outcome.WRONG,
+            "is an int8 inner product of several rows: wrong with dot product for such a number of outputs",
+            "keep the layer in fp32, or add outputs that are not read",
+        ),
+        Rule(
             "weight of -128", ("Convolution",), "int8", "weight of -128", Outcome.WRONG,
             "has weights of -128, of which two products overflow 16 bits without dot product",
             "use weights from -127 to 127",

@@ -434,6 +434,11 @@ def _small_1x1(place: Place) -> bool:
     )
 
 
+@condition("batch with a rest of outputs", "the first dim is above 1, and outputs % 16 is 13, 14 or 15")
+def _rest_of_outputs(place: Place) -> bool:
+    return place.inputs[0].dims[0] > 1 and place.node.layer.num_output % 16 > 12
+
+
 @condition("weight of -128", "")
 def _lowest_weight(place: Place) -> bool:
     layer, stored = place.node.layer, place.node.tensors.get("filter")
