@@ -40,12 +40,15 @@ def with_copies_at_borders(result: Quantization, config: QuantizeConfig) -> Quan
     graph, reasons, renamed = _with_copies(result.graph, config)
     if graph is result.graph:
         return result
-    fp32 = _same_copies(result.fp32, graph, list(reasons))
+    fp32, executor = result.fp32, result.executor
+    # A recipe may have put layers into one of the two alone; none of theirs go back to fp32 one by one.
+    if [node.name for node in fp32.nodes] == [node.name for node in result.graph.nodes]:
+        fp32 = _same_copies(fp32, graph, list(reasons))
+        executor = executor and Executor(fp32, config.input_dims, exact=executor.exact)
     plan = moved(result.plan, result.graph, graph, reasons)
     blobs = {renamed.get(blob, blob): entry for blob, entry in plan.blobs.items()}
     zero = {renamed.get(blob, blob): codes for blob, codes in result.zero_codes.items()}
     unseen = result.unseen and _with_copies(result.unseen, config)[0]
-    executor = result.executor and Executor(fp32, config.input_dims, exact=result.executor.exact)
     return replace(
         result, graph=graph, fp32=fp32, plan=replace(plan, blobs=blobs), zero_codes=zero, unseen=unseen,
         executor=executor,
