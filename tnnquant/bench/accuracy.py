@@ -164,7 +164,8 @@ def measure_accuracy(
     progress : callable (stage, done, total), optional
         The stage is "pictures".
     device : str, optional
-        A model that goes wrong there is broken, with the reasons instead of figures.
+        A model that goes wrong there is broken, with the reasons instead of figures. For ``arm``, int8 models run with
+        its arithmetic.
 
     Raises
     ------
@@ -174,7 +175,7 @@ def measure_accuracy(
         A label is no class of the models.
     """
     _check_inputs(candidates)
-    runners = [_Runner(candidate, output, input_dims) for candidate in candidates]
+    runners = [_Runner(candidate, output, input_dims, device) for candidate in candidates]
     _check_alike(runners)
     _check_labels(runners[0], labels)
     told = "given" if labels else "none"
@@ -228,10 +229,12 @@ class _Scores:
 class _Runner:
     """A model made ready, and where its scores are."""
 
-    def __init__(self, candidate: Candidate, output: str | None, input_dims):
+    def __init__(self, candidate: Candidate, output: str | None, input_dims, device: str | None):
         self.name, self.graph = candidate.name, candidate.graph
         self.precision = "int8" if candidate.graph.is_quantized else "fp32"
-        self.executor = Executor(candidate.graph, input_dims)
+        # fp32 models are what the others are compared with, and stay exact.
+        on_arm = device == "arm" and self.precision == "int8"
+        self.executor = Executor(candidate.graph, input_dims, device="arm" if on_arm else "naive")
         outputs = candidate.graph.outputs
         if output is not None and output not in outputs:
             raise ConfigError(f"{self.name} has no output {output!r}; its outputs are {', '.join(outputs)}")

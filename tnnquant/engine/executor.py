@@ -26,10 +26,11 @@ from tnnquant.engine.lookup import find_lookups
 from tnnquant.engine.placement import Placement
 from tnnquant.engine.steps import Step, make_step
 from tnnquant.errors import ConfigError, GraphError, InputError, UnfitValueError, UnsupportedLayerError
-from tnnquant.graph import Graph
+from tnnquant.graph import Graph, Node
 from tnnquant.graph.infer import infer, located
 from tnnquant.graph.lower import lower
 from tnnquant.graph.passes import widen_dynamic_range
+from tnnquant.layers.base import Layer
 from tnnquant.layers.int8 import dequantized
 from tnnquant.layers.movement import copy_into
 
@@ -103,6 +104,11 @@ class Executor:
     exact : bool
         fp32 layers sum as TNN's CPU device does, bit for bit; False: as fast as possible
         (:mod:`tnnquant.base.arithmetic`). int8 layers always give TNN's integers.
+    device : {"naive", "arm"}
+        Whose arithmetic. ``arm``: its sigmoid, Add and conversion to int8 (:mod:`tnnquant.layers.arm`); slower, and
+        what it gets wrong is not emulated (:mod:`tnnquant.devices` names it).
+    high_precision : bool
+        As with PRECISION_HIGH, on ``arm``.
 
     Attributes
     ----------
@@ -116,11 +122,17 @@ class Executor:
     ------
     GraphError, UnsupportedLayerError
         The model does not fit together, or a layer cannot be run; all layers that cannot are named.
+    ConfigError
+        There is no such device.
     """
 
-    def __init__(self, graph: Graph, input_dims: Mapping[str, Sequence[int]] | None = None, *, exact: bool = True):
+    def __init__(
+        self, graph: Graph, input_dims: Mapping[str, Sequence[int]] | None = None, *, exact: bool = True,
+        device: str = "naive", high_precision: bool = False,
+    ):  # fmt: skip
         _need_compiler()
         graph = lower(graph) if graph.is_quantized else widen_dynamic_range(graph)
+        graph = _on_device(graph, device, high_precision)
         refuse_unrunnable(graph)
         self._exact = exact
         self._keeps = False
@@ -470,6 +482,20 @@ class Executor:
             step.node.layer.macs([self.specs[b] for b in step.node.inputs], [self.specs[b] for b in step.node.outputs])
             for step in self._steps
         )
+
+
+def _on_device(graph: Graph, device: str, high_precision: bool) -> Graph:
+    """The graph with the layers of the device."""
+    if device == "naive":
+        return graph
+    if device != "arm":
+        raise ConfigError(f"the arithmetic of the device {device!r} is not known, expected naive or arm")
+    from tnnquant.layers.arm import as_on_arm
+
+    def layer_of(node: Node) -> Layer:
+        return as_on_arm(node.layer, quantized=node.quantized, inputs=len(node.inputs), high=high_precision)
+
+    return graph.with_nodes([node.replace(layer=layer_of(node)) for node in graph.nodes])
 
 
 def _need_compiler() -> None:

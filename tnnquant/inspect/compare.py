@@ -216,6 +216,7 @@ def compare_graphs(
     input_dims: Mapping | None = None,
     progress: Progress | None = None,
     meaning: Meaning | None = None,
+    device: str | None = None,
 ) -> Errors:
     """Run both models over samples and measure every layer.
 
@@ -230,13 +231,15 @@ def compare_graphs(
     progress : callable (stage, done, total), optional
     meaning : Meaning, optional
         Of the int8 model; by default it is found out.
+    device : str, optional
+        For ``arm``, the int8 model runs with its arithmetic.
 
     Raises
     ------
     GraphError, UnsupportedLayerError
         A model cannot be run, or the two are not the same network.
     """
-    run = _Comparison(quantized, fp32, input_dims, meaning)
+    run = _Comparison(quantized, fp32, input_dims, meaning, "arm" if device == "arm" else "naive")
     for count, sample in enumerate(samples, 1):
         run.add(sample)
         if progress:
@@ -247,7 +250,9 @@ def compare_graphs(
 class _Comparison:
     """Both models made ready, and what was gathered so far."""
 
-    def __init__(self, quantized: Graph, fp32: Graph, input_dims: Mapping | None, meaning: Meaning | None):
+    def __init__(
+        self, quantized: Graph, fp32: Graph, input_dims: Mapping | None, meaning: Meaning | None, device: str
+    ):
         prepared = prepare_for_quantization(fp32)
         check_same_network(quantized, prepared)
         kinds = judged_kinds(infer(prepared, input_dims))
@@ -256,7 +261,7 @@ class _Comparison:
         # What stands in for an output that cannot be compared is asked for as if it were one.
         asked = tuple(sorted({*quantized.outputs, *self._outputs}))
         self._fp32 = Executor(prepared.replace(outputs=asked), input_dims, exact=False)
-        self._int8 = Executor(quantized.replace(outputs=asked), input_dims, exact=False)
+        self._int8 = Executor(quantized.replace(outputs=asked), input_dims, exact=False, device=device)
         self._meaning = meaning or meaning_of(quantized, prepared)
         meant = self._meaning.graph
         self._isolated = Isolated(meant, self._fp32.graph, self._fp32.specs)

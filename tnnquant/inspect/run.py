@@ -157,7 +157,9 @@ def compare_models(
     from tnnquant.inspect.compare import compare_graphs
 
     check_precisions(model, against)
-    errors = compare_graphs(model.stored, against.graph, samples, config.input_dims, progress, model.meaning)
+    errors = compare_graphs(
+        model.stored, against.graph, samples, config.input_dims, progress, model.meaning, device
+    )
     if device is None:
         return errors
     broken = broken_on(model.stored, device, config.input_dims)
