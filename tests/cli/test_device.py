@@ -10,6 +10,7 @@ from tnnquant.bench.models import RandomSamples, quantize_here
 from tnnquant.cli import main
 from tnnquant.config import QuantizeConfig
 from tnnquant.format import write_model
+from tnnquant.inspect.api import compare
 
 
 def run(*args):
@@ -73,6 +74,12 @@ def test_the_verdict_of_a_device(pairs, device, status, capsys):
     else:
         assert errors["checks"] == plain["checks"]
     assert errors["layers"] == plain["layers"]
+
+
+def test_the_verdict_of_a_device_in_python(pairs):
+    errors = compare(pairs["points"], pairs["fp32"], pairs["pictures"], device="arm")
+    assert errors.verdict.status == "broken"
+    assert "zero points other than 0" in errors.verdict.limits[0].text
 
 
 def test_accuracy_of_a_pair_that_is_broken_on_the_device(pairs, capsys):

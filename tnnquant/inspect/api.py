@@ -47,6 +47,7 @@ def compare(
     *,
     limit: int | None = LIMIT,
     progress: Callable[[str, int, int], None] | None = None,
+    device: str | None = None,
 ) -> Errors:
     """Where int8 hurts: the error of every layer, by itself and with all before it, and the verdict.
 
@@ -61,6 +62,8 @@ def compare(
     limit : int or None, default 16
         At most so many files, evenly spread.
     progress : callable (stage, done, total), optional
+    device : str, optional
+        As ``inspect --device``: the verdict is of this device, broken where a layer goes wrong there.
 
     Returns
     -------
@@ -77,4 +80,4 @@ def compare(
     if model.summary.precision != "fp32" and against.summary.precision == "fp32":
         model = beside(model, against, config.input_dims)
     samples = pick_samples(against, inputs, config, limit)
-    return compare_models(model, against, samples, config, progress)
+    return compare_models(model, against, samples, config, progress, device)

@@ -156,4 +156,4 @@ def as_on_arm(layer: Layer, *, quantized: bool, inputs: int, high: bool) -> Laye
         kind = _HighConvolution if high else _FastConvolution
     if kind is None:
         return layer
-    return kind(**{f.name: getattr(layer, f.name) for f in fields(layer)})  # type: ignore[arg-type]
+    return kind(**{f.name: getattr(layer, f.name) for f in fields(layer)})
