@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from tnnquant.pipeline.settings import input_config
 from tnnquant.quantization.quantize import quantize_graph
 from tnnquant.recipes.best.workbench import STEPS, Steps, Workbench
 
-NETWORKS = {
+NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "squeezenet": (
         "squeezenet_v1.1",
         "calibration-227",

@@ -86,7 +86,7 @@ def draw() -> str:
     """The picture as SVG."""
     order = rows()
     names = {name for row in order for name in row}
-    place = {}
+    place: dict[str, tuple[float, float]] = {}
     for y, row in enumerate(order):
         for x, name in enumerate(row):
             left = WIDTH / 2 + (x - (len(row) - 1) / 2) * (BOX + 60) - BOX / 2
@@ -109,11 +109,12 @@ def draw() -> str:
                 f'<path d="M{start[0]:g} {start[1]:g}C{start[0]:g} {start[1] + bend:g} {end[0]:g} {end[1] - bend:g} '
                 f'{end[0]:g} {end[1]:g}" fill="none" stroke="#999" marker-end="url(#tip)"/>'
             )
-    for name, (x, y) in place.items():
+    for name, (left, top) in place.items():
         lines += [
-            f'<rect x="{x:g}" y="{y:g}" width="{BOX}" height="{HEIGHT}" rx="6" fill="#eef3fb" stroke="#4a6fa5"/>',
-            f'<text x="{x + BOX / 2:g}" y="{y + 18:g}" text-anchor="middle" font-weight="bold">{escape(name)}</text>',
-            f'<text x="{x + BOX / 2:g}" y="{y + 34:g}" text-anchor="middle" font-size="11" fill="#555">'
+            f'<rect x="{left:g}" y="{top:g}" width="{BOX}" height="{HEIGHT}" rx="6" fill="#eef3fb" stroke="#4a6fa5"/>',
+            f'<text x="{left + BOX / 2:g}" y="{top + 18:g}" text-anchor="middle" font-weight="bold">'
+            f"{escape(name)}</text>",
+            f'<text x="{left + BOX / 2:g}" y="{top + 34:g}" text-anchor="middle" font-size="11" fill="#555">'
             f"{escape(CAPTIONS.get(name, ''))}</text>",
         ]
     return "\n".join([*lines, "</svg>", ""])

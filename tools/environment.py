@@ -116,7 +116,7 @@ def _make() -> None:
 
 
 def _pip_install() -> None:
-    command = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+    command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
     result = subprocess.run(
         [*command, "--editable", ".[dev]"], cwd=ROOT, env=_environment(), stderr=subprocess.PIPE, text=True, check=False
     )

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from tnnquant.kernels.kl import kl_curve
 from tnnquant.pipeline.settings import input_config
 from tnnquant.quantization.quantize import Quantization, quantize_graph
 
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "squeezenet": {
         "files": "squeezenet_v1.1",
         "pictures": {"": "calibration-227", "jpeg": "calibration-jpeg", "sizes": "calibration-sizes"},
@@ -83,7 +84,7 @@ def measure(shared: Path, configuration: str, folder: Path) -> Parity:
     network, name = configuration.split("/")
     settings = SETTINGS[network]
     prefix, _, codes = name.rpartition("-")
-    blob, weight, merge = re.fullmatch(r"b(\d)w(\d)t(\d)", codes).groups()
+    blob, weight, merge = re.findall(r"\d", codes)
     # Zero points are kept for the naive device alone; without them the default gives the same bytes.
     device = "naive" if "3" in (blob, weight) else "any"
     config = QuantizeConfig(blob, weight, merge, device=device, **settings["config"])

@@ -20,7 +20,7 @@ import numpy as np
 from tnnquant.base.tensor import Tensor
 from tnnquant.errors import TnnQuantError
 from tnnquant.graph import Graph, InputSpec, Node, Resource
-from tnnquant.layers.base import find_layer
+from tnnquant.layers.base import layer_type
 
 __all__ = ["INPUT_SIZE", "MEAN", "build_graph", "read_weights", "unpickle_arrays"]
 
@@ -123,7 +123,7 @@ class _Builder:
         self.nodes: list[Node] = []
 
     def add(self, kind: str, name: str, inputs: tuple[str, ...], params: str = "", resource: Resource | None = None):
-        layer = find_layer(kind).parse(params.split())
+        layer = layer_type(kind).parse(params.split())
         self.nodes.append(Node(name, kind, layer, inputs, (name,), resource))
         return name
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from tnnquant.base.tensor import Tensor
 from tnnquant.graph import Graph, InputSpec, Node, Resource
-from tnnquant.layers.base import find_layer
+from tnnquant.layers.base import layer_type
 
 __all__ = ["Specimen", "everyday_network"]
 
@@ -28,7 +28,7 @@ class Specimen:
 
     def add(self, kind: str, sources, tensors=None, outputs: int = 1, **params) -> str:
         """A layer of a type; ``tensors``: arrays of its resource."""
-        layer = find_layer(kind)
+        layer = layer_type(kind)
         name = f"{layer.TYPE_NAMES[0].lower()}{len(self.nodes)}"
         resource = None
         if tensors is not None:

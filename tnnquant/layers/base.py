@@ -41,6 +41,7 @@ __all__ = [
     "find_layer",
     "from_channels_last",
     "layer",
+    "layer_type",
     "layer_types",
     "load_layers",
 ]
@@ -338,6 +339,20 @@ def find_layer(type_string: str) -> type[Layer] | None:
     if type_string not in _TYPES:
         plugins.load_installed()
     return _TYPES.get(type_string)
+
+
+def layer_type(type_string: str) -> type[Layer]:
+    """The layer type of a type string that is known to be one of TNN's.
+
+    Raises
+    ------
+    UnsupportedLayerError
+        It is not.
+    """
+    found = find_layer(type_string)
+    if found is None:
+        raise UnsupportedLayerError(f"unknown layer type {type_string!r}")
+    return found
 
 
 def layer_types() -> dict[str, type[Layer]]:

@@ -24,7 +24,7 @@ class _Net:
         """Add a layer; the name of its output, or a tuple of them."""
         from tnnquant.base.tensor import Tensor
         from tnnquant.graph import Node, Resource
-        from tnnquant.layers.base import find_layer
+        from tnnquant.layers.base import layer_type
 
         name = f"l{len(self.nodes)}"
         made = tuple(f"{name}.{i}" for i in range(outputs))
@@ -33,7 +33,7 @@ class _Net:
         if tensors:
             stored = {key: Tensor.from_array(array, with_dims=False) for key, array in tensors.items()}
             resource = Resource(stored, {"name": name, "has_bias": "bias" in tensors}, kind)
-        self.nodes.append(Node(name, kind, find_layer(kind)(*values, **params), reads, made, resource))
+        self.nodes.append(Node(name, kind, layer_type(kind)(*values, **params), reads, made, resource))
         return made[0] if outputs == 1 else made
 
     def conv(self, source: str, channels: int, count: int, kernel: int = 1, kind: str = "Convolution", **params) -> str:

@@ -95,7 +95,8 @@ def _archive(header: bytes, entries: list[tuple[str, bytes]]) -> bytes:
 
 
 def _entries(data: bytes) -> list[tuple[str, bytes]]:
-    entries, at = {}, 0
+    entries: dict[str, bytes] = {}
+    at = 0
     while at + _ENTRY.size <= len(data) and len(entries) < _MOST_ENTRIES:
         name_length, length = _ENTRY.unpack_from(data, at)
         at += _ENTRY.size

@@ -6,6 +6,7 @@ import io
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -156,7 +157,7 @@ def made_pictures() -> list[bytes]:
     colour = Image.fromarray(rng.integers(0, 256, (7, 9, 3), dtype=np.uint8))
     grey16 = Image.fromarray(rng.integers(0, 65536, (5, 4), dtype=np.uint16))
     palette = colour.quantize(7)
-    kinds = [
+    kinds: list[tuple[Image.Image, str, dict[str, Any]]] = [
         (colour, "JPEG", {}), (colour, "JPEG", {"progressive": True, "subsampling": 0}),
         (colour.convert("L"), "JPEG", {}),
         (colour.convert("CMYK"), "JPEG", {}), (colour, "JPEG", {"exif": _exif()}), (colour, "PNG", {}),

@@ -175,7 +175,7 @@ def _values(rng, spec):
     is_int = spec.dtype.numpy == np.int32
     array = rng.standard_normal(spec.dims) * rng.choice((1, 3, 1e3))
     if rng.random() < 0.5:
-        odd = (-(2.0**31), 2.0**31 - 1, -1, 2.0**16)
+        odd: tuple[float, ...] = (-(2.0**31), 2.0**31 - 1, -1, 2.0**16)
         odd = odd if is_int else (*odd, np.nan, np.inf, -np.inf, 3e38, -1e30, 1e-40)
         array = np.where(rng.random(spec.dims) < rng.choice((0.1, 0.9)), rng.choice(odd, spec.dims), array)
     return array.astype(np.int32 if is_int else np.float32)
@@ -333,16 +333,16 @@ def _run_part(data: bytes) -> None:
 def _run_labels(data: bytes) -> None:
     from tnnquant.verdict import labels
 
-    class InMemory(type(_PATH)):
+    class InMemory(type(_PATH)):  # type: ignore[misc]  # PosixPath or WindowsPath
         def read_text(self, encoding=None, errors=None, **_):
             return data.decode(encoding, errors or "strict")
 
     before = labels.Path
-    labels.Path = InMemory
+    labels.Path = InMemory  # type: ignore[misc]  # in place of the class, for this call
     try:
         _run_input(data, lambda: labels.read_labels("l", ["a.png", "b 2.png", "7_c.png"], 10))
     finally:
-        labels.Path = before
+        labels.Path = before  # type: ignore[misc]
 
 
 def _npy_words() -> Sequence[bytes]:
