@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tnnquant.bench.instructions import ARITHMETIC, Kind, classify
@@ -97,8 +98,9 @@ def analyse(text: str) -> list[FunctionReport]:
     return sorted((r for r in reports if r.instructions), key=lambda r: not r.loops)
 
 
-def _functions(text: str):
-    name, body = None, []
+def _functions(text: str) -> Iterator[tuple[str, list[str]]]:
+    name: str | None = None
+    body: list[str] = []
     for line in text.splitlines():
         match = _LABEL.match(line)
         if match and not match[1].startswith((".L", "L", ".", '".')):

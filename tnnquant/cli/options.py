@@ -70,7 +70,7 @@ class VectorCommand(HelpedCommand):
             joined.append(args[position])
             position += 1
             if joined[-1] in vectors:
-                values = []
+                values: list[str] = []
                 while position < len(args) and (not values or _NUMBER.fullmatch(args[position])):
                     values.append(args[position])
                     position += 1

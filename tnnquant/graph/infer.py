@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -97,7 +98,7 @@ class located:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind, error, traceback) -> bool:
+    def __exit__(self, kind, error, traceback) -> Literal[False]:
         if isinstance(error, TnnQuantError) and not str(error).startswith("layer "):
             raise type(error)(f"{self.node}: {error}") from error
         if isinstance(error, MemoryError):

@@ -100,7 +100,7 @@ def contact_sheet(samples: Samples, count: int = 64, size: int = 160, columns: i
     """
     from PIL import Image
 
-    tiles = []
+    tiles: list[Image.Image] = []
     for sample in samples:
         for name, picture_input in samples.picture_inputs().items():
             for row in range(sample.fresh):
@@ -143,7 +143,8 @@ def _shrunk(pixels: np.ndarray, size: int):
     scale = size / max(picture.size)
     if scale >= 1:
         return picture
-    return picture.resize(tuple(max(1, round(side * scale)) for side in picture.size), Image.Resampling.BOX)
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    return picture.resize((width, height), Image.Resampling.BOX)
 
 
 def _pixels(array: np.ndarray, picture_input: PictureInput) -> np.ndarray:

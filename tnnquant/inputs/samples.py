@@ -123,7 +123,7 @@ class Samples:
         self._start_over()
 
     def _start_over(self) -> None:
-        self.skipped = []
+        self.skipped: list[str] = []
         self._seen: set[int] = set()
         self._statistics = {name: FedStatistics() for name in self.specs}
         self._notes: dict[str, list[str]] = {}

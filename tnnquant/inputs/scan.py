@@ -80,7 +80,9 @@ def suffix_of(path: PathLike) -> str:
 
 
 def _scan_folder(folder: Path) -> FileList:
-    paths, others, found = [], Counter(), Counter()
+    paths: list[Path] = []
+    others: Counter[str] = Counter()
+    found: Counter[str] = Counter()
     try:
         with os.scandir(folder) as entries:
             for entry in entries:

@@ -96,7 +96,7 @@ class PriorBox(Layer):
         """The output, which depends on the dims alone."""
         height, width = inputs[0].dims[2:]
         image = self._image_size(inputs)
-        step = (self.step_w, self.step_h)
+        step: tuple[float | np.float32, float | np.float32] = (self.step_w, self.step_h)
         if 0 in step:
             step = (np.float32(image[0]) / np.float32(width), np.float32(image[1]) / np.float32(height))
         f32 = np.float32

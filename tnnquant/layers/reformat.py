@@ -45,7 +45,7 @@ class Reformat(PixelInt8):
 
     def prepare_int8(
         self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
-    ) -> list[QuantParams]:
+    ) -> list[QuantParams | None]:
         return list(scales.outputs if self.dst == DataType.INT8 else scales.inputs)
 
     def ops_int8(self, inputs, outputs, state, keep: list) -> np.ndarray | None:

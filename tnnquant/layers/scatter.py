@@ -52,7 +52,7 @@ def scatter_along(data: np.ndarray, indices: np.ndarray, updates: np.ndarray, ax
     if indices.shape != updates.shape or indices.ndim != data.ndim:
         got = f"indices {text(indices.shape)} and updates {text(updates.shape)}"
         raise GraphError(f"{got} must have the same dims, as many as the data ({text(data.shape)})")
-    places = list(np.indices(indices.shape, sparse=True))
+    places: list[np.ndarray] = list(np.indices(indices.shape, sparse=True))
     if axis >= 0:
         places[axis] = wrapped(indices, data.shape[axis])
     if any(updates.shape[i] > data.shape[i] for i in range(data.ndim) if i != axis):

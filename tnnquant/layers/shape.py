@@ -74,9 +74,10 @@ class Range(Movement):
         return (inputs[0].reshape(-1)[0] + steps * inputs[2].reshape(-1)[0]).astype(inputs[0].dtype)
 
     def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
-        if any(spec.value is None for spec in inputs):
+        values = [spec.value for spec in inputs if spec.value is not None]
+        if len(values) < len(inputs):
             raise GraphError("start, limit or delta is computed at run time; they must be constants")
-        return [BlobSpec(self._values([spec.value for spec in inputs]).shape, inputs[0].dtype)]
+        return [BlobSpec(self._values(values).shape, inputs[0].dtype)]
 
     def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         return [self._values(inputs)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from tnnquant import recipes
 from tnnquant.config import QuantizeConfig
@@ -62,7 +63,7 @@ def tell_of_devices(report, graph: Graph, config: QuantizeConfig) -> None:
         As it was written.
     config : QuantizeConfig
     """
-    changes = {}
+    changes: dict[str, dict[str, Any]] = {}
     for other in graph.stand_ins.values():
         changes.setdefault(other.layer, {
             "layer": other.layer, "type": other.type, "how": other.how, "rule": other.rule,

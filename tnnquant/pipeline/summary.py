@@ -89,9 +89,9 @@ def _layer_rows(report: Report):
     for layer in report.layers:
         for note in filter(None, layer.note.split("; ")):
             # "scale of 3 channels raised": one line for all layers with such channels.
-            count = _NUMBER.search(note)
+            figure = _NUMBER.search(note)
             text = _NUMBER.sub("{}", note, count=1)
-            noted.setdefault(text, []).append((layer.name, int(count[0]) if count else 0))
+            noted.setdefault(text, []).append((layer.name, int(figure[0]) if figure else 0))
     for text, places in noted.items():
         where = places[0][0] if len(places) == 1 else f"in {len(places)} layers from {places[0][0]} on"
         yield "", f"note: {text.replace('{}', str(sum(count for _, count in places)))}, {where}"

@@ -113,7 +113,7 @@ class GreedyNms(Operator):
         return boxes, order, *limits, table, np.zeros(count, np.int64)
 
     def builtin(self, *args):
-        made = []
+        made: list[int] = []
 
         def call():
             made[:] = [greedy_nms(*args)]

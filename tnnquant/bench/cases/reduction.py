@@ -66,7 +66,7 @@ class MomentsF32(Operator):
         return random(rng, *shape), np.empty((2, shape[0], shape[2]))
 
     def builtin(self, x, sums):
-        made = []
+        made: list[np.ndarray] = []
 
         def call():
             made[:] = [moments_f32(x)]
