@@ -56,5 +56,8 @@ def test_one_verdict_by_one_rule(ending, build, pictures, tmp_path):
     found = {output.name for output in report.verdict.sets[-1].outputs}
     assert {output.name for output in errors.verdict.outputs} == found
     assert found == ({"flat_out"} if ending == "TopK" else {"fc_out"})
-    assert errors.verdict.status == report.verdict.sets[-1].status
+    # The pictures are too few for a good verdict of quantize, whatever the outputs are.
+    both = (errors.verdict, report.verdict.sets[-1])
+    one, other = ([check.status for output in found.outputs for check in output.checks] for found in both)
+    assert one == other
     assert not any("statistics" in note for note in errors.verdict.notes)

@@ -134,6 +134,8 @@ def _verdict_rows(verdict: Verdict):
     for number, found in enumerate(verdict.sets):
         label = "verdict" if number == 0 else ""
         yield label, f"{found.status.upper() if number == 0 else found.status} on {found.source}"
+        if number == 0:
+            yield "", "it holds for pictures like these; none of other kinds were seen"
         for check in found.checks():
             yield "", f"{check.status}: {check.where} - {check.text}"
         for output in found.outputs:

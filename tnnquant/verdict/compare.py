@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
@@ -21,9 +22,17 @@ _FLATTERY = (
     "these pictures are also in the statistics, so fresh ones may come out worse: --holdout 0.2 or --eval FOLDER judge "
     "the model on others"
 )
-_ONE_CLASS = 16
 #: Fewer pictures allow no good verdict.
 _FEW = 4
+#: From so many pictures on, fp32 itself is looked at: does it tell them apart?
+_ENOUGH = 8
+#: The share of pictures in one class from which they are no test.
+_ONE_CLASS = 0.8
+#: Probabilities of so many classes differ between pictures; the mean cosine of two pictures from which they do not.
+_MANY_CLASSES, _ALIKE = 10, 0.5
+#: Probabilities add up to 1, within this.
+_ROUNDING = 0.01
+_ADVICE = "check -n, -s, -r and the pictures"
 
 Progress = Callable[[str, int, int], None]
 
@@ -47,6 +56,8 @@ class Comparison:
         self.best: dict[str, list[tuple[int, int]]] = {kind.name: [] for kind in self.kinds}
         self.names: list[str] = []
         self.numbers: list[int] = []
+        # Of fp32's probabilities: the sum of their unit vectors; None once they are none.
+        self._directions: dict[str, np.ndarray | None] = {kind.name: np.zeros(kind.rows) for kind in self.kinds}
 
     @property
     def pictures(self) -> int:
@@ -85,6 +96,14 @@ class Comparison:
             self.agreed[kind.name].append(float(np.mean(best[0] == best[1])))
             if best[0].size == 1:
                 self.best[kind.name].append((int(best[0][0]), int(best[1][0])))
+                self._add_direction(kind.name, reference.ravel().astype(np.float64))
+
+    def _add_direction(self, name: str, scores: np.ndarray) -> None:
+        total = self._directions[name]
+        if total is None:
+            return
+        are_probabilities = scores.min() >= 0 and abs(scores.sum() - 1) <= _ROUNDING
+        self._directions[name] = total + scores / np.linalg.norm(scores) if are_probabilities else None
 
     def verdict(self, source: str, *, held_out: bool | None, labels: Mapping[int, int] | None = None) -> SetVerdict:
         """Judge every output.
@@ -121,7 +140,29 @@ class Comparison:
             return [Check(DOUBTFUL, f"only {count}: fewer than {_FEW} different ones prove nothing", "pictures")]
         if all(sums.is_constant for sums in self.sums.values()):
             return [Check(DOUBTFUL, "fp32 gives the same for all of them: they are no test", "pictures")]
-        return []
+        return [check for kind in self.kinds if (check := self._unvaried(kind))]
+
+    def _unvaried(self, kind: OutputKind) -> Check | None:
+        """Why pictures are no test of a classifier: fp32 hardly tells them apart."""
+        classes = [wanted for wanted, _ in self.best[kind.name]]
+        count = len(classes)
+        if count < _ENOUGH or kind.rows <= 2:
+            return None
+        (most, times), *_ = Counter(classes).most_common(1)
+        if times >= _ONE_CLASS * count:
+            return Check(
+                DOUBTFUL, f"fp32 sees class {most} in {times} of {count} pictures: they are no test; {_ADVICE}",
+                kind.name,
+            )  # fmt: skip
+        total = self._directions[kind.name]
+        if total is None or kind.rows < _MANY_CLASSES:
+            return None
+        # |sum of n unit vectors|^2 = n + n (n - 1) times the mean cosine of two of them.
+        alike = (float(total @ total) - count) / (count * (count - 1))
+        if alike <= _ALIKE:
+            return None
+        text = f"fp32 gives nearly the same for all of them (mean cosine of two pictures {alike:.2f}, expected at most "
+        return Check(DOUBTFUL, f"{text}{_ALIKE:g}): they are no test; {_ADVICE}", kind.name)
 
     def _class_output(self) -> str | None:
         return next((kind.name for kind in self.kinds if self.best[kind.name]), None)
@@ -145,17 +186,9 @@ class Comparison:
         }
 
     def _notes(self, labels: Mapping[int, int] | None) -> list[str]:
-        notes = []
-        name = self._class_output()
-        if name is None:
-            return ["labels are of no use: no output is one score a class"] if labels else []
-        classes = {wanted for wanted, _ in self.best[name]}
-        count = next(kind.rows for kind in self.kinds if kind.name == name)
-        if len(classes) == 1 and self.pictures >= _ONE_CLASS and count > 2:
-            notes.append(
-                f"fp32 sees class {classes.pop()} in all {self.pictures} pictures: check the preprocessing (-n -s -r)"
-            )
-        return notes
+        if labels and self._class_output() is None:
+            return ["labels are of no use: no output is one score a class"]
+        return []
 
 
 def compare(

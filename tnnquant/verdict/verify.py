@@ -18,7 +18,7 @@ from tnnquant.verdict.compare import compare
 from tnnquant.verdict.kinds import CLASSES, judged_blobs, judged_kinds
 from tnnquant.verdict.labels import PLAUSIBLE_TOP1, labels_of_names, read_labels
 from tnnquant.verdict.layers import layer_noise
-from tnnquant.verdict.result import SetVerdict, Verdict, worst
+from tnnquant.verdict.result import DOUBTFUL, Check, SetVerdict, Verdict, worst
 
 __all__ = ["Verification", "require_labelled"]
 
@@ -26,6 +26,8 @@ __all__ = ["Verification", "require_labelled"]
 _TAPPED, _NAMED = 1, 5
 #: Pictures that layers to be kept in fp32 are ranked by.
 _GLANCED = 4
+#: Fewer calibration pictures allow no good verdict; nor do fewer labels say that fp32 is wrong.
+LEAST_GIVEN = 8
 
 Progress = Callable[[str, int, int], None]
 
@@ -40,6 +42,7 @@ class _Set:
     references: References
     labels: dict[int, int]
     are_labels_guessed: bool = False
+    is_calibration: bool = False
 
 
 def require_labelled(config: VerifyConfig, evaluation: Samples | None) -> None:
@@ -123,7 +126,8 @@ class Verification:
         else:
             source = f"{count} of the {whole} pictures of the statistics: not held out"
         is_new = split.is_held_out or split.calibrate is None
-        return _Set(split.samples.subset(split.judge), source, is_new, split.references, {})
+        guessed = labels_of_names(split.samples.names)
+        return _Set(split.samples.subset(split.judge), source, is_new, split.references, guessed, True, True)
 
     def run(
         self,
@@ -169,6 +173,9 @@ class Verification:
             found.append(self._judge(chosen, self.executor(unseen, fp32), fp32, None))
             status = worst(verdict.status for verdict in found)
             found.sort(key=lambda verdict: verdict.status != status)
+        if self._evaluation is None:
+            given = len(set(split.samples.digests()))
+            found = [_limited(verdict, given) for verdict in found]
         worst_layers = layer_noise(layers or fp32, int8, self.tapped(), meaning)[:_NAMED]
         return Verdict(found[0].status, found, worst_layers)
 
@@ -210,12 +217,36 @@ class Verification:
         seen = compare(kinds, chosen.samples, int8, fp32, chosen.references, progress)
         classes = next((kind.rows for kind in kinds if kind.kind == CLASSES), None)
         labels = {n: label for n, label in chosen.labels.items() if classes is None or label < classes}
+        if chosen.is_calibration and len(labels) < len(chosen.labels):
+            labels = {}  # numbers that are no classes
         verdict = seen.verdict(chosen.source, held_out=chosen.held_out, labels=labels)
-        return _without_guesses(verdict) if chosen.are_labels_guessed else verdict
+        return _with_label_finding(
+            verdict, are_guessed=chosen.are_labels_guessed, shows_top1=not chosen.is_calibration
+        )
 
 
-def _without_guesses(verdict: SetVerdict) -> SetVerdict:
-    """Top-1 by the numbers that begin the names only if fp32 is right often enough for them to be classes."""
-    if verdict.labels is None or verdict.labels["top1_fp32"] >= PLAUSIBLE_TOP1:
+def _with_label_finding(verdict: SetVerdict, *, are_guessed: bool, shows_top1: bool) -> SetVerdict:
+    """Say so where fp32 is hardly ever right by the labels; top-1 by guessed ones is shown only where it often is."""
+    found = verdict.labels
+    if found is None:
         return verdict
-    return replace(verdict, labels=None)
+    is_plausible = found["top1_fp32"] >= PLAUSIBLE_TOP1
+    if not shows_top1 or (are_guessed and not is_plausible):
+        verdict = replace(verdict, labels=None)
+    if is_plausible or found["pictures"] < LEAST_GIVEN:
+        return verdict
+    named = "the numbers that begin the file names, if they are classes" if are_guessed else "the labels"
+    note = (
+        f"by {named}, fp32 is right on {100 * found['top1_fp32']:.1f} % of {found['pictures']} pictures: check -n, -s, "
+        "-r, the pictures, and that the numbers are those of the model's classes"
+    )
+    return replace(verdict, notes=[note, *verdict.notes])
+
+
+def _limited(verdict: SetVerdict, given: int) -> SetVerdict:
+    """At most doubtful for so few calibration pictures."""
+    if given >= LEAST_GIVEN or any(check.where == "pictures" for check in verdict.limits):
+        return verdict
+    text = f"only {given} different calibration pictures: fewer than {LEAST_GIVEN} prove little; give more, or --eval"
+    limits = [*verdict.limits, Check(DOUBTFUL, text, "pictures")]
+    return replace(verdict, limits=limits, status=worst([verdict.status, DOUBTFUL]))

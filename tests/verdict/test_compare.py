@@ -1,0 +1,86 @@
+"""Pictures that are no test of a classifier, labels by which fp32 is wrong, and sets that are too small."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tnnquant.verdict.compare import Comparison
+from tnnquant.verdict.kinds import CLASSES, OutputKind
+from tnnquant.verdict.result import GOOD, SetVerdict
+from tnnquant.verdict.verify import _limited, _with_label_finding
+
+CLASS_COUNT = 12
+
+
+def compared(rows):
+    """A comparison of an int8 model that gives what fp32 does, (pictures, classes)."""
+    rows = np.asarray(rows, np.float32)
+    seen = Comparison([OutputKind("out", CLASSES, 0, rows.shape[1])])
+    for number, row in enumerate(rows):
+        sample = SimpleNamespace(fresh=1, name=f"{number}.png", numbers=(number,))
+        seen.add(sample, {"out": row[None]}, {"out": row[None]})
+    return seen
+
+
+def peaked(classes, height=0.9, count=CLASS_COUNT):
+    """Probabilities with a peak at the class of each picture."""
+    scores = np.full((len(classes), count), (1 - height) / (count - 1))
+    scores[np.arange(len(classes)), classes] = height
+    return scores
+
+
+@pytest.mark.parametrize(
+    ("classes", "status"),
+    [
+        ([3] * 8 + [5] * 2, "doubtful"),
+        ([3] * 7 + [5, 6, 7], "good"),
+        ([3] * 6 + [4], "good"),  # fewer than 8 pictures say nothing of the kind
+        (list(range(10)), "good"),
+    ],
+)
+def test_pictures_of_one_class_are_no_test(classes, status):
+    verdict = compared(peaked(classes)).verdict("these", held_out=True)
+    assert verdict.status == status
+    if status == "doubtful":
+        (limit,) = verdict.limits
+        assert limit.text.startswith("fp32 sees class 3 in 8 of 10 pictures")
+        assert "check -n, -s, -r and the pictures" in limit.text
+
+
+def test_probabilities_that_hardly_differ_are_no_test():
+    scores = peaked(list(range(10)), height=0.2)
+    verdict = compared(scores).verdict("these", held_out=True)
+    unit = scores / np.linalg.norm(scores, axis=1, keepdims=True)
+    pairs = (unit @ unit.T)[np.triu_indices(10, 1)]
+    assert verdict.status == "doubtful"
+    assert f"mean cosine of two pictures {pairs.mean():.2f}" in verdict.limits[0].text
+    # Scores that are no probabilities have a part in common that means nothing.
+    assert compared(scores + 1).verdict("these", held_out=True).status == "good"
+
+
+def test_two_classes_are_often_one():
+    assert compared(peaked([0] * 10, count=2) + 0.01 * np.eye(10, 2)).verdict("these", held_out=True).status == "good"
+
+
+@pytest.mark.parametrize("are_guessed", [False, True])
+def test_fp32_that_is_wrong_by_the_labels_is_told(are_guessed):
+    labels = {number: (number + 1) % CLASS_COUNT for number in range(10)}
+    verdict = compared(peaked(list(range(10)))).verdict("these", held_out=True, labels=labels)
+    told = _with_label_finding(verdict, are_guessed=are_guessed, shows_top1=True)
+    assert "fp32 is right on 0.0 % of 10 pictures: check -n, -s, -r" in told.notes[0]
+    # Top-1 by labels that are given is shown all the same.
+    assert (told.labels is None) == are_guessed
+    right = {number: number for number in range(10)}
+    verdict = compared(peaked(list(range(10)))).verdict("these", held_out=True, labels=right)
+    told = _with_label_finding(verdict, are_guessed=are_guessed, shows_top1=True)
+    assert told.labels["top1_fp32"] == 1 and not told.notes
+    assert _with_label_finding(verdict, are_guessed=True, shows_top1=False).labels is None
+
+
+def test_few_calibration_pictures_are_never_good():
+    verdict = SetVerdict(GOOD, 7, "these", False)
+    limited = _limited(verdict, 7)
+    assert limited.status == "doubtful"
+    assert "only 7 different calibration pictures: fewer than 8" in limited.limits[0].text
+    assert _limited(verdict, 8) is verdict
