@@ -74,7 +74,8 @@ def test_fp32_that_is_wrong_by_the_labels_is_told(are_guessed):
     right = {number: number for number in range(10)}
     verdict = compared(peaked(list(range(10)))).verdict("these", held_out=True, labels=right)
     told = _with_label_finding(verdict, are_guessed=are_guessed, shows_top1=True)
-    assert told.labels["top1_fp32"] == 1 and not told.notes
+    assert told.labels["top1_fp32"] == 1
+    assert not told.notes
     assert _with_label_finding(verdict, are_guessed=True, shows_top1=False).labels is None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections import Counter
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from html import escape
 
 from tnnquant import recipes
+from tnnquant.config import QuantizeConfig
 from tnnquant.pipeline.devices import rewritten_lines
 from tnnquant.pipeline.report import Report
 from tnnquant.pipeline.split import snippet
@@ -16,6 +18,10 @@ from tnnquant.verdict import GOOD, Verdict
 
 __all__ = ["summary_html", "summary_rows", "summary_text"]
 
+_DEFAULT = QuantizeConfig().recipe
+#: Seconds of a run beside those of the default: 2.0 and 2.1, 2.7 and 4.6 with 64 pictures on two networks.
+_COSTS = {_DEFAULT: 1.0, "fast": 2.0, "best": 4.0}
+_UNKNOWN = math.inf
 _NUMBER = re.compile(r"\d+")
 _COLOURS = {"GOOD": "#2e7d32", "DOUBTFUL": "#b26a00", "BROKEN": "#c62828"}
 
@@ -64,6 +70,7 @@ def summary_rows(report: Report, seconds: float | None = None) -> Iterator[tuple
         yield from _verdict_rows(report.verdict)
     total = report.seconds.get("total", 0.0) if seconds is None else seconds
     yield "seconds", f"{total:.2f} in all ({stages})"
+    yield from _advice_rows(report, total)
     yield "written", report.proto
     yield "", report.model
     if report.tail:
@@ -119,9 +126,12 @@ def _trial_rows(report: Report):
         if trial["status"] == "failed":
             yield "", f"{mark}{trial['name']:{width}} failed: {trial['note']}"
             continue
-        yield "", (
-            f"{mark}{trial['name']:{width}} {trial['status']:8} {100 * trial['agreement']:7.1f} "
-            f"{trial['likeness']:6.4f} {trial['sqnr_db']:5.1f} {trial['seconds']:7.1f}"
+        yield (
+            "",
+            (
+                f"{mark}{trial['name']:{width}} {trial['status']:8} {100 * trial['agreement']:7.1f} "
+                f"{trial['likeness']:6.4f} {trial['sqnr_db']:5.1f} {trial['seconds']:7.1f}"
+            ),
         )
         if trial["fp32_layers"] and trial["best"]:
             yield "", f"  kept in fp32: --exclude {shlex.quote(','.join(trial['fp32_layers']))}"
@@ -143,9 +153,12 @@ def _verdict_rows(verdict: Verdict):
             yield "", f"{output.name}: SQNR {sqnr:.1f} dB, mean cosine {output.figures['cosine']:.4f}"
         if found.labels:
             labels = found.labels
-            yield "", (
-                f"top-1: fp32 {100 * labels['top1_fp32']:.2f} %, int8 {100 * labels['top1_int8']:.2f} % of "
-                f"{labels['pictures']}"
+            yield (
+                "",
+                (
+                    f"top-1: fp32 {100 * labels['top1_fp32']:.2f} %, int8 {100 * labels['top1_int8']:.2f} % of "
+                    f"{labels['pictures']}"
+                ),
             )
         if found.disagreeing:
             yield "", f"another class than fp32: {', '.join(found.disagreeing)}"
@@ -159,6 +172,19 @@ def _verdict_rows(verdict: Verdict):
         if verdict.status != GOOD:
             names = ",".join(noise.layer for noise in verdict.worst_layers[:3])
             yield "", f"to keep these in fp32: --exclude {shlex.quote(names)}"
+
+
+def _advice_rows(report: Report, seconds: float):
+    """What a better recipe would take, after a run of the default or one whose model is not good."""
+    name = report.settings["recipe"]
+    others = {other: cost for other, cost in _COSTS.items() if cost > _COSTS.get(name, _UNKNOWN)}
+    is_good = report.verdict is not None and report.verdict.status == GOOD
+    if not others or not report.samples or report.trials or (is_good and name != _DEFAULT):
+        return
+    shown = (
+        f"--recipe {other} about {max(1, round(seconds * cost / _COSTS[name]))} s" for other, cost in others.items()
+    )
+    yield "advice", f"closer to fp32: the same command with {', '.join(shown)} (estimated from this run)"
 
 
 def _megabytes(count: int) -> str:

@@ -1,0 +1,50 @@
+"""What the summary advises at the end of a run."""
+
+from __future__ import annotations
+
+import pytest
+
+from tnnquant.config import QuantizeConfig
+from tnnquant.pipeline.report import Report
+from tnnquant.pipeline.settings import settings
+from tnnquant.pipeline.summary import summary_rows
+from tnnquant.verdict import BROKEN, DOUBTFUL, GOOD, SetVerdict, Verdict
+
+DEFAULT = QuantizeConfig().recipe
+
+
+def advice(recipe, status, **values):
+    """The rows with the advice after a run of 10 seconds, and the rest of the summary."""
+    found = SetVerdict(status, 16, "16 pictures", False)
+    report = Report(
+        "a", "b", 100, 30, samples=16, settings={**settings(QuantizeConfig(recipe=recipe)), "recipe": recipe},
+        verdict=Verdict(status, [found]), seconds={"total": 10.0}, **values,
+    )  # fmt: skip
+    return [text for name, text in summary_rows(report) if name == "advice"]
+
+
+@pytest.mark.parametrize("status", [GOOD, DOUBTFUL, BROKEN])
+def test_the_default_tells_what_better_recipes_take(status):
+    (text,) = advice(DEFAULT, status)
+    assert "--recipe fast about 20 s" in text
+    assert "--recipe best about 40 s" in text
+
+
+def test_a_better_recipe_is_told_where_the_model_is_not_good():
+    assert advice("fast", DOUBTFUL) == [
+        "closer to fp32: the same command with --recipe best about 20 s (estimated from this run)"
+    ]
+    assert advice("fast", GOOD) == []
+    assert advice("best", BROKEN) == []
+
+
+def test_a_search_and_a_dry_run_advise_nothing():
+    trial = {"name": "x", "likeness": 0, "best": True}
+    assert advice(DEFAULT, GOOD, trials=[trial]) == []
+    assert advice(DEFAULT, GOOD, dry_run=True) == []
+
+
+def test_a_verdict_says_what_it_holds_for():
+    found = SetVerdict(GOOD, 16, "16 pictures", False)
+    report = Report("a", "b", 1, samples=16, settings=settings(QuantizeConfig()), verdict=Verdict(GOOD, [found]))
+    assert ("", "it holds for pictures like these; none of other kinds were seen") in list(summary_rows(report))
