@@ -13,7 +13,7 @@ import pickle
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -66,7 +66,7 @@ class _ArrayUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no part of an array") from None
 
 
-def unpickle_arrays(data: bytes, what: str) -> object:
+def unpickle_arrays(data: bytes, what: str) -> Any:
     """Read a pickle that holds NumPy arrays in lists, tuples and dicts; anything else in it is refused, not called.
 
     Parameters

@@ -69,10 +69,11 @@ class HardSwish(Layer):
             eltwise.map_f32_op(eltwise.GATE, operands[1], self.alpha, self.beta, gate),
             eltwise.binary_f32_op(eltwise.MUL, operands[0], gate, outputs[0]),
         ]
-        if any(op is None for op in ops):
+        made = [op for op in ops if op is not None]
+        if len(made) < len(ops):
             return None
         state.append(gate)
-        return np.concatenate(ops)
+        return np.concatenate(made)
 
 
 def _left_aligned(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:

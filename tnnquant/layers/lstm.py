@@ -71,8 +71,8 @@ class LSTMONNX(Layer):
 
     def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]) -> Any:
         self._sizes(inputs)
-        weights = [spec.value for spec in inputs[1:4]]
-        return None if any(value is None for value in weights) else self._pack(*weights)
+        weights = [spec.value for spec in inputs[1:4] if spec.value is not None]
+        return self._pack(*weights) if len(weights) == len(inputs[1:4]) else None
 
     def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         from tnnquant.kernels.lstm_f32 import lstm_f32
