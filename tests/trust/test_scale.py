@@ -100,7 +100,9 @@ def test_recipe_best_makes_layers_from_what_fits_into_memory(case, tmp_path, mon
     save_pictures(tmp_path / "many", 60)
     config = QuantizeConfig(recipe="best")
     report = quantize_model(case.proto, case.model, tmp_path / "many", tmp_path / "out", config)
-    assert report.verdict.status == "good"
+    # Of the outputs: this network of random weights sees one class in all pictures, which is no good verdict.
+    checks = [check for found in report.verdict.sets for output in found.outputs for check in output.checks]
+    assert {check.status for check in checks} == {"good"}
     assert max(together) == 10
 
 
