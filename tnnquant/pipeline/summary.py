@@ -19,7 +19,7 @@ from tnnquant.verdict import GOOD, Verdict
 __all__ = ["summary_html", "summary_rows", "summary_text"]
 
 _DEFAULT = QuantizeConfig().recipe
-#: Seconds of a run beside those of the default: 2.0 and 2.1, 2.7 and 4.6 with 64 pictures on two networks.
+#: Seconds of a run beside those of the default, roughly: they differ between networks by a factor of two.
 _COSTS = {_DEFAULT: 1.0, "fast": 2.0, "best": 4.0}
 _UNKNOWN = math.inf
 _NUMBER = re.compile(r"\d+")
@@ -181,9 +181,9 @@ def _advice_rows(report: Report, seconds: float):
     is_good = report.verdict is not None and report.verdict.status == GOOD
     if not others or not report.samples or report.trials or (is_good and name != _DEFAULT):
         return
-    shown = (
-        f"--recipe {other} about {max(1, round(seconds * cost / _COSTS[name]))} s" for other, cost in others.items()
-    )
+    # In a first run most of the time before the statistics is the compiling of kernels, which no later run repeats.
+    base = (seconds - report.seconds.get("preparing", 0.0)) / _COSTS[name]
+    shown = (f"--recipe {other} about {max(1, round(base * cost))} s" for other, cost in others.items())
     yield "advice", f"closer to fp32: the same command with {', '.join(shown)} (estimated from this run)"
 
 
