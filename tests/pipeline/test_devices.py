@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tnnquant.config import QuantizeConfig
+from tnnquant.config import QuantizeConfig, VerifyConfig
 from tnnquant.format import read_model, write_model
 from tnnquant.pipeline.api import quantize_model
 
@@ -14,14 +14,14 @@ from tnnquant.pipeline.api import quantize_model
 def job(build, rng, tmp_path):
     """A function that quantizes a graph from file to file, and gives the report."""
 
-    def run(graph, **options):
+    def run(graph, *, verify=None, **options):
         write_model(graph, tmp_path / "f.tnnproto", tmp_path / "f.tnnmodel")
         folder = tmp_path / "inputs"
         folder.mkdir(exist_ok=True)
         for i in range(8):
             np.save(folder / f"{i}.npy", rng.standard_normal((1, 3, 8, 8)).astype(np.float32))
         files = tmp_path / "f.tnnproto", tmp_path / "f.tnnmodel", folder, tmp_path / "out"
-        return quantize_model(*files, QuantizeConfig(**options)).as_dict(), tmp_path
+        return quantize_model(*files, QuantizeConfig(**options), verify=verify or VerifyConfig()).as_dict(), tmp_path
 
     return run
 
@@ -70,12 +70,35 @@ def test_zero_points_are_told(build, job):
     assert not any(params.zero_point.any() for params in written.scales.values())
 
 
-def test_what_is_left_is_told(build, job):
+def left_net(build):
+    """A layer that ARM has no kernel of, after an int8 one."""
     net = build((1, 3, 8, 8))
-    x = net.conv("input", 3, 8)
-    graph = net.graph(net.add("LRN", x, 1.0, 1e-4, 0.75, 5, name="norm"))
-    report, _ = job(graph)
+    return net.graph(net.add("LRN", net.conv("input", 3, 8), 1.0, 1e-4, 0.75, 5, name="norm"))
+
+
+@pytest.mark.parametrize("device", ["any", "arm"])
+def test_what_is_left_breaks_the_model(build, job, device):
+    report, _ = job(left_net(build), device=device)
     assert [(f["layer"], f["outcome"], f["device"]) for f in report["findings"]] == [("norm", "refused", "arm")]
+    assert report["verdict"]["status"] == report["verdict"]["sets"][0]["status"] == "broken"
+    first = report["verdict"]["sets"][0]["limits"][0]
+    assert first["where"] == f"device {device}"
+    assert first["text"].startswith("layer 'norm' (LRN) on arm: refused, it has no kernel on ARM")
+    assert not any("norm" in line for line in report["warnings"]), "told once"
+    notes = report["verdict"]["sets"][0]["notes"]
+    assert any("--device x86 judges it for that one" in note for note in notes) == (device == "any")
+
+
+@pytest.mark.parametrize("device", ["x86", "naive"])
+def test_the_other_devices_run_it(build, job, device):
+    report, _ = job(left_net(build), device=device)
+    assert report["findings"] == []
+    assert report["verdict"]["status"] != "broken"
+
+
+def test_without_a_verdict_it_is_a_warning(build, job):
+    report, _ = job(left_net(build), verify=VerifyConfig(no_verify=True))
+    assert report["verdict"] is None
     assert any("'norm' (LRN) on arm: refused" in line for line in report["warnings"])
 
 

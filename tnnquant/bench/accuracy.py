@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tnnquant.base.threads import threads_in_use
+from tnnquant.devices.rules import arithmetic_of
 from tnnquant.engine.executor import Executor
 from tnnquant.errors import ConfigError, GraphError, InputError
 from tnnquant.graph import Graph
@@ -233,8 +234,8 @@ class _Runner:
         self.name, self.graph = candidate.name, candidate.graph
         self.precision = "int8" if candidate.graph.is_quantized else "fp32"
         # fp32 models are what the others are compared with, and stay exact.
-        on_arm = device == "arm" and self.precision == "int8"
-        self.executor = Executor(candidate.graph, input_dims, device="arm" if on_arm else "naive")
+        arithmetic = arithmetic_of(device if self.precision == "int8" else None)
+        self.executor = Executor(candidate.graph, input_dims, device=arithmetic)
         outputs = candidate.graph.outputs
         if output is not None and output not in outputs:
             raise ConfigError(f"{self.name} has no output {output!r}; its outputs are {', '.join(outputs)}")

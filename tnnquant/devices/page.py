@@ -26,6 +26,13 @@ int8 layers, the whole model is made by `--recipe dynamic`; with `--split`, two 
 that layer (NAME_quantized) and fp32 from there on (NAME_tail), and the summary shows the calls that join them.
 `tnnquant inspect MODEL --device arm` lists what would go wrong with any model.
 
+A model with a layer that is wrong, fails, crashes or is refused on the device it is made for is *broken* for it: the
+verdict of `quantize` names layer, rule and what to do, the files are written, and the exit code is 8, as for any
+broken model. With `--device any` that is so if one device is hit; the verdict then names the devices where nothing is
+known to go wrong, and `--device` chooses one of them. It makes no difference whether the fp32 model goes wrong there
+too. Without a verdict (`--no-verify`, or no pictures) the same lines are warnings. `inspect --against` and `bench
+accuracy` judge by the same rules. What is merely inexact is a note.
+
 ## Outcomes
 
 | outcome | meaning |

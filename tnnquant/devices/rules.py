@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from tnnquant.base.registry import Registry
 
-__all__ = ["ANY", "NAIVE", "Outcome", "Rule", "device", "device_names", "rules_of"]
+__all__ = ["ANY", "NAIVE", "Outcome", "Rule", "arithmetic_of", "device", "device_names", "rules_of"]
 
 ANY, NAIVE = "any", "naive"
 
@@ -91,3 +91,12 @@ def rules_of(name: str) -> tuple[tuple[str, Rule], ...]:
 def device_names() -> tuple[str, ...]:
     """The known devices; the first, ``any``, stands for all of them."""
     return tuple(_TABLES.codes().values())
+
+
+def arithmetic_of(name: str | None) -> str:
+    """The device whose arithmetic stands for that of a device when a model is run as there: ``naive`` or ``arm``.
+
+    The sums of x86 in int8 are those of the naive device; ``any`` is judged by the naive device, too, whose integers
+    the others have but for those that :mod:`tnnquant.layers.arm` names.
+    """
+    return "arm" if name == "arm" else NAIVE

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
+from tnnquant.devices.rules import arithmetic_of
 from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph
 from tnnquant.graph.infer import infer
@@ -239,7 +240,7 @@ def compare_graphs(
     GraphError, UnsupportedLayerError
         A model cannot be run, or the two are not the same network.
     """
-    run = _Comparison(quantized, fp32, input_dims, meaning, "arm" if device == "arm" else "naive")
+    run = _Comparison(quantized, fp32, input_dims, meaning, arithmetic_of(device))
     for count, sample in enumerate(samples, 1):
         run.add(sample)
         if progress:

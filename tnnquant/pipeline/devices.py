@@ -9,13 +9,14 @@ from typing import Any
 
 from tnnquant import recipes
 from tnnquant.config import QuantizeConfig
-from tnnquant.devices import Finding, examine
+from tnnquant.devices import Finding, device_names, examine
 from tnnquant.devices.rewrites import make_right
-from tnnquant.devices.rules import NAIVE
+from tnnquant.devices.rules import ANY, NAIVE
 from tnnquant.graph import Graph
 from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.pipeline.split import after, has_int8_candidates, split_graph
 from tnnquant.quantization.plan import for_device
+from tnnquant.verdict.result import Verdict, broken_there
 
 __all__ = ["broken_on", "fitting_recipe", "rewritten_lines", "tell_of_devices", "warnings_of"]
 
@@ -54,7 +55,9 @@ def fitting_recipe(graph: Graph, config: QuantizeConfig, *, compares: bool) -> t
 
 
 def tell_of_devices(report, graph: Graph, config: QuantizeConfig) -> None:
-    """What was written in another way, and what a device still gets wrong, into a report.
+    """What was written in another way, and what a device still gets wrong, into a report and its verdict.
+
+    A model with a layer that goes wrong on the device is *broken* for it. Without a verdict there are warnings.
 
     Parameters
     ----------
@@ -70,8 +73,6 @@ def tell_of_devices(report, graph: Graph, config: QuantizeConfig) -> None:
             "devices": list(other.devices),
         })  # fmt: skip
     report.rewritten = list(changes.values())
-    if config.device == NAIVE:
-        return
     models = split_graph(graph, config.fp32_layers) if config.fp32_layers else (graph,)
     dims = config.input_dims
     report.findings = [
@@ -80,7 +81,24 @@ def tell_of_devices(report, graph: Graph, config: QuantizeConfig) -> None:
         for finding in examine(model, config.device, {name: dims[name] for name in model.inputs if name in dims})
     ]
     report.warnings += _zero_points(config)
-    report.warnings += warnings_of([finding for finding in report.findings if finding.outcome.breaks])
+    broken = [finding for finding in report.findings if finding.outcome.breaks]
+    if report.verdict is None:
+        report.warnings += warnings_of(broken)
+    else:
+        report.verdict = _verdict_there(report.verdict, broken, config.device)
+
+
+def _verdict_there(verdict: Verdict, broken: Sequence[Finding], device: str) -> Verdict:
+    """The verdict on a model of which these layers go wrong: broken, with the layers and the rules."""
+    if not broken:
+        return verdict
+    hit = {finding.device for finding in broken}
+    others = [name for name in device_names() if name != ANY and name not in hit] if device == ANY else []
+    where = " and ".join(others)
+    notes = [f"nothing is known to go wrong on {where}: --device {others[0]} judges it for that one"] if others else []
+    first, *more = verdict.sets
+    first = broken_there(first, warnings_of(broken), device, notes)
+    return replace(verdict, status=first.status, sets=[first, *more])
 
 
 def _zero_points(config: QuantizeConfig) -> list[str]:

@@ -122,7 +122,7 @@ class Job:
             elsewhere=evaluation is not None,
         )  # fmt: skip
         self.report.warnings += split.notes
-        return split, Verification(split, verify, evaluation)
+        return split, Verification(split, verify, evaluation, self.config.device)
 
     @property
     def calibrates(self) -> bool:
@@ -135,7 +135,7 @@ class Job:
             raise ConfigError("--holdout keeps calibration pictures out of the statistics: there are none in this run")
         pictures = self._evaluation()
         require_labelled(self.verify, pictures)
-        return None if pictures is None else Verification(None, self.verify, pictures)
+        return None if pictures is None else Verification(None, self.verify, pictures, self.config.device)
 
     def check_unread(self, samples: Samples) -> None:
         """Read inputs that no statistics are made of: what cannot be used is told before anything is written."""

@@ -133,9 +133,14 @@ class Verdict:
         return asdict(self)
 
 
-def broken_there(verdict: SetVerdict, reasons: Sequence[str], device: str) -> SetVerdict:
-    """The verdict for a device on which the model cannot be used for these reasons; without reasons, as it is."""
+def broken_there(
+    verdict: SetVerdict, reasons: Sequence[str], device: str, notes: Sequence[str] = ()
+) -> SetVerdict:
+    """The verdict for a device on which the model cannot be used for these reasons; without reasons, as it is.
+
+    ``notes`` are added where there are reasons.
+    """
     if not reasons:
         return verdict
     limits = [Check(BROKEN, reason, f"device {device}") for reason in reasons]
-    return replace(verdict, status=BROKEN, limits=limits + verdict.limits)
+    return replace(verdict, status=BROKEN, limits=limits + verdict.limits, notes=[*verdict.notes, *notes])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tnnquant.config import VerifyConfig
+from tnnquant.devices.rules import NAIVE, arithmetic_of
 from tnnquant.engine.executor import Executor
 from tnnquant.errors import ConfigError
 from tnnquant.graph import Graph
@@ -61,6 +62,8 @@ class Verification:
     config : VerifyConfig
     evaluation : Samples, optional
         The pictures of ``--eval``.
+    device : str
+        Int8 models run with the arithmetic of this one.
 
     Raises
     ------
@@ -68,8 +71,11 @@ class Verification:
         Options or labels that do not fit.
     """
 
-    def __init__(self, split: Split | None, config: VerifyConfig, evaluation: Samples | None = None):
+    def __init__(
+        self, split: Split | None, config: VerifyConfig, evaluation: Samples | None = None, device: str = NAIVE
+    ):
         self.config = config
+        self._arithmetic = arithmetic_of(device)
         require_labelled(config, evaluation)
         self._has_own = split is not None
         if split is None:
@@ -202,9 +208,8 @@ class Verification:
     def executor(self, graph: Graph, fp32: Executor) -> Executor:
         """An executor of an int8 model with the dims of the fp32 one; its outputs are what is judged."""
         judged, _ = judged_blobs(fp32.inference)
-        return Executor(
-            graph.replace(outputs=tuple(judged)), {name: fp32.specs[name].dims for name in fp32.graph.inputs}
-        )
+        dims = {name: fp32.specs[name].dims for name in fp32.graph.inputs}
+        return Executor(graph.replace(outputs=tuple(judged)), dims, device=self._arithmetic)
 
     def _judge(self, chosen: _Set, int8: Executor, fp32: Executor, progress: Progress | None) -> SetVerdict:
         judged, instead = judged_blobs(fp32.inference)
