@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import StrEnum
@@ -16,6 +16,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from tnnquant.base import plugins
+from tnnquant.base.metric import Metric, as_metric
 from tnnquant.base.registry import declared_codes
 from tnnquant.errors import ConfigError
 
@@ -264,6 +265,14 @@ class VerifyConfig:
         choices="task",
         metavar="TASK",
     )
+    metric: str | Callable | Metric | None = option(  # noqa: RUF009 - a field, as the others
+        None,
+        "A metric of your own, function(outputs, references, labels) -> float, for the verdict beside its own figures, "
+        "and for --auto, --target and the recipe best (docs/metric.md).",
+        "--metric",
+        metavar="FILE.py:FUNCTION",
+    )
+    lower_is_better: bool = option(False, "Of --metric lower values are better, not higher ones.", "--lower-is-better")
     holdout: float | None = option(
         None,
         "Share of the calibration pictures kept out of the statistics and used for the verdict, chosen by content. "
@@ -277,6 +286,8 @@ class VerifyConfig:
         "--verify-pictures",
         metavar="COUNT",
     )
+    own_metric: Metric | None = field(init=False, default=None, repr=False, compare=False)
+    """The metric that is meant by ``metric`` (a text as on the command line, or a callable)."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "task", parse_choice("task", self.task, "task"))
@@ -286,6 +297,12 @@ class VerifyConfig:
             raise ConfigError(f"--holdout is {self.holdout:g}, expected a share from 0 to 0.9")
         if self.verify_pictures < 1:
             raise ConfigError(f"--verify-pictures is {self.verify_pictures}, expected 1 or more (or --no-verify)")
+        if self.metric is None and self.lower_is_better:
+            raise ConfigError("--lower-is-better is said of --metric: give one")
+        if self.metric is not None and self.no_verify:
+            raise ConfigError("--metric judges the model, which --no-verify leaves out: give one of them")
+        own = None if self.metric is None else as_metric(self.metric, self.lower_is_better)
+        object.__setattr__(self, "own_metric", own)
 
 
 _SEARCH_SECONDS = 60.0
@@ -303,6 +320,12 @@ class SearchConfig:
         "--target-agreement",
         metavar="SHARE",
     )
+    target: float | None = option(
+        None,
+        "The same, but --metric may be so much worse than that of fp32 on the same pictures, in its own unit.",
+        "--target",
+        metavar="DROP",
+    )
     time_budget: float | None = option(
         None,
         "No trial is begun after so many seconds (default: 60), no step of the recipe best (default: no limit); the "
@@ -319,7 +342,12 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         _require_number(self, "target_agreement", may_lack=True)
+        _require_number(self, "target", may_lack=True)
         _require_number(self, "time_budget", may_lack=True)
+        if self.target is not None and not (self.target >= 0 and isfinite(self.target)):
+            raise ConfigError(f"--target is {self.target:g}, expected 0 or more, in the unit of --metric")
+        if self.target is not None and self.target_agreement is not None:
+            raise ConfigError("--target and --target-agreement are two targets: give one of them")
         target = self.target_agreement
         if target is not None and not 0 < target <= 1:
             raise ConfigError(f"--target-agreement is {target:g}, expected a share above 0, at most 1")
@@ -334,4 +362,9 @@ class SearchConfig:
     @property
     def compares(self) -> bool:
         """Whether models are compared, on pictures held out for that."""
-        return self.auto or self.target_agreement is not None
+        return self.auto or self.has_target
+
+    @property
+    def has_target(self) -> bool:
+        """Whether there is a target to reach."""
+        return self.target is not None or self.target_agreement is not None

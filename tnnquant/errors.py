@@ -49,6 +49,10 @@ class ConfigError(TnnQuantError):
     exit_code = 2
 
 
+class MetricError(ConfigError):
+    """A metric of the user's own that fails, or gives no finite number."""
+
+
 class OutputError(TnnQuantError):
     """A result that cannot be written: no such folder, read-only, disk full."""
 

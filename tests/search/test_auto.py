@@ -20,7 +20,7 @@ TENSOR = QuantizeConfig(merge_type="tensor")
 def quick_best(monkeypatch):
     """The recipe best has tests of its own; here something quick stands for it."""
 
-    def recipe(graph, split, config, progress=None, budget=None):
+    def recipe(graph, split, config, progress=None, budget=None, goal=None):
         config = config if config.recipe == "tnn" else QuantizeConfig(merge_type="mix")
         return quantize_split(graph, split, config, progress)
 
@@ -157,7 +157,7 @@ def test_trials_need_the_verdict(files, tmp_path):
 def test_the_recipe_that_chooses_gets_the_pictures_held_out_and_is_made_once(files, tmp_path, monkeypatch):
     calls = []
 
-    def recipe(graph, split, config, progress=None, budget=None):
+    def recipe(graph, split, config, progress=None, budget=None, goal=None):
         calls.append((len(split.calibrate.numbers), len(split.choose.numbers)))
         assert not set(split.calibrate.numbers) & set(split.choose.numbers)
         kept = QuantizeConfig(merge_type="mix", exclude=("first",))

@@ -33,7 +33,7 @@ def files(build, tmp_path, rng):
 def test_layers_go_back_to_fp32_until_the_target_is_reached(files, tmp_path, monkeypatch):
     shifted = []
 
-    def make(graph, split, config, *_):
+    def make(graph, split, config, *_, **__):
         # The step alone: what the whole recipe makes is too good a start for a target between the two.
         result = quantize_with(graph, split, config, Steps(full_range=True))
         shifted.append(set(result.zero_codes))

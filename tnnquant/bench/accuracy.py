@@ -8,9 +8,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from tnnquant.base.metric import Metric
 from tnnquant.base.threads import threads_in_use
 from tnnquant.devices.rules import arithmetic_of
 from tnnquant.engine.executor import Executor
@@ -20,6 +22,7 @@ from tnnquant.inputs.display import quoted
 from tnnquant.pipeline.devices import broken_on
 from tnnquant.verdict.intervals import bootstrap, mcnemar, wilson
 from tnnquant.verdict.labels import PLAUSIBLE_TOP1, labels_of_names
+from tnnquant.verdict.own_metric import GatheredOutputs, Goal, MetricScore
 
 __all__ = ["AccuracyReport", "Candidate", "ModelAccuracy", "measure_accuracy"]
 
@@ -51,6 +54,8 @@ class ModelAccuracy:
         Whether the best class is that of the reference.
     seconds : float
         Of all runs together, on one core each.
+    metric : MetricScore or None
+        The user's own metric; of the reference that of fp32 with itself.
     broken : tuple of str
         Why the model cannot be used on the device that was asked for; then it has no figures, because they would not
         be those of the device.
@@ -65,6 +70,7 @@ class ModelAccuracy:
     agrees: np.ndarray | None
     seconds: float
     broken: tuple[str, ...] = ()
+    metric: MetricScore | None = None
 
     def share(self, which: str) -> tuple[float, float, float] | None:
         """A share with its interval: ``top1``, ``top5`` or ``agrees``."""
@@ -132,6 +138,7 @@ class AccuracyReport:
             "cosine": interval(model.mean_cosine()),
             "lowest_cosine": None if model.cosine is None else float(model.cosine.min()),
             "top1_change": change and {**interval(change[:3]), "p": change[3]},
+            **({"metric": model.metric.as_dict()} if model.metric else {}),
             "ms_a_picture": round(1e3 * model.seconds / max(len(self.names), 1), 3),
         }  # fmt: skip
 
@@ -146,6 +153,7 @@ def measure_accuracy(
     input_dims: Mapping[str, tuple[int, ...]] | None = None,
     progress: Progress | None = None,
     device: str | None = None,
+    metric: Metric | None = None,
 ) -> AccuracyReport:
     """Run every model on every sample; the first fp32 model is the reference of the others.
 
@@ -167,28 +175,36 @@ def measure_accuracy(
     device : str, optional
         A model that goes wrong there is broken, with the reasons instead of figures. For ``arm``, int8 models run with
         its arithmetic.
+    metric : Metric, optional
+        Of the user's own. With it the outputs need not be scores of classes: maps and boxes have the metric and the
+        cosine, that of all outputs together if ``output`` does not name one.
 
     Raises
     ------
+    MetricError
+        The metric fails.
     ConfigError
         The models do not take the same inputs; there is no such output, or there are several.
     InputError
         A label is no class of the models.
     """
     _check_inputs(candidates)
-    runners = [_Runner(candidate, output, input_dims, device) for candidate in candidates]
-    _check_alike(runners)
+    runners = [_Runner(candidate, output, input_dims, device, metric is not None) for candidate in candidates]
+    _check_alike(runners, metric)
     _check_labels(runners[0], labels)
     told = "given" if labels else "none"
-    if labels is None and from_names:
+    if labels is None and from_names and runners[0].are_scores:
         labels, told = _guessed(samples.names, runners[0].classes)
     fp32 = [i for i, runner in enumerate(runners) if runner.precision == "fp32"]
     reference = fp32[0] if fp32 else None
     names: list[str] = []
     rows: list[list[_Scores]] = []
-    for name, scores in _run_all(runners, samples, labels, reference):
-        names.append(name)
+    gathered = [GatheredOutputs(runner.graph.outputs) for runner in runners] if metric else []
+    for sample, scores, outputs in _run_all(runners, samples, labels, reference, keeps=metric is not None):
+        names.append(sample.name)
         rows.append(scores)
+        for seen, mine in zip(gathered, outputs, strict=bool(gathered)):
+            seen.add(sample, outputs[reference or 0], mine)
         if progress:
             progress("pictures", len(names), len(samples))
     labelled = [labels is not None and name in labels for name in names]
@@ -196,10 +212,17 @@ def measure_accuracy(
         _joined(runner, [row[i] for row in rows], reference is not None and i != reference, labelled)
         for i, runner in enumerate(runners)
     ]
+    if not runners[0].are_scores:
+        models = [replace(model, top1=None, top5=None, agrees=None) for model in models]
     best = max((float(model.top1.mean()) for model in models if model.top1 is not None), default=1.0)
-    if from_names and best < PLAUSIBLE_TOP1:
+    if from_names and told != "given" and best < PLAUSIBLE_TOP1:
         models = [replace(model, top1=None, top5=None) for model in models]
         told = f"none: by the numbers that begin the file names no model is right in {PLAUSIBLE_TOP1:.0%} of them"
+        labels = None
+    if metric:
+        classes = None if labels is None else [labels.get(name, -1) for name in names]
+        scored = [seen.score(Goal(metric), classes, getattr(samples, "names", ())) for seen in gathered]
+        models = [replace(model, metric=score) for model, score in zip(models, scored, strict=True)]
     broken = [runner.name for i, runner in enumerate(runners) if any(row[i].is_broken for row in rows)]
     warnings = [f"{name}: NaN among the scores of some pictures, which count as wrong" for name in broken]
     if device is not None:
@@ -207,13 +230,14 @@ def measure_accuracy(
         models = [_without_figures(model, why) if why else model for model, why in zip(models, found, strict=True)]
         warnings += [f"{model.name} is broken: {line}" for model in models for line in model.broken]
     return AccuracyReport(
-        models, None if reference is None else runners[reference].name, names, told, runners[0].classes,
+        models, None if reference is None else runners[reference].name, names, told,
+        runners[0].classes if runners[0].are_scores else 0,
         list(getattr(samples, "skipped", [])), warnings, device,
     )  # fmt: skip
 
 
 def _without_figures(model: ModelAccuracy, why: tuple[str, ...]) -> ModelAccuracy:
-    return replace(model, top1=None, top5=None, cosine=None, agrees=None, broken=why)
+    return replace(model, top1=None, top5=None, cosine=None, agrees=None, metric=None, broken=why)
 
 
 @dataclass(frozen=True)
@@ -230,7 +254,9 @@ class _Scores:
 class _Runner:
     """A model made ready, and where its scores are."""
 
-    def __init__(self, candidate: Candidate, output: str | None, input_dims, device: str | None):
+    def __init__(
+        self, candidate: Candidate, output: str | None, input_dims, device: str | None, has_metric: bool = False
+    ):
         self.name, self.graph = candidate.name, candidate.graph
         self.precision = "int8" if candidate.graph.is_quantized else "fp32"
         # fp32 models are what the others are compared with, and stay exact.
@@ -239,14 +265,15 @@ class _Runner:
         outputs = candidate.graph.outputs
         if output is not None and output not in outputs:
             raise ConfigError(f"{self.name} has no output {output!r}; its outputs are {', '.join(outputs)}")
-        if output is None and len(outputs) > 1:
+        if output is None and len(outputs) > 1 and not has_metric:
             raise ConfigError(
                 f"{self.name} has the outputs {', '.join(outputs)}; --output NAME says which holds the scores"
             )
-        self.output = output or outputs[0]
-        dims = self.executor.specs[self.output].dims
-        self.dims = dims
-        self.classes = int(np.prod(dims))
+        #: Those whose values are compared: one, or with a metric all.
+        self.compared = (output,) if output else outputs
+        self.dims = self.executor.specs[self.compared[0]].dims
+        self.are_scores = len(self.compared) == 1 and sum(dim > 1 for dim in self.dims[1:]) <= 1
+        self.classes = sum(int(np.prod(self.executor.specs[name].dims)) for name in self.compared)
         self.inputs = {name: self.executor.specs[name].dims for name in candidate.graph.inputs}
 
 
@@ -261,7 +288,7 @@ def _check_inputs(candidates: Sequence[Candidate]) -> None:
             )
 
 
-def _check_alike(runners: list[_Runner]) -> None:
+def _check_alike(runners: list[_Runner], metric: Metric | None) -> None:
     first = runners[0]
     for other in runners[1:]:
         if other.inputs != first.inputs:
@@ -274,12 +301,19 @@ def _check_alike(runners: list[_Runner]) -> None:
             raise ConfigError(
                 f"{other.name} gives {other.classes} scores, {first.name} gives {first.classes}: not the same task"
             )
+        if metric and set(other.graph.outputs) != set(first.graph.outputs):
+            found, wanted = (", ".join(runner.graph.outputs) for runner in (other, first))
+            raise ConfigError(
+                f"{other.name} has the outputs {found}, {first.name} has {wanted}: --metric needs the same"
+            )
+    if metric and not any(runner.precision == "fp32" for runner in runners):
+        raise ConfigError("--metric compares with fp32, and no fp32 model is given: add it")
     for runner in runners:
-        if sum(dim > 1 for dim in runner.dims[1:]) > 1:
+        if not runner.are_scores and not metric:
             shown = "x".join(map(str, runner.dims))
             raise ConfigError(
-                f"output {runner.output!r} of {runner.name} is {shown}, not one score a class: "
-                "'tnnquant quantize --eval' and 'inspect --against' judge maps and boxes"
+                f"output {runner.compared[0]!r} of {runner.name} is {shown}, not one score a class: "
+                "'tnnquant quantize --eval' and 'inspect --against' judge maps and boxes; or give a --metric"
             )
     if len({runner.name for runner in runners}) < len(runners):
         raise ConfigError("a model is given twice")
@@ -298,8 +332,10 @@ def _check_labels(runner: _Runner, labels: Mapping[str, int] | None) -> None:
             )
 
 
-def _run_all(runners, samples, labels, reference) -> Iterator[tuple[str, list[_Scores]]]:
-    """Pictures side by side, each on a core and in memory of its own; results in order."""
+def _run_all(
+    runners, samples, labels, reference, keeps: bool
+) -> Iterator[tuple[Any, list[_Scores], list[Mapping[str, np.ndarray]]]]:
+    """Pictures side by side, each on a core and in memory of its own; results in order, with all outputs if asked."""
     count = threads_in_use()
     own = threading.local()
 
@@ -309,33 +345,40 @@ def _run_all(runners, samples, labels, reference) -> Iterator[tuple[str, list[_S
         with one_thread():
             if not hasattr(own, "executors"):
                 own.executors = [runner.executor.twin() for runner in runners]
-            return _score(runners, own.executors, sample, labels, reference)
+            scores, outputs = _score(runners, own.executors, sample, labels, reference)
+            return scores, outputs if keeps else []
 
     import tnnquant.kernels.program  # noqa: F401 - threads must not import what they share
 
     pool, pending = ThreadPoolExecutor(count, thread_name_prefix="tnnquant-accuracy"), deque()
     try:
         for sample in samples:
-            pending.append((sample.name, pool.submit(work, sample)))
+            pending.append((sample, pool.submit(work, sample)))
             while len(pending) > count + 1:
-                name, future = pending.popleft()
-                yield name, future.result()
+                first, future = pending.popleft()
+                yield first, *future.result()
         while pending:
-            name, future = pending.popleft()
-            yield name, future.result()
+            first, future = pending.popleft()
+            yield first, *future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _score(runners, executors, sample, labels, reference) -> list[_Scores]:
+def _score(
+    runners, executors, sample, labels, reference
+) -> tuple[list[_Scores], list[Mapping[str, np.ndarray]]]:
     label = None if labels is None else labels.get(sample.name)
-    outputs, seconds = [], []
+    outputs, seconds, every = [], [], []
     for runner, executor in zip(runners, executors, strict=True):
         before = time.perf_counter()
-        outputs.append(np.asarray(executor.run_sample(sample)[runner.output], np.float64).reshape(-1))
+        made = executor.run_sample(sample)
+        every.append(made)
+        values = [np.asarray(made[name], np.float64).reshape(-1) for name in runner.compared]
+        outputs.append(np.concatenate(values) if len(values) > 1 else values[0])
         seconds.append(time.perf_counter() - before)
     wanted = None if reference is None else outputs[reference]
-    return [_compare(scores, label, wanted, spent) for scores, spent in zip(outputs, seconds, strict=True)]
+    rows = [_compare(scores, label, wanted, spent) for scores, spent in zip(outputs, seconds, strict=True)]
+    return rows, every
 
 
 def _compare(scores: np.ndarray, label: int | None, wanted: np.ndarray | None, seconds: float) -> _Scores:

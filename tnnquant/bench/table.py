@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tnnquant import recipes
+from tnnquant.base.metric import Metric
 from tnnquant.bench.accuracy import AccuracyReport, Candidate, measure_accuracy
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError
@@ -95,6 +96,7 @@ def measure_table(
     output: str | None = None,
     input_dims: Mapping[str, tuple[int, ...]] | None = None,
     progress: Progress | None = None,
+    metric: Metric | None = None,
 ) -> TableReport:
     """Quantize a model in several ways and measure all on the same pictures.
 
@@ -108,7 +110,7 @@ def measure_table(
         Right class by name of the evaluation picture.
     config : QuantizeConfig
         What is not a method: preprocessing, dims of the inputs, layers left out.
-    from_names, output, input_dims
+    from_names, output, input_dims, metric
         As for :func:`~tnnquant.bench.accuracy.measure_accuracy`.
     progress : callable (stage, done, total), optional
     """
@@ -121,8 +123,9 @@ def measure_table(
         rows.append(row)
         candidates.append(Candidate(configuration.name, made))
     accuracy = measure_accuracy(
-        candidates, evaluation, labels, from_names=from_names, output=output, input_dims=input_dims, progress=progress
-    )
+        candidates, evaluation, labels, from_names=from_names, output=output, input_dims=input_dims,
+        progress=progress, metric=metric,
+    )  # fmt: skip
     return TableReport(rows, accuracy, _file_bytes(graph), len(samples))
 
 

@@ -8,7 +8,7 @@ import sys
 import click
 
 from tnnquant.cli.helped import HELP
-from tnnquant.cli.options import VectorCommand, device_option, scoring_config, scoring_options
+from tnnquant.cli.options import VectorCommand, device_option, own_metric, scoring_config, scoring_options
 
 EXAMPLES = (
     ("net net_quantized -i pictures --labels labels.txt", "top-1 of fp32 and int8"),
@@ -29,6 +29,7 @@ def command(models, input_path, labels, no_labels, output, input_shape, threads,
     is what the others are compared with. In brackets: intervals of 95 % (Wilson; paired bootstrap for differences, with
     the p-value of McNemar's test).
     """
+    metric = own_metric(options)
     config = scoring_config(options, input_shape, labels, no_labels)
     from tnnquant.base.threads import set_threads
     from tnnquant.bench.accuracy import Candidate, measure_accuracy
@@ -48,6 +49,7 @@ def command(models, input_path, labels, no_labels, output, input_shape, threads,
         report = measure_accuracy(
             candidates, samples, known, from_names=not no_labels, output=output, progress=progress,
             input_dims={name: spec.dims for name, spec in specs.items()}, device=judged_on,
+            metric=metric,
         )
     if as_json:
         click.echo(json.dumps(report.as_dict(), indent=2))

@@ -8,7 +8,7 @@ import sys
 import click
 
 from tnnquant.cli.helped import HELP
-from tnnquant.cli.options import VectorCommand, chosen_model, model_options, scoring_config, scoring_options
+from tnnquant.cli.options import VectorCommand, chosen_model, model_options, own_metric, scoring_config, scoring_options
 
 EXAMPLES = (
     ("-p net.tnnproto -m net.tnnmodel -i pictures --eval others", "KL and min-max, per channel and per tensor"),
@@ -31,6 +31,7 @@ def command(
 
     Nothing is written. Rows with the same statistics share them. Flags are those of 'tnnquant quantize'.
     """
+    metric = own_metric(options)
     config = scoring_config(options, input_shape, labels, no_labels)
     from tnnquant.base.threads import set_threads
     from tnnquant.bench.labels import labels_from_file
@@ -51,7 +52,7 @@ def command(
     with progress_display(enabled=sys.stderr.isatty() and not as_json) as progress:
         report = measure_table(
             graph, samples, evaluation, known, config, from_names=not no_labels, output=output, progress=progress,
-            input_dims={name: spec.dims for name, spec in specs.items()},
+            input_dims={name: spec.dims for name, spec in specs.items()}, metric=metric,
         )
     if as_json:
         click.echo(json.dumps(report.as_dict(), indent=2))

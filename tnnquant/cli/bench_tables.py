@@ -206,13 +206,14 @@ def print_accuracy(report) -> None:
     """The table of ``bench accuracy``."""
     print_filled(ACCURACY_COLUMNS, [[model.name, *accuracy_cells(report, model)] for model in report.models])
     reference = f"agreement, cosine and change: with {report.reference}" if report.reference else "no fp32 model given"
-    print_lines(
-        f"{len(report.names)} pictures, {report.classes} classes; {reference}", f"labels: {report.labels}"
-    )
+    classes = f", {report.classes} classes" if report.classes else ""
+    print_lines(f"{len(report.names)} pictures{classes}; {reference}", f"labels: {report.labels}")
     print_warnings(report)
 
 
-ACCURACY_COLUMNS = ("model", "type", "top-1 %", "top-5 %", "agreement %", "cosine", "lowest", "change of top-1", "p")
+ACCURACY_COLUMNS = (
+    "model", "type", "metric", "top-1 %", "top-5 %", "agreement %", "cosine", "lowest", "change of top-1", "p",
+)  # fmt: skip
 
 
 def accuracy_cells(report, model) -> list[str]:
@@ -220,6 +221,7 @@ def accuracy_cells(report, model) -> list[str]:
     change, cosine = report.change(model), model.mean_cosine()
     return [
         f"{model.precision}, broken" if model.broken else model.precision,
+        "" if model.metric is None else "-" if model.metric.int8 is None else f"{model.metric.int8:.6g}",
         *(_percent(model.share(which)) for which in ("top1", "top5", "agrees")),
         "" if cosine is None else f"{cosine[0]:.4f} [{cosine[1]:.4f}, {cosine[2]:.4f}]",
         "" if cosine is None else f"{model.cosine.min():.4f}",

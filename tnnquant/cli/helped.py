@@ -23,7 +23,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "scales",
     ),
     "Judge": (
-        "no_verify", "eval_path", "labels", "no_labels", "task", "metric", "holdout", "verify_pictures", "classes",
+        "no_verify", "eval_path", "labels", "no_labels", "task", "metric", "lower_is_better", "holdout",
+        "verify_pictures", "classes",
     ),
     "Search": ("auto", "target_agreement", "target", "time_budget", "state"),
     "Machine": ("threads", "stats_only", "from_stats", "scheduler", "repeats", "no_layers", "program", "plugin"),

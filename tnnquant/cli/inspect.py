@@ -9,15 +9,17 @@ import click
 
 from tnnquant.cli.helped import HELP
 from tnnquant.cli.options import (
+    METRIC_OPTIONS,
     VectorCommand,
     config_options,
     device_option,
     from_options,
     given,
+    own_metric,
     parse_input_shapes,
 )
 from tnnquant.cli.verbosity import note
-from tnnquant.config import QuantizeConfig
+from tnnquant.config import QuantizeConfig, VerifyConfig
 from tnnquant.errors import ConfigError
 
 EPILOG = (
@@ -58,6 +60,7 @@ EXAMPLES = (
 @click.option("--sheet", metavar="FILE", help="Write the pictures, as the model sees them, tiled on one PNG.")
 @click.option("--html", metavar="FILE", help="Write a page that shows all of it, to open in a browser; no network.")
 @config_options(QuantizeConfig, *FIELDS)
+@config_options(VerifyConfig, *METRIC_OPTIONS)
 @click.option(
     "--input-shape", multiple=True, metavar="NAME:N,C,H,W", help="Dims of an input, instead of those in the proto."
 )
@@ -72,6 +75,7 @@ def command(models, proto, model, layer, is_diff, input_shape, **options) -> int
     """
     dims = parse_input_shapes(input_shape)
     config = QuantizeConfig(**from_options(QuantizeConfig, options), input_dims=dims)
+    options["metric"] = own_metric(options)
     names = _names(models, proto, model, is_diff)
     _check(options, is_diff, layer)
     from tnnquant.inspect.run import diff_models, load
@@ -105,6 +109,8 @@ def _check(options: dict, is_diff: bool, layer: str | None) -> None:
         raise ConfigError("--limit needs inputs: give a folder with -i")
     if given("blob_method", "merge_type") and not (options["samples"] or options["sheet"]):
         raise ConfigError(f"{given('blob_method', 'merge_type')[0]} is for --samples; for another model, see quantize")
+    if options["metric"] and not options["against"]:
+        raise ConfigError("--metric compares a model with its fp32 one: give that with --against, and pictures with -i")
     if options["as_json"] and options["as_csv"]:
         raise ConfigError("--json and --csv are two forms of the same; give one of them")
     if options["snippet"]:
@@ -166,6 +172,7 @@ def _study(first, config: QuantizeConfig, options: dict):
         result = study(
             first, against, samples, config, ranges=bool(options["html"] or options["as_json"]),
             coverage=bool(options["samples"] or options["sheet"]), progress=progress, device=options["judged_on"],
+            metric=options["metric"],
         )  # fmt: skip
     return result
 

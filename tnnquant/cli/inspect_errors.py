@@ -25,6 +25,8 @@ def print_errors(errors: Errors, summary: Summary) -> None:
     click.echo(f"{click.style(status, fg=colour, bold=True)}  {advice.headline}")
     for name, figures in errors.outputs.items():
         click.echo(f"  output {name}: SQNR {figures.sqnr_db:.1f} dB, cosine {figures.cosine:.5f}")
+    if errors.verdict.metric:
+        click.echo(f"  {errors.verdict.metric.check().text}")
     worst = sorted(errors.samples, key=lambda sample: sample.sqnr_db)[:3]
     click.echo("  worst inputs: " + ", ".join(f"{s.name} {s.sqnr_db:.1f} dB" for s in worst))
     rows = errors.ranked()

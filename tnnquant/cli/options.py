@@ -9,20 +9,21 @@ from collections.abc import Callable
 import click
 from click.core import ParameterSource
 
+from tnnquant.base.metric import Metric
 from tnnquant.cli import config_file
 from tnnquant.cli.helped import HelpedCommand
-from tnnquant.config import QuantizeConfig, choice_codes, parse_choice
+from tnnquant.config import QuantizeConfig, VerifyConfig, choice_codes, parse_choice
 from tnnquant.errors import ConfigError
 
 __all__ = [
-    "PICTURE_OPTIONS", "VectorCommand", "chosen_model", "config_options", "device_option", "from_options", "given",
-    "model_options", "parse_input_shapes", "scoring_config", "scoring_options",
+    "METRIC_OPTIONS", "PICTURE_OPTIONS", "VectorCommand", "chosen_model", "config_options", "device_option",
+    "from_options", "given", "model_options", "own_metric", "parse_input_shapes", "scoring_config", "scoring_options",
 ]  # fmt: skip
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(/[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)?,?")
 
 # What a number's metavar says of its type.
-_NUMBERS = {"SHARE": float, "COUNT": int, "SECONDS": float}
+_NUMBERS = {"SHARE": float, "COUNT": int, "SECONDS": float, "DROP": float}
 
 
 class VectorCommand(HelpedCommand):
@@ -155,6 +156,8 @@ def device_option(help_text: str) -> Callable:
     )  # fmt: skip
 
 
+#: The fields of the configuration that are a metric of the user's own.
+METRIC_OPTIONS = ("metric", "lower_is_better")
 #: The fields of the configuration that say how pictures become inputs.
 PICTURE_OPTIONS = ("mean", "scale", "reverse_channel", "resize", "skip_bad")
 
@@ -174,6 +177,7 @@ def scoring_options(labels: str) -> Callable:
         ),
         click.option("--no-labels", is_flag=True, help="Do not take numbers that begin file names for classes."),
         click.option("--output", metavar="NAME", help="The output that holds the scores, if the model has several."),
+        config_options(VerifyConfig, *METRIC_OPTIONS),
         config_options(QuantizeConfig, *PICTURE_OPTIONS),
         click.option(
             "--input-shape", multiple=True, metavar="NAME:N,C,H,W", help="Dims of an input, instead of those in the "
@@ -191,6 +195,11 @@ def scoring_options(labels: str) -> Callable:
         return command
 
     return decorate
+
+
+def own_metric(values: dict) -> Metric | None:
+    """The metric of the user's own among the parsed options."""
+    return VerifyConfig(**{name: values.pop(name) for name in METRIC_OPTIONS}).own_metric
 
 
 def scoring_config(values: dict, input_shape: tuple[str, ...], labels: str | None, no_labels: bool) -> QuantizeConfig:

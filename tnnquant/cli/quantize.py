@@ -134,8 +134,8 @@ def _check_sources(
     scales_recipes = " or ".join(entry.name for entry in recipes.every() if "scales" in entry.settings)
     share_recipes = " or ".join(entry.name for entry in recipes.every() if "fp32_share" in entry.settings)
     for names, needed, why in (
-        (("time_budget",), declared.bounded or search.compares, "limits --auto, --target-agreement and --recipe best: "
-         "give one of them"),
+        (("time_budget",), declared.bounded or search.compares, "limits --auto, --target, --target-agreement and "
+         "--recipe best: give one of them"),
         (("scales",), "scales" in declared.settings and not search.compares, f"is for --recipe {scales_recipes}"),
         (("fp32_share",), "fp32_share" in declared.settings or search.compares, f"is for --recipe {share_recipes}"),
         (("eval_path", "labels", "task", "verify_pictures"), not verify.no_verify, "is for the verdict, which "
@@ -157,10 +157,10 @@ def _check_sources(
         )
     if scheduler and (stats_only or from_stats):
         raise click.UsageError("--scheduler gathers all statistics by itself: leave out --stats-only and --from-stats.")
-    if (verify.eval_path or verify.labels or verify.holdout) and stats_only:
+    if (verify.eval_path or verify.labels or verify.holdout or verify.metric) and stats_only:
         raise click.UsageError(
-            "--eval, --labels and --holdout judge a model, and --stats-only makes none: give --eval and --labels with "
-            "the --from-stats that makes it."
+            "--eval, --labels, --metric and --holdout judge a model, and --stats-only makes none: give --eval, "
+            "--labels and --metric with the --from-stats that makes it."
         )
     if verify.holdout and from_stats:
         raise click.UsageError(
@@ -168,8 +168,8 @@ def _check_sources(
         )
     if (search.compares or search.state) and (stats_only or from_stats or scheduler):
         raise click.UsageError(
-            "--auto, --target-agreement and --state make statistics of their own: not with --stats-only, --from-stats "
-            "or --scheduler."
+            "--auto, --target, --target-agreement and --state make statistics of their own: not with --stats-only, "
+            "--from-stats or --scheduler."
         )
     if dry_run and (stats_only or from_stats or scheduler):
         raise click.UsageError(

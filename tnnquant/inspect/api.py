@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 
+from tnnquant.base.metric import as_metric
 from tnnquant.config import QuantizeConfig
 from tnnquant.inspect.compare import Errors
 from tnnquant.inspect.run import beside, compare_models, load, pick_samples
@@ -48,6 +49,8 @@ def compare(
     limit: int | None = LIMIT,
     progress: Callable[[str, int, int], None] | None = None,
     device: str | None = None,
+    metric: str | Callable | None = None,
+    lower_is_better: bool = False,
 ) -> Errors:
     """Where int8 hurts: the error of every layer, by itself and with all before it, and the verdict.
 
@@ -64,6 +67,10 @@ def compare(
     progress : callable (stage, done, total), optional
     device : str, optional
         As ``inspect --device``: the verdict is of this device, broken where a layer goes wrong there.
+    metric : callable (outputs, references, labels) -> float, or str, optional
+        A metric of your own, or ``FILE.py:function``, for the verdict (docs/metric.md).
+    lower_is_better : bool
+        Of the metric.
 
     Returns
     -------
@@ -75,9 +82,10 @@ def compare(
         The models are not of these kinds or not of one network, or the inputs do not fit.
     """
     config = config or QuantizeConfig()
+    own = None if metric is None else as_metric(metric, lower_is_better)
     against = load(fp32, input_dims=config.input_dims)
     model = load(int8)
     if model.summary.precision != "fp32" and against.summary.precision == "fp32":
         model = beside(model, against, config.input_dims)
     samples = pick_samples(against, inputs, config, limit)
-    return compare_models(model, against, samples, config, progress, device)
+    return compare_models(model, against, samples, config, progress, device, own)

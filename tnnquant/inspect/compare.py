@@ -8,11 +8,12 @@ but not how much later layers care.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
+from tnnquant.base.metric import Metric
 from tnnquant.devices.rules import arithmetic_of
 from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph
@@ -26,6 +27,8 @@ from tnnquant.layers.base import QuantRole
 from tnnquant.verdict import SetVerdict
 from tnnquant.verdict.compare import Comparison
 from tnnquant.verdict.kinds import judged_kinds
+from tnnquant.verdict.labels import labels_of_names
+from tnnquant.verdict.own_metric import Goal
 
 __all__ = ["Errors", "Figures", "LayerError", "SampleError", "compare_graphs"]
 
@@ -200,6 +203,7 @@ class Errors:
         return {
             "status": self.verdict.status,
             "checks": [asdict(check) for check in self.verdict.checks()],
+            **({"metric": self.verdict.metric.as_dict()} if self.verdict.metric else {}),
             "samples": [sample.as_dict() for sample in self.samples],
             "top1_agreement": list(agreement) if agreement else None,
             "inputs": {name: figures.as_dict() for name, figures in self.inputs.items()},
@@ -218,6 +222,7 @@ def compare_graphs(
     progress: Progress | None = None,
     meaning: Meaning | None = None,
     device: str | None = None,
+    metric: Metric | None = None,
 ) -> Errors:
     """Run both models over samples and measure every layer.
 
@@ -234,13 +239,18 @@ def compare_graphs(
         Of the int8 model; by default it is found out.
     device : str, optional
         For ``arm``, the int8 model runs with its arithmetic.
+    metric : Metric, optional
+        Of the user's own, for the verdict.
 
     Raises
     ------
+    MetricError
+        The metric fails.
     GraphError, UnsupportedLayerError
         A model cannot be run, or the two are not the same network.
     """
-    run = _Comparison(quantized, fp32, input_dims, meaning, arithmetic_of(device))
+    run = _Comparison(quantized, fp32, input_dims, meaning, arithmetic_of(device), metric)
+    run.name_sources(getattr(samples, "names", ()))
     for count, sample in enumerate(samples, 1):
         run.add(sample)
         if progress:
@@ -252,12 +262,13 @@ class _Comparison:
     """Both models made ready, and what was gathered so far."""
 
     def __init__(
-        self, quantized: Graph, fp32: Graph, input_dims: Mapping | None, meaning: Meaning | None, device: str
-    ):
+        self, quantized: Graph, fp32: Graph, input_dims: Mapping | None, meaning: Meaning | None, device: str,
+        metric: Metric | None = None,
+    ):  # fmt: skip
         prepared = prepare_for_quantization(fp32)
         check_same_network(quantized, prepared)
         kinds = judged_kinds(infer(prepared, input_dims))
-        self._judged = Comparison(kinds)
+        self._judged = Comparison(kinds, Goal(metric) if metric else None, prepared.outputs)
         self._outputs = tuple(kind.name for kind in kinds)
         # What stands in for an output that cannot be compared is asked for as if it were one.
         asked = tuple(sorted({*quantized.outputs, *self._outputs}))
@@ -271,6 +282,10 @@ class _Comparison:
         self._cumulative: dict[str, ErrorSums] = {}
         self._counts: dict[str, np.ndarray] = {}
         self._samples: list[SampleError] = []
+
+    def name_sources(self, names: Sequence[str]) -> None:
+        """Tell the names of the files by number; numbers that begin them may be classes."""
+        self._judged.sources = names
 
     def add(self, sample) -> None:
         blobs: dict[str, np.ndarray] = {}
@@ -330,7 +345,9 @@ class _Comparison:
             kind: {name: figures for name in names if (figures := self._figures(name))}
             for kind, names in (("inputs", self._meaning.graph.inputs), ("outputs", self._outputs))
         }
-        verdict = self._judged.verdict(f"{len(self._samples)} inputs", held_out=None)
+        labels = labels_of_names(self._judged.sources)  # for a metric
+        verdict = self._judged.verdict(f"{len(self._samples)} inputs", held_out=None, labels=labels, are_guessed=True)
+        verdict = replace(verdict, labels=None)  # top-1 is for bench accuracy
         usage = {name: usage_of_counts(counts, scales[name].zero_point) for name, counts in self._counts.items()}
         adds = frozenset(node.layer.TYPE_NAMES[0] for node in self._meaning.graph.nodes
                           if node.layer.role == QuantRole.JOIN and not node.layer.JOINS_CHANNELS)  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from tnnquant.base.metric import Metric
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError, GraphError
 from tnnquant.graph import Graph
@@ -130,8 +131,9 @@ def pick_samples(model: Model, inputs, config: QuantizeConfig, limit: int | None
 
 
 def compare_models(
-    model: Model, against: Model, samples, config: QuantizeConfig, progress=None, device: str | None = None
-):
+    model: Model, against: Model, samples, config: QuantizeConfig, progress=None, device: str | None = None,
+    metric: Metric | None = None,
+):  # fmt: skip
     """The errors of an int8 model against the fp32 one; see :func:`~tnnquant.inspect.compare.compare_graphs`.
 
     Parameters
@@ -144,6 +146,8 @@ def compare_models(
     progress : callable (stage, done, total), optional
     device : str, optional
         The model is broken where a layer goes wrong there.
+    metric : Metric, optional
+        Of the user's own, for the verdict.
 
     Returns
     -------
@@ -158,7 +162,7 @@ def compare_models(
 
     check_precisions(model, against)
     errors = compare_graphs(
-        model.stored, against.graph, samples, config.input_dims, progress, model.meaning, device
+        model.stored, against.graph, samples, config.input_dims, progress, model.meaning, device, metric
     )
     if device is None:
         return errors

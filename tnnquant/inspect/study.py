@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tnnquant.base.metric import Metric
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError
 from tnnquant.format.files import write_files
@@ -56,7 +57,7 @@ class Study:
 
 def study(
     model: Model, against: Model | None, samples, config: QuantizeConfig, *, ranges: bool, coverage: bool,
-    progress=None, device: str | None = None,
+    progress=None, device: str | None = None, metric: Metric | None = None,
 ) -> Study:  # fmt: skip
     """Run what was asked for.
 
@@ -72,6 +73,8 @@ def study(
     progress : callable (stage, done, total), optional
     device : str, optional
         The verdict is of this device too: broken where a layer goes wrong there.
+    metric : Metric, optional
+        Of the user's own, for the verdict.
 
     Raises
     ------
@@ -82,7 +85,7 @@ def study(
     if against is not None:
         check_precisions(model, against)
         result.model = model = beside(model, against, config.input_dims)
-        result.errors = compare_models(model, against, samples, config, progress, device)
+        result.errors = compare_models(model, against, samples, config, progress, device, metric)
     fp32 = result.fp32
     if fp32 is None and not coverage:
         raise ConfigError("over inputs, an int8 model can only be compared: give its fp32 model with --against")

@@ -122,7 +122,7 @@ def _check_statistics(gather: Gather | None, inputs, config: QuantizeConfig, sea
     if not recipes.find(config.recipe).starts_from_statistics:
         raise ConfigError(f"--recipe {config.recipe} reads the inputs itself: it does not start from statistics")
     if search.compares or search.state:
-        raise ConfigError("--auto, --target-agreement and --state make statistics of their own")
+        raise ConfigError("--auto, --target, --target-agreement and --state make statistics of their own")
     if (gather is not None) != (inputs is not None):
         raise ConfigError(
             "statistics are gathered of inputs, or there already: give a callable with inputs, or files without"

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from tnnquant import recipes
 from tnnquant.config import QuantizeConfig, SearchConfig, VerifyConfig
-from tnnquant.errors import ConfigError
+from tnnquant.engine.executor import Executor
+from tnnquant.errors import ConfigError, MetricError
 from tnnquant.format import read_model, write_model
 from tnnquant.format.files import refuse_inputs
 from tnnquant.graph import Graph
@@ -76,6 +77,8 @@ class Job:
 
     def __post_init__(self) -> None:
         refuse_inputs(self.target, [*self.source, *filter(None, [self.verify.labels])])
+        if self.search.target is not None and self.verify.metric is None:
+            raise ConfigError("--target is in the unit of --metric: give one, or --target-agreement")
         self.graph, self.config = open_model(self.source, self.config)
         _LOG.info("read %s: %r", self.source[0], self.graph)
         asked = self.config.recipe
@@ -122,7 +125,7 @@ class Job:
             elsewhere=evaluation is not None,
         )  # fmt: skip
         self.report.warnings += split.notes
-        return split, Verification(split, verify, evaluation, self.config.device)
+        return split, Verification(split, verify, evaluation, self.config.device, self.search.target)
 
     @property
     def calibrates(self) -> bool:
@@ -135,7 +138,14 @@ class Job:
             raise ConfigError("--holdout keeps calibration pictures out of the statistics: there are none in this run")
         pictures = self._evaluation()
         require_labelled(self.verify, pictures)
+        if pictures is None and self.verify.metric is not None:
+            raise ConfigError("--metric needs pictures to judge the model on, and this run has none: add --eval FOLDER")
         return None if pictures is None else Verification(None, self.verify, pictures, self.config.device)
+
+    def try_metric(self, verification: Verification | None) -> None:
+        """Try the user's own metric on what fp32 gives: what fails there is told before anything is written."""
+        if verification is not None and verification.goal is not None:
+            verification.probe(Executor(self.graph, self.config.input_dims))
 
     def check_unread(self, samples: Samples) -> None:
         """Read inputs that no statistics are made of: what cannot be used is told before anything is written."""
@@ -199,9 +209,12 @@ class Job:
         written, meaning = self._written(result), None
         if result.zero_codes:
             meaning = meaning_of(written, result.fp32, result.zero_codes)
-        self.report.verdict = verification.run(
-            written, result.executor, progress=self.progress, meaning=meaning, unseen=result.unseen
-        )
+        try:
+            self.report.verdict = verification.run(
+                written, result.executor, progress=self.progress, meaning=meaning, unseen=result.unseen
+            )
+        except MetricError as error:
+            raise MetricError(f"{error}; the model is written, but not judged") from error
         self.report.seconds["verdict"] = time.perf_counter() - started
 
     # --- the report ---

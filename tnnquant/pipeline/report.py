@@ -69,7 +69,7 @@ class Report:
     steps : dict of str to str
         Of ``--recipe best``: what each step did to the error on inputs held out, and whether it was kept.
     target : dict or None
-        ``agreement`` that was asked for, and whether it was ``reached``.
+        ``agreement`` that was asked for, or the ``metric`` and by how much it may ``drop``; whether it was ``reached``.
     rewritten : list of dict
         Layers of the fp32 model that are written in another way for the devices: ``layer``, ``type``, ``how``, the
         ``rule`` that they break, and on which ``devices``.

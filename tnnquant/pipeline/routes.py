@@ -44,9 +44,12 @@ def from_inputs(job: Job, inputs: Inputs, gather: Gather | None = None) -> Repor
     if job.dry_run:
         return _planned(job, samples)
     job.check_unread(samples)
+    job.try_metric(verification)
     part = gather(split) if gather else None
     if part is None:
-        result = recipes.quantize(job.graph, split, job.config, job.progress, job.search.time_budget)
+        result = recipes.quantize(
+            job.graph, split, job.config, job.progress, job.search.time_budget, verification.goal
+        )
     else:
         result = _of_part(job, part)
     job.write(result)
@@ -58,11 +61,14 @@ def by_search(job: Job, inputs: Inputs) -> Report:
     """The best of several models; it is written whenever a better one is found."""
     samples = job.read(inputs)
     if job.search.compares and job.verify.no_verify:
-        raise ConfigError("--auto and --target-agreement compare models by their verdict: leave out --no-verify")
+        raise ConfigError(
+            "--auto, --target and --target-agreement compare models by their verdict: leave out --no-verify"
+        )
     split, verification = job.split(samples)
     if job.dry_run:
         return _planned(job, samples)
     job.check_unread(samples)
+    job.try_metric(verification)
     result = _searched(job, verification).result
     job.judge(verification, result)
     return _told(job, split, result)
@@ -74,6 +80,7 @@ def from_statistics(job: Job, part: Part | None, files: Sequence[PathLike] = ())
     if part is None:
         _, plan = plan_graph(job.graph, job.config)
         part = merge([read_part(path) for path in files], plan)
+    job.try_metric(verification)
     result = _of_part(job, part)
     job.write(result)
     job.judge(
@@ -95,6 +102,7 @@ def without_inputs(job: Job) -> Report:
     if job.dry_run:
         job.plan()
         return job.report
+    job.try_metric(verification)
     result = recipes.quantize(job.graph, None, job.config)
     job.write(result)
     job.judge(
@@ -169,4 +177,7 @@ def _searched(job: Job, verification: Verification) -> Outcome:
     report.warnings += outcome.notes
     if options.target_agreement is not None:
         report.target = {"agreement": options.target_agreement, "reached": outcome.reached}
+    elif options.target is not None:
+        name = verification.goal.metric.name if verification.goal else ""
+        report.target = {"metric": name, "drop": options.target, "reached": outcome.reached}
     return outcome

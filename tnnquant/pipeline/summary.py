@@ -120,7 +120,9 @@ def _device_rows(report: Report):
 def _trial_rows(report: Report):
     width = max(len(trial["name"]) for trial in report.trials)
     # Beside the names of the original's configurations this is as wide as a terminal of 80 columns.
-    yield "trials", f"  {'':{width}} {'verdict':8} {'agree %':>7} {'cosine':>6} {'dB':>5} {'seconds':>7}"
+    has_metric = any(trial.get("metric") is not None for trial in report.trials)
+    own = f" {'metric':>8}" if has_metric else ""
+    yield "trials", f"  {'':{width}} {'verdict':8} {'agree %':>7} {'cosine':>6} {'dB':>5} {'seconds':>7}{own}"
     for trial in report.trials:
         mark = "->" if trial["best"] else "  "
         if trial["status"] == "failed":
@@ -131,13 +133,18 @@ def _trial_rows(report: Report):
             (
                 f"{mark}{trial['name']:{width}} {trial['status']:8} {100 * trial['agreement']:7.1f} "
                 f"{trial['likeness']:6.4f} {trial['sqnr_db']:5.1f} {trial['seconds']:7.1f}"
+                + (f" {'-' if trial['metric'] is None else format(trial['metric'], '.4g'):>8}" if has_metric else "")
             ),
         )
         if trial["fp32_layers"] and trial["best"]:
             yield "", f"  kept in fp32: --exclude {shlex.quote(','.join(trial['fp32_layers']))}"
     if report.target:
         reached = "reached" if report.target["reached"] else "NOT reached"
-        yield "target", f"{100 * report.target['agreement']:g} %: {reached}"
+        told = report.target
+        asked = f"{100 * told['agreement']:g} %" if "agreement" in told else (
+            f"{told['metric']} at most {told['drop']:g} worse than fp32"
+        )
+        yield "target", f"{asked}: {reached}"
 
 
 def _verdict_rows(verdict: Verdict):

@@ -7,7 +7,7 @@ A new one is one module here with ``@recipe(code, "name")``, which declares what
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tnnquant.recipes.base import REGISTRY, Recipe, recipe
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tnnquant.graph import Graph
     from tnnquant.inputs.split import Split
     from tnnquant.quantization.quantize import Quantization
+    from tnnquant.verdict.own_metric import Goal
 
 __all__ = ["every", "find", "method_codes", "mixable", "quantize", "recipe"]
 
@@ -41,7 +42,7 @@ def every() -> list[Recipe]:
 
 def quantize(
     graph: Graph, split: Split | None, config: QuantizeConfig, progress: Progress | None = None,
-    budget: float | None = None,
+    budget: float | None = None, goal: Goal | None = None,
 ) -> Quantization:  # fmt: skip
     """Quantize a graph by the recipe of the configuration.
 
@@ -55,6 +56,8 @@ def quantize(
     progress : callable (stage, done, total), optional
     budget : float, optional
         Seconds, for recipes that are ``bounded``.
+    goal : Goal, optional
+        The user's own metric, for recipes that choose by it.
 
     Returns
     -------
@@ -66,8 +69,10 @@ def quantize(
         The model cannot be run or quantized, or the samples allow no statistics.
     """
     chosen = find(config.recipe)
-    limit = {"budget": budget} if chosen.bounded else {}
-    made: Quantization = chosen.quantize(graph, split, config, progress, **limit)
+    more: dict[str, Any] = {"budget": budget} if chosen.bounded else {}
+    if chosen.takes_goal:
+        more["goal"] = goal
+    made: Quantization = chosen.quantize(graph, split, config, progress, **more)
     return made
 
 

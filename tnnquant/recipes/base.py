@@ -35,6 +35,8 @@ class Recipe:
         The fields of :class:`~tnnquant.config.QuantizeConfig` that not every recipe looks at and this one does.
     bounded : bool
         It takes ``budget``, seconds, and leaves out what cannot be done within.
+    takes_goal : bool
+        It takes ``goal``, the user's own metric (:class:`tnnquant.verdict.own_metric.Goal` or None), and chooses by it.
     mixable : callable or None
         A variant whose layers can go back to fp32 one by one, where those of ``quantize`` cannot; of the same form.
     """
@@ -47,18 +49,20 @@ class Recipe:
     settings: tuple[str, ...] = ()
     mixable: Callable | None = None
     bounded: bool = False
+    takes_goal: bool = False
 
 
 def recipe(
     code: int, name: str, *, needs_inputs: bool = True, chooses_on_held_out: bool = False,
     starts_from_statistics: bool = False, settings: tuple[str, ...] = (), mixable: Callable | None = None,
-    bounded: bool = False,
+    bounded: bool = False, takes_goal: bool = False,
 ) -> Callable[[Made], Made]:  # fmt: skip
     """Decorator: register ``function(graph, split, config, progress) -> Quantization`` (:class:`Recipe`)."""
 
     def enter(function: Made) -> Made:
         entry = Recipe(
-            name, function, needs_inputs, chooses_on_held_out, starts_from_statistics, settings, mixable, bounded
+            name, function, needs_inputs, chooses_on_held_out, starts_from_statistics, settings, mixable, bounded,
+            takes_goal,
         )
         REGISTRY.register(name, code)(entry)
         return function

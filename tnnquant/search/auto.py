@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 
 import numpy as np
 
@@ -163,7 +164,7 @@ class Search:
                 f"{self._options.seconds:g} s is finished"
             )
         trial, result = self._best
-        reached = None if self._options.target_agreement is None else self._is_enough(trial)
+        reached = self._is_enough(trial) if self._options.has_target else None
         return Outcome(result, self._trials, trial.name, self._configs[trial.name], reached, notes)
 
     # --- what is tried ---
@@ -207,7 +208,7 @@ class Search:
 
     def _make_once(self, config: QuantizeConfig) -> Quantization:
         """The model of a recipe that takes long: made, or found in the state."""
-        what = f"model of {_name_of(config)}"
+        what = f"model of {_name_of(config)}{self._within()}"
         rest = self._state.recall(what) if self._state else None
         graph = self._state.load_model(what) if rest else None
         without = self._state.load_model(what + _WITHOUT) if rest and rest["has_without"] else None
@@ -216,7 +217,9 @@ class Search:
             plan = plan_of(graph, self._plan, rest["reasons"])
             fp32 = self._executor.graph
             return Quantization(graph, fp32, plan, {}, rest["notes"], {}, self._executor, zero, without)
-        result = recipes.quantize(self._graph, self._verification.split, config, self._progress)
+        result = recipes.quantize(
+            self._graph, self._verification.split, config, self._progress, goal=self._verification.goal
+        )
         if self._state:
             zero = {blob: np.asarray(codes).tolist() for blob, codes in result.zero_codes.items()}
             reasons = {result.graph.nodes[p].name: reason for p, reason in result.plan.reasons.items()}
@@ -235,7 +238,11 @@ class Search:
         return now - since < share * (self._options.seconds - (since - self._started))
 
     def _on_evaluation(self) -> bool:
-        return self._options.target_agreement is not None
+        return self._options.has_target
+
+    def _within(self) -> str:
+        """What is behind the name of a result that depends on the target of the user's own metric."""
+        return "" if self._options.target is None else f" within {self._options.target!r}"
 
     def _judged(self, result: Quantization) -> Graph:
         """The model that knows nothing of the pictures it is judged on."""
@@ -273,13 +280,12 @@ class Search:
             self._progress("trials", len(self._trials), max(len(self._trials), 2 + len(ORIGINALS)))
 
     def _remember(self, what: str, compute: Callable[[], Mapping]) -> dict:
-        return self._state.remember(what, compute) if self._state else dict(compute())
+        return self._state.remember(what + self._within(), compute) if self._state else dict(compute())
 
     # --- mixed precision ---
 
     def _mix(self, notes: list[str]) -> None:
         """Layers in fp32 until the target is reached, or with ``--auto`` until the verdict is good."""
-        target = self._options.target_agreement
         if self._best is None or not self._options.compares or self._is_enough(self._best[0]):
             return
         self._mix_started = time.perf_counter()
@@ -304,17 +310,21 @@ class Search:
             self._configs[name] = self._configs[base.name]
             self._enter(name, mixed, mixer.started, found.layers)
         if not found.reached:
+            target = self._options.target_agreement if self._options.target is None else self._options.target
             goal = "a good verdict" if target is None else f"the target of {target:g}"
             notes.append(f"{goal} was not reached with {_layers(found.layers)} in fp32")
 
     def _is_enough(self, trial: Trial) -> bool:
-        target = self._options.target_agreement
-        return trial.status == GOOD if target is None else trial.agreement >= target
+        options = self._options
+        if options.target is not None:
+            return trial.drop is not None and trial.drop <= options.target
+        return trial.status == GOOD if options.target_agreement is None else trial.agreement >= options.target_agreement
 
     def _order(self, trial: Trial) -> tuple:
         """What is best: with a target, to reach it with the fewest layers in fp32, or else to come close; without one,
         the verdict, and then int8 everywhere."""
-        if self._options.target_agreement is None:
+        if not self._options.has_target:
             return trial.rank
         enough = self._is_enough(trial)
-        return enough, -len(trial.fp32_layers) if enough else trial.agreement, *trial.rank
+        close = trial.agreement if self._options.target is None else -inf if trial.drop is None else -trial.drop
+        return enough, -len(trial.fp32_layers) if enough else close, *trial.rank

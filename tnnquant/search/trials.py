@@ -31,6 +31,8 @@ class Trial:
         Layers kept in fp32 for the sake of the result.
     seconds : float
     note : str
+    metric, drop : float or None
+        The user's own metric, and how much worse it is than that of fp32; None without one, or without a value.
     """
 
     name: str
@@ -41,11 +43,18 @@ class Trial:
     fp32_layers: tuple[str, ...] = ()
     seconds: float = 0.0
     note: str = ""
+    metric: float | None = None
+    drop: float | None = None
 
     @property
     def rank(self) -> tuple:
-        """The larger, the better: by the verdict, then int8 everywhere, then by likeness."""
-        return _RANK.get(self.status, -1), not self.fp32_layers, self.likeness, self.agreement, -len(self.fp32_layers)
+        """The larger, the better: by the verdict, then int8 everywhere, the user's own metric, and likeness: a share of
+        pictures is the same for many models."""
+        own = 0.0 if self.drop is None else -self.drop
+        return (
+            _RANK.get(self.status, -1), not self.fp32_layers, own, self.likeness, self.agreement,
+            -len(self.fp32_layers),
+        )  # fmt: skip
 
     def as_dict(self) -> dict:
         """As JSON types."""
@@ -76,6 +85,8 @@ def _worst_part(output) -> float:
 def trial_of(name: str, verdict: SetVerdict, seconds: float, fp32_layers: tuple[str, ...] = ()) -> Trial:
     """A trial from its verdict."""
     sqnr = min((output.figures["sqnr_db"] for output in verdict.outputs), default=0.0)
+    own = verdict.metric
     return Trial(
-        name, verdict.status, agreement_of(verdict), likeness_of(verdict), sqnr, tuple(fp32_layers), seconds
-    )
+        name, verdict.status, agreement_of(verdict), likeness_of(verdict), sqnr, tuple(fp32_layers), seconds,
+        metric=own.int8 if own else None, drop=own.drop if own else None,
+    )  # fmt: skip

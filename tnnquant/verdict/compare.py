@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from tnnquant.inputs.references import References
 from tnnquant.verdict.figures import OutputSums
 from tnnquant.verdict.judge import judge_output
 from tnnquant.verdict.kinds import CLASSES, INTEGERS, OutputKind
+from tnnquant.verdict.labels import PLAUSIBLE_TOP1
+from tnnquant.verdict.own_metric import GatheredOutputs, Goal
 from tnnquant.verdict.result import BROKEN, DOUBTFUL, Check, SetVerdict, worst
 
 __all__ = ["Comparison", "compare"]
@@ -40,6 +42,15 @@ Progress = Callable[[str, int, int], None]
 class Comparison:
     """What was seen of both models on a set of pictures, output by output.
 
+    Parameters
+    ----------
+    kinds : iterable of OutputKind
+        Of what is compared.
+    goal : Goal, optional
+        A metric of the user's own.
+    outputs : iterable of str
+        The model's outputs, all of which the metric is given.
+
     Attributes
     ----------
     pictures : int
@@ -47,14 +58,18 @@ class Comparison:
         Of classes and integers: the share of agreeing places of each picture.
     best : dict of str to list of (int, int)
         Of classes at one place: best class of fp32 and of int8 for each picture.
+    sources : sequence of str
+        Names of the files by number, for the metric.
     """
 
-    def __init__(self, kinds: Iterable[OutputKind]):
+    def __init__(self, kinds: Iterable[OutputKind], goal: Goal | None = None, outputs: Iterable[str] = ()):
         self.kinds = list(kinds)
+        self._goal, self._gathered = goal, GatheredOutputs(outputs) if goal else None
         self.sums = {kind.name: OutputSums(kind.rows) for kind in self.kinds}
         self.agreed: dict[str, list[float]] = {kind.name: [] for kind in self.kinds}
         self.best: dict[str, list[tuple[int, int]]] = {kind.name: [] for kind in self.kinds}
         self.names: list[str] = []
+        self.sources: Sequence[str] = ()
         self.numbers: list[int] = []
         # Of fp32's probabilities: the sum of their unit vectors; None once they are none.
         self._directions: dict[str, np.ndarray | None] = {kind.name: np.zeros(kind.rows) for kind in self.kinds}
@@ -79,6 +94,13 @@ class Comparison:
         numbers = getattr(sample, "numbers", ())
         self.names += [sample.name] * sample.fresh
         self.numbers += numbers if len(numbers) == sample.fresh else [-1] * sample.fresh
+        if self._gathered:
+            self._gathered.add(sample, wanted, got)
+
+    @property
+    def needed(self) -> frozenset[str]:
+        """Names of the blobs that :meth:`add` looks at."""
+        return frozenset(self.sums) | frozenset(self._gathered.outputs if self._gathered else ())
 
     def _add_item(self, kind: OutputKind, sample, reference: np.ndarray, result: np.ndarray) -> None:
         if not np.isfinite(reference).all():
@@ -105,7 +127,10 @@ class Comparison:
         are_probabilities = scores.min() >= 0 and abs(scores.sum() - 1) <= _ROUNDING
         self._directions[name] = total + scores / np.linalg.norm(scores) if are_probabilities else None
 
-    def verdict(self, source: str, *, held_out: bool | None, labels: Mapping[int, int] | None = None) -> SetVerdict:
+    def verdict(
+        self, source: str, *, held_out: bool | None, labels: Mapping[int, int] | None = None,
+        are_guessed: bool = False,
+    ) -> SetVerdict:  # fmt: skip
         """Judge every output.
 
         Parameters
@@ -116,6 +141,8 @@ class Comparison:
             None: whoever asks does not know whether the pictures are in the statistics.
         labels : mapping of int to int, optional
             Right class by number of the source.
+        are_guessed : bool
+            The labels are numbers that begin file names: the metric is given them only if they look like classes.
         """
         outputs = [judge_output(kind, self.sums[kind.name], self.agreed[kind.name]) for kind in self.kinds]
         disagreeing = [
@@ -125,12 +152,20 @@ class Comparison:
             if a != b
         ]
         limits = self._limits()
-        status = worst(check.status for check in (*limits, *(c for output in outputs for c in output.checks)))
+        top1 = self._top1(labels)
+        score = None
+        if self._goal and self._gathered:
+            is_plausible = top1 is not None and top1["top1_fp32"] >= PLAUSIBLE_TOP1
+            told = self._gathered.by_number(labels if is_plausible or not are_guessed else None)
+            score = self._gathered.score(self._goal, told, self.sources)
+        own = [score.check()] if score else []
+        remarks = [] if are_guessed else self._notes(labels)
+        status = worst(check.status for check in (*limits, *own, *(c for output in outputs for c in output.checks)))
         # None: whoever asks does not know. A broken model is broken, whatever the pictures.
         flattered = [_FLATTERY] if held_out is False and status != BROKEN else []
         return SetVerdict(
-            status, self.pictures, source, held_out, outputs, limits, self._top1(labels),
-            list(dict.fromkeys(disagreeing))[:_MOST_NAMES], flattered + self._notes(labels),
+            status, self.pictures, source, held_out, outputs, limits, top1,
+            list(dict.fromkeys(disagreeing))[:_MOST_NAMES], flattered + remarks, score,
         )  # fmt: skip
 
     def _limits(self) -> list[Check]:
@@ -186,7 +221,7 @@ class Comparison:
         }
 
     def _notes(self, labels: Mapping[int, int] | None) -> list[str]:
-        if labels and self._class_output() is None:
+        if labels and self._class_output() is None and self._goal is None:
             return ["labels are of no use: no output is one score a class"]
         return []
 
@@ -198,6 +233,8 @@ def compare(
     fp32: Executor | None,
     known: References | None = None,
     progress: Progress | None = None,
+    goal: Goal | None = None,
+    outputs: Iterable[str] = (),
 ) -> Comparison:
     """Run both models on every sample.
 
@@ -212,14 +249,16 @@ def compare(
         What fp32 gave for these samples; what is missing is added.
     progress : callable (stage, done, total), optional
         The stage is "verdict".
+    goal, outputs
+        See :class:`Comparison`.
     """
-    kinds = list(kinds)
-    result = Comparison(kinds)
+    result = Comparison(kinds, goal, outputs)
+    result.sources = getattr(samples, "names", ())
     for done, sample in enumerate(samples, 1):
         numbers = getattr(sample, "numbers", ())
         is_alone = known is not None and len(numbers) == 1
         wanted = known.get(numbers[0]) if is_alone else None
-        if wanted is None or any(kind.name not in wanted for kind in kinds):
+        if wanted is None or not result.needed <= wanted.keys():
             wanted = fp32.run_sample(sample)
             if is_alone:
                 known.put(numbers[0], wanted)

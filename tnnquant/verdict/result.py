@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tnnquant.verdict.own_metric import MetricScore
 
 __all__ = [
     "BROKEN", "DOUBTFUL", "GOOD", "Check", "LayerNoise", "OutputVerdict", "SetVerdict", "Verdict", "broken_there",
@@ -92,6 +96,8 @@ class SetVerdict:
         Names of pictures whose best class differs, at most 10.
     notes : list of str
         What limits the verdict.
+    metric : MetricScore or None
+        The user's own metric.
     """
 
     status: str
@@ -103,10 +109,12 @@ class SetVerdict:
     labels: dict | None = None
     disagreeing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    metric: MetricScore | None = None
 
     def checks(self) -> list[Check]:
-        """Of the pictures and of all outputs, the worst first."""
-        found = self.limits + [check for output in self.outputs for check in output.checks]
+        """Of the pictures, the user's metric and all outputs, the worst first."""
+        own = [self.metric.check()] if self.metric else []
+        found = self.limits + own + [check for output in self.outputs for check in output.checks]
         return sorted(found, key=lambda check: -_ORDER.index(check.status))
 
 

@@ -16,9 +16,10 @@ from tnnquant.inputs.choose import pick
 from tnnquant.inputs.references import References
 from tnnquant.inputs.split import LEAST_UNSEEN, Split, split_samples
 from tnnquant.verdict.compare import compare
-from tnnquant.verdict.kinds import CLASSES, judged_blobs, judged_kinds
+from tnnquant.verdict.kinds import CLASSES, OutputKind, judged_blobs, judged_kinds
 from tnnquant.verdict.labels import PLAUSIBLE_TOP1, labels_of_names, read_labels
 from tnnquant.verdict.layers import layer_noise
+from tnnquant.verdict.own_metric import Goal
 from tnnquant.verdict.result import DOUBTFUL, Check, SetVerdict, Verdict, worst
 
 __all__ = ["Verification", "require_labelled"]
@@ -27,6 +28,8 @@ __all__ = ["Verification", "require_labelled"]
 _TAPPED, _NAMED = 1, 5
 #: Pictures that layers to be kept in fp32 are ranked by.
 _GLANCED = 4
+#: Pictures that a metric of the user's own is tried on, at most, before a model is made.
+_PROBED = 16
 #: Fewer calibration pictures allow no good verdict; nor do fewer labels say that fp32 is wrong.
 LEAST_GIVEN = 8
 
@@ -64,6 +67,13 @@ class Verification:
         The pictures of ``--eval``.
     device : str
         Int8 models run with the arithmetic of this one.
+    target : float, optional
+        Of the user's own metric: how much worse than fp32 the model may be.
+
+    Attributes
+    ----------
+    goal : Goal or None
+        The user's own metric, with labels for the calibration pictures once it was tried (:meth:`probe`).
 
     Raises
     ------
@@ -72,10 +82,12 @@ class Verification:
     """
 
     def __init__(
-        self, split: Split | None, config: VerifyConfig, evaluation: Samples | None = None, device: str = NAIVE
-    ):
+        self, split: Split | None, config: VerifyConfig, evaluation: Samples | None = None, device: str = NAIVE,
+        target: float | None = None,
+    ):  # fmt: skip
         self.config = config
         self._arithmetic = arithmetic_of(device)
+        self.goal = None if config.own_metric is None else Goal(config.own_metric, target)
         require_labelled(config, evaluation)
         self._has_own = split is not None
         if split is None:
@@ -106,6 +118,7 @@ class Verification:
             "comparison": [digests[number] for number in split.judge],
             "evaluation": self._evaluation.digests() if self._evaluation is not None else [],
             "task": self.config.task,
+            **({"metric": self.goal.metric.identity} if self.goal else {}),
         }
 
     def _make_sets(self) -> list[_Set]:
@@ -175,7 +188,8 @@ class Verification:
         if unseen is not None and len(usable) >= (1 if split.is_held_out else LEAST_UNSEEN):
             source = f"{len(usable)} calibration pictures, with a model made without them"
             source += "; its steps were chosen by them" if split.is_held_out else ""
-            chosen = _Set(split.samples.subset(usable), source, True, split.references, {})
+            labels = dict(self.goal.labels) if self.goal else {}  # for the metric
+            chosen = _Set(split.samples.subset(usable), source, True, split.references, labels, True, True)
             found.append(self._judge(chosen, self.executor(unseen, fp32), fp32, None))
             status = worst(verdict.status for verdict in found)
             found.sort(key=lambda verdict: verdict.status != status)
@@ -207,27 +221,66 @@ class Verification:
 
     def executor(self, graph: Graph, fp32: Executor) -> Executor:
         """An executor of an int8 model with the dims of the fp32 one; its outputs are what is judged."""
-        judged, _ = judged_blobs(fp32.inference)
         dims = {name: fp32.specs[name].dims for name in fp32.graph.inputs}
-        return Executor(graph.replace(outputs=tuple(judged)), dims, device=self._arithmetic)
+        return Executor(graph.replace(outputs=self._asked(fp32)), dims, device=self._arithmetic)
+
+    def _asked(self, fp32: Executor) -> tuple[str, ...]:
+        """What is judged, and the outputs themselves for a metric of the user's own."""
+        judged, _ = judged_blobs(fp32.inference)
+        return tuple(sorted({*judged, *fp32.graph.outputs}) if self.goal else judged)
+
+    def probe(self, fp32: Executor) -> None:
+        """Try the user's own metric on a few pictures, as fp32 sees them, before a model is made.
+
+        Raises
+        ------
+        MetricError
+            It fails, or gives no finite number.
+        """
+        if self.goal is None or not self._sets:
+            return
+        chosen = self._sets[-1]
+        few = list(chosen.samples.numbers)[: _PROBED * chosen.samples.batch]
+        chosen = replace(chosen, samples=chosen.samples.subset(few), references=References())
+        kinds = judged_kinds(fp32.inference, self.config.task)
+        dims = {name: fp32.specs[name].dims for name in fp32.graph.inputs}
+        outputs, fp32 = fp32.graph.outputs, Executor(fp32.graph.replace(outputs=self._asked(fp32)), dims)
+        seen = compare(kinds, chosen.samples, fp32, fp32, goal=self.goal, outputs=outputs)
+        guessed = chosen.are_labels_guessed
+        verdict = seen.verdict("", held_out=None, labels=_class_labels(chosen, kinds), are_guessed=guessed)
+        is_plausible = verdict.labels is not None and verdict.labels["top1_fp32"] >= PLAUSIBLE_TOP1
+        if is_plausible and self._has_own:
+            names = self.split.samples.names
+            self.goal = replace(self.goal, labels=labels_of_names(names))
 
     def _judge(self, chosen: _Set, int8: Executor, fp32: Executor, progress: Progress | None) -> SetVerdict:
-        judged, instead = judged_blobs(fp32.inference)
+        _, instead = judged_blobs(fp32.inference)
         kinds = judged_kinds(fp32.inference, self.config.task)
+        outputs = fp32.graph.outputs
         if instead:
             if self._reference is None:
                 dims = {name: fp32.specs[name].dims for name in fp32.graph.inputs}
-                self._reference = Executor(fp32.graph.replace(outputs=tuple(judged)), dims)
+                self._reference = Executor(fp32.graph.replace(outputs=self._asked(fp32)), dims)
             fp32 = self._reference
-        seen = compare(kinds, chosen.samples, int8, fp32, chosen.references, progress)
-        classes = next((kind.rows for kind in kinds if kind.kind == CLASSES), None)
-        labels = {n: label for n, label in chosen.labels.items() if classes is None or label < classes}
-        if chosen.is_calibration and len(labels) < len(chosen.labels):
-            labels = {}  # numbers that are no classes
-        verdict = seen.verdict(chosen.source, held_out=chosen.held_out, labels=labels)
+        seen = compare(
+            kinds, chosen.samples, int8, fp32, chosen.references, progress, self.goal, outputs
+        )
+        verdict = seen.verdict(
+            chosen.source, held_out=chosen.held_out, labels=_class_labels(chosen, kinds),
+            are_guessed=chosen.are_labels_guessed,
+        )  # fmt: skip
         return _with_label_finding(
             verdict, are_guessed=chosen.are_labels_guessed, shows_top1=not chosen.is_calibration
         )
+
+
+def _class_labels(chosen: _Set, kinds: list[OutputKind]) -> dict[int, int]:
+    """The labels of a set that can be classes of the model."""
+    classes = next((kind.rows for kind in kinds if kind.kind == CLASSES), None)
+    labels = {n: label for n, label in chosen.labels.items() if classes is None or label < classes}
+    if chosen.is_calibration and len(labels) < len(chosen.labels):
+        return {}  # numbers that are no classes
+    return labels
 
 
 def _with_label_finding(verdict: SetVerdict, *, are_guessed: bool, shows_top1: bool) -> SetVerdict:

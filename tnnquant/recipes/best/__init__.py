@@ -7,6 +7,7 @@ from tnnquant.graph import Graph
 from tnnquant.inputs.split import Split
 from tnnquant.quantization.quantize import Quantization
 from tnnquant.recipes.base import recipe
+from tnnquant.verdict.own_metric import Goal
 
 __all__ = ["best"]
 
@@ -18,14 +19,16 @@ def _mixable(graph: Graph, split: Split, config: QuantizeConfig, progress=None) 
     return quantize_with(graph, split, config, Steps(balance=True, rounding=True, bias=True), progress)
 
 
-@recipe(1, "best", chooses_on_held_out=True, settings=("fp32_share",), mixable=_mixable, bounded=True)
+@recipe(1, "best", chooses_on_held_out=True, settings=("fp32_share",), mixable=_mixable, bounded=True, takes_goal=True)
 def best(
-    graph: Graph, split: Split, config: QuantizeConfig, progress=None, budget: float | None = None
-) -> Quantization:
+    graph: Graph, split: Split, config: QuantizeConfig, progress=None, budget: float | None = None,
+    goal: Goal | None = None,
+) -> Quantization:  # fmt: skip
     """Quantize as closely to fp32 as the format allows; the flags for methods and types are not looked at.
 
-    ``budget``: seconds, after which what is not done yet is left out.
+    ``budget``: seconds, after which what is not done yet is left out. ``goal``: the user's own metric, by which as few
+    layers stay in fp32 as will do.
     """
     from tnnquant.recipes.best.workbench import quantize_best
 
-    return quantize_best(graph, split, config, progress, budget)
+    return quantize_best(graph, split, config, progress, budget, goal)

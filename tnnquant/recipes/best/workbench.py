@@ -25,7 +25,7 @@ from tnnquant.quantization.plan import QuantPlan
 from tnnquant.quantization.quantize import Quantization, Stopwatch, with_weights
 from tnnquant.recipes.best.full_range import guards_of, zero_codes
 from tnnquant.recipes.best.guards import open_taps, shifted_floats, widened
-from tnnquant.recipes.best.islands import COSTLY, choose_islands, layer_macs, useful_plan, without
+from tnnquant.recipes.best.islands import BUDGET, COSTLY, choose_islands, layer_macs, useful_plan, without
 from tnnquant.recipes.best.kept import keep_samples
 from tnnquant.recipes.best.lanes import in_lanes
 from tnnquant.recipes.best.layer_input import LayerInput
@@ -40,6 +40,7 @@ from tnnquant.recipes.best.slots import ScaleSlots, scale_slots
 from tnnquant.recipes.best.statistics import Statistics, gather
 from tnnquant.recipes.best.unshift import REASON as UNSHIFTS
 from tnnquant.recipes.best.unshift import with_shifts_undone
+from tnnquant.verdict.own_metric import GatheredOutputs, Goal, MetricScore
 
 __all__ = ["STEPS", "Effort", "Steps", "Workbench", "quantize_best", "quantize_with"]
 
@@ -126,11 +127,14 @@ STEPS = tuple(entry.name for entry in fields(Steps))
 
 
 def quantize_best(
-    graph: Graph, split: Split, config: QuantizeConfig, progress=None, budget: float | None = None
-) -> Quantization:
+    graph: Graph, split: Split, config: QuantizeConfig, progress=None, budget: float | None = None,
+    goal: Goal | None = None,
+) -> Quantization:  # fmt: skip
     """The recipe: parameters and result are those of :func:`tnnquant.recipes.quantize`."""
     work = Workbench(graph, split, config, progress, budget=budget)
     steps, tried = work.choose()
+    if goal is not None and steps.islands:
+        tried["islands"] += work.fit_islands(goal, steps)
     chosen = work.candidate
     if work.has_time_again():
         unseen = chosen.graph if split.joins and work.apart else None
@@ -188,6 +192,7 @@ class Workbench:
         self._until = time.perf_counter() + (inf if budget is None else budget)
         self._needed = 0.0
         self._dims, self._share = config.input_dims, config.fp32_share
+        self._names: list[str] = getattr(split.samples, "names", [])
         network = prepare(graph, config)
         self.fitted, self.held_out = _samples_of(split) if fitted is None else (fitted, [])
         self.apart = bool(self.held_out) and self.held_out[0] is not self.fitted[0]
@@ -207,7 +212,8 @@ class Workbench:
         self.clock.lap("statistics")
         self._known: dict = {}
         self._scaled: dict[tuple, _Scaled] = {}
-        self._islands: dict[bool, set[int]] = {}
+        self._islands: dict[tuple, set[int]] = {}
+        self._harm: dict[bool, np.ndarray] = {}
         #: What the steps chosen make of the fitted samples, or some of them.
         self.candidate: Quantization
 
@@ -262,6 +268,44 @@ class Workbench:
             if kept:
                 steps, error, best = more, again, candidate
         return steps, notes, best
+
+    def fit_islands(self, goal: Goal, steps: Steps) -> str:
+        """Keep as small a share of the multiplications in fp32 as the user's own metric allows on held-out samples.
+
+        Returns
+        -------
+        str
+            What came of it; :attr:`candidate` is the model.
+        """
+        score = self._score(goal, self.candidate.graph)
+        if not score.is_reached:
+            return f"; {score.check().text}: not reached with fewer layers in fp32"
+        limit = BUDGET if self._share is None else self._share
+        if not limit:
+            return f"; {score.check().text}"
+        for share in (0.0, limit / 2):
+            if self._is_late():
+                break
+            before, self._share = self._share, share
+            candidate = self.quantize(steps, "weights, trial")
+            again = self._score(goal, candidate.graph)
+            if again.is_reached:
+                self.candidate = candidate
+                enough = f"at most {100 * share:g} % of the multiplications" if share else "none"
+                return f"; by the metric {enough} in fp32 will do: {again.check().text}"
+            self._share = before
+        return f"; {score.check().text}, and not with fewer layers in fp32"
+
+    def _score(self, goal: Goal, graph: Graph) -> MetricScore:
+        """The user's own metric on the held-out samples."""
+        gathered = GatheredOutputs(graph.outputs)
+        both = [
+            in_lanes(executor, self.held_out, lambda mine, sample: mine.run_sample(sample))
+            for executor in (self.executor, Executor(graph, self._dims, exact=False))
+        ]
+        for sample, wanted, got in zip(self.held_out, *both, strict=True):
+            gathered.add(sample, wanted, got)
+        return gathered.score(goal, gathered.by_number(goal.labels), self._names)
 
     def _is_late(self) -> bool:
         return time.perf_counter() > self._until
@@ -335,7 +379,7 @@ class Workbench:
     def _scales(self, steps: Steps) -> _Scaled:
         from tnnquant.kernels.program import one_thread
 
-        key = steps.balance, steps.full_range, steps.islands
+        key = steps.balance, steps.full_range, steps.islands, self._share if steps.islands else None
         if key not in self._scaled:
             plan = self.plan
             if steps.islands:
@@ -369,7 +413,8 @@ class Workbench:
     def _find_islands(self, steps: Steps) -> set[int]:
         if self._is_late():
             return set()
-        if steps.full_range not in self._islands:
+        key = steps.full_range, self._share
+        if key not in self._islands:
             scaled = self._scales(replace(steps, balance=True, islands=False))
             runs = min(_ISLAND_RUNS, _ISLAND_MACS / max(sum(layer_macs(self.inference).values()), 1))
             count = max(_LEAST_SAMPLES, min(int(runs / max(len(scaled.sets), 1)), len(self.held_out)))
@@ -377,12 +422,16 @@ class Workbench:
             chosen = np.linspace(0, len(self.fitted) - 1, count).astype(int)
             inputs = [self.fitted[i].arrays for i in chosen]
             stage = self._stage("fp32 layers")
-            harm = sensitivities(self.executor, scaled.sets, scaled.scales, zero, inputs, stage)
-            self._islands[steps.full_range] = choose_islands(
+            if steps.full_range not in self._harm:
+                self._harm[steps.full_range] = sensitivities(
+                    self.executor, scaled.sets, scaled.scales, zero, inputs, stage
+                )
+            harm = self._harm[steps.full_range]
+            self._islands[key] = choose_islands(
                 self.inference, scaled.plan, scaled.slots, scaled.sets, harm, harm.sum(axis=0),
                 self._measure.is_value, self._share,
             )  # fmt: skip
-        return self._islands[steps.full_range]
+        return self._islands[key]
 
     def _flagged(self, scaled: _Scaled) -> Graph:
         """The graph with flags, scales and activations of the int8 model, and fp32 weights."""
