@@ -142,7 +142,7 @@ def test_excluded_layers_are_float_in_the_file(model, tmp_path, capsys):
         (["--target-agreement", "98"], 2, "--target-agreement is 98, expected a share"),
         (["--time-budget", "soon"], 2, "--time-budget is 'soon', expected a number"),
         (["--auto", "--no-verify"], 2, "leave out --no-verify"),
-        (["--time-budget", "5"], 2, "--time-budget limits --auto, --target-agreement and --recipe best"),
+        (["--time-budget", "5"], 2, "--time-budget limits --auto, --target, --target-agreement and --recipe best"),
         (["--fp32-share", "0.1"], 2, "--fp32-share is for --recipe best"),
         (["--recipe", "best", "--fp32-share", "2"], 2, "--fp32-share is 2, expected a share from 0 to 1"),
         (["--eval", "somewhere", "--no-verify"], 2, "--eval is for the verdict, which --no-verify leaves out"),
