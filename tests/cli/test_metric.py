@@ -223,7 +223,7 @@ def test_a_metric_that_fails_for_int8_alone_says_that_the_model_is_there(net, tm
         assert all((outputs[name] == references[name]).all() for name in outputs)
         return 1
 
-    with pytest.raises(MetricError, match="AssertionError.*; the model is written, but not judged"):
+    with pytest.raises(MetricError, match=r"AssertionError.*; the model is written, but not judged"):
         quantize_model(*files, verify=VerifyConfig(metric=exact))
     assert (tmp_path / "out_quantized.tnnmodel").exists()
     with pytest.raises(ConfigError, match="two targets"):
