@@ -3,7 +3,7 @@
 ``python benchmarks/bench_network.py [names or threads ...]``: all networks and 1 and 2 threads if none is given, e.g.
 ``resnet50 1``. ``--table`` prints the last figures of every network on this CPU as Markdown, and measures nothing.
 
-SqueezeNet v1.1, EfficientNet-Lite0 and YOLOv8n are those of ``../shared``, ResNet-50 and MobileNetV2 have random
+SqueezeNet v1.1, EfficientNet-Lite0 and YOLOv8n are those of ``../shared``; ResNet-50, MobileNetV2 and ViT-S have random
 weights. OpenVINO is measured if it is installed (``pip install openvino``; it is no dependency). The int8 model of the
 peers is onnxruntime's own: QDQ from ``quantize_static``, per channel, s8 weights and u8 activations, calibrated on the
 same pictures. All run in turns within one process, a few runs each. Before each turn there is a pause, in which the
@@ -28,6 +28,7 @@ from pathlib import Path
 import networks
 import numba
 import numpy as np
+import vit
 from kernel_common import RESULTS, cpu_name, header, record
 
 from tnnquant import Executor, Graph, QuantizeConfig, export_onnx, quantize_graph, read_model
@@ -75,6 +76,7 @@ NETWORKS = (
     ),
     Network("mobilenet_v2", "MobileNetV2", "calibration-224", _PLAIN, networks.mobilenet_v2),
     Network("resnet50", "ResNet-50", "calibration-224", _PLAIN, networks.resnet50),
+    Network("vit_small", "ViT-S/16", "calibration-224", _PLAIN, vit.vit_small),
     Network("real/yolov8n", "YOLOv8n", "real/yolov8n-pictures", InputConfig(scale=(1 / 255,) * 3)),
 )
 
@@ -132,8 +134,8 @@ def contenders(graph: Graph, int8: Graph, peers: list[Path], picture: np.ndarray
     feed = {name: picture}
     first = graph.outputs[0]
     runs = {}
-    # fp32 as fast as it goes: activations fused as TNN's runtime does, sums not rounded as TNN's CPU device does.
-    for case, executor in (("fp32", Executor(lower(graph), exact=False)), ("int8", Executor(int8))):
+    # fp32 as fast as it goes: activations fused as TNN's runtime does, sums not rounded as TNN's CPU device does; so the fp32 layers of int8 models.
+    for case, executor in (("fp32", Executor(lower(graph), exact=False)), ("int8", Executor(int8, exact=False))):
         runs[case] = lambda executor=executor: executor.run(feed)[first].ravel()
     for kind, path in zip(("fp32", "int8"), peers, strict=True):
         session = peer_session(path, threads)

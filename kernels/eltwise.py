@@ -15,7 +15,7 @@ from tnnquant.kernels import program
 from tnnquant.kernels.elementary import bits_float, erf_f32, exp_f32, float_word
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.loops import first_row, loop_nest, loop_op
-from tnnquant.kernels.simd import f32_view, load_words
+from tnnquant.kernels.simd import f32_view, load_words, prefer_wide_vectors
 
 __all__ = [
     "ADD", "BOUND", "CLIP", "DIV", "ELU", "ERF", "EXP", "FAST_ERF", "FAST_GELU", "GATE", "GELU", "HARD_SIGMOID",
@@ -116,6 +116,7 @@ def _comparison_row(code, x, a, b, out):
 @kernel
 def _exponential_row(code, x, a, b, out):
     # x, out: float32 (n,); a, b: float32
+    prefer_wide_vectors()
     n = x.size
     if code == SIGMOID:
         for i in range(n):
@@ -160,6 +161,7 @@ def _library_row(code, x, out):
 @kernel
 def _polynomial_row(code, x, out):
     # x, out: float32 (n,)
+    prefer_wide_vectors()
     n = x.size
     if code == FAST_ERF:
         for i in range(n):
@@ -186,6 +188,7 @@ def _comparison_task(op, index, scratch):
 @kernel
 def _exponential_task(op, index, scratch):
     # as _comparison_task
+    prefer_wide_vectors()
     args = load_words(op + 8 * program.ARGS, 16)
     o, r, count, c, n = first_row(args[:5], index)
     a, b = bits_float(np.int32(args[14])), bits_float(np.int32(args[15]))
@@ -213,6 +216,7 @@ def _library_task(op, index, scratch):
 @kernel
 def _polynomial_task(op, index, scratch):
     # as _comparison_task
+    prefer_wide_vectors()
     args = load_words(op + 8 * program.ARGS, 14)
     o, r, count, c, n = first_row(args[:5], index)
     for _ in range(count):

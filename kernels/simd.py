@@ -32,8 +32,10 @@ __all__ = [
     "fill_zero",
     "i8_view",
     "i32_view",
+    "largest_f32",
     "load_word",
     "load_words",
+    "prefer_wide_vectors",
     "row_pointers",
     "store_word",
     "sweep",
@@ -191,6 +193,56 @@ def row_pointers(emit, row_table, rows, offset, element):
     builder = emit.builder
     starts = [builder.load_atomic(emit.at(row_table, r), "monotonic", 8) for r in range(rows)]
     return [emit.pointer(builder.add(start, offset), element) for start in starts]
+
+
+@intrinsic
+def prefer_wide_vectors(typingctx):
+    """Has LLVM vectorize the loops of the calling function in 512 bits where the target has them; it prefers 256.
+
+    For loops of many operations per element. Vectors of any width give the same bits. What is inlined into the function
+    goes along with it; what the function is inlined into decides for it.
+    """
+
+    def codegen(context, builder, sig, args):
+        # llvmlite lets no attributes pass that it does not know.
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def largest_f32(typingctx, address, count):
+    """The largest of ``count`` float32 from an address on, at least one; as TNN's loop: ``a > largest ? a : largest``.
+
+    So NaN is the result where the first value is NaN, and passed over elsewhere.
+    """
+    if (address, count) != (types.int64,) * 2:
+        return None
+
+    def codegen(context, builder, sig, args):
+        single = Emitter(builder, 1)
+        x = single.pointer(args[0], F32)
+        first = builder.load(x)
+        largest = single.variable(first)
+        lanes = Emitter(builder, 16)
+        several = lanes.variable(lanes.splat(first))
+
+        def body(emit, at):
+            if emit.lanes == 1:
+                value = builder.load(emit.at(x, at))
+                builder.store(emit.larger(value, builder.load(largest)), largest)
+            else:
+                builder.store(emit.larger(emit.load(emit.at(x, at)), builder.load(several)), several)
+
+        sweep(builder, args[1], (16,), F32, body)
+        values = builder.load(several)
+        for lane in range(16):
+            value = builder.extract_element(values, I32(lane))
+            builder.store(single.larger(value, builder.load(largest)), largest)
+        return builder.load(largest)
+
+    return types.float32(types.int64, types.int64), codegen
 
 
 @intrinsic

@@ -1,7 +1,7 @@
 """fp32 softmax along one axis of an array seen as (outer, n, inner).
 
 Versions, slowest first: :func:`softmax_f32_naive`, TNN's loops; :func:`softmax_f32`, on all threads, with exponentials
-of whole vectors, four rows or many columns at a time. The sum runs along the axis in order, as in TNN, so the bits
+of whole vectors, eight rows or many columns at a time. The sum runs along the axis in order, as in TNN, so the bits
 depend neither on blocks nor on threads.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from tnnquant.kernels import program
 from tnnquant.kernels.elementary import exp_f32
 from tnnquant.kernels.jit import kernel
-from tnnquant.kernels.simd import f32_view, load_words
+from tnnquant.kernels.simd import f32_view, largest_f32, load_words, prefer_wide_vectors
 
 __all__ = ["softmax_f32", "softmax_f32_naive", "softmax_f32_op"]
 
@@ -43,6 +43,7 @@ def softmax_f32_naive(x, out):
 @kernel
 def _exponentials_in_place(x):
     # x: float32 (n,)
+    prefer_wide_vectors()
     for i in range(x.size):
         x[i] = exp_f32(x[i])
 
@@ -62,41 +63,49 @@ def _scale_in_place(x, factor):
 
 
 @kernel
+def _sums(x, stride, n):
+    # x: address of eight rows of float32 (n,), stride bytes apart. Each sum is in the order of its row; eight at once
+    # hide the latency of an addition
+    x0, x1, x2, x3 = f32_view(x, n), f32_view(x + stride, n), f32_view(x + 2 * stride, n), f32_view(x + 3 * stride, n)
+    x += 4 * stride
+    x4, x5, x6, x7 = f32_view(x, n), f32_view(x + stride, n), f32_view(x + 2 * stride, n), f32_view(x + 3 * stride, n)
+    t0 = t1 = t2 = t3 = t4 = t5 = t6 = t7 = np.float32(0)
+    for j in range(n):
+        t0 += x0[j]
+        t1 += x1[j]
+        t2 += x2[j]
+        t3 += x3[j]
+        t4 += x4[j]
+        t5 += x5[j]
+        t6 += x6[j]
+        t7 += x7[j]
+    return t0, t1, t2, t3, t4, t5, t6, t7
+
+
+@kernel
 def _softmax_rows(x, out, rows, n):
-    # x, out: addresses of float32 (rows, n). Four rows at once hide the latency of a comparison and of an addition; the
-    # exponentials of short rows are taken together, because a loop of a few elements would not be vectorized
-    together = max(np.int64(4), _TOGETHER // n // 4 * 4)
+    # x, out: addresses of float32 (rows, n). The exponentials of short rows are taken together, because a loop of a few
+    # elements would not be vectorized
+    prefer_wide_vectors()
+    together = max(np.int64(8), _TOGETHER // n // 8 * 8)
     size = 4 * n
     for first in range(0, rows, together):
         last = min(first + together, rows)
-        for row in range(first, last, 4):
-            # The last row may be taken several times.
-            a, b = row * size, min(row + 1, last - 1) * size
-            c, d = min(row + 2, last - 1) * size, min(row + 3, last - 1) * size
-            x0, x1, x2, x3 = f32_view(x + a, n), f32_view(x + b, n), f32_view(x + c, n), f32_view(x + d, n)
-            m0, m1, m2, m3 = x0[0], x1[0], x2[0], x3[0]
-            for j in range(n):
-                m0 = x0[j] if x0[j] > m0 else m0
-                m1 = x1[j] if x1[j] > m1 else m1
-                m2 = x2[j] if x2[j] > m2 else m2
-                m3 = x3[j] if x3[j] > m3 else m3
-            for k in range(row, min(row + 4, last)):
-                largest = m0 if k == row else m1 if k == row + 1 else m2 if k == row + 2 else m3
-                _subtract(f32_view(x + k * size, n), largest, f32_view(out + k * size, n))
+        for row in range(first, last):
+            at = row * size
+            _subtract(f32_view(x + at, n), largest_f32(x + at, n), f32_view(out + at, n))
         _exponentials_in_place(f32_view(out + first * size, (last - first) * n))
-        for row in range(first, last, 4):
-            a, b = row * size, min(row + 1, last - 1) * size
-            c, d = min(row + 2, last - 1) * size, min(row + 3, last - 1) * size
-            o0, o1, o2, o3 = f32_view(out + a, n), f32_view(out + b, n), f32_view(out + c, n), f32_view(out + d, n)
-            t0 = t1 = t2 = t3 = np.float32(0)
-            for j in range(n):
-                t0 += o0[j]
-                t1 += o1[j]
-                t2 += o2[j]
-                t3 += o3[j]
-            for k in range(row, min(row + 4, last)):
-                total = t0 if k == row else t1 if k == row + 1 else t2 if k == row + 2 else t3
-                _scale_in_place(f32_view(out + k * size, n), _ONE / total)
+        for row in range(first, last, 8):
+            count = min(np.int64(8), last - row)
+            if count == 8:
+                totals = _sums(out + row * size, size, n)
+                for k in range(8):
+                    _scale_in_place(f32_view(out + (row + k) * size, n), _ONE / totals[k])
+            else:
+                for k in range(row, last):
+                    # With a stride of 0 the eight rows are one.
+                    total = _sums(out + k * size, np.int64(0), n)[0]
+                    _scale_in_place(f32_view(out + k * size, n), _ONE / total)
 
 
 @kernel
@@ -109,6 +118,7 @@ def _largest(x, largest):
 @kernel
 def _exponentials(x, largest, out, total):
     # x, largest, out, total: float32 (columns,)
+    prefer_wide_vectors()
     for i in range(x.size):
         e = exp_f32(x[i] - largest[i])
         out[i] = e
@@ -137,6 +147,7 @@ def _softmax_columns(x, out, n, stride, columns, largest, total):
 @kernel
 def _rows_task(op, index, scratch):
     # op words from ARGS on: addresses of x and out; outer, n; rows a task
+    prefer_wide_vectors()
     args = load_words(op + 8 * program.ARGS, 5)
     n = args[3]
     first = index * args[4]
@@ -148,6 +159,7 @@ def _rows_task(op, index, scratch):
 @kernel
 def _columns_task(op, index, scratch):
     # op words from ARGS on: addresses of x and out; n, inner. scratch: 8 * _COLUMNS bytes
+    prefer_wide_vectors()
     args = load_words(op + 8 * program.ARGS, 4)
     n, inner = args[2], args[3]
     blocks = (inner + _COLUMNS - 1) // _COLUMNS
@@ -164,7 +176,7 @@ def softmax_f32_op(x: np.ndarray, out: np.ndarray) -> np.ndarray:
     addresses = [program.data_address(x), program.data_address(out)]
     if inner > 1:
         return program.new_op(_columns_task, outer * -(-inner // _COLUMNS), 8 * _COLUMNS, [*addresses, n, inner])
-    rows = max(4, _ELEMENTS // n // 4 * 4)
+    rows = max(8, _ELEMENTS // n // 8 * 8)
     return program.new_op(_rows_task, -(-outer // rows), 0, [*addresses, outer, n, rows])
 
 

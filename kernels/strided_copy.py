@@ -167,7 +167,8 @@ def _plan(dims: tuple[int, ...], steps: tuple[int, ...], to_steps: tuple[int, ..
 
 def can_copy(x: np.ndarray, out: np.ndarray) -> bool:
     """Whether :func:`strided_copy` takes the pair: at most six axes once merged, no axis of the output repeated."""
-    return 0 not in out.strides and _plan(out.shape, x.strides, out.strides, out.itemsize) is not None
+    repeated = any(step == 0 and count > 1 for count, step in zip(out.shape, out.strides, strict=True))
+    return not repeated and _plan(out.shape, x.strides, out.strides, out.itemsize) is not None
 
 
 def strided_copy_ops(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

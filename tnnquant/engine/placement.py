@@ -44,7 +44,9 @@ class Placement:
     ):  # fmt: skip
         self._late = late
         self._graph, self._specs, self._steps, self._constants = graph, specs, steps, constants
+        plain = plain_blobs(graph, specs, steps)
         self._inside = {} if apart else self._concat_inputs()
+        self._relabelled = {} if apart else self._relabelled_outputs(plain)
         lives: dict[str, Lifetime] = {}
         for blob, (first, last) in self._lifetimes().items():
             root = self._root(blob)
@@ -54,10 +56,11 @@ class Placement:
             lives[root] = Lifetime(size, min(life.first, first), max(life.last, last))
         offsets, self.bytes = place(lives)
         block = allocate(self.bytes)
-        plain = plain_blobs(graph, specs, steps)
         self.arrays = {
-            root: blob_array(block, offset, specs[root].dims, specs[root].dtype.numpy, is_plain=root in plain)
-            for root, offset in offsets.items()
+            blob: blob_array(
+                block, offsets[self._root(blob)], specs[blob].dims, specs[blob].dtype.numpy, is_plain=blob in plain
+            )
+            for blob in (*offsets, *self._relabelled)
         }
         for blob in self._inside:
             self.arrays[blob] = self._slice_of(blob)
@@ -68,9 +71,28 @@ class Placement:
         return whole[:, first : first + self._specs[blob].dims[1]]
 
     def _root(self, blob: str) -> str:
-        while blob in self._inside:
-            blob = self._inside[blob][0]
+        while blob in self._inside or blob in self._relabelled:
+            blob = self._inside[blob][0] if blob in self._inside else self._relabelled[blob]
         return blob
+
+    def _relabelled_outputs(self, plain: Collection[str]) -> dict[str, str]:
+        """Blobs that are the memory of another under other dims, and that other."""
+        relabelled: dict[str, str] = {}
+        for step in self._steps:
+            node = step.node
+            if not (step.may_emit and len(node.inputs) == 1 and node.layer.relabels()) or not all(
+                self._is_placed(blob, step) and self._is_linear(blob, plain) and blob not in self._inside
+                for blob in (node.inputs[0], node.outputs[0])
+            ):
+                continue
+            if self._specs[node.inputs[0]].dtype == self._specs[node.outputs[0]].dtype:
+                relabelled[node.outputs[0]] = node.inputs[0]
+        return relabelled
+
+    def _is_linear(self, blob: str, plain: Collection[str]) -> bool:
+        """Whether its memory runs through its elements in logical order."""
+        dims = self._specs[blob].dims
+        return len(dims) != 4 or blob in plain or dims[1] == 1 or dims[2] * dims[3] == 1
 
     def _concat_inputs(self) -> dict[str, tuple[str, int]]:
         """Blobs that live inside the output of a concat: (that output, first channel)."""

@@ -254,6 +254,10 @@ class Layer:
         """As :meth:`emit`, of the int8 form; arrays that the rows read, beside the state, are appended to ``keep``."""
         return None
 
+    def relabels(self) -> bool:
+        """Whether its output is its first input under other dims, element by element in logical order."""
+        return False
+
     def joins_in_place(self, state: Any, *, quantized: bool) -> bool:
         """Whether the inputs may be made where they lie in the output: a concat along the channels that moves bytes."""
         return False

@@ -13,9 +13,12 @@ from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobSpec, layer
 from tnnquant.layers.fields import FlagField, ScaleField, TensorField, param
-from tnnquant.layers.movement import Movement, axis_of, text
+from tnnquant.layers.movement import Movement, axis_of, copy_ops, text
 
 __all__ = ["Gather", "GatherND", "stored_array", "wrapped"]
+
+#: Of more slices than this NumPy takes care: each is an operation of its own in a kernel program.
+_COPIES = 16
 
 
 def stored_array(tensor: Tensor) -> np.ndarray:
@@ -44,6 +47,8 @@ class Gather(Movement):
 
     Otherwise ``data`` is the first input, ``indices`` the last.
     """
+
+    ANY_LAYOUT = True
 
     RESOURCE = (
         FlagField("has_data", of="data"),
@@ -100,6 +105,22 @@ class Gather(Movement):
         if indices.ndim == 0:
             return [np.asarray(data[(slice(None),) * axis + (int(indices),)])]
         return [data.take(indices, axis=axis)]
+
+    def emit(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any) -> np.ndarray | None:
+        data, indices = state
+        if data is not None or indices is None or outputs[0].dtype != inputs[0].dtype:
+            return None
+        axis = axis_of(self.axis, inputs[0].ndim)
+        before = (slice(None),) * axis
+        if indices.ndim == 0:
+            # The ellipsis makes it a view where the result has no axes, too.
+            return copy_ops([(inputs[0][(*before, int(indices), ...)], outputs[0])])
+        if indices.size > _COPIES:
+            return None
+        places = np.ndindex(indices.shape)
+        return copy_ops(
+            [(inputs[0][(*before, int(indices[at]), ...)], outputs[0][(*before, *at, ...)]) for at in places]
+        )
 
     def widened(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Data of a dynamic-range layer: row ``i`` times ``scale[i]``."""

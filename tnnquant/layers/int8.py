@@ -10,6 +10,7 @@ import numpy as np
 from tnnquant.base.tensor import DataType, QuantParams, Tensor
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobScales, BlobSpec, Layer, channels_last, from_channels_last
+from tnnquant.layers.movement import copy_ops
 
 __all__ = [
     "PixelInt8",
@@ -38,10 +39,21 @@ class PixelInt8(Layer):
     def emit_int8(
         self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any, keep: list
     ) -> np.ndarray | None:
-        pixels = [pixels_of(x) for x in (*inputs, *outputs)]
+        blobs = [*inputs, *outputs]
+        pixels = [_placed_pixels(x) for x in blobs]
         if any(x is None for x in pixels):
             return None
-        return self.ops_int8(pixels[: len(inputs)], pixels[len(inputs) :], state, keep)
+        rows = self.ops_int8(pixels[: len(inputs)], pixels[len(inputs) :], state, keep)
+        # Those that are no view of the blob are copied to and fro.
+        apart = [not np.may_share_memory(x, seen) for x, seen in zip(blobs, pixels, strict=True)]
+        if rows is None or not any(apart):
+            return rows
+        keep += pixels
+        count = len(inputs)
+        pairs = [(rows_of(x), seen) for x, seen, alone in zip(blobs, pixels, apart, strict=True) if alone]
+        first = sum(apart[:count])
+        before, after = copy_ops(pairs[:first]), copy_ops([(seen, x) for x, seen in pairs[first:]])
+        return None if before is None or after is None else np.concatenate([before, rows, after])
 
     def forward_int8(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
         from tnnquant.kernels.program import run
@@ -59,12 +71,25 @@ def pixels_of(x: np.ndarray) -> np.ndarray | None:
     return x[:, None, None, :] if x.ndim == 2 else None
 
 
+def _placed_pixels(x: np.ndarray) -> np.ndarray | None:
+    """Pixels of a blob with a place: a view if channels lie side by side, else memory of their own."""
+    seen = pixels_of(x)
+    if seen is None and x.ndim and x.flags.c_contiguous:
+        return np.empty_like(rows_of(x), order="C")
+    return seen
+
+
 def as_pixels(x: np.ndarray) -> np.ndarray:
     """A blob of any rank as contiguous pixels (N, H, W, C); axes behind the channels become one row."""
     if x.ndim == 4:
         return channels_last(x)
+    return np.ascontiguousarray(rows_of(x))
+
+
+def rows_of(x: np.ndarray) -> np.ndarray:
+    """A blob of any rank as pixels (N, 1, W, C), channels not side by side; a view of one that is contiguous."""
     n, c = (*x.shape, 1, 1)[:2]
-    return np.ascontiguousarray(x.reshape(n, c, -1).transpose(0, 2, 1))[:, None]
+    return x.reshape(n, c, -1).transpose(0, 2, 1)[:, None]
 
 
 def from_pixels(x: np.ndarray, dims: tuple[int, ...]) -> np.ndarray:

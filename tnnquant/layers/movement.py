@@ -21,6 +21,7 @@ __all__ = [
     "contiguous",
     "copy_all",
     "copy_into",
+    "copy_ops",
     "empty_blob",
     "integers",
     "is_channels_last",
@@ -112,13 +113,7 @@ class CopyLayer(Movement):
 
     def emit(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any) -> np.ndarray | None:
         pairs = self.copies(inputs, outputs, state)
-        if pairs is None:
-            return None
-        from tnnquant.kernels.strided_copy import can_copy, strided_copy_ops
-
-        pairs = [(x, out) for x, out in pairs if out.size and not _same_place(x, out)]
-        return strided_copy_ops(pairs) if all(can_copy(x, out) for x, out in pairs) else None
-
+        return None if pairs is None else copy_ops(pairs)
 
     # The int8 form moves bytes, whatever the scales of input and output (docs/tnn-format.md, 6.5).
 
@@ -134,6 +129,14 @@ class CopyLayer(Movement):
         self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any, keep: list
     ) -> np.ndarray | None:
         return self.emit(inputs, outputs, state)
+
+
+def copy_ops(pairs: Pairs) -> np.ndarray | None:
+    """The rows of a kernel program that copy each first array into the second; None: a pair has too many axes."""
+    from tnnquant.kernels.strided_copy import can_copy, strided_copy_ops
+
+    pairs = [(x, out) for x, out in pairs if out.size and not _same_place(x, out)]
+    return strided_copy_ops(pairs) if all(can_copy(x, out) for x, out in pairs) else None
 
 
 def owned(result: np.ndarray, inputs: Sequence[np.ndarray]) -> np.ndarray:

@@ -88,8 +88,14 @@ class Reshape(CopyLayer):
         out = reshaped(elements, (n, h, w, c)).transpose(0, 3, 1, 2).reshape(dims)
         return [out.copy() if np.may_share_memory(out, x) else out]  # it has no program: see CopyLayer
 
+    def relabels(self) -> bool:
+        return True
+
+    def relabels(self) -> bool:
+        return self.reshape_type != 1
+
     def copies(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any) -> Pairs | None:
-        return reshaping(inputs[0], outputs[0]) if self.reshape_type != 1 else None
+        return reshaping(inputs[0], outputs[0]) if self.relabels() else None
 
 
 def _rank4(dims: tuple[int, ...]) -> tuple[int, ...]:
@@ -115,6 +121,9 @@ class Flatten(CopyLayer):
 
     def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         return [reshaped(inputs[0], self._dims(inputs[0].shape))]
+
+    def relabels(self) -> bool:
+        return True
 
     def copies(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any) -> Pairs | None:
         return reshaping(inputs[0], outputs[0])

@@ -24,6 +24,8 @@ class StridedSlice(CopyLayer):
     With a second input, the cut has that blob's dims and starts at ``begins``.
     """
 
+    ANY_LAYOUT = True
+
     begins: tuple = param("ints")
     ends: tuple = param("ints")
     strides: tuple = param("ints")
@@ -74,6 +76,8 @@ class StridedSliceV2(CopyLayer):
     A cut with a negative stride may reach index 0: its end is then kept as INT_MIN. (TNN stores -1, reads that as the
     last index when it looks again, and fails.) Axes may stand in any order.
     """
+
+    ANY_LAYOUT = True
 
     begins: tuple = param("ints")
     ends: tuple = param("ints")

@@ -20,6 +20,8 @@ __all__ = ["Squeeze", "Unsqueeze"]
 class Squeeze(CopyLayer):
     """Remove axes of dim 1, from the last entry of the list to the first, each counted in the dims left by then."""
 
+    ANY_LAYOUT = True
+
     axes: tuple = param("ints", default=())
 
     def _dims(self, dims: tuple[int, ...]) -> tuple[int, ...]:
@@ -37,6 +39,9 @@ class Squeeze(CopyLayer):
     def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         return [reshaped(inputs[0], self._dims(inputs[0].shape))]
 
+    def relabels(self) -> bool:
+        return True
+
     def copies(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any) -> Pairs | None:
         return reshaping(inputs[0], outputs[0])
 
@@ -44,6 +49,8 @@ class Squeeze(CopyLayer):
 @layer(164, "Unsqueeze")
 class Unsqueeze(CopyLayer):
     """Insert axes of dim 1, in the order of the list, each counted in the dims reached by then."""
+
+    ANY_LAYOUT = True
 
     axes: tuple = param("ints", default=())
 
@@ -58,6 +65,9 @@ class Unsqueeze(CopyLayer):
 
     def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         return [reshaped(inputs[0], self._dims(inputs[0].shape))]
+
+    def relabels(self) -> bool:
+        return True
 
     def copies(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any) -> Pairs | None:
         return reshaping(inputs[0], outputs[0])
