@@ -134,7 +134,8 @@ def contenders(graph: Graph, int8: Graph, peers: list[Path], picture: np.ndarray
     feed = {name: picture}
     first = graph.outputs[0]
     runs = {}
-    # fp32 as fast as it goes: activations fused as TNN's runtime does, sums not rounded as TNN's CPU device does; so the fp32 layers of int8 models.
+    # fp32 as fast as it goes, in int8 models too: activations fused as TNN's runtime does, sums not rounded as TNN's
+    # CPU device does.
     for case, executor in (("fp32", Executor(lower(graph), exact=False)), ("int8", Executor(int8, exact=False))):
         runs[case] = lambda executor=executor: executor.run(feed)[first].ravel()
     for kind, path in zip(("fp32", "int8"), peers, strict=True):

@@ -1,4 +1,4 @@
-"""A ViT-S/16 for 224x224 with random weights, as PyTorch exports it: through the ONNX import, as a user's model comes."""
+"""A ViT-S/16 for 224x224 with random weights, in the nodes that PyTorch exports, read through the ONNX import."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WIDTH, HEADS, DEPTH, TOKENS, CLASSES = 384, 6, 12, 197, 1000
 
 
 def vit_small() -> Graph:
-    """Dosovitskiy et al. 2021, table 1 with the width of DeiT-S: 12 blocks, 6 heads of 64, a class token, GELU by Erf."""
+    """Dosovitskiy et al. 2021, with the sizes of DeiT-S: 12 blocks, 6 heads of 64, a class token, GELU by Erf."""
     import onnx
 
     with tempfile.TemporaryDirectory() as folder:
@@ -78,11 +78,8 @@ def _model():
         x = node("Add", x, attention(norm(x)))
         x = node("Add", x, linear(gelu(linear(norm(x), WIDTH, 4 * WIDTH)), 4 * WIDTH, WIDTH))
     token = node("Gather", norm(x), constant(np.array(0, np.int64)), axis=1)
-    nodes.append(
-        helper.make_node(
-            "Gemm", [token, normal(CLASSES, WIDTH, scale=WIDTH**-0.5), normal(CLASSES, scale=0.02)], ["logits"], transB=1
-        )
-    )
+    head = [normal(CLASSES, WIDTH, scale=WIDTH**-0.5), normal(CLASSES, scale=0.02)]
+    nodes.append(helper.make_node("Gemm", [token, *head], ["logits"], transB=1))
     graph = helper.make_graph(
         nodes, "vit_small",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 224, 224])],

@@ -89,9 +89,6 @@ class Reshape(CopyLayer):
         return [out.copy() if np.may_share_memory(out, x) else out]  # it has no program: see CopyLayer
 
     def relabels(self) -> bool:
-        return True
-
-    def relabels(self) -> bool:
         return self.reshape_type != 1
 
     def copies(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any) -> Pairs | None:
