@@ -111,16 +111,14 @@ class Gather(Movement):
         if data is not None or indices is None or outputs[0].dtype != inputs[0].dtype:
             return None
         axis = axis_of(self.axis, inputs[0].ndim)
-        before = (slice(None),) * axis
-        if indices.ndim == 0:
-            # The ellipsis makes it a view where the result has no axes, too.
-            return copy_ops([(inputs[0][(*before, int(indices), ...)], outputs[0])])
+        # The axis in front: an index then is a view, with the ellipsis also where the result has no axes.
+        source, target = np.moveaxis(inputs[0], axis, 0), outputs[0]
+        for position in range(indices.ndim):
+            target = np.moveaxis(target, axis + position, position)
         if indices.size > _COPIES:
             return None
         places = np.ndindex(indices.shape)
-        return copy_ops(
-            [(inputs[0][(*before, int(indices[at]), ...)], outputs[0][(*before, *at, ...)]) for at in places]
-        )
+        return copy_ops([(source[int(indices[at]), ...], target[(*at, ...)]) for at in places])
 
     def widened(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Data of a dynamic-range layer: row ``i`` times ``scale[i]``."""
