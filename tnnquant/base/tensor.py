@@ -39,7 +39,7 @@ class DataType(IntEnum):
         raise TypeError(f"TNN has no data type for {array.dtype}")
 
 
-_NUMPY = {
+_NUMPY: dict[DataType, np.dtype] = {
     DataType.FLOAT: np.dtype("<f4"),
     DataType.HALF: np.dtype("<f2"),
     DataType.INT8: np.dtype("i1"),

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 from tnnquant.base.tensor import DataType, QuantParams, Tensor
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import Layer
+from tnnquant.layers.base import Layer, LayerType
 from tnnquant.layers.halves import Fp32Half, Half, Int8Half
 
 __all__ = ["Graph", "InputSpec", "Node", "QuantParams", "Resource", "StandIn"]
@@ -83,7 +84,13 @@ class Node:
         """:attr:`half` of another layer in its place."""
         return Int8Half(layer) if self.quantized else Fp32Half(layer)
 
-    def replace(self, **changes) -> Node:
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Node:
+        """A copy with other tensors; the rest of its resource stays. Asked of nodes that have one."""
+        if self.resource is None:
+            raise TypeError(f"{self} has no resource")
+        return self.replace(resource=dataclasses.replace(self.resource, tensors=tensors))
+
+    def replace(self, **changes: Any) -> Node:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
@@ -115,7 +122,7 @@ class StandIn:
 
     layer: str
     type: str
-    kind: type[Layer]
+    kind: LayerType
     may_be_int8: bool = False
     how: str = ""
     rule: str = ""
@@ -158,7 +165,7 @@ class Graph:
         kinds = f"{int8} int8, {len(self.nodes) - int8} fp32" if int8 else "fp32"
         return f"Graph({len(self.nodes)} layers, {kinds}; inputs {inputs}; outputs {', '.join(self.outputs[:3])})"
 
-    def replace(self, **changes) -> Graph:
+    def replace(self, **changes: Any) -> Graph:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 

@@ -11,8 +11,6 @@ order as TNN's tool, with these departures, each where TNN's own pass makes a wr
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from tnnquant.base.tensor import DataType, Tensor
@@ -21,6 +19,7 @@ from tnnquant.graph.infer import located
 from tnnquant.layers.activation import Sigmoid, Swish
 from tnnquant.layers.base import QuantRole
 from tnnquant.layers.binary import Add, Mul
+from tnnquant.layers.weighted import FusesActivation
 
 __all__ = ["fuse_activations", "is_sigmoid_mul", "prepare_for_quantization", "widen_dynamic_range"]
 
@@ -41,8 +40,8 @@ def widen_dynamic_range(graph: Graph) -> Graph:
         if not node.dynamic_range:
             return node
         with located(node):
-            resource = replace(node.resource, tensors=node.layer.widened(node.tensors)) if node.resource else None
-        return node.replace(dynamic_range=False, resource=resource, type_string=node.layer.TYPE_NAMES[0])
+            wide = node.with_tensors(node.layer.widened(node.tensors)) if node.resource else node
+        return wide.replace(dynamic_range=False, type_string=node.layer.TYPE_NAMES[0])
 
     if not any(node.dynamic_range for node in graph.nodes):
         return graph
@@ -66,9 +65,11 @@ def fuse_activations(graph: Graph) -> Graph:
     while position < len(graph.nodes):
         activation, length = _activation_at(graph, position)
         previous = result[-1] if result else None
-        behind = activation is not None and previous is graph.nodes[position - 1] and _is_free(previous)
         if (
-            behind
+            activation is not None
+            and previous is not None
+            and previous is graph.nodes[position - 1]
+            and _is_free(previous)
             and activation.inputs == previous.outputs
             and last_reader[previous.outputs[0]] == position + length - 1
             and previous.outputs[0] not in graph.outputs
@@ -87,10 +88,10 @@ def split_fused_swish(graph: Graph) -> Graph:
     taken = set(graph.blob_names())
     result: list[Node] = []
     for node in graph.nodes:
-        if node.layer.role == QuantRole.WEIGHTED and getattr(node.layer, "activation_type", 0) == SWISH:
+        layer = node.layer
+        if layer.role == QuantRole.WEIGHTED and isinstance(layer, FusesActivation) and layer.activation_type == SWISH:
             inner = _unused(f"{node.outputs[0]}_linear", taken)
-            linear = replace(node.layer, activation_type=0)
-            result.append(node.replace(layer=linear, outputs=(inner,)))
+            result.append(node.replace(layer=layer.with_activation(0), outputs=(inner,)))
             result.append(_swish(f"{node.name}_swish", inner, node.outputs[0]))
         else:
             result.append(node)
@@ -132,22 +133,20 @@ def _loses_sigmoid(previous: Node | None) -> bool:
 
     Behind a convolution; an int8 add may have been fused into one by then.
     """
-    return previous is not None and (
-        hasattr(previous.layer, "activation_type") or isinstance(previous.layer, Add)
-    )
+    return previous is not None and isinstance(previous.layer, (FusesActivation, Add))
 
 
 def _is_free(node: Node) -> bool:
     """Whether the node is of the convolution family, with one output and no activation yet."""
-    return getattr(node.layer, "activation_type", None) == 0 and len(node.outputs) == 1
+    return isinstance(node.layer, FusesActivation) and node.layer.activation_type == 0 and len(node.outputs) == 1
 
 
 def _merged(convolution: Node, activation: Node) -> list[Node]:
     code = activation.layer.ACTIVATION_CODE
     if code == SWISH and convolution.layer.role == QuantRole.WEIGHTED:
         return [convolution, activation]
-    layer = replace(convolution.layer, activation_type=code)
-    return [convolution.replace(layer=layer, outputs=activation.outputs)]
+    layer = convolution.layer.expect(FusesActivation)
+    return [convolution.replace(layer=layer.with_activation(code), outputs=activation.outputs)]
 
 
 def _swish(name: str, source: str, target: str) -> Node:

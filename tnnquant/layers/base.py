@@ -23,19 +23,20 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar, NamedTuple, Self, TypeVar, dataclass_transform
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias, TypeVar, dataclass_transform
 
 import numpy as np
 
 from tnnquant.base import plugins
 from tnnquant.base.tensor import DataType, QuantParams, Tensor
-from tnnquant.errors import ModelFormatError, UnsupportedLayerError
+from tnnquant.errors import GraphError, ModelFormatError, UnsupportedLayerError
 from tnnquant.layers.fields import PARSERS, ResourceField, format_tokens, param, parse_int
 
 __all__ = [
     "BlobScales",
     "BlobSpec",
     "Layer",
+    "LayerType",
     "QuantRole",
     "channels_last",
     "find_layer",
@@ -81,6 +82,32 @@ class BlobScales(NamedTuple):
 
     inputs: tuple[QuantParams | None, ...]
     outputs: tuple[QuantParams | None, ...]
+
+    @property
+    def of_inputs(self) -> tuple[QuantParams, ...]:
+        """Those of the inputs, all of which are int8.
+
+        Raises
+        ------
+        GraphError
+            One is not.
+        """
+        return tuple(_given(params, f"input {index}") for index, params in enumerate(self.inputs))
+
+    @property
+    def of_outputs(self) -> tuple[QuantParams, ...]:
+        """Those of the outputs; as :attr:`of_inputs`."""
+        return tuple(_given(params, f"output {index}") for index, params in enumerate(self.outputs))
+
+
+def _given(params: QuantParams | None, what: str) -> QuantParams:
+    if params is None:
+        raise GraphError(f"{what} has no scale, and the layer is int8")
+    return params
+
+
+_Kind = TypeVar("_Kind")
+"""What a layer is expected to be; a mixin need not derive from Layer."""
 
 
 # --- the layer type ---
@@ -218,6 +245,18 @@ class Layer:
         """
         return None
 
+    def expect(self, kind: type[_Kind]) -> _Kind:
+        """The layer itself, as one of that type, where the code knows that it is; for its parameters.
+
+        Raises
+        ------
+        TypeError
+            It is not: a fault of the caller. Code that asks which type a layer has uses ``isinstance``.
+        """
+        if not isinstance(self, kind):
+            raise TypeError(f"a layer of type {type(self).__name__} stands where {kind.__name__} is expected")
+        return self
+
     @classmethod
     def runnable(cls) -> bool:
         """Whether the type has an arithmetic of its own."""
@@ -272,6 +311,11 @@ class Layer:
         """Whether TNN fuses an int8 add right behind the int8 form into it (docs/tnn-format.md, 6.6)."""
         return False
 
+    def with_add(self) -> Layer:
+        """The layer fused with the int8 add right after it, whose other operand becomes a second input
+        (docs/tnn-format.md, 6.6); asked where :attr:`fuses_add` says so."""
+        raise UnsupportedLayerError(f"{self.TYPE_NAMES[0]} fuses no add")
+
     def absorbed(self, following: Layer, state: Any) -> Layer | None:
         """This fp32 layer, made ready as ``state``, and the one after it as one layer with the same state, or None.
 
@@ -302,6 +346,9 @@ class Layer:
         return 0
 
 
+LayerType: TypeAlias = type[Layer]
+"""A layer's class, for classes that have a field named ``type``."""
+
 _TYPES: dict[str, type[Layer]] = {}
 _loaded = False
 
@@ -316,7 +363,7 @@ def layer(type_id: int, *names: str) -> Callable[[_Type], _Type]:
     def register(cls: _Type) -> _Type:
         # Making a dataclass costs 0.5 ms; types without parameters of their own inherit all they need.
         if inspect.get_annotations(cls):
-            cls = dataclass(frozen=True)(cls)
+            dataclass(frozen=True)(cls)  # changes the class and returns it
         cls.TYPE_ID, cls.TYPE_NAMES = type_id, names
         for name in names:
             if name in _TYPES:

@@ -103,7 +103,8 @@ class Binary(Layer):
         dims = outputs[0].shape
         if not self.FUNCTION or len(operands) != 2 or any(stretched(x, dims) is not x for x in operands):
             return None
-        return eltwise.binary_f32_op(getattr(eltwise, self.FUNCTION), *operands, outputs[0])
+        a, b = operands
+        return eltwise.binary_f32_op(getattr(eltwise, self.FUNCTION), a, b, outputs[0])
 
 
 def element_dims(element: Tensor, dims: Sequence[int]) -> tuple[int, ...]:
@@ -151,8 +152,8 @@ class Add(PixelInt8, Binary):
             dims = ", ".join(text(spec.dims) for spec in inputs)
             raise UnsupportedLayerError(f"TNN's int8 add does not broadcast, its inputs are {dims}")
         # The first input decides for all blobs whether one scale or one a channel is used (docs/tnn-format.md, 6.5).
-        count = 1 if scales.inputs[0].scale.size == 1 else None
-        return [(params.scale[:count], params.zero_point[:count]) for params in (*scales.inputs, *scales.outputs)]
+        count = 1 if scales.of_inputs[0].scale.size == 1 else None
+        return [(params.scale[:count], params.zero_point[:count]) for params in (*scales.of_inputs, *scales.of_outputs)]
 
     def ops_int8(self, inputs, outputs, state, keep: list) -> np.ndarray | None:
         from tnnquant.kernels.eltwise_i8 import Scales, add_i8_op

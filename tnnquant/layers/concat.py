@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from tnnquant.layers.movement import (
     owned,
     text,
 )
+
+if TYPE_CHECKING:
+    from tnnquant.kernels.eltwise_i8 import Scales
 
 __all__ = ["Concat"]
 
@@ -83,10 +86,11 @@ class Concat(CopyLayer):
         self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
     ) -> list[tuple[QuantParams, QuantParams] | None]:
         """The scales each input is taken from and to, or None where bytes are copied (docs/tnn-format.md, 6.5)."""
-        target = QuantParams(scales.outputs[0].scale[:1], scales.outputs[0].zero_point[:1])
-        if any(params.scale.size != 1 for params in scales.inputs):
+        (made,) = scales.of_outputs
+        target = QuantParams(made.scale[:1], made.zero_point[:1])
+        if any(params.scale.size != 1 for params in scales.of_inputs):
             return [None] * len(inputs)
-        return [None if _is_same(params, target) else (params, target) for params in scales.inputs]
+        return [None if _is_same(params, target) else (params, target) for params in scales.of_inputs]
 
     def forward_int8(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
         parts = [x if params is None else _rescaled(x, *params) for x, params in zip(inputs, state, strict=True)]
@@ -98,9 +102,9 @@ class Concat(CopyLayer):
         if all(params is None for params in state):
             return self.emit(inputs, outputs, state)
         pairs = self.copies(inputs, outputs, state)
-        if self.axis != 1 or outputs[0].ndim != 4 or len(pairs) != len(inputs):
+        if pairs is None or self.axis != 1 or outputs[0].ndim != 4 or len(pairs) != len(inputs):
             return None
-        from tnnquant.kernels.eltwise_i8 import Scales, copy_i8_op, rescale_i8_op
+        from tnnquant.kernels.eltwise_i8 import copy_i8_op, rescale_i8_op
 
         rows = []
         for (x, out), params in zip(pairs, state, strict=True):
@@ -108,7 +112,7 @@ class Concat(CopyLayer):
             if params is None:
                 rows.append(copy_i8_op(x, out))
                 continue
-            op, table = rescale_i8_op(x, *(Scales(p.scale, p.zero_point) for p in params), out)
+            op, table = rescale_i8_op(x, *_pair(*params), out)
             keep.append(table)
             rows.append(op)
         return np.concatenate(rows)
@@ -123,11 +127,17 @@ def _is_same(a: QuantParams, b: QuantParams) -> bool:
 
 
 def _rescaled(x: np.ndarray, source: QuantParams, target: QuantParams) -> np.ndarray:
-    from tnnquant.kernels.eltwise_i8 import Scales, rescale_i8
+    from tnnquant.kernels.eltwise_i8 import rescale_i8
 
     pixels = as_pixels(x)
-    out = rescale_i8(pixels, *(Scales(p.scale, p.zero_point) for p in (source, target)), np.empty_like(pixels))
+    out = rescale_i8(pixels, *_pair(source, target), np.empty_like(pixels))
     return from_pixels(out, x.shape)
+
+
+def _pair(source: QuantParams, target: QuantParams) -> tuple[Scales, Scales]:
+    from tnnquant.kernels.eltwise_i8 import Scales
+
+    return Scales(source.scale, source.zero_point), Scales(target.scale, target.zero_point)
 
 
 def _side_by_side(inputs: Sequence[np.ndarray], out: np.ndarray, axis: int) -> Pairs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from math import prod
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -13,12 +13,13 @@ from tnnquant.base.arithmetic import with_sum_mode
 from tnnquant.base.memory import refuse_giant
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import BlobScales, BlobSpec, Layer, QuantRole, channels_last, from_channels_last, layer
+from tnnquant.layers.base import BlobScales, BlobSpec, Layer, channels_last, from_channels_last, layer
 from tnnquant.layers.binary import Add
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.fields import param
 from tnnquant.layers.int8 import PixelInt8, int8_quant
 from tnnquant.layers.movement import text
+from tnnquant.layers.weighted import Weighted
 from tnnquant.layers.windowed import Windowed
 
 __all__ = [
@@ -135,14 +136,12 @@ def check_groups(groups: int, channels: int, out_channels: int) -> None:
     "QuantizedConvolution_nhwc",
     "DynamicRangeQuantizedConvolution",
 )
-class Convolution(Windowed, PixelInt8):
+class Convolution(Windowed, Weighted, PixelInt8):
     """2-D convolution with bias and a fused activation (0 none, 1 ReLU, 2 ReLU6, 256 swish).
 
     TNN uses ``dilation_h`` for both axes in the arithmetic; ``dilation_w`` only shapes the output (docs/tnn-format.md,
     5.1).
     """
-
-    QUANT = QuantRole.WEIGHTED
 
     @property
     def rectifies(self) -> bool:
@@ -233,7 +232,7 @@ class Convolution(Windowed, PixelInt8):
         _, _, depthwise, _ = state
         if depthwise or type(following) is not Add:
             return None
-        return ConvolutionSum(*(getattr(self, f.name) for f in fields(self)))
+        return ConvolutionSum(**_parameters(self))
 
     def forward(self, inputs: Sequence[np.ndarray], state) -> list[np.ndarray]:
         from tnnquant.kernels.conv_f32 import conv2d_f32
@@ -298,9 +297,7 @@ class Convolution(Windowed, PixelInt8):
         return conv2d_i8_op(inputs[0], packed, geometry, activation, outputs[0], added, self.fusion)
 
     def with_add(self) -> ConvolutionAdd:
-        """This layer fused with the Add behind it, whose other operand becomes a second input (docs/tnn-format.md,
-        6.6)."""
-        return ConvolutionAdd(*(getattr(self, f.name) for f in fields(self)), fusion=2 if self.activation_type else 1)
+        return ConvolutionAdd(**_parameters(self), fusion=2 if self.activation_type else 1)
 
     @property
     def fusion(self) -> int:
@@ -352,6 +349,10 @@ class ConvolutionSum(Convolution):
 
     def _sum(self, others: Sequence[np.ndarray]) -> tuple[np.ndarray | None, int]:
         return others[0], self.after
+
+
+def _parameters(layer: Layer) -> dict[str, Any]:
+    return {entry.name: getattr(layer, entry.name) for entry in fields(layer)}
 
 
 def swish_inplace(x: np.ndarray) -> None:

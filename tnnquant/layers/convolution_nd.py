@@ -11,7 +11,7 @@ import numpy as np
 
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import BlobSpec, Layer, layer
+from tnnquant.layers.base import BlobSpec, layer
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.convolution import (
     EXPLICIT,
@@ -25,6 +25,7 @@ from tnnquant.layers.convolution import (
     swish_inplace,
 )
 from tnnquant.layers.fields import FlagField, TensorField, TextField, param
+from tnnquant.layers.weighted import FusesActivation
 
 __all__ = ["Convolution1D", "Convolution3D"]
 
@@ -49,13 +50,14 @@ class _Flat:
 
     @classmethod
     def of(cls, weight: np.ndarray, bias: np.ndarray | None, groups: int, activation: int, **geometry: int) -> _Flat:
-        """``weight``: float32 (OC, C/groups, KH, KW); ``geometry``: fields of ConvGeometry."""
+        """``weight``: float32 (OC, C/groups, KH, KW); ``geometry``: fields of ConvGeometry after the kernel's."""
         from tnnquant.kernels.geometry import ConvGeometry
         from tnnquant.kernels.pack_f32 import pack_conv_f32, pack_depthwise_f32
 
         depthwise = weight.shape[1] == 1 and groups > 1
         packed = pack_depthwise_f32(weight, bias) if depthwise else pack_conv_f32(weight, bias, groups)
-        return cls(ConvGeometry(*weight.shape[2:], groups=groups, **geometry), packed, depthwise, activation)
+        window = ConvGeometry(weight.shape[2], weight.shape[3], groups=groups, **geometry)
+        return cls(window, packed, depthwise, activation)
 
     def run(self, x: np.ndarray, out: np.ndarray) -> None:
         """From x, float32 (N, H, W, C), into out, float32 (N, OH, OW, OC)."""
@@ -74,7 +76,7 @@ def _check_window(kernel: Sequence[int], dilation: Sequence[int]) -> None:
 
 
 @layer(203, "Convolution1D")
-class Convolution1D(Layer):
+class Convolution1D(FusesActivation):
     """1-D convolution with bias and a fused activation. On file the end pad stands before the begin pad.
 
     With pad types SAME and VALID TNN leaves the dilation out of the window's size.
@@ -139,7 +141,7 @@ class Convolution1D(Layer):
 
 
 @layer(201, "Convolution3D")
-class Convolution3D(Layer):
+class Convolution3D(FusesActivation):
     """3-D convolution with bias and a fused activation.
 
     An output slice is a 2-D convolution of its ``kernel_d`` input slices put side by side as channels.

@@ -150,17 +150,19 @@ class Deconvolution(Windowed):
     def _searching_taps(self, x: np.ndarray, state: _State) -> np.ndarray:
         """By TNN's own search for taps, which is another where stride and dilation both exceed 1 along an axis."""
         height, width = self.axes(x.shape)
+        weight = state.weight
+        assert weight is not None  # prepared so, where there is no plan
         rows = taps_of_tnn(x.shape[2], self.kernel_h, self.stride_h, self.dilation_h, height)
         columns = taps_of_tnn(x.shape[3], self.kernel_w, self.stride_w, self.dilation_w, width)
         images, groups = x.shape[0], self.group
-        out = np.zeros((images, groups, self.output_channel // groups, height.size, width.size), np.float32)
+        grouped = np.zeros((images, groups, self.output_channel // groups, height.size, width.size), np.float32)
         source = np.ascontiguousarray(x).reshape(images, groups, -1, *x.shape[2:])
         for kh in range(self.kernel_h):
             for kw in range(self.kernel_w):
                 # The input that each output position meets at this tap, 0 where it meets none.
                 met = rows[:, kh] @ source @ columns[:, kw].T
-                out += np.einsum("ngcyx,gco->ngoyx", met, state.weight[..., kh, kw])
-        out = out.reshape(images, self.output_channel, height.size, width.size)
+                grouped += np.einsum("ngcyx,gco->ngoyx", met, weight[..., kh, kw])
+        out = grouped.reshape(images, self.output_channel, height.size, width.size)
         if state.bias is not None:
             out += state.bias[:, None, None]
         if self.kernel_activation:

@@ -10,10 +10,11 @@ import numpy as np
 from tnnquant.base.arithmetic import with_sum_mode
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError, UnsupportedLayerError
-from tnnquant.layers.base import BlobScales, BlobSpec, QuantRole, layer
+from tnnquant.layers.base import BlobScales, BlobSpec, layer
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.fields import ScaleField, TensorField, TextField, param
 from tnnquant.layers.int8 import PixelInt8, int8_quant
+from tnnquant.layers.weighted import Weighted
 
 __all__ = ["InnerProduct"]
 
@@ -21,10 +22,9 @@ __all__ = ["InnerProduct"]
 @layer(
     19, "InnerProduct", "InnerProduct_nhwc", "QuantizedInnerProduct", "DynamicRangeQuantizedInnerProduct"
 )
-class InnerProduct(PixelInt8):
+class InnerProduct(Weighted, PixelInt8):
     """``y[n, o] = sum_k x[n, k] * w[o, k] + b[o]``, x flattened behind the batch axis in the order c, h, w."""
 
-    QUANT = QuantRole.WEIGHTED
     PER_TENSOR_BLOBS = True
     RESOURCE = (TextField(), TensorField("weight"), TensorField("bias"), ScaleField("weight"))
 

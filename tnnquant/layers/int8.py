@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from tnnquant.base.tensor import DataType, QuantParams, Tensor
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobScales, BlobSpec, Layer, channels_last, from_channels_last
 from tnnquant.layers.movement import copy_ops
+
+if TYPE_CHECKING:
+    from tnnquant.kernels.pack_i8 import ConvQuant
 
 __all__ = [
     "PixelInt8",
@@ -40,8 +43,8 @@ class PixelInt8(Layer):
         self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any, keep: list
     ) -> np.ndarray | None:
         blobs = [*inputs, *outputs]
-        pixels = [_placed_pixels(x) for x in blobs]
-        if any(x is None for x in pixels):
+        pixels = [seen for seen in map(_placed_pixels, blobs) if seen is not None]
+        if len(pixels) < len(blobs):
             return None
         rows = self.ops_int8(pixels[: len(inputs)], pixels[len(inputs) :], state, keep)
         # Those that are no view of the blob are copied to and fro.
@@ -60,7 +63,9 @@ class PixelInt8(Layer):
 
         results = [as_pixels(np.empty(spec.dims, spec.dtype.numpy)) for spec in outputs]
         keep = [as_pixels(x) for x in inputs]  # alive until the rows have run
-        run(self.ops_int8(keep[: len(inputs)], results, state, keep))
+        rows = self.ops_int8(keep[: len(inputs)], results, state, keep)
+        assert rows is not None  # of contiguous pixels
+        run(rows)
         return [from_pixels(x, spec.dims) for x, spec in zip(results, outputs, strict=True)]
 
 
@@ -97,7 +102,9 @@ def from_pixels(x: np.ndarray, dims: tuple[int, ...]) -> np.ndarray:
     return from_channels_last(x) if len(dims) == 4 else x[:, 0].transpose(0, 2, 1).reshape(dims)
 
 
-def int8_quant(tensors: Mapping[str, Tensor], scales: BlobScales, count: int, *, has_bias: bool, what: str):
+def int8_quant(
+    tensors: Mapping[str, Tensor], scales: BlobScales, count: int, *, has_bias: bool, what: str
+) -> ConvQuant:
     """The :class:`~tnnquant.kernels.pack_i8.ConvQuant` of a node with int8 weights.
 
     Parameters
@@ -140,11 +147,11 @@ def int8_quant(tensors: Mapping[str, Tensor], scales: BlobScales, count: int, *,
             raise GraphError(f"bias is {bias.dtype.name} in a quantized layer, expected INT32")
         if bias.size != count:
             raise GraphError(f"bias has {bias.size} values, expected OC = {count}")
-    source, target = scales.inputs[0], scales.outputs[0]
-    added = scales.inputs[1] if len(scales.inputs) > 1 else QuantParams(None, None)
+    source, *added = scales.of_inputs
+    (target,) = scales.of_outputs
     return ConvQuant(
         scale, zero, source.zero_point, bias.data if bias is not None and bias.size else None,
-        target.scale, target.zero_point, added.scale, added.zero_point,
+        target.scale, target.zero_point, *((added[0].scale, added[0].zero_point) if added else (None, None)),
     )  # fmt: skip
 
 
@@ -154,11 +161,11 @@ def int8_quant(tensors: Mapping[str, Tensor], scales: BlobScales, count: int, *,
 def through_float(layer: Layer, inputs: Sequence[np.ndarray], state: tuple[Any, BlobScales]) -> list[np.ndarray]:
     """Dequantize, run the fp32 form, quantize; ``state``: that of the fp32 form and the scales of the blobs."""
     prepared, scales = state
-    values = [_along_channels(p.scale, x) * x.astype(np.float32) for x, p in zip(inputs, scales.inputs, strict=True)]
+    values = [_along_channels(p.scale, x) * x.astype(np.float32) for x, p in zip(inputs, scales.of_inputs, strict=True)]
     results = layer.forward(values, prepared)
     return [
         quantized(result, QuantParams(params.scale, np.zeros_like(params.zero_point)))
-        for result, params in zip(results, scales.outputs, strict=True)
+        for result, params in zip(results, scales.of_outputs, strict=True)
     ]
 
 

@@ -45,8 +45,8 @@ class Reformat(PixelInt8):
 
     def prepare_int8(
         self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
-    ) -> list[QuantParams | None]:
-        return list(scales.outputs if self.dst == DataType.INT8 else scales.inputs)
+    ) -> list[QuantParams]:
+        return list(scales.of_outputs if self.dst == DataType.INT8 else scales.of_inputs)
 
     def ops_int8(self, inputs, outputs, state, keep: list) -> np.ndarray | None:
         from tnnquant.kernels.eltwise_i8 import Scales, dequantize_i8_op, quantize_i8_op

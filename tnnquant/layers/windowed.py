@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from tnnquant.layers.base import Layer
 from tnnquant.layers.fields import FlagField, ResourceField, ScaleField, TensorField, TextField, param
+from tnnquant.layers.weighted import FusesActivation
 
 if TYPE_CHECKING:
     from tnnquant.kernels.geometry import ConvGeometry
@@ -15,7 +15,7 @@ __all__ = ["Windowed"]
 
 
 @dataclass(frozen=True)
-class Windowed(Layer):
+class Windowed(FusesActivation):
     """A window over height and width, with weights, a bias and a fused activation (0 none, 1 ReLU, 2 ReLU6, 256
     swish)."""
 

@@ -1,0 +1,46 @@
+"""What is asked of layers by family: those with int8 weights, and those that fuse an activation.
+
+Code outside of the layers narrows with ``isinstance(layer, Weighted)`` where it has to find out, and with
+``layer.expect(Weighted)`` where it knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+
+from tnnquant.base.tensor import Tensor
+from tnnquant.layers.base import Layer, QuantRole
+
+__all__ = ["FusesActivation", "Weighted"]
+
+
+class Weighted(Layer):
+    """Mixin: role WEIGHTED, a matrix of weights for each output channel and maybe a bias."""
+
+    QUANT = QuantRole.WEIGHTED
+
+    def weight_array(self, tensors: Mapping[str, Tensor]) -> np.ndarray:
+        """The weights as float32 (output channels, ...); the input channels follow from the number of values."""
+        raise NotImplementedError
+
+    def bias_array(self, tensors: Mapping[str, Tensor]) -> np.ndarray | None:
+        """The bias as float32 (output channels,), or None."""
+        raise NotImplementedError
+
+
+class FusesActivation(Layer):
+    """Mixin: the convolution family, which applies an activation to its results (0 none, 1 ReLU, 2 ReLU6, 256 swish).
+
+    Subclasses have the parameter ``activation_type``.
+    """
+
+    activation_type: int
+
+    def with_activation(self, code: int) -> Self:
+        """The layer with another activation."""
+        changes: dict[str, Any] = {"activation_type": code}  # a parameter of the subclass
+        return replace(self, **changes)
