@@ -24,7 +24,7 @@ __all__ = ["Builder"]
 #: TNN takes fewer layers with tensors than 10000; a graph that unrolls to more than this is refused.
 MOST_LAYERS = 20_000
 
-_TYPES = {DataType.FLOAT: FLOAT, DataType.INT32: INT64, DataType.INT8: BOOL}
+_TYPES: dict[DataType, np.dtype] = {DataType.FLOAT: FLOAT, DataType.INT32: INT64, DataType.INT8: BOOL}
 
 
 class Builder:
@@ -68,11 +68,11 @@ class Builder:
         """A model input; ``name`` is the blob's. TNN's have one dim at least."""
         if not dims:
             return self.reshape(self.input(name, (1,), dtype, stored_as), ())
-        spec = InputSpec(dims, stored_as or data_type(dtype))
+        kind = stored_as or data_type(dtype)
         refuse_giant(dims, 4, f"the model input {name!r}")
-        self.inputs[name] = spec
-        self._specs[name] = BlobSpec(dims, spec.dtype)
-        return Value(dims, FLOAT if spec.dtype == DataType.FLOAT else dtype, name)
+        self.inputs[name] = InputSpec(dims, kind)
+        self._specs[name] = BlobSpec(dims, kind)
+        return Value(dims, FLOAT if kind == DataType.FLOAT else dtype, name)
 
     def constant(self, array: Any, dtype: Any = None) -> Value:
         """A constant value of these elements."""
@@ -82,14 +82,14 @@ class Builder:
         """The value as a blob: a constant enters the model's constants, once."""
         if not value.is_constant or value.name:
             return value
-        array = np.ascontiguousarray(stored(value.array)).reshape(value.dims)
+        array = np.ascontiguousarray(stored(value.elements)).reshape(value.dims)
         if not array.size:
             raise Refused("it reads an empty tensor; TNN has none")
         key = (id(value.array), array.dtype.str)
         if key not in self._stored:
             name = self.names.fresh(f"{self.scope}_const")
             # An array that is kept is never another one's id.
-            self._stored[key] = value.array, Value(value.dims, value.dtype, name, value.array)
+            self._stored[key] = value.elements, Value(value.dims, value.dtype, name, value.elements)
             self.constants[name] = _tensor(array)
             self._specs[name] = BlobSpec(array.shape, DataType.of(array), array)
         return self._stored[key][1]
@@ -175,7 +175,7 @@ class Builder:
         if x.dims == dims:
             return x
         if x.is_constant:
-            return Value.constant(x.array.reshape(dims))
+            return Value.constant(x.elements.reshape(dims))
         # TNN's Reshape knows no blobs without dims.
         if not dims:
             return self.add("Squeeze", [x], tuple(range(x.rank)))
@@ -189,7 +189,7 @@ class Builder:
         if order == tuple(range(x.rank)):
             return x
         if x.is_constant:
-            return Value.constant(x.array.transpose(order))
+            return Value.constant(x.elements.transpose(order))
         moved = [axis for axis in order if x.dims[axis] != 1]
         if moved == sorted(moved):
             return self.reshape(x, [x.dims[axis] for axis in order])
@@ -200,7 +200,7 @@ class Builder:
         dtype = np.dtype(dtype)
         if x.is_constant:
             with np.errstate(all="ignore"):
-                return Value.constant(x.array.astype(dtype))
+                return Value.constant(x.elements.astype(dtype))
         source, target = data_type(x.dtype), data_type(dtype)
         if dtype == BOOL and x.dtype != BOOL:
             zero = self.constant(np.zeros((1,) * max(x.rank, 1), x.dtype))
@@ -213,7 +213,7 @@ class Builder:
         """Slices of ``x`` along ``axis`` at constant indices (>= 0)."""
         indices = np.asarray(indices)
         if x.is_constant:
-            return Value.constant(x.array.take(indices, axis=axis))
+            return Value.constant(x.elements.take(indices, axis=axis))
         table = indices.astype(np.int32)
         return self.add("Gather", [x], axis, False, True, tensors={"indices": table}, dtype=x.dtype)
 
@@ -222,7 +222,7 @@ class Builder:
         if (begin, step) == (0, 1) and end >= x.dims[axis]:
             return x
         if x.is_constant:
-            return Value.constant(x.array[(slice(None),) * axis + (slice(begin, end, step),)])
+            return Value.constant(x.elements[(slice(None),) * axis + (slice(begin, end, step),)])
         if begin >= end:
             return Value.constant(np.zeros((*x.dims[:axis], 0, *x.dims[axis + 1 :]), x.dtype))
         return self.add("StridedSliceV2", [x], (begin,), (end,), (axis,), (step,))
@@ -234,7 +234,7 @@ class Builder:
         if x.is_constant:
             count = len(pads) // 2
             borders = list(zip(pads[:count], pads[count:], strict=True))
-            return Value.constant(np.pad(x.array, borders, constant_values=value))
+            return Value.constant(np.pad(x.elements, borders, constant_values=value))
         if x.rank == 4 and not (pads[0] or pads[4]):
             _, c0, top, left, _, c1, bottom, right = pads
             return self.add("Pad", [x], 0, 0, top, bottom, left, right, c0, c1, 0, float(value))

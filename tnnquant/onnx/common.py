@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -33,6 +33,10 @@ def axis_of(axis: int, rank: int) -> int:
     return axis + rank if axis < 0 else axis
 
 
+@overload
+def constant_of(value: Value, what: str) -> np.ndarray: ...
+@overload
+def constant_of(value: Value | None, what: str) -> np.ndarray | None: ...
 def constant_of(value: Value | None, what: str) -> np.ndarray | None:
     """The elements of an operand that must be constant; None if it is absent.
 
@@ -48,6 +52,10 @@ def constant_of(value: Value | None, what: str) -> np.ndarray | None:
     return value.array
 
 
+@overload
+def ints(value: Value, what: str) -> list[int]: ...
+@overload
+def ints(value: Value | None, what: str) -> list[int] | None: ...
 def ints(value: Value | None, what: str) -> list[int] | None:
     """The integers of a constant operand; None if it is absent."""
     array = constant_of(value, what)
@@ -69,7 +77,7 @@ def expanded(g: Builder, x: Value, dims: Sequence[int]) -> Value:
     if x.dims == dims:
         return x
     if x.is_constant:
-        return Value.constant(np.ascontiguousarray(np.broadcast_to(x.array, dims)))
+        return Value.constant(np.ascontiguousarray(np.broadcast_to(x.elements, dims)))
     return g.add("Expand", [ranked(g, x, len(dims))], dims)
 
 
@@ -90,7 +98,7 @@ def binary(g: Builder, kind: str, a: Value, b: Value, dtype: Any = None) -> Valu
         return g.add(kind, [a, b], -1, dtype=dtype)
     for position, (constant, blob) in enumerate(((a, b), (b, a))):
         if constant.is_constant:
-            array = constant.array.astype(FLOAT) if blob.is_float else constant.array
+            array = constant.elements.astype(FLOAT) if blob.is_float else constant.elements
             if not array.size:
                 raise Refused("it reads an empty tensor; TNN has none")
             array = array.reshape(array.shape or (1,))
@@ -138,7 +146,7 @@ def compare(g: Builder, kind: str, a: Value, b: Value) -> Value:
     broadcast_dims(a, b)
     for position, (constant, blob) in enumerate(((a, b), (b, a))):
         if kind != "Equal" and constant.is_constant and constant.size == 1 and constant.rank <= blob.rank:
-            element = constant.array.reshape(1)
+            element = constant.elements.reshape(1)
             return g.add(kind, [blob], position, tensors={"element": element}, dtype=BOOL)
     operands = [ranked(g, value, rank) for value in (a, b)]
     return g.add(kind, operands, *(() if kind == "Equal" else (-1,)), dtype=BOOL)

@@ -50,7 +50,7 @@ def Loop(run: Interpreter, node, inputs, scope, frame: Frame) -> Sequence[Known]
     names = [value.name for value in body.input]
     if len(names) != 2 + len(state):
         raise Refused(f"its body takes {len(names)} inputs, expected {2 + len(state)}")
-    scans: list[list[Value]] = [[] for _ in range(len(body.output) - 1 - len(state))]
+    scans: list[list[Known]] = [[] for _ in range(len(body.output) - 1 - len(state))]
     number = 0
     while number < limit and _goes_on(going):
         if number >= MOST_PASSES:
@@ -70,20 +70,21 @@ def _goes_on(condition: Known | None) -> bool:
         return True
     if not isinstance(condition, Value) or not condition.is_constant:
         raise Refused("whether it goes on depends on the data; TNN has no control flow")
-    return bool(condition.array.reshape(-1)[0])
+    return bool(condition.elements.reshape(-1)[0])
 
 
 def _stacked(run: Interpreter, values: Sequence[Known], axis: int = 0) -> Known:
     """Values side by side along a new axis."""
-    if any(not isinstance(value, Value) for value in values):
+    tensors = [value for value in values if isinstance(value, Value)]
+    if len(tensors) != len(values):
         return Missing()
-    if not values:
+    if not tensors:
         raise Refused("it makes no pass, and an empty tensor; TNN has none")
-    if all(value.is_constant for value in values):
-        return Value.constant(np.stack([value.array for value in values], axis))
+    if all(value.is_constant for value in tensors):
+        return Value.constant(np.stack([value.elements for value in tensors], axis))
     g = run.builder
-    axis = axis % (values[0].rank + 1)
-    parts = [g.reshape(v, (*v.dims[:axis], 1, *v.dims[axis:])) for v in values]
+    axis = axis % (tensors[0].rank + 1)
+    parts = [g.reshape(v, (*v.dims[:axis], 1, *v.dims[axis:])) for v in tensors]
     return g.add("Concat", parts, axis) if len(parts) > 1 else parts[0]
 
 
@@ -101,7 +102,7 @@ def Scan(run: Interpreter, node, inputs, scope, frame: Frame) -> Sequence[Known]
     length = scanned[0].dims[axes[0]]
     if length > MOST_PASSES:
         raise Refused(f"it has {length} steps, too many to be written out")
-    made: list[list[Value]] = [[] for _ in range(outputs)]
+    made: list[list[Known]] = [[] for _ in range(outputs)]
     names = [value.name for value in body.input]
     g = run.builder
     for step in range(length):
@@ -134,7 +135,7 @@ def _place(value: Value | None, count: int, *, end: int) -> int:
         return end
     if not value.is_constant:
         raise Refused("the place in the sequence depends on the data")
-    place = int(value.array.reshape(-1)[0])
+    place = int(value.elements.reshape(-1)[0])
     return place + count if place < 0 else place
 
 
@@ -219,7 +220,7 @@ def SplitToSequence(run, node, inputs, scope, frame) -> Sequence[Known]:
 
 
 @_control
-def Optional(run, node, inputs, scope, frame) -> Sequence[Known]:
+def Optional(run, node, inputs, scope, frame) -> Sequence[Known | None]:
     """What it holds."""
     return [inputs[0] if inputs else None]
 

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
 from tnnquant.onnx.value import Value
 
 if TYPE_CHECKING:
-    from onnx import FunctionProto, NodeProto
+    from onnx import AttributeProto, FunctionProto, NodeProto
 
 __all__ = ["schema_function"]
+
+
+class _Attribute(Protocol):
+    default_value: AttributeProto
+
+
+class _Schema(Protocol):
+    """What is read of an operator's schema; onnx publishes no types for most of it."""
+
+    has_function: bool
+    has_context_dependent_function: bool
+    function_body: FunctionProto
+    attributes: Mapping[str, _Attribute]
+
+    def get_context_dependent_function(self, node: bytes, types: list[bytes]) -> bytes: ...
 
 
 def schema_function(
@@ -28,7 +43,7 @@ def schema_function(
     from onnx import FunctionProto, defs
 
     try:
-        schema = defs.get_schema(node.op_type, opset, domain)
+        schema = cast(_Schema, defs.get_schema(node.op_type, opset, domain))
     except Exception:  # of a type that is not public: the operator is unknown
         return None
     if not (schema.has_function or schema.has_context_dependent_function):

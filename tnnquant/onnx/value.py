@@ -46,6 +46,19 @@ class Value:
         return self.array is not None
 
     @property
+    def elements(self) -> np.ndarray:
+        """The elements of a constant.
+
+        Raises
+        ------
+        Refused
+            The value is no constant.
+        """
+        if self.array is None:
+            raise Refused("it reads values that depend on the data where TNN needs constants")
+        return self.array
+
+    @property
     def rank(self) -> int:
         """Number of dims."""
         return len(self.dims)

@@ -101,11 +101,11 @@ def compare(
             return Comparison(peer.name, why_not=str(error))
         worst = 0.0
         for (name, mine), theirs in zip(got.items(), wanted, strict=True):
-            error, is_same = difference(mine, theirs)
+            distance, is_same = difference(mine, theirs)
             if graph.is_quantized:
                 cosine = _cosine(mine, theirs)
                 is_same, result.cosine = cosine >= COSINE, min(result.cosine, cosine)
-            worst = max(worst, error)
+            worst = max(worst, distance)
             if not is_same:
                 result.agrees = False
                 result.first = result.first or name

@@ -54,8 +54,8 @@ def Clip(g: Builder, x: Value, low: Value | None = None, high: Value | None = No
     if low is None and high is None:
         return x
     if all(v is None or (v.is_constant and v.size == 1) for v in (low, high)):
-        least = -np.inf if low is None else float(low.array.reshape(-1)[0])
-        most = np.inf if high is None else float(high.array.reshape(-1)[0])
+        least = -np.inf if low is None else float(low.elements.reshape(-1)[0])
+        most = np.inf if high is None else float(high.elements.reshape(-1)[0])
         if least == 0 and most == np.inf:
             return g.add("ReLU", [x])
         if (least, most) == (0, 6):

@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from tnnquant.onnx.builder import Builder
-from tnnquant.onnx.common import axis_of, binary, chain, compare, constant_of, expanded, in_float, select
+from tnnquant.onnx.common import (
+    axis_of,
+    binary,
+    broadcast_dims,
+    chain,
+    compare,
+    constant_of,
+    expanded,
+    in_float,
+    select,
+)
 from tnnquant.onnx.refusal import Refused
 from tnnquant.onnx.registry import operator
 from tnnquant.onnx.value import BOOL, Value
@@ -74,14 +84,17 @@ def Pow(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
     if not a.is_float:
         return g.cast(Pow(g, g.cast(a, np.float32), b), a.dtype)
     if not b.is_constant:
-        if a.is_constant and (a.array > 0).all():
+        if a.is_constant and (a.elements > 0).all():
             return g.add(
-                "Exp", [binary(g, "Mul", in_float(g, b), g.constant(np.log(a.array.astype(np.float64)), np.float32))]
+                "Exp", [binary(g, "Mul", in_float(g, b), g.constant(np.log(a.elements.astype(np.float64)), np.float32))]
             )
         raise Refused("its exponent depends on the data, and its base may be negative; TNN has constant exponents only")
-    exponents = b.array.astype(np.float64)
+    dims = broadcast_dims(a, b)
+    if 0 in dims:
+        return Value.constant(np.zeros(dims, a.dtype))
+    exponents = b.elements.astype(np.float64)
     distinct = np.unique(exponents)
-    result = None
+    result: Value | None = None
     if len(distinct) > _MOST_EXPONENTS:
         # Of a fraction there is no power of a negative number: there, as for 0, exp(b log a) is what it is.
         if (whole := distinct[distinct == np.round(distinct)]).size > _MOST_EXPONENTS:
@@ -92,7 +105,8 @@ def Pow(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
     for exponent in distinct:
         power = _power(g, a, float(exponent))
         result = power if result is None else select(g, g.constant(exponents == exponent), power, result)
-    dims = np.broadcast_shapes(a.dims, b.dims)
+    # There is an exponent at least.
+    assert result is not None
     return expanded(g, result, dims)
 
 
@@ -114,7 +128,7 @@ def Mod(g: Builder, a: Value, b: Value, *, fmod=0):
         quotient = binary(g, "Div", a, b)
         whole = g.cast(g.cast(quotient, np.int32), np.float32) if fmod else g.add("Floor", [quotient])
         rest = binary(g, "Sub", a, binary(g, "Mul", whole, b))
-        if fmod or (b.is_constant and np.isfinite(b.array).all()):
+        if fmod or (b.is_constant and np.isfinite(b.elements).all()):
             return rest
         # An infinite divisor leaves what has its sign, and is what is left of the others.
         dims = (1,) * max(b.rank, 1)
@@ -175,7 +189,7 @@ def Or(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
 
 
 def _negated(g: Builder, x: Value) -> Value:
-    return g.constant(~x.array) if x.is_constant else Not(g, x)
+    return g.constant(~x.elements) if x.is_constant else Not(g, x)
 
 
 @operator()

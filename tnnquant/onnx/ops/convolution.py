@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import overload
 
 import numpy as np
 
@@ -14,6 +15,10 @@ from tnnquant.onnx.value import FLOAT, Value
 from tnnquant.onnx.windows import Windows
 
 
+@overload
+def _weights(value: Value, what: str) -> np.ndarray: ...
+@overload
+def _weights(value: Value | None, what: str) -> np.ndarray | None: ...
 def _weights(value: Value | None, what: str) -> np.ndarray | None:
     if value is not None and not value.is_constant:
         raise Refused(f"its {what} are computed from the data; TNN takes them from the model file only")
@@ -215,12 +220,12 @@ def Gemm(
 ):
     a = g.permute(a, (1, 0)) if transA else a
     if b.is_constant and not a.is_constant and a.is_float:
-        weight = b.array.astype(FLOAT, copy=False) if transB else b.array.astype(FLOAT, copy=False).T
+        weight = b.elements.astype(FLOAT, copy=False) if transB else b.elements.astype(FLOAT, copy=False).T
         weight = weight if alpha == 1 else weight * np.float32(alpha)
         if c is None or beta == 0:
             return inner_product(g, a, weight, None)
         if c.is_constant and c.size in (1, weight.shape[0]) and (c.rank < 2 or c.dims[0] == 1):
-            bias = np.broadcast_to(c.array.astype(FLOAT).reshape(-1) * np.float32(beta), (weight.shape[0],))
+            bias = np.broadcast_to(c.elements.astype(FLOAT).reshape(-1) * np.float32(beta), (weight.shape[0],))
             return inner_product(g, a, weight, bias)
         product = inner_product(g, a, weight, None)
     else:
@@ -231,7 +236,7 @@ def Gemm(
         return product
     if beta != 1:
         c = (
-            g.constant(c.array * np.float32(beta))
+            g.constant(c.elements * np.float32(beta))
             if c.is_constant
             else binary(g, "Mul", c, g.constant(beta, np.float32))
         )
@@ -257,7 +262,7 @@ def MatMul(g: Builder, a: Value, b: Value):
     if not a.is_float:
         return g.cast(MatMul(g, g.cast(a, FLOAT), g.cast(b, FLOAT)), a.dtype)
     if b.is_constant and b.rank == 2 and a.rank > 1:
-        return inner_product(g, a, b.array.astype(FLOAT, copy=False).T, None)
+        return inner_product(g, a, b.elements.astype(FLOAT, copy=False).T, None)
     return product_of(g, a, b)
 
 
@@ -270,7 +275,7 @@ def product_of(g: Builder, a: Value, b: Value) -> Value:
         b = b if _pairs(b.dims[:-2], batch) else expanded(g, b, (*batch, *b.dims[-2:]))
     for position, (constant, blob) in enumerate(((a, b), (b, a))):
         if constant.is_constant and not blob.is_constant:
-            return g.add("MatMul", [blob], position, tensors={"weight": constant.array.astype(FLOAT, copy=False)})
+            return g.add("MatMul", [blob], position, tensors={"weight": constant.elements.astype(FLOAT, copy=False)})
     return g.add("MatMul", [a, b], -1)
 
 

@@ -11,7 +11,7 @@ from tnnquant.onnx.value import BOOL, Value
 
 
 def _one(number: float) -> np.ndarray:
-    return np.float32(number)
+    return np.asarray(number, np.float32)
 
 
 @operator()
@@ -167,8 +167,8 @@ def Dropout(
 ):
     from tnnquant.onnx.refusal import Refused
 
-    drops = ratio_input is None or not ratio_input.is_constant or bool(ratio_input.array.reshape(-1)[0])
-    if drops and training_mode is not None and (not training_mode.is_constant or training_mode.array.any()):
+    drops = ratio_input is None or not ratio_input.is_constant or bool(ratio_input.elements.reshape(-1)[0])
+    if drops and training_mode is not None and (not training_mode.is_constant or training_mode.elements.any()):
         raise Refused("it drops values at random (training_mode); export the model for inference")
     if 1 in g.wanted:
         return x, g.constant(np.ones(x.dims, bool))

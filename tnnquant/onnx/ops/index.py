@@ -24,7 +24,7 @@ def GatherElements(g: Builder, x: Value, indices: Value, *, axis=0):
     axis = axis_of(axis, x.rank)
     grid = list(np.indices(indices.dims))
     if indices.is_constant:
-        found = np.where(indices.array < 0, indices.array + x.dims[axis], indices.array)
+        found = np.where(indices.elements < 0, indices.elements + x.dims[axis], indices.elements)
         grid[axis] = found
         return _picked(g, x, np.ravel_multi_index(grid, x.dims), indices.dims)
     # TNN gathers whole slices: elements by their flat numbers.
@@ -51,7 +51,7 @@ def _by_number(g: Builder, x: Value, places: Value, dims) -> Value:
     """Elements of ``x`` by their flat numbers in a blob."""
     flat = g.reshape(places, (places.size,))
     if x.is_constant:
-        tensors = {"data": x.array.reshape(-1)}
+        tensors = {"data": x.elements.reshape(-1)}
         made = g.add("Gather", [flat], 0, True, False, tensors=tensors, dtype=x.dtype)
     else:
         made = g.add("Gather", [g.reshape(x, (x.size,)), flat], 0, False, False, dtype=x.dtype)
@@ -66,7 +66,7 @@ def GatherND(g: Builder, x: Value, indices: Value, *, batch_dims=0):
         return _gather_vectors(g, x, indices, batch_dims, inner)
     numbers = np.arange(x.size).reshape(x.dims)
     batch = np.indices(indices.dims[:-1])[:batch_dims]
-    places = numbers[(*batch, *np.moveaxis(indices.array, -1, 0))]
+    places = numbers[(*batch, *np.moveaxis(indices.elements, -1, 0))]
     return _picked(g, x, places, (*indices.dims[:-1], *inner))
 
 
@@ -102,7 +102,8 @@ def ScatterElements(g: Builder, x: Value, indices: Value, updates: Value, *, axi
     if reduction not in ("none", "add"):
         return _combined(g, x, indices, updates, axis, reduction)
     if indices.is_constant:
-        indices = g.constant(np.where(indices.array < 0, indices.array + x.dims[axis], indices.array), np.int32)
+        found = indices.elements
+        indices = g.constant(np.where(found < 0, found + x.dims[axis], found), np.int32)
     if not x.is_float:
         made = ScatterElements(g, g.cast(x, FLOAT), indices, g.cast(updates, FLOAT), axis=axis, reduction=reduction)
         return g.cast(made, x.dtype)
@@ -119,7 +120,7 @@ def ScatterND(g: Builder, x: Value, indices: Value, updates: Value, *, reduction
         return g.reshape(_combined(g, flat_x, places, flat_updates, 0, reduction), x.dims)
     if indices.is_constant:
         sizes = np.array(x.dims[: indices.dims[-1]])
-        table = np.where(indices.array < 0, indices.array + sizes, indices.array).astype(np.int32)
+        table = np.where(indices.elements < 0, indices.elements + sizes, indices.elements).astype(np.int32)
         return g.add("ScatterND", [x, updates], tensors={"indices": table}, dtype=x.dtype)
     return g.add("ScatterND", [x, indices, updates], dtype=x.dtype)
 
@@ -144,7 +145,7 @@ def _combined(g: Builder, x: Value, indices: Value, updates: Value, axis: int, r
         wrapped = binary(g, "Add", indices, g.constant(size, np.int32))
         indices = select(g, compare(g, "Less", indices, zero), wrapped, indices)
     else:
-        indices = g.constant(np.where(indices.array < 0, indices.array + size, indices.array), np.int32)
+        indices = g.constant(np.where(indices.elements < 0, indices.elements + size, indices.elements), np.int32)
     result = x
     for step in range(steps):
         mask = compare(g, "Equal", numbers, g.cut(indices, axis, step, step + 1))
@@ -159,7 +160,7 @@ def _flat_places(g: Builder, x: Value, indices: Value, updates: Value) -> Value:
     inner = prod(x.dims[depth:])
     strides = np.array([prod(x.dims[k + 1 : depth]) for k in range(depth)], np.int32)
     if indices.is_constant:
-        found = np.where(indices.array < 0, indices.array + np.array(x.dims[:depth]), indices.array)
+        found = np.where(indices.elements < 0, indices.elements + np.array(x.dims[:depth]), indices.elements)
         rows = g.constant((found * strides).sum(-1).reshape(-1, 1) * inner, np.int32)
     else:
         flat = g.reshape(indices, (prod(indices.dims[:-1]), depth))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Literal
 
 import numpy as np
 
@@ -105,7 +106,7 @@ def Tile(g: Builder, x: Value, repeats: Value):
 def Gather(g: Builder, x: Value, indices: Value, *, axis=0):
     axis = axis_of(axis, x.rank)
     if indices.is_constant:
-        places = np.where(indices.array < 0, indices.array + x.dims[axis], indices.array)
+        places = np.where(indices.elements < 0, indices.elements + x.dims[axis], indices.elements)
         if places.size and not (places.min() >= 0 and places.max() < x.dims[axis]):
             raise Refused(f"its indices reach beyond an axis of {x.dims[axis]}")
         return g.gather(x, places, axis)
@@ -158,16 +159,20 @@ def Pad(
     return padded(g, x, borders, mode, number)
 
 
+_BORDERS: dict[str, Literal["reflect", "edge", "wrap"]] = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
+
+
 def padded(g: Builder, x: Value, borders, mode: str, number) -> Value:
     """``x`` with a border; negative ones cut."""
     if mode != "constant":
+        if mode not in _BORDERS:
+            raise Refused(f"its mode {mode!r} is unknown")
         # By index: TNN's own reflection and edges differ between its layers.
         for axis, (begin, end) in enumerate(borders):
             if begin or end:
-                kinds = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
                 numbers = np.arange(x.dims[axis])
                 numbers = numbers[max(-begin, 0) : len(numbers) - max(-end, 0)]
-                x = g.gather(x, np.pad(numbers, (max(begin, 0), max(end, 0)), kinds[mode]), axis)
+                x = g.gather(x, np.pad(numbers, (max(begin, 0), max(end, 0)), _BORDERS[mode]), axis)
         return x
     for axis, (begin, end) in enumerate(borders):
         x = g.cut(x, axis, max(-begin, 0), x.dims[axis] - max(-end, 0))

@@ -61,7 +61,7 @@ def _over(g: Builder, value: Value, dims) -> Value:
     if value.dims == tuple(dims):
         return value
     if value.is_constant:
-        return g.constant(np.broadcast_to(value.array, dims), np.float32)
+        return g.constant(np.broadcast_to(value.elements, dims), np.float32)
     raise Refused(f"its scale or bias is {value.dims}, TNN wants {tuple(dims)}")
 
 

@@ -98,7 +98,7 @@ def _restated(g: Builder, x: Value, made: BlobCodes, read: BlobCodes) -> Value:
 
 def _constant(g: Builder, x: Value, scale: Value, zero_point: Value | None, axis: int) -> Value:
     """A constant's values; weights of 8 bits are noted."""
-    codes = x.array
+    codes = x.elements
     steps = constant_of(scale, "scales").astype(np.float32)
     zero = constant_of(zero_point, "zero points")
     zero = np.zeros(steps.shape, codes.dtype) if zero is None else zero
@@ -199,7 +199,9 @@ operator(name="QLinearSigmoid", domain=MICROSOFT)(_of_one("Sigmoid"))
 
 @operator(domain=MICROSOFT)
 def QLinearConcat(g: Builder, y_scale: Value, y_zero: Value, *parts: Value, axis=0):
-    inputs = [_read(g, *parts[i : i + 3]) for i in range(0, len(parts), 3)]
+    if not parts or len(parts) % 3:
+        raise Refused(f"it has {len(parts)} operands after its zero point, expected three for each part")
+    inputs = [_read(g, x, scale, zero) for x, scale, zero in zip(*(iter(parts),) * 3, strict=True)]
     return _write(g, movement.Concat(g, *inputs, axis=axis), y_scale, y_zero)
 
 

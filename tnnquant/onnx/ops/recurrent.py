@@ -24,6 +24,8 @@ class _Sequence:
         self.x = g.permute(x, (1, 0, 2)) if layout else x
         self.layout = layout
         self.steps, self.batch, self.inputs = self.x.dims
+        if not self.steps:
+            raise Refused("its sequences have no steps; TNN has no empty tensors")
         self.w = constant_of(w, "weights").astype(FLOAT)
         self.r = constant_of(r, "recurrent weights").astype(FLOAT)
         self.hidden = hidden_size or self.r.shape[2]
@@ -43,7 +45,7 @@ class _Sequence:
 
     def initial(self, state: Value | None, number: int) -> Value | None:
         """The initial state of a direction, (B, H); None where it is 0."""
-        if state is None or (state.is_constant and not state.array.any()):
+        if state is None or (state.is_constant and not state.elements.any()):
             return None
         state = self.g.permute(state, (1, 0, 2)) if self.layout else state
         piece = self.g.cut(state, 0, number, number + 1)
@@ -177,12 +179,13 @@ def RNN(
     for number in range(len(s.directions)):
         wb, rb = np.split(s.b[number], 2)
         shared = g.constant(np.ascontiguousarray(s.r[number].T))
-        h, run = s.initial(initial_h, number), []
+        h = s.initial(initial_h, number)
+        run: list[Value] = []
         for step in s.projected(number, wb + rb):
             h = acts.run(number, _plus(g, step, _recurrent(g, h, shared)))
             run.append(h)
         runs.append(run)
-        lasts.append(h)
+        lasts.append(run[-1])
     return s.outputs(runs, [lasts])
 
 
@@ -204,7 +207,8 @@ def GRU(
         gates = g.constant(np.ascontiguousarray(s.r[number][: 2 * hidden].T))
         new = g.constant(np.ascontiguousarray(s.r[number][2 * hidden :].T))
         bias = g.constant(late.reshape(1, hidden))
-        h, run = s.initial(initial_h, number), []
+        h = s.initial(initial_h, number)
+        run: list[Value] = []
         for step in s.projected(number, wb + early):
             zr = g.cut(step, 1, 0, 2 * hidden)
             z, reset = _parts(g, acts.run(2 * number, _plus(g, zr, _recurrent(g, h, gates))), 2)
@@ -218,7 +222,7 @@ def GRU(
                     else binary(g, "Add", inner, binary(g, "Mul", reset, turned))
                 )
             elif h is not None:
-                inner = binary(g, "Add", inner, _recurrent(g, binary(g, "Mul", reset, h), new))
+                inner = _plus(g, inner, _recurrent(g, binary(g, "Mul", reset, h), new))
             candidate = acts.run(2 * number + 1, inner)
             # (1 - z) * n + z * h = n + z * (h - n)
             if h is None:
@@ -227,7 +231,7 @@ def GRU(
                 h = binary(g, "Add", candidate, binary(g, "Mul", z, binary(g, "Sub", h, candidate)))
             run.append(h)
         runs.append(run)
-        lasts.append(h)
+        lasts.append(run[-1])
     return s.outputs(runs, [lasts])
 
 
@@ -250,7 +254,9 @@ def LSTM(
     for number in range(len(s.directions)):
         wb, rb = np.split(s.b[number], 2)
         shared = g.constant(np.ascontiguousarray(s.r[number].T))
-        h, c, run = s.initial(initial_h, number), s.initial(initial_c, number), []
+        h, c = s.initial(initial_h, number), s.initial(initial_c, number)
+        run: list[Value] = []
+        memory: list[Value] = []
         pi, po, pf = (g.constant(part.reshape(1, -1)) for part in np.split(p[number], 3))
 
         def seen(gate, cell, weights):
@@ -269,9 +275,10 @@ def LSTM(
             o = acts.run(3 * number, seen(o, c, po))
             h = binary(g, "Mul", o, acts.run(3 * number + 2, c, clipped=False))
             run.append(h)
+            memory.append(c)
         runs.append(run)
-        lasts.append(h)
-        cells.append(c)
+        lasts.append(run[-1])
+        cells.append(memory[-1])
     return s.outputs(runs, [lasts, cells])
 
 

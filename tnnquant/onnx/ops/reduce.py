@@ -168,4 +168,5 @@ def EyeLike(g: Builder, x: Value, *, dtype=None, k=0):
 
     if x.rank != 2:
         raise Refused(f"its operand has {x.rank} dims, expected 2")
-    return g.constant(np.eye(*x.dims, k=k), x.dtype if dtype is None else element_type(dtype, "its result"))
+    rows, columns = x.dims
+    return g.constant(np.eye(rows, columns, k=k), x.dtype if dtype is None else element_type(dtype, "its result"))

@@ -152,6 +152,8 @@ def Resize(
         raise Refused(f"it resizes to {out}")
     regions = [(0.0, 1.0)] * x.rank
     if coordinate_transformation_mode == "tf_crop_and_resize":
+        if roi is None:
+            raise Refused("it cuts a region out, but names none (roi)")
         values = roi.reshape(-1)
         for k, axis in enumerate(where):
             regions[axis] = (float(values[k]), float(values[k + len(where)]))
@@ -273,17 +275,19 @@ def _sampled(g: Builder, x: Value, grid: Value, kind: int, padding: str, aligned
     images = []
     for image in range(x.dims[0]):
         flat = g.reshape(g.cut(x, 0, image, image + 1), (x.dims[1], prod(x.dims[2:])))
-        total = None
+        total: Value | None = None
         for combination in product(*taps):
-            number, weight = None, None
-            for (place, share), size in zip(combination, x.dims[2:], strict=True):
-                place, share = (g.reshape(g.cut(v, 0, image, image + 1), (prod(places),)) for v in (place, share))
-                scaled = None if number is None else binary(g, "Mul", number, g.constant(size, np.float32))
-                number = place if scaled is None else binary(g, "Add", scaled, place)
-                weight = share if weight is None else binary(g, "Mul", weight, share)
+            pairs = (
+                [g.reshape(g.cut(v, 0, image, image + 1), (prod(places),)) for v in pair] for pair in combination
+            )
+            number, weight = next(pairs)
+            for (place, share), size in zip(pairs, x.dims[3:], strict=True):
+                number = binary(g, "Add", binary(g, "Mul", number, g.constant(size, np.float32)), place)
+                weight = binary(g, "Mul", weight, share)
             found = g.add("Gather", [flat, g.cast(number, np.int32)], 1, False, False)
             term = binary(g, "Mul", found, weight)
             total = term if total is None else binary(g, "Add", total, term)
+        assert total is not None
         images.append(g.reshape(total, (1, x.dims[1], *places)))
     return images[0] if len(images) == 1 else g.add("Concat", images, 0)
 
@@ -321,6 +325,7 @@ def _axis_taps(g: Builder, at: Value, size: int, kind: int, padding: str, aligne
     one = g.constant(1, np.float32)
     first = g.add("Floor", [at])
     share = binary(g, "Sub", at, first)
+    pairs: list[tuple[Value, Value | None]]
     if kind == NEAREST:
         pairs = [(at, None)]
     elif kind == LINEAR:

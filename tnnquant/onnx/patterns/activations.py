@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from tnnquant.graph import Node
+from tnnquant.layers.clip import Clip
 from tnnquant.onnx.patterns.net import Net, new_node
 
 __all__ = ["find_gelu", "find_hard_sigmoid", "find_hard_swish", "find_swish"]
@@ -26,16 +27,17 @@ def find_hard_swish(net: Net) -> None:
     """``x * HardSigmoid(x)``; and the product taken before the division by 6."""
     _gated(net, "HardSigmoid", lambda gate: ("HardSwish", (gate.layer.alpha, gate.layer.beta)))
     for node in list(net.nodes):
-        factor = None if node is None else _factor(net, node)
-        if factor is None or not _is(factor, 1 / 6):
+        if node is None or not _is(_factor(net, node), 1 / 6):
             continue
         product = net.private_maker(node.inputs[0], "Mul")
         if product is None or len(product.inputs) != 2:
             continue
         for x, gate in (product.inputs, product.inputs[::-1]):
             clip = _six(net, net.private_maker(gate))
-            shifted = net.private_maker(clip.inputs[0], "Add") if clip else None
-            if shifted is not None and _is(net.scalar(shifted, "Add"), 3) and shifted.inputs[0] == x:
+            shifted = net.private_maker(clip.inputs[0], "Add") if clip is not None else None
+            if clip is None or shifted is None or shifted.inputs[0] != x:
+                continue
+            if _is(net.scalar(shifted, "Add"), 3):
                 for gone in (shifted, clip, product):
                     net.remove(gone)
                 net.replace(node, new_node("HardSwish", node, (x,), (1 / 6, 0.5)))
@@ -68,7 +70,7 @@ def _six(net: Net, node: Node | None) -> Node | None:
     """The layer if it bounds by 0 and 6."""
     if node is None:
         return None
-    is_clip = node.type_string == "Clip" and (node.layer.min, node.layer.max) == (0, 6)
+    is_clip = isinstance(node.layer, Clip) and (node.layer.min, node.layer.max) == (0, 6)
     return node if node.type_string == "ReLU6" or is_clip else None
 
 

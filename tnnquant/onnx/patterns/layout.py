@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tnnquant.graph import Node
+from tnnquant.layers.convolution import Convolution
+from tnnquant.layers.pad import Pad
+from tnnquant.layers.permute import Permute
+from tnnquant.layers.reduce import ReduceMax
 from tnnquant.onnx.patterns.net import Net, new_node
 
 __all__ = ["drop_reshapes", "find_global_maximum", "find_reorg", "find_shuffle", "merge_moves", "merge_pads"]
@@ -21,13 +27,13 @@ def merge_moves(net: Net) -> None:
         if first is None or len(first.inputs) != 1:
             continue
         source = first.inputs[0]
-        if node.type_string == "Reshape":
-            merged: Node | None = _reshape(node, source, net.dims[node.outputs[0]])
-            is_nothing = net.dims[source] == net.dims[node.outputs[0]]
-        else:
+        if isinstance(node.layer, Permute) and isinstance(first.layer, Permute):
             order = tuple(first.layer.orders[axis] for axis in node.layer.orders)
             merged = new_node("Permute", node, (source,), (order,))
             is_nothing = order == tuple(range(len(order)))
+        else:
+            merged = _reshape(node, source, net.dims[node.outputs[0]])
+            is_nothing = net.dims[source] == net.dims[node.outputs[0]]
         if is_nothing and node.outputs[0] not in net.outputs:
             for reader in net.readers(node.outputs[0]):
                 inputs = tuple(source if blob == node.outputs[0] else blob for blob in reader.inputs)
@@ -58,7 +64,7 @@ def _moved(net: Net, node: Node | None) -> tuple[str, tuple[int, ...], tuple[int
         return None
     permute = net.private_maker(node.inputs[0], "Permute")
     split = net.private_maker(permute.inputs[0], "Reshape") if permute is not None else None
-    if permute is None or split is None or len(split.inputs) != 1:
+    if permute is None or not isinstance(permute.layer, Permute) or split is None or len(split.inputs) != 1:
         return None
     return split.inputs[0], net.dims[split.outputs[0]], tuple(permute.layer.orders)
 
@@ -121,7 +127,7 @@ def find_reorg(net: Net) -> None:
 def find_global_maximum(net: Net) -> None:
     """A maximum over height and width is a pooling, which int8 can do."""
     for node in list(net.nodes):
-        if node is None or node.type_string != "ReduceMax" or not node.layer.keep_dims:
+        if node is None or not isinstance(node.layer, ReduceMax) or not node.layer.keep_dims:
             continue
         dims = net.dims[node.inputs[0]]
         if len(dims) == 4 and sorted(a % 4 for a in node.layer.axes) == [2, 3]:
@@ -131,33 +137,31 @@ def find_global_maximum(net: Net) -> None:
 
 def merge_pads(net: Net) -> None:
     """A border of zeros before a convolution without one, where the convolution can have it itself."""
-    from dataclasses import replace
-
     for node in list(net.nodes):
-        if node is None or node.type_string != "Convolution" or node.layer.pad_type != -1:
+        if node is None or node.type_string != "Convolution" or not isinstance(node.layer, Convolution):
             continue
+        c = node.layer
         pad = net.private_maker(node.inputs[0], "Pad")
-        if pad is None or node.layer.pad_h or node.layer.pad_w:
+        if pad is None or not isinstance(pad.layer, Pad) or c.pad_type != -1 or c.pad_h or c.pad_w:
             continue
         p = pad.layer
         if p.mode or p.value or p.channel_begin or p.channel_end or min(p.top, p.bottom, p.left, p.right) < 0:
             continue
         layer = None
         if (p.top, p.left) == (p.bottom, p.right):
-            layer = replace(node.layer, pad_h=p.top, pad_w=p.left)
-        elif _is_same(net, node, p):
-            layer = replace(node.layer, pad_h=p.top, pad_w=p.left, pad_type=0)
+            layer = replace(c, pad_h=p.top, pad_w=p.left)
+        elif _is_same(net, node, c, p):
+            layer = replace(c, pad_h=p.top, pad_w=p.left, pad_type=0)
         if layer is not None:
             net.remove(pad)
             net.replace(node, node.replace(layer=layer, inputs=pad.inputs))
 
 
-def _is_same(net: Net, node: Node, p) -> bool:
+def _is_same(net: Net, node: Node, c: Convolution, p: Pad) -> bool:
     """Whether the border is the one that TNN's SAME has."""
     pad = net.maker(node.inputs[0])
     assert pad is not None
     sizes, out = net.dims[pad.inputs[0]][2:], net.dims[node.outputs[0]][2:]
-    c = node.layer
     for size, count, kernel, stride, dilation, begin in (
         (sizes[0], out[0], c.kernel_h, c.stride_h, c.dilation_h, p.top),
         (sizes[1], out[1], c.kernel_w, c.stride_w, c.dilation_w, p.left),

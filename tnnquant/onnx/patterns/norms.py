@@ -6,6 +6,9 @@ import numpy as np
 
 from tnnquant.base.tensor import Tensor
 from tnnquant.graph import Node
+from tnnquant.layers.clip import Clip
+from tnnquant.layers.power import Power
+from tnnquant.layers.reduce import ReduceL2, ReduceMean
 from tnnquant.onnx.patterns.activations import _reader
 from tnnquant.onnx.patterns.net import Net, new_node
 
@@ -22,12 +25,12 @@ def find_layer_norm(net: Net, constants: dict[str, Tensor]) -> None:
             continue
         x, mean_blob = centred.inputs
         mean = net.private_maker(mean_blob, "ReduceMean")
-        if mean is None or mean.inputs != (x,) or not mean.layer.keep_dims:
+        if mean is None or mean.inputs != (x,) or not isinstance(mean.layer, ReduceMean) or not mean.layer.keep_dims:
             continue
         plus = net.private_maker(root.inputs[0], "Add")
         eps = net.scalar(plus, "Add")
         variance = net.private_maker(plus.inputs[0], "ReduceMean") if plus is not None and eps else None
-        if variance is None or variance.layer != mean.layer:
+        if plus is None or variance is None or variance.layer != mean.layer:
             continue
         square = net.private_maker(variance.inputs[0], "Mul", "Power")
         if square is None or set(square.inputs) != {centred.outputs[0]} or not _is_square(square):
@@ -61,7 +64,8 @@ def find_layer_norm(net: Net, constants: dict[str, Tensor]) -> None:
 def _is_square(node: Node) -> bool:
     if node.type_string == "Mul":
         return len(node.inputs) == 2
-    return (node.layer.exponent, node.layer.scale, node.layer.shift) == (2, 1, 0)
+    layer = node.layer
+    return isinstance(layer, Power) and (layer.exponent, layer.scale, layer.shift) == (2, 1, 0)
 
 
 def _scale_and_bias(net: Net, quotient: Node, dims) -> tuple[Node, np.ndarray, np.ndarray]:
@@ -101,12 +105,14 @@ def find_normalize(net: Net) -> None:
         bound = net.private_maker(expand.inputs[0] if expand else norm, "Clip", "Maximum")
         if bound is None:
             continue
-        eps = net.scalar(bound, "Maximum") if bound.type_string == "Maximum" else bound.layer.min
-        if bound.type_string == "Clip" and bound.layer.max < 3e38:
+        eps = bound.layer.min if isinstance(bound.layer, Clip) else net.scalar(bound, "Maximum")
+        if isinstance(bound.layer, Clip) and bound.layer.max < 3e38:
             continue
         length = net.private_maker(bound.inputs[0], "ReduceL2")
         dims = net.dims[x]
-        if length is None or not eps or length.inputs != (x,) or not length.layer.keep_dims or dims[0] != 1:
+        if length is None or not isinstance(length.layer, ReduceL2) or not length.layer.keep_dims:
+            continue
+        if not eps or length.inputs != (x,) or dims[0] != 1:
             continue
         if [a % len(dims) for a in length.layer.axes] != [1]:
             continue

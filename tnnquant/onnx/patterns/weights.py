@@ -8,6 +8,7 @@ import numpy as np
 
 from tnnquant.base.tensor import Tensor
 from tnnquant.graph import Node, Resource
+from tnnquant.layers.deconvolution import Deconvolution
 from tnnquant.onnx.patterns.net import Net, new_node
 
 __all__ = ["fold_affine", "merge_affine"]
@@ -79,7 +80,7 @@ def _scaled(node: Node, channels: int, k: np.ndarray, b: np.ndarray) -> Node:
     weight = stored.float32()
     if not np.all(k == 1):
         wide = weight.astype(np.float64)
-        if node.type_string == "Deconvolution":
+        if isinstance(node.layer, Deconvolution):
             # (groups, C/G, OC/G, ...)
             groups = node.layer.group
             shape = (groups, -1, channels // groups, node.layer.kernel_h * node.layer.kernel_w)
