@@ -73,7 +73,26 @@ def test_the_verdict_of_a_device(pairs, device, status, capsys):
         assert "'stem'" in first["text"]
     else:
         assert errors["checks"] == plain["checks"]
-    assert errors["layers"] == plain["layers"]
+        assert errors["layers"] == plain["layers"]
+
+
+def test_errors_of_a_model_with_garbage_are_json(tmp_path, pairs, capsys):
+    from tests.conftest import NetBuilder
+
+    net = NetBuilder(np.random.default_rng(5), (1, 3, 8, 8))
+    x = net.conv(net.conv("input", 3, 10, name="ragged"), 10, 8, name="reads")
+    fp32 = net.graph(net.inner_product(net.conv(x, 8, 8, name="last"), 8 * 8 * 8, 6))
+    config = QuantizeConfig(exclude=("reads",), device="naive")
+    int8 = quantize_here(fp32, RandomSamples(fp32.inputs), config)
+    for name, graph in (("a", fp32), ("b", int8)):
+        write_model(graph, tmp_path / f"{name}.tnnproto", tmp_path / f"{name}.tnnmodel")
+    flags = ["--against", tmp_path / "a", "-i", pairs["pictures"], "--device", "arm"]
+    assert run("inspect", tmp_path / "b", *flags) == 0
+    capsys.readouterr()
+    assert run("inspect", tmp_path / "b", *flags, "--json") == 0
+    told = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert told["errors"]["status"] == "broken"
+    assert "'ragged'" in told["errors"]["checks"][0]["text"]
 
 
 def test_the_verdict_of_a_device_in_python(pairs):

@@ -5,7 +5,7 @@ A condition is a function of a :class:`Place` under ``@condition("name", "explan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -71,17 +71,21 @@ class Net:
 
     def reaches_convolution(self, blob: str) -> bool:
         """Whether an fp32 convolution reads a blob, directly or through fp32 layers that do not lay it out anew."""
+        return any(True for _ in self.convolutions_after(blob))
+
+    def convolutions_after(self, blob: str) -> Iterator[Node]:
+        """The fp32 convolutions that read a blob, directly or through fp32 layers that do not lay it out anew."""
         seen, waiting = set(), [blob]
         while waiting:
             for node in self.consumers.get(waiting.pop(), ()):
                 kind = node.layer.TYPE_NAMES[0]
                 if node.quantized or node.name in seen or kind in _REPACKING:
                     continue
-                if kind in ("Convolution", "Deconvolution"):
-                    return True
                 seen.add(node.name)
-                waiting += node.outputs
-        return False
+                if kind in ("Convolution", "Deconvolution"):
+                    yield node
+                else:
+                    waiting += node.outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -425,13 +429,15 @@ def _batch(place: Place) -> bool:
 
 @condition("small 1x1 of a batch", "first dim above 1, at most 32 channels, more places than outputs")
 def _small_1x1(place: Place) -> bool:
+    return place.inputs[0].dims[0] > 1 and _has_own_kernel(place)
+
+
+def _has_own_kernel(place: Place) -> bool:
+    """Whether ARM has a kernel for a 1x1 convolution of so few channels and so many places."""
     layer, dims = place.node.layer, place.inputs[0].dims
-    return (
-        dims[0] > 1
-        and (layer.kernel_h, layer.kernel_w, layer.group) == (1, 1, 1)
-        and dims[1] <= 32
-        and prod(dims[2:]) > layer.output_channel
-    )
+    window = layer.kernel_h, layer.kernel_w, layer.group, layer.stride_h, layer.stride_w
+    is_1x1 = window == (1, 1, 1, 1, 1) and max(layer.pad_h, layer.pad_w) == 0
+    return is_1x1 and dims[1] <= 32 and prod(dims[2:]) > layer.output_channel
 
 
 @condition("batch with a rest of outputs", "the first dim is above 1, and outputs % 16 is 13, 14 or 15")
@@ -439,12 +445,12 @@ def _rest_of_outputs(place: Place) -> bool:
     return place.inputs[0].dims[0] > 1 and place.node.layer.num_output % 16 > 12
 
 
-@condition("weight of -128", "")
+@condition("weight of -128", "a depthwise or small 1x1 convolution excepted")
 def _lowest_weight(place: Place) -> bool:
-    layer, stored = place.node.layer, place.node.tensors.get("filter")
-    if stored is None or stored.dtype != DataType.INT8 or (layer.kernel_h, layer.kernel_w) == (1, 1):
+    layer, stored, dims = place.node.layer, place.node.tensors.get("filter"), place.inputs[0].dims
+    if stored is None or stored.dtype != DataType.INT8 or layer.group == dims[1] == layer.output_channel:
         return False
-    return bool(np.any(stored.data == -128))
+    return not _has_own_kernel(place) and bool(np.any(stored.data == -128))
 
 
 @condition("ReLU6 before a fused add", "a 1x1 convolution with ReLU6 that the next layer adds to another blob")

@@ -94,9 +94,6 @@ def device_names() -> tuple[str, ...]:
 
 
 def arithmetic_of(name: str | None) -> str:
-    """The device whose arithmetic stands for that of a device when a model is run as there: ``naive`` or ``arm``.
-
-    The sums of x86 in int8 are those of the naive device; ``any`` is judged by the naive device, too, whose integers
-    the others have but for those that :mod:`tnnquant.layers.arm` names.
-    """
-    return "arm" if name == "arm" else NAIVE
+    """The device whose arithmetic a model is judged by that is made for a device: its own; of ``any``, the naive
+    device's."""
+    return NAIVE if name in (None, ANY) else str(name)

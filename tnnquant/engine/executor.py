@@ -26,11 +26,10 @@ from tnnquant.engine.lookup import find_lookups
 from tnnquant.engine.placement import Placement
 from tnnquant.engine.steps import Step, make_step
 from tnnquant.errors import ConfigError, GraphError, InputError, UnfitValueError, UnsupportedLayerError
-from tnnquant.graph import Graph, Node
+from tnnquant.graph import Graph
 from tnnquant.graph.infer import infer, located
 from tnnquant.graph.lower import lower
 from tnnquant.graph.passes import widen_dynamic_range
-from tnnquant.layers.base import Layer
 from tnnquant.layers.int8 import dequantized
 from tnnquant.layers.movement import copy_into
 
@@ -104,9 +103,11 @@ class Executor:
     exact : bool
         fp32 layers sum as TNN's CPU device does, bit for bit; False: as fast as possible
         (:mod:`tnnquant.base.arithmetic`). int8 layers always give TNN's integers.
-    device : {"naive", "arm"}
-        Whose arithmetic. ``arm``: its sigmoid, Add and conversion to int8 (:mod:`tnnquant.layers.arm`); slower, and
-        what it gets wrong is not emulated (:mod:`tnnquant.devices` names it).
+    device : {"naive", "arm", "x86"}
+        Whose arithmetic, bit for bit but for the order of fp32 sums; slower (:mod:`tnnquant.layers.device_int8`).
+        ``arm`` is without dot product, and has a sigmoid of its own (:mod:`tnnquant.layers.device_f32`). Layers that
+        come out wrong there (:mod:`tnnquant.devices`) give NaN, or codes of -128, where the device's values are not
+        computed (:mod:`tnnquant.devices.arithmetic`).
     high_precision : bool
         As with PRECISION_HIGH, on ``arm``.
 
@@ -131,8 +132,9 @@ class Executor:
         device: str = "naive", high_precision: bool = False,
     ):  # fmt: skip
         _need_compiler()
-        graph = lower(graph) if graph.is_quantized else widen_dynamic_range(graph)
-        graph = _on_device(graph, device, high_precision)
+        stored, graph = graph, lower(graph) if graph.is_quantized else widen_dynamic_range(graph)
+        if device != "naive":
+            graph = _on_device(graph, stored, input_dims, device, high_precision)
         refuse_unrunnable(graph)
         self._exact = exact
         self._keeps = False
@@ -484,18 +486,13 @@ class Executor:
         )
 
 
-def _on_device(graph: Graph, device: str, high_precision: bool) -> Graph:
+def _on_device(graph: Graph, stored: Graph, input_dims: Mapping | None, device: str, high_precision: bool) -> Graph:
     """The graph with the layers of the device."""
-    if device == "naive":
-        return graph
-    if device != "arm":
-        raise ConfigError(f"the arithmetic of the device {device!r} is not known, expected naive or arm")
-    from tnnquant.layers.arm import as_on_arm
+    if device not in ("arm", "x86"):
+        raise ConfigError(f"the arithmetic of the device {device!r} is not known, expected naive, arm or x86")
+    from tnnquant.devices.arithmetic import on_device
 
-    def layer_of(node: Node) -> Layer:
-        return as_on_arm(node.layer, quantized=node.quantized, inputs=len(node.inputs), high=high_precision)
-
-    return graph.with_nodes([node.replace(layer=layer_of(node)) for node in graph.nodes])
+    return on_device(graph, stored, device, input_dims, high_precision=high_precision)
 
 
 def _need_compiler() -> None:

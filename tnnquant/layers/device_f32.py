@@ -1,26 +1,24 @@
-"""Layers as TNN's ARM device computes them, where that differs visibly from the naive device.
+"""Layers as TNN's devices compute them, where that differs visibly from the naive device.
 
-They stand in for those of a model when it is run as on ARM, and are never in a file. Measured with TNN f0cb08129
-(device/arm/acc: neon_mathfun.h, compute/compute_int8.cc, arm_reformat_layer_acc.cc).
+They stand in for those of a model when it is run as on a device, and are never in a file. Measured with TNN f0cb08129
+(device/arm/acc: neon_mathfun.h). Layers in int8 are in :mod:`tnnquant.layers.device_int8`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, ClassVar
 
 import numpy as np
 
-from tnnquant.base.tensor import DataType
+from tnnquant.base.tensor import Tensor
 from tnnquant.layers.activation import Sigmoid, Swish
-from tnnquant.layers.base import BlobSpec, Layer
-from tnnquant.layers.binary import Add
+from tnnquant.layers.base import Layer
 from tnnquant.layers.convolution import SWISH, Convolution
-from tnnquant.layers.int8 import as_pixels, from_pixels
-from tnnquant.layers.reformat import Reformat
+from tnnquant.layers.device_int8 import int8_on_device
 
-__all__ = ["as_on_arm", "fast_sigmoid", "sigmoid"]
+__all__ = ["as_on_device", "fast_sigmoid", "sigmoid"]
 
 _F32 = np.float32
 
@@ -87,54 +85,17 @@ class _HighConvolution(_FastConvolution):
     SIGMOID = staticmethod(sigmoid)
 
 
-class _Pixels(Layer):
-    """Mixin: int8 layers in NumPy over pixels (N, H, W, C)."""
-
-    def emit_int8(self, inputs: Any, outputs: Any, state: Any, keep: list) -> np.ndarray | None:
-        return None
-
-    def forward_int8(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
-        made = self.pixels([as_pixels(x) for x in inputs], state)
-        return [from_pixels(np.ascontiguousarray(x), spec.dims) for x, spec in zip(made, outputs, strict=True)]
-
-    def pixels(self, inputs: list[np.ndarray], state: Any) -> list[np.ndarray]:
-        raise NotImplementedError
-
-
-class _ReciprocalAdd(_Pixels, Add):
-    """``fma(a, scale a, b * scale b) * (1 / scale)``."""
-
-    def pixels(self, inputs: list[np.ndarray], state: Any) -> list[np.ndarray]:
-        (scale_a, _), (scale_b, _), (scale, _) = state
-        b = inputs[1].astype(_F32) * scale_b
-        total = (inputs[0] * scale_a.astype(np.float64) + b).astype(_F32)
-        return [_codes(total * _inverse(scale))]
-
-
-class _ReciprocalReformat(_Pixels, Reformat):
-    """``x * (1 / scale)`` where fp32 becomes int8."""
-
-    def pixels(self, inputs: list[np.ndarray], state: Any) -> list[np.ndarray]:
-        return [_codes(x * _inverse(params.scale)) for x, params in zip(inputs, state, strict=True)]
-
-
-def _inverse(scale: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore"):
-        return (1 / scale.astype(np.float64)).astype(_F32)
-
-
-def _codes(x: np.ndarray) -> np.ndarray:
-    """To the nearest, halves away from zero, saturated; NaN becomes 0 (FCVTAS)."""
-    real = np.nan_to_num(x.astype(np.float64), nan=0.0)
-    return np.clip(np.copysign(np.floor(np.abs(real) + 0.5), real), -128, 127).astype(np.int8)
-
-
-def as_on_arm(layer: Layer, *, quantized: bool, inputs: int, high: bool) -> Layer:
-    """The layer that computes as ARM does; the same one where nothing visible differs.
+def as_on_device(
+    layer: Layer, tensors: Mapping[str, Tensor], device: str, *, quantized: bool, inputs: int, high: bool
+) -> Layer:
+    """The layer that computes as a device does; the same one where nothing visible differs.
 
     Parameters
     ----------
     layer : Layer
+    tensors : mapping of str to Tensor
+        Of its node.
+    device : {"arm", "x86"}
     quantized : bool
         Its form.
     inputs : int
@@ -144,10 +105,9 @@ def as_on_arm(layer: Layer, *, quantized: bool, inputs: int, high: bool) -> Laye
     """
     kind: type[Layer] | None = None
     if quantized:
-        if type(layer) is Add and inputs == 2:
-            kind = _ReciprocalAdd
-        elif type(layer) is Reformat and layer.dst == DataType.INT8 and layer.src == DataType.FLOAT:
-            kind = _ReciprocalReformat
+        kind = int8_on_device(layer, tensors, device, inputs)
+    elif device != "arm":
+        kind = None
     elif type(layer) is Sigmoid:
         kind = _HighSigmoid if high else _FastSigmoid
     elif type(layer) is Swish:

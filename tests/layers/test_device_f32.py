@@ -1,4 +1,4 @@
-"""The arithmetic of TNN's ARM device: its sigmoids, its codes, and which layers it stands in for."""
+"""The fp32 arithmetic of TNN's ARM device: its sigmoids, and which layers they stand in for."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tnnquant.layers.activation import Sigmoid, Swish
-from tnnquant.layers.arm import _codes, as_on_arm, fast_sigmoid, sigmoid
 from tnnquant.layers.binary import Add
 from tnnquant.layers.convolution import Convolution
+from tnnquant.layers.device_f32 import as_on_device, fast_sigmoid, sigmoid
 
 
 def test_the_fast_sigmoid_is_the_power_of_256():
@@ -33,17 +33,14 @@ def test_ends_of_the_sigmoids(function):
     assert np.isnan(none)
 
 
-def test_codes():
-    values = np.array([0.5, -0.5, 1.5, -2.5, 0.49999997, 200, -200, np.inf, -np.inf, np.nan], np.float32)
-    assert _codes(values).tolist() == [1, -1, 2, -3, 0, 127, -128, 127, -128, 0]
-
-
 @pytest.mark.parametrize("high", [False, True])
 def test_what_is_replaced(high):
     kinds = {"quantized": False, "inputs": 1, "high": high}
-    assert isinstance(as_on_arm(Sigmoid(), **kinds), Sigmoid)
-    assert type(as_on_arm(Sigmoid(), **kinds)) is not Sigmoid
-    assert isinstance(as_on_arm(Swish(), **kinds), Swish)
-    assert type(as_on_arm(Convolution(activation_type=256), **kinds)) is not Convolution
+    assert isinstance(as_on_device(Sigmoid(), {}, "arm", **kinds), Sigmoid)
+    assert type(as_on_device(Sigmoid(), {}, "arm", **kinds)) is not Sigmoid
+    assert isinstance(as_on_device(Swish(), {}, "arm", **kinds), Swish)
+    assert type(as_on_device(Convolution(activation_type=256), {}, "arm", **kinds)) is not Convolution
     for same, quantized, inputs in ((Convolution(), False, 1), (Add(), False, 2), (Add(), True, 3)):
-        assert as_on_arm(same, quantized=quantized, inputs=inputs, high=high) is same
+        assert as_on_device(same, {}, "arm", quantized=quantized, inputs=inputs, high=high) is same
+    sigmoid_layer = Sigmoid()
+    assert as_on_device(sigmoid_layer, {}, "x86", **kinds) is sigmoid_layer

@@ -1,0 +1,275 @@
+"""int8 layers as TNN's ARM and x86 devices compute them, where a code may differ from the naive device's.
+
+They stand in for those of a model when it is run as on a device, and are never in a file. Measured with TNN f0cb08129
+(device/arm/acc: compute/compute_int8.cc, compute/arm64/GEMM_INT8_4X4.S, arm_reformat_layer_acc.cc,
+arm_concat_layer_acc.cc, convolution/arm_conv_int8_layer_common.cc; those of device/x86/acc give the same codes, but for
+sums in 16 bits). The devices ignore zero points: so do these layers, which are given none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tnnquant.base.tensor import DataType, Tensor
+from tnnquant.layers.base import BlobScales, BlobSpec, Layer
+from tnnquant.layers.binary import Add
+from tnnquant.layers.concat import Concat
+from tnnquant.layers.convolution import Convolution, ConvolutionAdd
+from tnnquant.layers.int8 import as_pixels, from_pixels, int8_quant
+from tnnquant.layers.reformat import Reformat
+
+__all__ = ["int8_on_device"]
+
+_F32 = np.float32
+_LOWEST = -128
+#: A scale below the least normal number makes all codes 0.
+_TINY = np.finfo(np.float32).tiny
+#: Channels of a blob lie in fours.
+_LANES = 4
+#: Without dot product, products k and k + 8 of every sixteen are added in 16 bits.
+_BLOCK, _APART = 16, 8
+#: Two products of -128 by -128 do not fit: their sum comes out lower by this.
+_WRAP = 1 << 16
+#: A small 1x1 convolution, of at most so many channels, has a kernel of its own that sums exactly.
+_SMALL = 32
+
+
+class _Pixels(Layer):
+    """Mixin: int8 layers in NumPy over pixels (N, H, W, C)."""
+
+    def emit_int8(self, inputs: Any, outputs: Any, state: Any, keep: list) -> np.ndarray | None:
+        return None
+
+    def forward_int8(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
+        made = self.pixels([as_pixels(x) for x in inputs], state)
+        return [from_pixels(np.ascontiguousarray(x), spec.dims) for x, spec in zip(made, outputs, strict=True)]
+
+    def pixels(self, inputs: list[np.ndarray], state: Any) -> list[np.ndarray]:
+        raise NotImplementedError
+
+
+class _ReciprocalAdd(_Pixels, Add):
+    """``fma(a, scale a, b * scale b) * (1 / scale)``."""
+
+    def pixels(self, inputs: list[np.ndarray], state: Any) -> list[np.ndarray]:
+        (scale_a, _), (scale_b, _), (scale, _) = state
+        b = inputs[1].astype(_F32) * scale_b
+        total = (inputs[0] * scale_a.astype(np.float64) + b).astype(_F32)
+        return [_codes(total * _inverse(scale))]
+
+
+class _FactorConcat(_Pixels, Concat):
+    """``x * (scale / output scale)`` where the blobs have one scale each."""
+
+    def forward_int8(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
+        parts = [
+            x if params is None else _codes(x * _ratio(params[0].scale, params[1].scale))
+            for x, params in zip(inputs, state, strict=True)
+        ]
+        return self.forward(parts, np.dtype(np.int8))
+
+
+class _ReciprocalReformat(_Pixels, Reformat):
+    """``x * (1 / scale)`` where fp32 becomes int8."""
+
+    #: What 0 by a scale of 0 becomes.
+    NAN_CODE = 0
+
+    def pixels(self, inputs: list[np.ndarray], state: Any) -> list[np.ndarray]:
+        with np.errstate(invalid="ignore"):  # 0 by a scale of 0
+            return [
+                _codes(np.nan_to_num(x * _inverse(params.scale), nan=self.NAN_CODE, posinf=np.inf, neginf=-np.inf))
+                for x, params in zip(inputs, state, strict=True)
+            ]
+
+
+class _LowNanReformat(_ReciprocalReformat):
+    """As on x86."""
+
+    NAN_CODE = _LOWEST
+
+
+def _inverse(scale: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        return (1 / scale.astype(np.float64)).astype(_F32)
+
+
+def _codes(x: np.ndarray) -> np.ndarray:
+    """To the nearest, halves away from zero, saturated; NaN becomes 0 (FCVTAS)."""
+    real = np.nan_to_num(x.astype(np.float64), nan=0.0)
+    return np.clip(np.copysign(np.floor(np.abs(real) + 0.5), real), -128, 127).astype(np.int8)
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """What an int8 convolution needs.
+
+    Attributes
+    ----------
+    weight : float64 (groups, OC / groups, KH, KW, C / groups)
+    bias : int64 (OC,)
+    factor : float32 (OC,)
+        Weight scale by output scale.
+    added : float32 (OC,) or None
+        Scale of the blob that is added, by output scale.
+    limit : int8 (OC,)
+        The code of 6.
+    begin : (int, int)
+    size : (int, int)
+        Pads and output of height and width.
+    wraps : bool
+        Whether sums of two products in 16 bits show.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    factor: np.ndarray
+    added: np.ndarray | None
+    limit: np.ndarray
+    begin: tuple[int, int]
+    size: tuple[int, int]
+    wraps: bool
+
+
+class _DeviceSums(_Pixels):
+    """Mixin: an int8 convolution with dilations of its own along both axes; a blob is added in one rounding."""
+
+    #: Sums of two products in 16 bits, as on ARM without dot product.
+    IN_16_BITS = False
+
+    def prepare_int8(
+        self: Any, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec],
+        scales: BlobScales,
+    ) -> _Sums:  # fmt: skip
+        super().prepare_int8(tensors, inputs, outputs, scales)  # checks
+        count, channels = self.output_channel, inputs[0].dims[1]
+        quant = int8_quant(tensors, scales, count, has_bias=True, what="filter")
+        weight = tensors["filter"].data.reshape(self.group, count // self.group, -1, self.kernel_h, self.kernel_w)
+        height, width = self.axes(inputs[0].dims)
+        is_depthwise = self.group == channels == count
+        is_small = self.fuses_add and channels <= _SMALL and height.size * width.size > count
+        added = None if quant.added_scale is None or not self.fusion else _ratio(quant.added_scale, quant.output_scale)
+        with np.errstate(divide="ignore"):
+            limit = _codes(np.broadcast_to(_F32(6) / quant.output_scale, (count,)))
+        return _Sums(
+            weight.transpose(0, 1, 3, 4, 2).astype(np.float64),
+            np.zeros(count, np.int64) if quant.bias is None else quant.bias.astype(np.int64),
+            np.broadcast_to(_ratio(quant.weight_scale, quant.output_scale), (count,)),
+            None if added is None else np.broadcast_to(added, (count,)), limit,
+            (height.begin, width.begin), (height.size, width.size),
+            self.IN_16_BITS and bool((weight == _LOWEST).any()) and not is_depthwise and not is_small,
+        )  # fmt: skip
+
+    def pixels(self: Any, inputs: list[np.ndarray], state: _Sums) -> list[np.ndarray]:
+        pairs = zip(np.split(inputs[0], self.group, 3), state.weight, strict=True)
+        parts = [self._sums(part, weight, state) for part, weight in pairs]
+        total = np.concatenate(parts, 3) + state.bias
+        scaled = total.astype(np.int32).astype(_F32) * state.factor
+        if self.fusion == 2:
+            scaled = np.maximum(scaled, 0)
+        if state.added is not None:
+            scaled = (scaled + inputs[1] * state.added.astype(np.float64)).astype(_F32)
+        codes = _codes(scaled)
+        if self.activation_type in (1, 2) and self.fusion != 2:
+            codes = np.maximum(codes, 0)
+        return [np.minimum(codes, state.limit) if self.activation_type == 2 else codes]
+
+    def _sums(self: Any, x: np.ndarray, weight: np.ndarray, state: _Sums) -> np.ndarray:
+        """int64 (N, H, W, OC / groups) of int8 (N, H, W, C / groups)."""
+        taps = [
+            (x_tap, weight[:, i, j])
+            for i in range(self.kernel_h) for j in range(self.kernel_w)
+            for x_tap in (self._tap(x, i, j, state),)
+        ]  # fmt: skip
+        total = sum(x_tap.astype(np.float64) @ part.T for x_tap, part in taps)
+        if state.wraps:
+            total -= _WRAP * self._overflows(taps)
+        return np.asarray(total).astype(np.int64)
+
+    def _tap(self: Any, x: np.ndarray, row: int, column: int, state: _Sums) -> np.ndarray:
+        """The codes that one weight of each window meets, 0 beyond the blob."""
+        n, h, w, c = x.shape
+        made = np.zeros((n, *state.size, c), np.int8)
+        rows = np.arange(state.size[0]) * self.stride_h - state.begin[0] + row * self.dilation_h
+        columns = np.arange(state.size[1]) * self.stride_w - state.begin[1] + column * self.dilation_w
+        inside = np.ix_((rows >= 0) & (rows < h), (columns >= 0) & (columns < w))
+        taken = x[:, rows[(rows >= 0) & (rows < h)]][:, :, columns[(columns >= 0) & (columns < w)]]
+        made[:, inside[0], inside[1]] = taken
+        return made
+
+    def _overflows(self: Any, taps: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+        """How many sums of two products do not fit 16 bits: those of four codes of -128."""
+        channels = taps[0][0].shape[-1]
+        lanes = channels if channels < _LANES else -(-channels // _LANES) * _LANES
+        low_x, low_w = (
+            np.concatenate([_widened(pair[side] == _LOWEST, lanes) for pair in taps], -1) for side in (0, 1)
+        )
+        length = -(-low_x.shape[-1] // _APART) * _APART // _BLOCK * _BLOCK  # eight that are left over are not paired
+        pairs = []
+        for low in (low_x, low_w):
+            blocks = _widened(low, length)[..., :length].reshape(*low.shape[:-1], -1, 2, _APART)
+            pairs.append((blocks[..., 0, :] & blocks[..., 1, :]).reshape(*low.shape[:-1], -1).astype(np.float64))
+        return pairs[0] @ pairs[1].T
+
+
+def _widened(x: np.ndarray, length: int) -> np.ndarray:
+    """The last axis filled up with False to a length, if it is shorter."""
+    missing = max(0, length - x.shape[-1])
+    return np.concatenate([x, np.zeros((*x.shape[:-1], missing), bool)], -1)
+
+
+def _ratio(scale: np.ndarray, output: np.ndarray) -> np.ndarray:
+    """A scale by that of the output; 0 where the latter is hardly a number."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(output >= _TINY, scale / output, _F32(0)).astype(_F32)
+
+
+class _DeviceConvolution(_DeviceSums, Convolution):
+    pass
+
+
+class _DeviceConvolutionAdd(_DeviceSums, ConvolutionAdd):
+    pass
+
+
+class _NarrowConvolution(_DeviceConvolution):
+    IN_16_BITS = True
+
+
+class _NarrowConvolutionAdd(_DeviceConvolutionAdd):
+    IN_16_BITS = True
+
+
+def int8_on_device(
+    layer: Layer, tensors: Mapping[str, Tensor], device: str, inputs: int
+) -> type[Layer] | None:
+    """The class of the layer that computes as a device does; None where nothing visible differs.
+
+    Parameters
+    ----------
+    layer : Layer
+    tensors : mapping of str to Tensor
+        Of its node.
+    device : {"arm", "x86"}
+    inputs : int
+        How many blobs it reads.
+    """
+    kind, is_arm = type(layer), device == "arm"
+    if kind is Add and inputs == 2:
+        return _ReciprocalAdd
+    if kind is Concat:
+        return _FactorConcat
+    if isinstance(layer, Reformat) and layer.dst == DataType.INT8 and layer.src == DataType.FLOAT:
+        return _ReciprocalReformat if is_arm else _LowNanReformat
+    if kind is ConvolutionAdd:
+        return _NarrowConvolutionAdd if is_arm else _DeviceConvolutionAdd
+    if isinstance(layer, Convolution) and kind is Convolution:
+        stored = tensors.get("filter")
+        if is_arm and stored is not None and bool(np.any(stored.data == _LOWEST)):
+            return _NarrowConvolution
+        return _DeviceConvolution if layer.dilation_h != layer.dilation_w else None
+    return None
