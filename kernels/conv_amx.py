@@ -24,7 +24,7 @@ from tnnquant.kernels.tile_amx import BLOCK, CONFIG, FRAME, STEP, SUMS_BYTES, TI
 __all__ = ["conv2d_tiles_op", "takes_tiles"]
 
 # Rows of a matrix from which on tiles are faster than a vector for each.
-_FEWEST = 4
+FEWEST_PIXELS = 4
 # Bytes of weights that are multiplied with a block of positions before the next block.
 _CHUNK = 256 * 1024
 # Tiles multiply so many times faster than vectors.
@@ -211,7 +211,7 @@ def _conv_task(op, index, scratch):
 
 def takes_tiles(images: int, pixels: int, packed: PackedConvI8) -> bool:
     """Whether tiles multiply a convolution with so many output positions."""
-    return packed.tile_steps > 0 and images * pixels >= _FEWEST
+    return packed.tile_steps > 0 and images * pixels >= FEWEST_PIXELS
 
 
 def conv2d_tiles_op(

@@ -240,7 +240,7 @@ def pack_conv_i8(weight: np.ndarray, geometry: ConvGeometry, quant: ConvQuant) -
     if BYTE_DOT and not input_zero.any() and not np.any(quant.weight_zero):
         byte_weights, byte_steps = _gemm_panels([in_order.astype(np.int8)], panels, 4)
     tile_weights, tile_steps = np.empty(0, np.int8), 0
-    if (groups == 1 or channels >= _TILE_CHANNELS) and tiles():
+    if fits_tiles(groups, channels):
         tile_start = _start(by_tap, by_group, quant.bias, shift=0)
         unit = STEP // GROUP
         tile_weights, tile_steps = _gemm_panels(parts, panels, GROUP, unit) if steps % unit else (packed, steps)
@@ -251,6 +251,11 @@ def pack_conv_i8(weight: np.ndarray, geometry: ConvGeometry, quant: ConvQuant) -
         packed, _in_panels(table, groups, panels), zeros, byte_weights, tile_weights, fused, len(parts), steps,
         byte_steps, tile_steps, bool(input_zero.any()), _simple(quant, centered, table),
     )  # fmt: skip
+
+
+def fits_tiles(groups: int, channels: int) -> bool:
+    """Whether tiles multiply, where there are any, weights of so many groups and input channels per group."""
+    return (groups == 1 or channels >= _TILE_CHANNELS) and bool(tiles())
 
 
 def _gemm_panels(parts: list[np.ndarray], panels: int, group: int, unit: int = 1) -> tuple[np.ndarray, int]:

@@ -1,4 +1,4 @@
-"""The second process that compiles the int8 kernels of a model."""
+"""The other processes that compile kernels of a model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ needs_compiler = pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT") == "1", 
 
 
 def test_every_task_exists():
-    names = {name for names in (*ahead._TASKS.values(), ahead._BETWEEN) for name in names}
+    groups = (*ahead._TASKS.values(), ahead._BETWEEN, ahead._STATISTICS, tuple(ahead._LATE.values()))
+    names = {name for names in groups for name in names}
     for module, function in (name.split(".") for name in names):
         assert hasattr(importlib.import_module(f"tnnquant.kernels.{module}"), function)
 
@@ -33,12 +34,14 @@ def test_only_what_the_layers_need():
 
 @pytest.mark.parametrize("tiles", ["", "amx"])
 def test_tiles_have_a_task_for_each_activation(monkeypatch, tiles):
-    monkeypatch.setattr("tnnquant.kernels.amx.tiles", lambda: tiles)
+    for module in ("amx", "pack_i8"):
+        monkeypatch.setattr(f"tnnquant.kernels.{module}.tiles", lambda: tiles)
     made = Specimen((1, 8, 8, 8))
     made.conv(made.conv("x", 8, 8, activation_type=1), 8, 8)
     names = ahead.tasks_of(made.graph())
     wanted = {"conv_amx._conv_task", "tile_amx._run_plain", "tile_amx._run_relu"}
     assert wanted & set(names) == (wanted if tiles else set())
+    assert ("conv_i8._conv_task" in names) == (not tiles), "tiles take its place"
     assert "tile_amx._run_relu6" not in names
     for module, function in (name.split(".") for name in names):
         assert hasattr(importlib.import_module(f"tnnquant.kernels.{module}"), function)
@@ -56,15 +59,13 @@ def test_what_it_compiles_stands_in_the_cache(tmp_path):
     assert {"_pool_task", "_int8_task", "_float_task", "_rows_task"} <= found
 
 
-def test_it_ends_with_the_command(monkeypatch, tmp_path):
-    with ahead.ahead_of(str(tmp_path / "missing")) as second:
+def test_they_end_with_the_command(monkeypatch, tmp_path):
+    with ahead.ahead_of(str(tmp_path / "missing")) as others:
         pass
-    assert second._process is None
-    monkeypatch.setattr(ahead, "_cores", lambda: 1)
-    with ahead.ahead_of(str(tmp_path / "missing")) as second:
-        second.start()
-        assert second._process is None
-        monkeypatch.setattr(ahead, "_cores", lambda: 2)
-        second.start()
-        assert second._process is not None
-    assert second._process.poll() is not None
+    assert not others._processes
+    for cores, count in ((1, 0), (2, 1), (3, 2), (16, 3)):
+        monkeypatch.setattr(ahead, "_cores", lambda cores=cores: cores)
+        with ahead.ahead_of(str(tmp_path / "missing")) as others:
+            others.start()
+            assert len(others._processes) == count
+        assert all(process.poll() is not None for process in others._processes)

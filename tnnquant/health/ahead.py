@@ -1,6 +1,6 @@
-"""Compiles the int8 kernels of a model in a second process while the first compiles and runs those of fp32.
+"""Compiles the int8 kernels of a model, and the last of fp32, in other processes while the first compiles and runs.
 
-LLVM compiles on one core a process. The two meet in the kernel cache: what one has compiled the other loads.
+LLVM compiles on one core per process. They meet in the kernel cache: what one has compiled the other loads.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 
+from tnnquant.errors import TnnQuantError
 from tnnquant.graph import Graph
+from tnnquant.graph.infer import infer
 from tnnquant.graph.passes import fuse_activations
 from tnnquant.layers.convolution import Convolution
 from tnnquant.pipeline.models import read_model
@@ -32,19 +35,48 @@ _TASKS = {
 }
 #: What stands between int8 and fp32, whatever the layers.
 _BETWEEN = ("interleave._int8_task", "interleave._float_task", "eltwise_i8._rows_task")
+#: What the first process needs after the layers of fp32, and would come to last: softmax ends most networks.
+_LATE = {"Softmax": "softmax._rows_task"}
+#: Processes at most: with more than these the first is never waited for.
+_MOST = 3
+_STATISTICS = ("stats._range_task", "weights_range._range_task")
 
 
 def tasks_of(graph: Graph) -> list[str]:
-    """Names of the task functions that the int8 form of a model needs, ``module.function``, in order of their use."""
-    names = [_BETWEEN[0]]
-    for node in graph.nodes:
-        layer, kind = node.layer, node.layer.TYPE_NAMES[0]
-        if isinstance(layer, Convolution) and layer.group == layer.output_channel > 1:
-            kind = "ConvolutionDepthWise"
+    """Names of the task functions to be compiled apart, ``module.function``, in order of their use.
+
+    They are those of the model's int8 form, and before them those that its fp32 form comes to last.
+    """
+    kinds = [node.layer.TYPE_NAMES[0] for node in graph.nodes]
+    names = [*(_LATE[kind] for kind in kinds if kind in _LATE), *_STATISTICS, _BETWEEN[0]]
+    dims = _output_dims(graph)
+    for node, kind in zip(graph.nodes, kinds, strict=True):
+        layer = node.layer
+        if isinstance(layer, Convolution):
+            if layer.group == layer.output_channel > 1:
+                kind = "ConvolutionDepthWise"
+            elif _takes_tiles(layer.group, layer.input_channel, dims.get(node.outputs[0])):
+                kind = ""
         names += _TASKS.get(kind, ())
-    if "conv_i8._conv_task" in names:
+    if "Convolution" in kinds:
         names += _tile_tasks(graph)
     return list(dict.fromkeys([*names, *_BETWEEN]))
+
+
+def _output_dims(graph: Graph) -> dict[str, tuple[int, ...]]:
+    """Dims of the blobs; none where the model cannot be run, which is for the first process to say."""
+    try:
+        return {blob: spec.dims for blob, spec in infer(graph).specs.items()}
+    except TnnQuantError:
+        return {}
+
+
+def _takes_tiles(groups: int, channels: int, dims: tuple[int, ...] | None) -> bool:
+    """Whether a convolution to ``dims`` is multiplied in tiles alone on this machine."""
+    from tnnquant.kernels.conv_amx import FEWEST_PIXELS
+    from tnnquant.kernels.pack_i8 import fits_tiles
+
+    return dims is not None and fits_tiles(groups, channels) and prod(dims) >= FEWEST_PIXELS * dims[1]
 
 
 def _tile_tasks(graph: Graph) -> list[str]:
@@ -62,38 +94,40 @@ def _tile_tasks(graph: Graph) -> list[str]:
 
 
 class Ahead:
-    """The second process.
+    """The other processes: one on two cores, up to :data:`_MOST` on more.
 
     Parameters
     ----------
     proto : str
-        The model whose kernels it compiles.
+        The model whose kernels they compile.
     """
 
     def __init__(self, proto: str):
         self._proto = proto
-        self._process: subprocess.Popen | None = None
+        self._processes: list[subprocess.Popen] = []
 
     def start(self) -> None:
-        """Start it, if there is a core for it; that it fails costs time, nothing else."""
-        if self._process or not sys.executable or getattr(sys, "frozen", False) or _cores() < 2:
+        """Start them, if there are cores for them; that one fails costs time, nothing else."""
+        if self._processes or not sys.executable or getattr(sys, "frozen", False):
             return
+        count = min(_cores() - 1, _MOST)
+        none = subprocess.DEVNULL
         with contextlib.suppress(OSError):
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, self._proto],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
+            for part in range(count):
+                command = [sys.executable, "-m", __name__, self._proto, str(part), str(count)]
+                self._processes.append(subprocess.Popen(command, stdin=none, stdout=none, stderr=none))
 
     def stop(self) -> None:
-        """End it, if it has not ended."""
-        if self._process:
-            self._process.terminate()
-            self._process.wait()
+        """End those that have not ended."""
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.wait()
 
 
 @contextmanager
 def ahead_of(proto: str) -> Iterator[Ahead]:
-    """A second process that lives no longer than the context, once it is started."""
+    """Other processes that live no longer than the context, once they are started."""
     ahead = Ahead(proto)
     try:
         yield ahead
@@ -105,13 +139,13 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _compile(proto: str) -> None:
+def _compile(proto: str, part: int = 0, parts: int = 1) -> None:
     from tnnquant.kernels.program import address_of
 
-    for name in tasks_of(read_model(proto)):
+    for name in tasks_of(read_model(proto))[part::parts]:
         module, function = name.split(".")
         address_of(getattr(importlib.import_module(f"tnnquant.kernels.{module}"), function))
 
 
 if __name__ == "__main__":
-    _compile(sys.argv[1])
+    _compile(sys.argv[1], *map(int, sys.argv[2:]))
