@@ -16,6 +16,15 @@ from tnnquant.base.tensor import DataType
 from tnnquant.devices.memory import is_plain, keeps_rows
 from tnnquant.graph import Graph, Node
 from tnnquant.layers.base import BlobSpec
+from tnnquant.layers.expand import Tile
+from tnnquant.layers.gated import Glu
+from tnnquant.layers.inner_product import InnerProduct
+from tnnquant.layers.pad import PadV2
+from tnnquant.layers.pooling import Pooling
+from tnnquant.layers.reduce import Reduction
+from tnnquant.layers.slice import StridedSlice, StridedSliceV2
+from tnnquant.layers.softmax import Softmax
+from tnnquant.layers.windowed import Windowed
 
 __all__ = ["CONDITIONS", "Net", "Place", "condition", "explanation", "is_taken_for_fused"]
 
@@ -286,29 +295,30 @@ def _int8_input(place: Place) -> bool:
 @condition("over axis 0", "")
 def _over_axis_0(place: Place) -> bool:
     rank = len(place.inputs[0].dims)
-    return rank > 1 and place.node.layer.axis in (0, -rank)
+    return rank > 1 and place.node.layer.expect(Softmax).axis in (0, -rank)
 
 
 @condition("drops axis 0", "")
 def _drops_axis_0(place: Place) -> bool:
-    layer, rank = place.node.layer, len(place.inputs[0].dims)
+    layer, rank = place.node.layer.expect(Reduction), len(place.inputs[0].dims)
     axes = {axis % rank for axis in layer.axes} if layer.axes else {0}
     return not layer.keep_dims and 0 in axes
 
 
 @condition("pads by type 0", "")
 def _pads_by_type(place: Place) -> bool:
-    return place.node.layer.pad_type == 0
+    return place.node.layer.expect(Windowed).pad_type == 0
 
 
 @condition("adaptive average", "")
 def _adaptive_average(place: Place) -> bool:
-    return bool(place.node.layer.is_adaptive) and place.node.layer.pool_type != 0
+    layer = place.node.layer.expect(Pooling)
+    return bool(layer.is_adaptive) and layer.pool_type != 0
 
 
 @condition("window in the padding", "a last window begins beyond the blob")
 def _window_in_padding(place: Place) -> bool:
-    layer, dims = place.node.layer, place.inputs[0].dims
+    layer, dims = place.node.layer.expect(Pooling), place.inputs[0].dims
     if layer.is_adaptive or len(dims) != 4:
         return False
     beyond = [
@@ -322,12 +332,13 @@ def _window_in_padding(place: Place) -> bool:
 
 @condition("counts from the end", "")
 def _counts_from_end(place: Place) -> bool:
-    return any(entry < 0 for entry in (*place.node.layer.begins, *place.node.layer.ends))
+    layer = place.node.layer.expect(StridedSlice)
+    return any(entry < 0 for entry in (*layer.begins, *layer.ends))
 
 
 @condition("negative stride", "")
 def _negative_stride(place: Place) -> bool:
-    return any(stride < 0 for stride in place.node.layer.strides)
+    return any(stride < 0 for stride in place.node.layer.expect(StridedSliceV2).strides)
 
 
 @condition("negative index", "")
@@ -346,24 +357,24 @@ def _fused_swish(place: Place) -> bool:
 
 @condition("unequal dilations", "")
 def _unequal_dilations(place: Place) -> bool:
-    layer = place.node.layer
+    layer = place.node.layer.expect(Windowed)
     return layer.dilation_h != layer.dilation_w and min(layer.kernel_h, layer.kernel_w) > 1
 
 
 @condition("halves ragged channels", "along the channels, half of which are no multiple of 4")
 def _halves_ragged(place: Place) -> bool:
     dims = place.inputs[0].dims
-    return place.node.layer.axis % len(dims) == 1 and dims[1] // 2 % 4 != 0
+    return place.node.layer.expect(Glu).axis % len(dims) == 1 and dims[1] // 2 % 4 != 0
 
 
 @condition("more repeats than dims", "")
 def _more_repeats(place: Place) -> bool:
-    return len(place.node.layer.reps) > len(place.inputs[0].dims)
+    return len(place.node.layer.expect(Tile).reps) > len(place.inputs[0].dims)
 
 
 @condition("pads other axes", "other axes than the last two of rank 4")
 def _pads_other_axes(place: Place) -> bool:
-    layer, rank = place.node.layer, len(place.inputs[0].dims)
+    layer, rank = place.node.layer.expect(PadV2), len(place.inputs[0].dims)
     count = len(layer.pads) // 2
     padded = {axis for axis in range(count) if layer.pads[axis] or layer.pads[axis + count]}
     return rank != 4 or (0 in padded and len(padded) > 1) or (1 in padded and layer.mode != 0)
@@ -397,7 +408,7 @@ def _out_of_step(place: Place) -> bool:
 
 @condition("stride and dilation", "stride and dilation above 1 along one axis")
 def _stride_and_dilation(place: Place) -> bool:
-    layer = place.node.layer
+    layer = place.node.layer.expect(Windowed)
     return any(
         stride > 1 and dilation > 1 and kernel > 1
         for stride, dilation, kernel in (
@@ -434,7 +445,7 @@ def _small_1x1(place: Place) -> bool:
 
 def _has_own_kernel(place: Place) -> bool:
     """Whether ARM has a kernel for a 1x1 convolution of so few channels and so many places."""
-    layer, dims = place.node.layer, place.inputs[0].dims
+    layer, dims = place.node.layer.expect(Windowed), place.inputs[0].dims
     window = layer.kernel_h, layer.kernel_w, layer.group, layer.stride_h, layer.stride_w
     is_1x1 = window == (1, 1, 1, 1, 1) and max(layer.pad_h, layer.pad_w) == 0
     return is_1x1 and dims[1] <= 32 and prod(dims[2:]) > layer.output_channel
@@ -442,12 +453,12 @@ def _has_own_kernel(place: Place) -> bool:
 
 @condition("batch with a rest of outputs", "the first dim is above 1, and outputs % 16 is 13, 14 or 15")
 def _rest_of_outputs(place: Place) -> bool:
-    return place.inputs[0].dims[0] > 1 and place.node.layer.num_output % 16 > 12
+    return place.inputs[0].dims[0] > 1 and place.node.layer.expect(InnerProduct).num_output % 16 > 12
 
 
 @condition("weight of -128", "a depthwise or small 1x1 convolution excepted")
 def _lowest_weight(place: Place) -> bool:
-    layer, stored, dims = place.node.layer, place.node.tensors.get("filter"), place.inputs[0].dims
+    layer, stored, dims = place.node.layer.expect(Windowed), place.node.tensors.get("filter"), place.inputs[0].dims
     if stored is None or stored.dtype != DataType.INT8 or layer.group == dims[1] == layer.output_channel:
         return False
     return not _has_own_kernel(place) and bool(np.any(stored.data == -128))
@@ -456,7 +467,8 @@ def _lowest_weight(place: Place) -> bool:
 @condition("ReLU6 before a fused add", "a 1x1 convolution with ReLU6 that the next layer adds to another blob")
 def _relu6_add(place: Place) -> bool:
     node, nodes = place.node, place.net.graph.nodes
-    if node.layer.activation_type != RELU6 or not node.layer.fuses_add or place.position + 1 == len(nodes):
+    layer = node.layer.expect(Windowed)
+    if layer.activation_type != RELU6 or not layer.fuses_add or place.position + 1 == len(nodes):
         return False
     following = nodes[place.position + 1]
     readers = place.net.consumers.get(node.outputs[0], ())

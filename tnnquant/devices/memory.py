@@ -10,6 +10,7 @@ from math import prod
 
 from tnnquant.graph import Node
 from tnnquant.layers.base import BlobSpec
+from tnnquant.layers.gather import Gather
 
 __all__ = ["LANES", "is_plain", "keeps_rows"]
 
@@ -37,7 +38,7 @@ def keeps_rows(node: Node, inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpe
     if kind == "Expand":
         return len(before) == len(after) and before[1:] == after[1:]
     if kind == "Gather":
-        return len(inputs) == 1 and node.layer.axis == 0 and len(before) == len(after)
+        return len(inputs) == 1 and node.layer.expect(Gather).axis == 0 and len(before) == len(after)
     if kind == "ScatterND":
         indices = node.tensors.get("indices")
         return indices is not None and bool(indices.dims) and indices.dims[-1] == 1

@@ -31,6 +31,7 @@ __all__ = [
     "ReduceProd",
     "ReduceSum",
     "ReduceSumSquare",
+    "Reduction",
     "folded",
 ]
 
@@ -61,7 +62,7 @@ def folded(fold: str, x: np.ndarray, axes: Sequence[int], factor: Callable[[int]
 
 
 @dataclass(frozen=True)
-class _Reduction(Layer):
+class Reduction(Layer):
     keep_dims: int = param("int")
     axes: tuple[int, ...] = param("rest")
 
@@ -123,7 +124,7 @@ class _Reduction(Layer):
         raise NotImplementedError
 
 
-class _Emitted(_Reduction):
+class _Emitted(Reduction):
     """A reduction without a step before or after: one op for every axis. The state keeps what lies between alive."""
 
     def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]) -> list[np.ndarray]:
@@ -210,7 +211,7 @@ class ReduceMin(_Emitted):
 
 
 @layer(193, "ReduceProd")
-class ReduceProd(_Reduction):
+class ReduceProd(Reduction):
     """Product."""
 
     EMPTY = 1.0
@@ -225,7 +226,7 @@ class ReduceProd(_Reduction):
 
 
 @layer(188, "ReduceL1")
-class ReduceL1(_Reduction):
+class ReduceL1(Reduction):
     """Sum of magnitudes."""
 
     def start(self, x):
@@ -236,7 +237,7 @@ class ReduceL1(_Reduction):
 
 
 @layer(189, "ReduceL2")
-class ReduceL2(_Reduction):
+class ReduceL2(Reduction):
     """Square root of the sum of squares; of integers cut off."""
 
     def start(self, x):
@@ -250,7 +251,7 @@ class ReduceL2(_Reduction):
 
 
 @layer(190, "ReduceLogSum")
-class ReduceLogSum(_Reduction):
+class ReduceLogSum(Reduction):
     """Logarithm of the sum."""
 
     EMPTY = -math.inf
@@ -263,7 +264,7 @@ class ReduceLogSum(_Reduction):
 
 
 @layer(191, "ReduceLogSumExp")
-class ReduceLogSumExp(_Reduction):
+class ReduceLogSumExp(Reduction):
     """log(sum(exp(x - max))) + max, for every axis again.
 
     Of integers TNN cuts off every step: of the sum remains how often the largest occurs.
@@ -287,7 +288,7 @@ class ReduceLogSumExp(_Reduction):
 
 
 @layer(194, "ReduceSumSquare")
-class ReduceSumSquare(_Reduction):
+class ReduceSumSquare(Reduction):
     """Sum of squares."""
 
     def start(self, x):

@@ -9,6 +9,10 @@ import numpy as np
 from tnnquant.base.tensor import DataType
 from tnnquant.devices.memory import LANES
 from tnnquant.devices.rewrites.fragment import Fragment, rewrite
+from tnnquant.layers.binary import SquaredDifference
+from tnnquant.layers.gated import Glu, HardSwish
+from tnnquant.layers.softmax import LogSoftmax
+from tnnquant.layers.weighted import FusesActivation
 
 __all__: list[str] = []
 
@@ -56,38 +60,40 @@ def _quotient(f: Fragment):
 def _hard_swish(f: Fragment):
     if len(f.node.inputs) != 2:
         return None
+    layer = f.layer.expect(HardSwish)
     rank = max(len(spec.dims) for spec in f.inputs)
     x, gate = (
         blob if len(spec.dims) == rank else f.reshape(blob, (*spec.dims, *(1,) * (rank - len(spec.dims))))
         for blob, spec in zip(f.node.inputs, f.inputs, strict=True)
     )
-    gate = f.add("Clip", f.add("Power", gate, 1.0, f.layer.alpha, f.layer.beta), 0.0, 1.0)
+    gate = f.add("Clip", f.add("Power", gate, 1.0, layer.alpha, layer.beta), 0.0, 1.0)
     return f.add("Mul", (x, gate), -1)
 
 
 @rewrite("SplitV, Sigmoid and Mul", "GLU")
 def _glu(f: Fragment):
-    half = f.outputs[0].dims[f.layer.axis]
-    x, gate = f.add_many("SplitV", f.node.inputs[0], f.layer.axis, (half, half), outputs=2)
+    axis = f.layer.expect(Glu).axis
+    half = f.outputs[0].dims[axis]
+    x, gate = f.add_many("SplitV", f.node.inputs[0], axis, (half, half), outputs=2)
     return f.add("Mul", (x, f.add("Sigmoid", gate)), -1)
 
 
 @rewrite("Softmax and Log", "LogSoftmax")
 def _log_softmax(f: Fragment):
-    return f.add("Log", f.add("Softmax", f.node.inputs[0], f.layer.axis))
+    return f.add("Log", f.add("Softmax", f.node.inputs[0], f.layer.expect(LogSoftmax).axis))
 
 
 @rewrite("Sub and Mul", "SquaredDifference")
 def _squared_difference(f: Fragment):
     element = f.node.tensors.get("element")
     tensors = None if element is None else {"element": element.array()}
-    difference = f.add("Sub", f.node.inputs, f.layer.weight_input_index, tensors=tensors)
+    difference = f.add("Sub", f.node.inputs, f.layer.expect(SquaredDifference).weight_input_index, tensors=tensors)
     return f.add("Mul", (difference, difference), -1)
 
 
 @rewrite("the swish as a layer of its own", "Convolution", "Convolution1D", "Deconvolution")
 def _swish_apart(f: Fragment):
-    if f.layer.activation_type != 256:
+    if f.layer.expect(FusesActivation).activation_type != 256:
         return None
     return f.add("Swish", f.keep(f.node.inputs, activation_type=0))
 

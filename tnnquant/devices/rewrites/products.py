@@ -8,6 +8,7 @@ import numpy as np
 
 from tnnquant.devices.memory import LANES
 from tnnquant.devices.rewrites.fragment import Fragment, rewrite
+from tnnquant.layers.matmul import MatMul
 
 __all__: list[str] = []
 
@@ -23,7 +24,7 @@ def _operands(f: Fragment) -> tuple[list[np.ndarray | None], list[str], list[tup
     stored = f.node.tensors["weight"]
     weight = stored.float32().reshape(stored.dims)
     blob = f.node.inputs[0]
-    if f.layer.weight_position == 0:
+    if f.layer.expect(MatMul).weight_position == 0:
         return [weight, None], ["", blob], [weight.shape, f.inputs[0].dims]
     return [None, weight], [blob, ""], [f.inputs[0].dims, weight.shape]
 
@@ -60,8 +61,8 @@ def _by_constant(f: Fragment):
 @rewrite("Permute, InnerProduct, Permute", "MatMul")
 def _of_constant(f: Fragment):
     values, blobs, dims = _operands(f)
-    left = _as_matrix(values[0])
-    if values[1] is not None or left is None or len(dims[1]) < 2 or len(values[0].shape) > len(dims[1]):
+    stored, left = values[0], _as_matrix(values[0])
+    if values[1] is not None or stored is None or left is None or len(dims[1]) < 2 or stored.ndim > len(dims[1]):
         return None
     rank = len(dims[1])
     order = (*range(rank - 2), rank - 1, rank - 2)

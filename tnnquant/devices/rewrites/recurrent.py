@@ -9,6 +9,7 @@ import numpy as np
 
 from tnnquant.devices.memory import LANES
 from tnnquant.devices.rewrites.fragment import Fragment, rewrite
+from tnnquant.layers.lstm import LSTMONNX
 
 __all__: list[str] = []
 
@@ -20,7 +21,8 @@ _REVERSE = 1
 @rewrite("its steps one by one", "LSTMONNX")
 def _unrolled(f: Fragment):
     steps, batch, *rest = f.inputs[0].dims
-    hidden, directions, length = f.layer.hidden_size, f.layer.directions, prod(rest)
+    layer = f.layer.expect(LSTMONNX)
+    hidden, directions, length = layer.hidden_size, layer.directions, prod(rest)
     weights = [f.value(number) for number in (1, 2, 3)]
     if any(value is None for value in weights) or steps * directions > _MOST_STEPS or (batch > 1 and hidden % LANES):
         return None
@@ -36,7 +38,7 @@ def _unrolled(f: Fragment):
             num_output=4 * hidden, has_bias=1, transpose=0, axis=1,
         )  # fmt: skip
         parts = [gates] if steps == 1 else f.add_many("SplitV", gates, 0, (batch,) * steps, outputs=steps)
-        backward = direction == 1 or f.layer.direction == _REVERSE
+        backward = direction == 1 or layer.direction == _REVERSE
         state = f.constant(r[direction].T)
         h, c = (first[direction] if first else "" for first in begun)
         made = []
@@ -63,7 +65,7 @@ def _begun(f: Fragment, number: int, directions: int, batch: int) -> Sequence[st
     """The state before the first step in each direction, (batch, hidden) each; empty: zeros."""
     if number >= len(f.inputs):
         return ()
-    value, hidden = f.value(number), f.layer.hidden_size
+    value, hidden = f.value(number), f.layer.expect(LSTMONNX).hidden_size
     if value is not None:
         if not np.any(value):
             return ()

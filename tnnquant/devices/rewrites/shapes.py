@@ -8,6 +8,7 @@ import numpy as np
 
 from tnnquant.base.tensor import DataType
 from tnnquant.devices.rewrites.fragment import Fragment, rewrite
+from tnnquant.layers.softmax import Softmax
 
 __all__: list[str] = []
 
@@ -79,7 +80,7 @@ def _concat_of_vectors(f: Fragment):
 @rewrite("Permute, Softmax, Permute", "Softmax")
 def _softmax_of_first_axis(f: Fragment):
     rank = len(f.inputs[0].dims)
-    if rank < 2 or f.layer.axis % rank:
+    if rank < 2 or f.layer.expect(Softmax).axis % rank:
         return None
     order = (1, 0, *range(2, rank))
     return f.add("Permute", f.add("Softmax", f.add("Permute", f.node.inputs[0], order), 1), order)

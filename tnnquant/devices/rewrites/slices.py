@@ -9,7 +9,8 @@ import numpy as np
 
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.devices.rewrites.fragment import Fragment, rewrite
-from tnnquant.layers.gather import stored_array, wrapped
+from tnnquant.layers.gather import Gather, stored_array, wrapped
+from tnnquant.layers.slice import StridedSlice
 
 __all__: list[str] = []
 
@@ -30,7 +31,7 @@ def _runs(indices: Sequence[int]) -> list[tuple[int, int]]:
 
 @rewrite("StridedSliceV2 and Concat", "Gather")
 def _sliced(f: Fragment):
-    layer, tensors = f.layer, f.node.tensors
+    layer, tensors = f.layer.expect(Gather), f.node.tensors
     if layer.data_in_resource or not f.inputs or f.inputs[0].value is not None:
         return None
     indices = stored_array(tensors["indices"]) if layer.indices_in_resource else f.value(len(f.inputs) - 1)
@@ -53,7 +54,7 @@ def _sliced(f: Fragment):
 
 @rewrite("1x1 convolution", "Gather")
 def _by_convolution(f: Fragment):
-    layer, tensors, dims = f.layer, f.node.tensors, f.inputs[0].dims if f.inputs else ()
+    layer, tensors, dims = f.layer.expect(Gather), f.node.tensors, f.inputs[0].dims if f.inputs else ()
     if layer.data_in_resource or not layer.indices_in_resource or len(dims) != 4 or layer.axis != 1:
         return None
     indices = wrapped(stored_array(tensors["indices"]), dims[1])
@@ -69,7 +70,7 @@ def _by_convolution(f: Fragment):
 
 @rewrite("the indices as positive numbers in the layer", "Gather")
 def _stored_indices(f: Fragment):
-    layer, tensors = f.layer, f.node.tensors
+    layer, tensors = f.layer.expect(Gather), f.node.tensors
     if f.place.net.mixed:
         return None
     indices = stored_array(tensors["indices"]) if layer.indices_in_resource else f.value(len(f.inputs) - 1)
@@ -131,7 +132,7 @@ def _piece(f: Fragment, source: str | np.ndarray, begin: int, end: int) -> str:
 def _from_the_front(f: Fragment):
     if len(f.node.inputs) > 1:
         return None
-    layer, dims = f.layer, f.inputs[0].dims
+    layer, dims = f.layer.expect(StridedSlice), f.inputs[0].dims
     begins = tuple(begin + size if begin < 0 else begin for begin, size in zip(layer.begins, dims, strict=True))
     ends = tuple(end + size if end <= 0 else end for end, size in zip(layer.ends, dims, strict=True))
     return f.keep(f.node.inputs, begins=begins, ends=ends)

@@ -7,6 +7,11 @@ from math import prod
 
 from tnnquant.base.tensor import DataType
 from tnnquant.devices.rewrites.fragment import Fragment, rewrite
+from tnnquant.layers.deconvolution import Deconvolution
+from tnnquant.layers.pad import PadV2
+from tnnquant.layers.pooling import Pooling
+from tnnquant.layers.pooling_nd import Pooling1D
+from tnnquant.layers.reduce import Reduction
 
 __all__: list[str] = []
 
@@ -23,7 +28,7 @@ _MOST_WINDOWS = 64
 
 @rewrite("windows of fixed size", "Pooling")
 def _fixed_windows(f: Fragment):
-    layer = f.layer
+    layer = f.layer.expect(Pooling)
     if not layer.is_adaptive or layer.pool_type == 0:
         return None
     height, width = f.inputs[0].dims[2:]
@@ -38,7 +43,7 @@ def _fixed_windows(f: Fragment):
 
 @rewrite("windows cut out one by one", "Pooling")
 def _cut_windows(f: Fragment):
-    layer = f.layer
+    layer = f.layer.expect(Pooling)
     if not layer.is_adaptive or layer.pool_type == 0 or layer.out_h * layer.out_w > _MOST_WINDOWS:
         return None
     height, width = f.inputs[0].dims[2:]
@@ -58,7 +63,7 @@ def _cut_windows(f: Fragment):
 
 @rewrite("2-D pooling", "Pooling1D")
 def _pooling_2d(f: Fragment):
-    layer, dims = f.layer, f.inputs[0].dims
+    layer, dims = f.layer.expect(Pooling1D), f.inputs[0].dims
     window = layer.window(dims)
     if window.begin < 0:
         return None
@@ -73,7 +78,7 @@ def _pooling_2d(f: Fragment):
 
 @rewrite("padding in height alone, axis by axis", "PadV2")
 def _axis_by_axis(f: Fragment):
-    layer, dims = f.layer, list(f.inputs[0].dims)
+    layer, dims = f.layer.expect(PadV2), list(f.inputs[0].dims)
     count = len(layer.pads) // 2
     padded = [axis for axis in range(min(count, len(dims))) if layer.pads[axis] or layer.pads[axis + count]]
     if f.inputs[0].dtype != DataType.FLOAT or not padded or (len(dims) == 4 and len(padded) == 1 and padded[0] > 1):
@@ -90,7 +95,7 @@ def _axis_by_axis(f: Fragment):
 
 @rewrite("padding as numbers", "Deconvolution")
 def _explicit_padding(f: Fragment):
-    layer, dims = f.layer, f.inputs[0].dims
+    layer, dims = f.layer.expect(Deconvolution), f.inputs[0].dims
     if layer.pad_type != 0:
         return None
     wanted = layer.axes(dims)
@@ -111,7 +116,7 @@ def _explicit_padding(f: Fragment):
 
 @rewrite("SplitV and Mul", "ReduceProd")
 def _factors(f: Fragment):
-    layer, dims = f.layer, list(f.inputs[0].dims)
+    layer, dims = f.layer.expect(Reduction), list(f.inputs[0].dims)
     axes = sorted(set(layer.axes)) or list(range(len(dims)))
     if f.inputs[0].dtype != DataType.FLOAT or sum(dims[axis] for axis in axes) > _MOST_FACTORS or len(dims) < 2:
         return None
@@ -129,6 +134,6 @@ def _factors(f: Fragment):
 
 @rewrite("the axis kept, and a Reshape", *_REDUCE)
 def _kept_axis(f: Fragment):
-    if f.layer.keep_dims or f.inputs[0].dtype != DataType.FLOAT:
+    if f.layer.expect(Reduction).keep_dims or f.inputs[0].dtype != DataType.FLOAT:
         return None
     return f.reshape(f.keep(f.node.inputs, keep_dims=1), f.outputs[0].dims)
