@@ -13,7 +13,8 @@ import pytest
 
 from tnnquant.base.threads import set_threads
 from tnnquant.bench.check import Arguments, difference
-from tnnquant.bench.kernels import ceiling, run_builtin, seeded
+from tnnquant.bench.entries import seeded
+from tnnquant.bench.kernels import ceiling, run_builtin
 from tnnquant.bench.operators import find_operator, operators
 from tnnquant.kernels.program import Program
 

@@ -42,7 +42,7 @@ def channel_table(k: np.ndarray, b: np.ndarray) -> ChannelTable:
 
 @kernel
 def channel_f32_naive(code, x, k, b, out):
-    # x, out: float32 (outer, C, inner); k, b: float32 (C,)
+    # code: int; x, out: float32 (outer, C, inner); k, b: float32 (C,)
     for o in range(x.shape[0]):
         for c in range(x.shape[1]):
             for i in range(x.shape[2]):

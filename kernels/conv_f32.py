@@ -17,7 +17,7 @@ import numpy as np
 
 from tnnquant.kernels import program
 from tnnquant.kernels.conv_rows import Work, cut_into_tasks, fill_rows, fill_taps, next_tiles
-from tnnquant.kernels.geometry import ConvGeometry, pixel_stride
+from tnnquant.kernels.geometry import NO_ACTIVATION, RELU6, ConvGeometry, pixel_stride
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.pack_f32 import PackedConv
 from tnnquant.kernels.simd import copy_bytes, copy_pixels, fill_zero, load_words
@@ -38,7 +38,8 @@ _tile_middle, _tile_wide = tile_f32(_MIDDLE, 2, exact=True), tile_f32(1, 8, exac
 
 @kernel
 def conv2d_f32_naive(x, weight, bias, geometry, activation, out):
-    # x: (N, H, W, C); weight: (OC, C/G, KH, KW); bias: (OC,); geometry: ConvGeometry; out: (N, OH, OW, OC); all float32
+    # x: (N, H, W, C); weight: (OC, C/G, KH, KW); bias: (OC,); geometry: ConvGeometry; activation: int;
+    # out: (N, OH, OW, OC); all arrays float32
     kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups = geometry
     count = weight.shape[0] // groups
     channels = weight.shape[1]
@@ -59,9 +60,9 @@ def conv2d_f32_naive(x, weight, bias, geometry, activation, out):
                             for c in range(channels):
                                 total += x[n, iy, ix, first + c] * weight[o, c, kh, kw]
                     total += bias[o]
-                    if activation != 0:
+                    if activation != NO_ACTIVATION:
                         total = max(total, np.float32(0))
-                    if activation == 2:
+                    if activation == RELU6:
                         total = min(total, np.float32(6))
                     out[n, y, column, o] = total
 

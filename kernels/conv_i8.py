@@ -21,7 +21,7 @@ from tnnquant.kernels.conv_amx import conv2d_tiles_op, takes_tiles
 from tnnquant.kernels.conv_rows import Work, cut_into_tasks, fill_rows, fill_taps, next_tiles
 from tnnquant.kernels.convert_i8 import convert_pixels, copy_if_positive
 from tnnquant.kernels.dot_i8 import BYTE_DOT, DEPTH, GROUP, PANEL, ROWS
-from tnnquant.kernels.geometry import ConvGeometry, pixel_stride
+from tnnquant.kernels.geometry import RELU, RELU6, ConvGeometry, pixel_stride
 from tnnquant.kernels.jit import inline, kernel
 from tnnquant.kernels.pack_i8 import PackedConvI8
 from tnnquant.kernels.requantize_i8 import requantize_rows
@@ -65,9 +65,9 @@ def _rescale(total, o, scale, scale_out, zero_out, activation, fusion, added, ad
         term = np.float32(added) * factor - np.float32(added_zero[o]) * factor
     if fusion == 1:
         value = value + term
-    if activation == 1:
+    if activation == RELU:
         value = max(np.float32(0), value)
-    if activation == 2:
+    if activation == RELU6:
         return max(np.int32(0), min(round_to_i8(value), round_to_i8(np.float32(6) / scale_out[o])))
     if fusion == 2:
         value = value + term
@@ -76,8 +76,9 @@ def _rescale(total, o, scale, scale_out, zero_out, activation, fusion, added, ad
 
 @kernel
 def conv2d_i8_naive(x, weight, quant, geometry, activation, fusion, added, out):
-    # x: int8 (N, H, W, C); weight: int8 (OC, C/G, KH, KW); quant: ConvQuant with one value a channel and no None;
-    # geometry: ConvGeometry; added, out: int8 (N, OH, OW, OC), added is read only if fusion is not 0
+    # x: int8 (N, H, W, C); weight: int8 (OC, C/G, KH, KW); quant: ConvQuant with one value per channel and no None;
+    # geometry: ConvGeometry; activation, fusion: int; added, out: int8 (N, OH, OW, OC), added is read only if fusion is
+    # not 0
     kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups = geometry
     scale, weight_zero, input_zero, bias, scale_out, zero_out, added_scale, added_zero = quant
     count = weight.shape[0] // groups

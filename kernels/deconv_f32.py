@@ -24,7 +24,7 @@ import numpy as np
 from tnnquant.kernels import program
 from tnnquant.kernels.conv_f32 import conv2d_f32_op
 from tnnquant.kernels.depthwise_f32 import depthwise_f32_op
-from tnnquant.kernels.geometry import RELU6, ConvGeometry, pixel_stride
+from tnnquant.kernels.geometry import NO_ACTIVATION, RELU6, ConvGeometry, pixel_stride
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.pack_f32 import pack_conv_f32, pack_depthwise_f32
 from tnnquant.kernels.simd import copy_pixels, words
@@ -34,8 +34,8 @@ __all__ = ["DeconvPlan", "deconv2d_f32", "deconv2d_f32_naive", "deconv2d_f32_row
 
 @kernel
 def deconv2d_f32_naive(x, weight, bias, geometry, activation, out):
-    # x: (N, H, W, C); weight: (C, OC/G, KH, KW), C = G*C/G; bias: (OC,); geometry: ConvGeometry;
-    # out: (N, OH, OW, OC); all float32
+    # x: (N, H, W, C); weight: (C, OC/G, KH, KW), C = G*C/G; bias: (OC,); geometry: ConvGeometry; activation: int;
+    # out: (N, OH, OW, OC); all arrays float32
     kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups = geometry
     count, channels = weight.shape[1], weight.shape[0] // groups
     for n in range(out.shape[0]):
@@ -55,9 +55,9 @@ def deconv2d_f32_naive(x, weight, bias, geometry, activation, out):
                             for c in range(channels):
                                 value = x[n, from_y // stride_h, from_x // stride_w, first + c]
                                 total += value * weight[first + c, o % count, kh, kw]
-                    if activation != 0:
+                    if activation != NO_ACTIVATION:
                         total = max(total, np.float32(0))
-                    if activation == 2:
+                    if activation == RELU6:
                         total = min(total, np.float32(6))
                     out[n, y, column, o] = total
 

@@ -41,7 +41,7 @@ _address = program.data_address
 
 @kernel
 def map_f32_naive(code, x, a, b, out):
-    # x: float32 (n,); a, b: float32; out: float32 (n,)
+    # code: int; x: float32 (n,); a, b: float32; out: float32 (n,)
     for i in range(x.size):
         v = x[i]
         if code == BOUND:  # of NaN: a
@@ -261,7 +261,7 @@ def map_f32_op(code: int, x: np.ndarray, a: float, b: float, out: np.ndarray) ->
 
 @kernel
 def binary_f32_naive(code, a, b, out):
-    # a, b, out: float32 (outer, rows, columns), any strides
+    # code: int; a, b, out: float32 (outer, rows, columns), any strides
     for o in range(out.shape[0]):
         for r in range(out.shape[1]):
             for c in range(out.shape[2]):

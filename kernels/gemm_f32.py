@@ -11,7 +11,7 @@ import numpy as np
 
 from tnnquant.kernels import program
 from tnnquant.kernels.conv_f32 import conv2d_f32_op
-from tnnquant.kernels.geometry import ConvGeometry
+from tnnquant.kernels.geometry import NO_ACTIVATION, RELU6, ConvGeometry
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.pack_f32 import PackedConv
 
@@ -22,16 +22,16 @@ _POINT = ConvGeometry(1, 1)
 
 @kernel
 def gemm_f32_naive(x, weight, bias, activation, out):
-    # x: (M, K); weight: (OC, K); bias: (OC,); out: (M, OC); all float32
+    # x: (M, K); weight: (OC, K); bias: (OC,); activation: int; out: (M, OC); all arrays float32
     for m in range(x.shape[0]):
         for o in range(weight.shape[0]):
             total = np.float32(0)
             for k in range(x.shape[1]):
                 total += x[m, k] * weight[o, k]
             total += bias[o]
-            if activation != 0:
+            if activation != NO_ACTIVATION:
                 total = max(total, np.float32(0))
-            if activation == 2:
+            if activation == RELU6:
                 total = min(total, np.float32(6))
             out[m, o] = total
 

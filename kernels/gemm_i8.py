@@ -21,9 +21,9 @@ _POINT = ConvGeometry(1, 1)
 
 @kernel
 def gemm_i8_naive(x, weight, quant, out):
-    # x: int8 (M, K); weight: int8 (OC, K); quant: ConvQuant with one value a channel (input_zero: K values) and no None
-    # except the last two; out: int8 (M, OC)
-    scale, weight_zero, input_zero, bias, scale_out, zero_out = quant
+    # x: int8 (M, K); weight: int8 (OC, K); quant: ConvQuant with one value per output (input_zero: K values), the last
+    # two None; out: int8 (M, OC)
+    scale, weight_zero, input_zero, bias, scale_out, zero_out, _, _ = quant
     for m in range(x.shape[0]):
         for o in range(weight.shape[0]):
             total = bias[o]

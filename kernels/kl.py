@@ -136,7 +136,7 @@ def kl_curve(counts, curve):
 
 @kernel
 def kl_thresholds_naive(counts, thresholds):
-    # counts: int (S, BINS) or wider; thresholds: int32 (S,)
+    # counts: int32 (S, BINS), or more columns; thresholds: int32 (S,)
     curve = np.empty(BINS, np.float32)
     for s in range(counts.shape[0]):
         kl_curve(counts[s], curve)

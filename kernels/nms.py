@@ -29,7 +29,7 @@ def _area(x0, y0, x1, y1, is_lenient):
 @kernel
 def greedy_nms_naive(boxes, order, threshold, eta, is_lenient, most, table, kept):
     # boxes: float32 (n, 4), x0 y0 x1 y1; order: int64 (k,); threshold, eta: float32; is_lenient: bool; most: int;
-    # table: not used; kept: int64 (k,)
+    # table: float32 (TABLE_ROWS, k), memory to work in, not used; kept: int64 (k,)
     count = 0
     for candidate in order:
         if count >= most:

@@ -103,9 +103,9 @@ def _moments() -> np.ndarray:
 
 @kernel
 def octave_errors_naive(counts, first, rows, scales, levels, moments, table, ends, rounding, clipping):
-    # counts: float32 (slots, bins), from bin `first` on; rows: int32 (slots, trials), the scales' places in `scales`,
-    # float64; levels: int; moments: (2, OCTAVE_BINS); table: (PER_OCTAVE, _TABLE); ends: (PER_OCTAVE, 3), as made
-    # above; rounding, clipping: float64 (slots, trials)
+    # counts: float32 (slots, bins), from bin first on; first: int; rows: int32 (slots, trials), the scales' places;
+    # scales: float64 (S,); levels: int; moments: float64 (2, OCTAVE_BINS); table: float64 (PER_OCTAVE, _TABLE);
+    # ends: float64 (PER_OCTAVE, 3), as made above; rounding, clipping: float64 (slots, trials)
     for slot in range(counts.shape[0]):
         for trial in range(rows.shape[1]):
             row = np.int64(rows[slot, trial])

@@ -52,7 +52,7 @@ def pool_window(position, kernel_size, stride, pad, size, out_size, kind):
 
 @kernel
 def pool2d_f32_naive(x, geometry, kind, out):
-    # x: float32 (N, H, W, C); geometry: PoolGeometry; out: float32 (N, OH, OW, C)
+    # x: float32 (N, H, W, C); geometry: PoolGeometry; kind: int; out: float32 (N, OH, OW, C)
     kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left = geometry
     for n in range(out.shape[0]):
         for y in range(out.shape[1]):

@@ -32,7 +32,7 @@ def _quotient(total, count):
 
 @kernel
 def pool2d_i8_naive(x, geometry, kind, out):
-    # x: int8 (N, H, W, C); geometry: PoolGeometry; out: int8 (N, OH, OW, C)
+    # x: int8 (N, H, W, C); geometry: PoolGeometry; kind: int; out: int8 (N, OH, OW, C)
     kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left = geometry
     for n in range(out.shape[0]):
         for y in range(out.shape[1]):

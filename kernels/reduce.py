@@ -30,7 +30,7 @@ def _start(code):
 
 @kernel
 def reduce_f32_naive(code, x, factor, out):
-    # x: float32 (outer, n, inner); factor: float32; out: float32 (outer, inner)
+    # code: int; x: float32 (outer, n, inner); factor: float32; out: float32 (outer, inner)
     for o in range(x.shape[0]):
         for i in range(x.shape[2]):
             result = _start(code)

@@ -143,9 +143,13 @@ def _resize_naive(pixels, x_first, x_weights, y_first, y_weights, out):
                 out[y, x, c] = np.uint8(np.int32(np.float64(clamped) + 0.5))
 
 
-def resize_u8_naive(pixels: np.ndarray, x_taps: Taps, y_taps: Taps, out: np.ndarray) -> np.ndarray:
-    """Twin of :func:`resize_u8`, for any number of channels; holds the horizontally filtered picture."""
-    _resize_naive(pixels, *x_taps, *y_taps, out)
+@kernel
+def resize_u8_naive(pixels, x_taps, y_taps, out):
+    # pixels: uint8 (H, W, C); x_taps, y_taps: tuple of int64 (O,), float32 (O, T); out: uint8
+    # (OH, OW, C). Holds the horizontally filtered picture.
+    x_first, x_weights = x_taps
+    y_first, y_weights = y_taps
+    _resize_naive(pixels, x_first, x_weights, y_first, y_weights, out)
     return out
 
 

@@ -31,7 +31,7 @@ _BLOCK_BYTES = 1 << 15
 
 @kernel
 def strided_copy_naive(x, out):
-    # x, out: the same shape and element type, any strides
+    # x, out: one shape and element type (here float32, three axes), any strides
     for index in np.ndindex(out.shape):
         out[index] = x[index]
 

@@ -1,5 +1,7 @@
 """A user's kernels: found by name, checked, timed, refused with the reason."""
 
+import re
+
 import pytest
 
 from tnnquant.bench.custom import load_kernels, measure_custom
@@ -52,6 +54,26 @@ def test_a_kernel_that_does_not_compile_says_why(tmp_path):
     assert "\n" not in outcomes[0].difference
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("    return x.astype(np.float32)", r"returns an array float32 \(35, 17\) and leaves out as it was; wri.*"),
+        ("    out = x.astype(np.float32)", r"leaves out as it was; write the results into it: out\[...\] = ..., for"),
+        ("    return 3", "returns 3 and leaves out as it was"),
+    ],
+)
+def test_a_kernel_that_does_not_write_its_results_is_named(body, message, tmp_path):
+    _, outcomes = _measure(tmp_path, f"{HEAD}@njit\ndef dequantize_i8(x, scale, zero, out):\n{body}\n")
+    assert re.match(message, outcomes[0].difference)
+
+
+def test_a_kernel_that_does_not_return_its_result_is_named(tmp_path):
+    head = "@njit\ndef greedy_nms(boxes, order, threshold, eta, is_lenient, most, table, kept):\n"
+    text = HEAD + head + "    kept[0] = 1\n"
+    _, outcomes = _measure(tmp_path, text)
+    assert re.match(r"returned nothing, expected \d+", outcomes[0].difference)
+
+
 def test_helpers_beside_the_kernel_are_left_alone(tmp_path):
     text = DEQUANTIZE + "\n\n@njit\ndef helper(x):\n    return x\n\n\ndef other():\n    pass\n"
     assert [entry.operator.name for entry in load_kernels(_file(tmp_path, text))] == ["dequantize_i8"]
@@ -66,6 +88,12 @@ def test_helpers_beside_the_kernel_are_left_alone(tmp_path):
         ("x = 1\n", ConfigError, r"no function is called like an operator \(functions found: none\)"),
         (DEQUANTIZE.replace("def dequantize_i8", "def dequantise_i8"), ConfigError, r"did you mean dequantize_i8\?"),
         (DEQUANTIZE.replace("@njit", ""), ConfigError, "dequantize_i8 is a plain Python function, .*write @njit"),
+        ("dequantize_i8 = 3\n", ConfigError, "dequantize_i8 is an int, expected a function of this file with @njit"),
+        ("from numba import vectorize\n\n@vectorize\ndef dequantize_i8(x, s, z, o):\n    return x\n", ConfigError,
+         "dequantize_i8 is a DUFunc, expected a function of this file"),
+        ("from tnnquant.kernels.eltwise_i8 import dequantize_i8_naive as dequantize_i8\n", ConfigError,
+         "dequantize_i8 is imported from tnnquant.kernels.eltwise_i8, expected a function of this file"),
+        ("import sys\nsys.exit(3)\n", InputError, r"mine.py:2: it ends the program \(sys.exit\)"),
         (DEQUANTIZE.replace("scale, zero,", "scale,"), ConfigError,
          r"mine.py:4: .*takes 3 arguments, expected 4: dequantize_i8\(x, scale, zero, out\)"),
     ],

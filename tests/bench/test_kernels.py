@@ -8,7 +8,8 @@ import pytest
 
 import tnnquant.kernels
 from tnnquant.bench.check import Arguments, difference
-from tnnquant.bench.kernels import measure, run_cases, seeded
+from tnnquant.bench.entries import seeded
+from tnnquant.bench.kernels import measure, run_cases
 from tnnquant.bench.operators import BYTES, Operator, Prepared, find_operator, operator, operators
 from tnnquant.errors import ConfigError
 

@@ -169,7 +169,7 @@ def test_inner_product_equals_the_naive_loops(rng, rows):
             x, weight = _i8(rng, -128, 127, rows, depth + 1)[:, :depth], _i8(rng, -127, 127, out_channels, depth)
             quant = _quant(rng, depth, out_channels, depth, rows == 5, rows == 2, 0)
             out, want = np.empty((2, rows, out_channels), np.int8)
-            gemm_i8_naive(np.ascontiguousarray(x), weight, _spread(quant, depth, out_channels)[:6], want)
+            gemm_i8_naive(np.ascontiguousarray(x), weight, (*_spread(quant, depth, out_channels)[:6], None, None), want)
             gemm_i8(x, pack_inner_product_i8(weight, quant), out)
             np.testing.assert_array_equal(out, want)
 

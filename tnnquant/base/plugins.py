@@ -15,7 +15,7 @@ from types import ModuleType
 
 from tnnquant.errors import ConfigError, InputError, TnnQuantError
 
-__all__ = ["GROUP", "import_file", "is_extended", "load_installed", "load_plugin"]
+__all__ = ["GROUP", "import_file", "is_extended", "load_installed", "load_plugin", "loaded_files"]
 
 #: The group of entry points.
 GROUP = "tnnquant.plugins"
@@ -39,6 +39,11 @@ def load_plugin(path: str | Path) -> ModuleType:
         _loaded[place] = import_file(path, "plugin", "--plugin")
         _is_extended = True
     return _loaded[place]
+
+
+def loaded_files() -> list[str]:
+    """The files that :func:`load_plugin` has imported, in order: another process needs them too."""
+    return [str(path) for path in _loaded]
 
 
 def load_installed() -> None:
@@ -100,12 +105,14 @@ def import_file(path: str | Path, prefix: str, option: str) -> ModuleType:
         spec.loader.exec_module(module)
     except TnnQuantError:
         raise
+    except SystemExit as error:
+        raise InputError(f"{path}{_place(error, path)}: it ends the program (sys.exit) while it is imported") from error
     except Exception as error:
         raise InputError(f"{path}{_place(error, path)}: {type(error).__name__}: {error}") from error
     return module
 
 
-def _place(error: Exception, path: Path) -> str:
+def _place(error: BaseException, path: Path) -> str:
     """``:line`` of the file where an error arose, if it is known."""
     if isinstance(error, SyntaxError) and error.lineno:
         return f":{error.lineno}"

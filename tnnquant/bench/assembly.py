@@ -41,11 +41,14 @@ class LoopReport:
         Vector and floating-point instructions.
     calls : tuple of str
         Functions called in it.
+    depth : int
+        How many loops it is in, itself included.
     """
 
     instructions: int
     kinds: Counter[Kind]
     calls: tuple[str, ...]
+    depth: int = 1
 
     @property
     def bits(self) -> int:
@@ -63,6 +66,25 @@ class FunctionReport:
     calls: tuple[str, ...]
     runtime_calls: tuple[str, ...]
 
+    def hottest(self, most: int = 4) -> list[int]:
+        """Numbers of the loops that most of the time goes to, as far as the code says: from 0, in the code's order.
+
+        A loop in more loops runs more often; among those in equally many, the ones that compute most instructions on
+        vectors, and of scalar ones the longest. (How often each runs depends on the data: nothing is measured.)
+        """
+        if not self.loops:
+            return []
+        deepest = max(loop.depth for loop in self.loops)
+        rank = sorted(
+            (i for i, loop in enumerate(self.loops) if loop.depth == deepest),
+            key=lambda i: (-self.loops[i].bits, -sum(self.loops[i].kinds.values()), i),
+        )
+        chosen = rank[:most]
+        scalar = [i for i in rank if not self.loops[i].bits]
+        if scalar and not set(scalar) & set(chosen):
+            chosen[-1] = scalar[0]  # where vectors do not fit, this one does all the work
+        return sorted(chosen)
+
     @property
     def bits(self) -> int:
         """The widest vector that an innermost loop computes with."""
@@ -73,6 +95,7 @@ class FunctionReport:
         loops = [
             {
                 "instructions": loop.instructions,
+                "depth": loop.depth,
                 "vector_bits": loop.bits,
                 "kinds": [{"class": k.name, "bits": k.bits, "count": n} for k, n in sorted(loop.kinds.items())],
                 "calls": list(loop.calls),
@@ -141,8 +164,8 @@ def _blocks(body: list[str]) -> list[_Block]:
     return blocks
 
 
-def _loops(blocks: list[_Block]) -> list[set[int]]:
-    """The innermost natural loops as sets of blocks, in the order of the code."""
+def _loops(blocks: list[_Block]) -> list[tuple[set[int], int]]:
+    """The innermost natural loops as sets of blocks with how many loops each is in, in the order of the code."""
     places = {block.label: i for i, block in enumerate(blocks) if block.label}
     following = [
         [places[t] for t in block.targets if t in places] + ([i + 1] if block.falls and i + 1 < len(blocks) else [])
@@ -161,7 +184,8 @@ def _loops(blocks: list[_Block]) -> list[set[int]]:
                 members.add(block)
                 waiting += leading[block]
     found = sorted(loops.values(), key=min)
-    return [loop for loop in found if not any(other < loop for other in found)]
+    innermost = [loop for loop in found if not any(other < loop for other in found)]
+    return [(loop, sum(loop <= other for other in found)) for loop in innermost]
 
 
 def _back_edges(following: list[list[int]]):
@@ -185,10 +209,10 @@ def _report(name: str, body: list[str], is_arm: bool) -> FunctionReport:
     symbols = {register: symbol for symbol, register in _SYMBOL.findall("\n".join(body))}
     called = [_calls(block, symbols) for block in blocks]
     loops = []
-    for members in _loops(blocks):
+    for members, depth in _loops(blocks):
         lines = [line for i in sorted(members) for line in blocks[i].lines]
         kinds = Counter(kind for line in lines if (kind := classify(*line, is_arm)))
-        loops.append(LoopReport(len(lines), kinds, tuple(c for i in sorted(members) for c in called[i])))
+        loops.append(LoopReport(len(lines), kinds, tuple(c for i in sorted(members) for c in called[i]), depth))
     calls = [call for block in called for call in block]
     runtime = [call for call in calls if _RUNTIME.match(call)]
     return FunctionReport(

@@ -38,6 +38,10 @@ class Arguments:
         self._guards += [buffer[:start], buffer[start + array.nbytes :]]
         return made
 
+    def has_changed(self, number: int) -> bool:
+        """Whether an argument is not what it was."""
+        return not _same(self._originals[number], self.values[number])
+
     def damage(self) -> str:
         """What was written that must not be: memory beside an output, or an input; empty if nothing was."""
         if any((guard != _GUARD).any() for guard in self._guards):
@@ -55,7 +59,10 @@ def _copy(value: Any) -> Any:
         made[...] = value
         made.flags.writeable = value.flags.writeable
         return made
-    return tuple(map(_copy, value)) if type(value) is tuple else value
+    if isinstance(value, tuple):
+        parts = [_copy(part) for part in value]
+        return value._make(parts) if hasattr(value, "_make") else tuple(parts)
+    return value
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -69,16 +76,42 @@ def difference(operator: Operator, want: Arguments, got: Arguments, returned: tu
 
     ``returned``: what the reference and the kernel returned; looked at if the operator says so.
     """
-    if operator.returns and returned[0] != returned[1]:
-        return f"returned {returned[1]}, expected {returned[0]}"
+    if operator.returns and not _is_same_result(*returned):
+        return f"returned {_short(returned[1])}, expected {_short(returned[0])}"
     for i in operator.outputs(want.values):
         a, b = want.values[i], got.values[i]
         wrong = _wrong(a, b, operator.tolerance)
         if wrong.any():
+            unwritten = _unwritten(operator, got, returned[1])
+            if unwritten:
+                return unwritten
             where = tuple(int(n) for n in np.unravel_index(int(np.argmax(wrong)), wrong.shape))
             count = f"{int(wrong.sum())} of {wrong.size} values"
             return f"output {i}: {count} differ; [{', '.join(map(str, where))}] is {b[where]}, expected {a[where]}"
     return ""
+
+
+def _is_same_result(want: Any, got: Any) -> bool:
+    return np.ndim(got) == 0 and not isinstance(got, tuple | str) and want == got
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array {value.dtype} {value.shape}"
+    return "nothing" if value is None else f"{value}"[:60]
+
+
+def _unwritten(operator: Operator, got: Arguments, returned: Any) -> str:
+    """Why results are as they were before; empty if something was written."""
+    names = operator.parameters
+    outputs = operator.outputs(got.values)
+    if any(got.has_changed(i) for i in outputs):
+        return ""
+    where = " and ".join(names[i] for i in outputs)
+    hint = f"write the results into it: {names[outputs[0]]}[...] = ..., for {names[outputs[0]]} = ... is a new array"
+    if returned is not None and not operator.returns:
+        return f"returns {_short(returned)} and leaves {where} as it was; {hint}"
+    return f"leaves {where} as it was; {hint}"
 
 
 def _wrong(a: np.ndarray, b: np.ndarray, tolerance: float) -> np.ndarray:

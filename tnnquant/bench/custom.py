@@ -8,22 +8,27 @@ the file are its own affair.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tnnquant.base.plugins import import_file
+from tnnquant.base.threads import set_threads
+from tnnquant.bench.apart import Send
 from tnnquant.bench.assembly import FunctionReport, analyse
 from tnnquant.bench.check import Arguments
-from tnnquant.bench.kernels import compared, run_builtin, seeded, share_of_ceiling
+from tnnquant.bench.entries import amount, prepare, seeded
+from tnnquant.bench.kernels import compared, run_builtin, share_of_ceiling
+from tnnquant.bench.machine import describe
 from tnnquant.bench.operators import Operator, Prepared, find_operator, operators
 from tnnquant.bench.timing import best_time
-from tnnquant.errors import ConfigError
+from tnnquant.errors import ConfigError, TnnQuantError
 
-__all__ = ["CustomKernel", "CustomOutcome", "load_kernels", "measure_custom"]
+__all__ = ["CustomKernel", "CustomOutcome", "chosen_kernels", "load_kernels", "measure_custom", "report_file"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,11 @@ def load_kernels(path: str | Path) -> list[CustomKernel]:
     path = Path(path)
     module = import_file(path, "user", "--file")
     known = operators()
+    # `range` is an operator too: Python's own stays usable where the function is called `range_`.
+    known = {**known, **{f"{name}_": entry for name, entry in known.items()}}
+    for name, value in vars(module).items():
+        if name in known and not _is_own(value, module.__name__):
+            raise ConfigError(f"{path}: {name} is {_what(value)}, expected a function of this file with @njit above it")
     own = {name: value for name, value in vars(module).items() if _is_own(value, module.__name__)}
     found = [CustomKernel(known[name], value) for name, value in own.items() if name in known]
     if not found:
@@ -97,11 +107,19 @@ def load_kernels(path: str | Path) -> list[CustomKernel]:
             find_operator(next(iter(own)))
         raise ConfigError(
             f"{path}: no function is called like an operator (functions found: {names}); "
-            f"known operators: {', '.join(known)}"
+            f"known operators: {', '.join(operators())}"
         )
     for entry in found:
         _check_function(entry, path)
     return found
+
+
+def _what(value: Any) -> str:
+    home = getattr(getattr(value, "py_func", value), "__module__", None)
+    if callable(value) and home and not isinstance(value, type) and type(value).__name__ != "DUFunc":
+        return f"imported from {home}"
+    kind = type(value).__name__
+    return f"a{'n' if kind[0] in 'aeiou' else ''} {kind}"
 
 
 def _is_own(value, module: str) -> bool:
@@ -110,7 +128,7 @@ def _is_own(value, module: str) -> bool:
 
 
 def _check_function(entry: CustomKernel, path: Path) -> None:
-    name = entry.operator.name
+    name = getattr(entry.function, "__name__", entry.operator.name)
     if not hasattr(entry.function, "inspect_asm"):
         raise ConfigError(
             f"{path}: {name} is a plain Python function, expected one compiled by Numba; write @njit above it"
@@ -125,10 +143,50 @@ def _check_function(entry: CustomKernel, path: Path) -> None:
         )
 
 
-def measure_custom(entry: CustomKernel) -> Iterator[CustomOutcome]:
-    """Check and time a user's kernel on the operator's shape table."""
+def measure_custom(entry: CustomKernel, doing: Callable[[str], None] | None = None) -> Iterator[CustomOutcome]:
+    """Check and time a user's kernel on the operator's shape table; ``doing`` is told of each case before it runs."""
     for case in entry.operator.cases:
+        if doing:
+            doing(f"{entry.operator.name}, {case}")
         yield _measure(entry.operator, entry.function, case)
+
+
+def chosen_kernels(path: str | Path, names: Sequence[str]) -> list[CustomKernel]:
+    """The kernels of a file, or those of the named operators.
+
+    Raises
+    ------
+    InputError, ConfigError
+        As :func:`load_kernels`; the file has no kernel for a name.
+    """
+    kernels = load_kernels(path)
+    found = [entry.operator.name for entry in kernels]
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise ConfigError(f"{path}: no kernel for {', '.join(missing)}; it has {', '.join(found)}")
+    return [entry for entry in kernels if not names or entry.operator.name in names]
+
+
+def report_file(send: Send, path: str, names: Sequence[str], threads: int) -> None:
+    """Measure a file's kernels, for :func:`~tnnquant.bench.apart.run_apart`.
+
+    Sends ("progress", (text, done, total)), ("outcome", CustomOutcome), ("code", (name, reports)), ("machine", dict).
+    """
+    send("doing", path)
+    set_threads(threads)
+    kernels = chosen_kernels(path, names)
+    done, total = 0, sum(len(entry.operator.cases) for entry in kernels)
+
+    def doing(text: str) -> None:
+        send("doing", f"{path}: {text}")
+        send("progress", (text, done, total))
+
+    for entry in kernels:
+        for outcome in measure_custom(entry, doing):
+            done += 1
+            send("outcome", outcome)
+        send("code", (entry.operator.name, entry.reports()))
+    send("machine", describe())
 
 
 def _measure(operator: Operator, function: Callable, case: str) -> CustomOutcome:
@@ -136,16 +194,18 @@ def _measure(operator: Operator, function: Callable, case: str) -> CustomOutcome
     want, got = Arguments(operator, args), Arguments(operator, args)
     try:
         found = compared(operator, want, got, function)
+    except TnnQuantError:
+        raise
     except Exception as error:
         found = f"{type(error).__name__}: {_reason(error)}"
     seconds, builtin, share = np.nan, np.nan, None
     if not found:
         seconds = best_time(partial(function, *got.values))
         own = Arguments(operator, args)  # ops hold addresses: these arrays must stay alive
-        builtin = best_time(_call(operator.builtin(*own.values)))
+        builtin = best_time(_call(prepare(operator, *own.values)))
         share = share_of_ceiling(operator, args, seconds)
     return CustomOutcome(
-        operator.name, case, found, operator.tolerance, seconds, builtin, operator.work(*args), operator.unit, share
+        operator.name, case, found, operator.tolerance, seconds, builtin, amount(operator, args), operator.unit, share
     )
 
 

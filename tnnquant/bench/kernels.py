@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -11,6 +10,7 @@ import numpy as np
 
 from tnnquant.base.threads import threads_in_use
 from tnnquant.bench.check import Arguments, difference
+from tnnquant.bench.entries import amount, prepare, reference, seeded
 from tnnquant.bench.machine import copy_rate, fp32_peak, int8_peak
 from tnnquant.bench.operators import (
     BYTES,
@@ -24,7 +24,7 @@ from tnnquant.bench.operators import (
 )
 from tnnquant.bench.timing import best_time
 
-__all__ = ["Outcome", "ceiling", "measure", "run_builtin", "run_cases", "seeded"]
+__all__ = ["Outcome", "ceiling", "compared", "measure", "run_builtin", "run_cases", "share_of_ceiling"]
 
 _IN_A_ROW = 8  # ops of a timed program: the fork and join of a call is shared by so many
 
@@ -82,24 +82,18 @@ def run_cases(names: Sequence[str] = (), progress: Callable[[str, int, int], Non
                 progress("kernels", done, total)
 
 
-def seeded(entry: Operator, case: str) -> tuple:
-    """The arguments of a case: random, the same every time."""
-    rng = np.random.default_rng(zlib.crc32(f"{entry.name} {case}".encode()))
-    return entry.make(rng, *entry.cases[case])
-
-
 def measure(entry: Operator, case: str) -> Outcome:
     """Check and time a built-in kernel on one case."""
     args = seeded(entry, case)
     want, got = Arguments(entry, args), Arguments(entry, args)
-    found = compared(entry, want, got, lambda *values: run_builtin(entry.builtin(*values)))
+    found = compared(entry, want, got, lambda *values: run_builtin(prepare(entry, *values)))
     seconds, naive, share = np.nan, np.nan, None
     if not found:
-        seconds = _time(entry.builtin(*got.values))
+        seconds = _time(prepare(entry, *got.values))
         naive = best_time(partial(entry.naive, *want.values), repeats=3, budget=0)
         share = share_of_ceiling(entry, args, seconds)
     return Outcome(
-        entry.name, case, found, entry.tolerance, seconds, naive, entry.work(*args), entry.unit, share
+        entry.name, case, found, entry.tolerance, seconds, naive, amount(entry, args), entry.unit, share
     )
 
 
@@ -114,14 +108,14 @@ def compared(entry: Operator, want: Arguments, got: Arguments, run: Callable[...
     run : callable
         Returns what the kernel returns, if that is a result.
     """
-    returned = entry.naive(*want.values)
+    returned = reference(entry, *want.values)
     return difference(entry, want, got, (returned, run(*got.values))) or got.damage()
 
 
 def share_of_ceiling(entry: Operator, args: tuple, seconds: float) -> float | None:
     """The share of what the cores in use can do at most; None where nothing sensible bounds it."""
     limit = ceiling(entry, args)
-    return None if limit is None else entry.work(*args) / seconds / (limit * threads_in_use())
+    return None if limit is None else amount(entry, args) / seconds / (limit * threads_in_use())
 
 
 def run_builtin(prepared: Prepared):

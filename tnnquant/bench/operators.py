@@ -51,8 +51,14 @@ class Operator:
 
     Attributes
     ----------
+    computes : str
+        What the operator computes, in one line.
     naive : kernel
         The reference; its arguments are those of a user's kernel too. A ``staticmethod``.
+    start : kernel, optional
+        What a user's kernel starts from, where the reference is not compiled. A ``staticmethod``.
+    codes : dict
+        Of each argument that is a code: the codes by name.
     cases : dict
         The shape table: name of a case to the arguments of :meth:`make`.
     writes : tuple of int
@@ -69,7 +75,10 @@ class Operator:
     """
 
     name: ClassVar[str]
+    computes: ClassVar[str] = ""
     naive: ClassVar[Callable]
+    start: ClassVar[Callable | None] = None
+    codes: ClassVar[dict[str, dict[str, int]]] = {}
     cases: ClassVar[dict[str, tuple]]
     writes: ClassVar[tuple[int, ...]] = (-1,)
     scratch: ClassVar[tuple[int, ...]] = ()
@@ -79,9 +88,27 @@ class Operator:
     unit: ClassVar[str] = BYTES
 
     @property
+    def parameters(self) -> list[str]:
+        """Names of the arguments, those of the naive twin."""
+        return list(inspect.signature(_python(self.naive)).parameters)
+
+    @property
     def signature(self) -> str:
         """The name with the arguments of the naive twin."""
-        return f"{self.name}({', '.join(inspect.signature(_python(self.naive)).parameters)})"
+        return f"{self.name}({', '.join(self.parameters)})"
+
+    @property
+    def code_lines(self) -> list[str]:
+        """The codes by name, a line per argument that is one."""
+        return [f"{argument}: " + ", ".join(f"{code} {name}" for name, code in codes.items())
+                for argument, codes in self.codes.items()]  # fmt: skip
+
+    @property
+    def field_lines(self) -> list[str]:
+        """The fields of arguments that are named tuples, a line each."""
+        args = self.make(np.random.default_rng(0), *next(iter(self.cases.values())))
+        kinds = {type(value): None for value in args if hasattr(value, "_fields")}
+        return [f"{kind.__name__}: {', '.join(kind._fields)}" for kind in kinds]
 
     @property
     def notes(self) -> list[str]:

@@ -125,8 +125,9 @@ def _run(argv: list[str] | None) -> int:
     except click.ClickException as error:
         hint = f" (see '{error.ctx.command_path} --help')" if _in_command(error) else ""
         return _failed(error.format_message() + hint, error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        return _failed("interrupted; no file is half-written", 130)
+    except (KeyboardInterrupt, click.Abort) as error:
+        during = f" while {error} ran" if str(error) else ""
+        return _failed(f"interrupted{during}; no file is half-written", 130)
     except MemoryError:
         return _failed("out of memory", 1)
     except BrokenPipeError:  # nobody reads any more: `tnnquant ... | head`

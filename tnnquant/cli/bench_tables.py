@@ -102,23 +102,30 @@ def custom_rows(outcomes: Iterable) -> Iterator[list[str]]:
         last = o.operator
 
 
-def print_report(name: str, reports: Sequence) -> None:
-    """What the compiler made of a kernel."""
+def print_report(name: str, reports: Sequence, everything: bool = True) -> None:
+    """What the compiler made of a kernel; its hottest loops alone, if not ``everything``."""
     for report in reports:
+        if not report.loops and not everything:
+            continue
         width = f"vectors of up to {report.bits} bits" if report.bits else "not vectorized"
         on_vectors = sum(loop.bits > 0 for loop in report.loops)
         loops = f"{on_vectors} of {len(report.loops)} innermost loops compute on vectors" if report.loops else "no loop"
         print_lines(f"{name}: compiled function {report.name}, {report.instructions} instructions; {width}; {loops}")
         if report.calls:
             print_lines(f"  calls left in: {', '.join(report.calls)}")
-        if report.runtime_calls:
+        if report.runtime_calls and everything:
             print_lines(f"  of Numba's runtime: {', '.join(report.runtime_calls)}")
+        shown = range(len(report.loops)) if everything else report.hottest()
         rows = [
-            [str(i), str(loop.instructions), f"{loop.bits} bits" if loop.bits else "scalar", _kinds(loop), _calls(loop)]
-            for i, loop in enumerate(report.loops, 1)
-        ]
+            [str(i + 1), str(loop.depth), str(loop.instructions), f"{loop.bits} bits" if loop.bits else "scalar",
+             _kinds(loop), _calls(loop)]
+            for i in shown
+            for loop in (report.loops[i],)
+        ]  # fmt: skip
         if rows:
-            print_table(("loop", "instructions", "vectors", "what", "calls"), rows)
+            print_table(("loop", "depth", "instructions", "vectors", "what", "calls"), rows)
+        if len(rows) < len(report.loops):
+            print_lines(f"{len(report.loops) - len(rows)} loops that matter less: --assembly all")
 
 
 def _kinds(loop) -> str:

@@ -1,5 +1,7 @@
 """fp32 convolutions and matrix products."""
 
+from typing import ClassVar
+
 import numpy as np
 
 from tnnquant.bench.operators import FP32_MACS, Operator, Prepared, operator
@@ -7,10 +9,12 @@ from tnnquant.kernels.conv_f32 import conv2d_f32_naive, conv2d_f32_op
 from tnnquant.kernels.deconv_f32 import deconv2d_f32_naive, deconv2d_f32_rows, plan_deconv_f32
 from tnnquant.kernels.depthwise_f32 import depthwise_f32_op
 from tnnquant.kernels.gemm_f32 import gemm_f32_naive, gemm_f32_op
-from tnnquant.kernels.geometry import RELU, RELU6, ConvGeometry
+from tnnquant.kernels.geometry import NO_ACTIVATION, RELU, RELU6, ConvGeometry
 from tnnquant.kernels.matmul_f32 import matmul_f32_naive, matmul_f32_op
 from tnnquant.kernels.pack_f32 import pack_conv_f32, pack_depthwise_f32, pack_inner_product_f32
 
+#: Activation codes by name.
+ACTIVATIONS = {"NO_ACTIVATION": NO_ACTIVATION, "RELU": RELU, "RELU6": RELU6}
 FUSED = "a fused multiply-add rounds once"
 
 
@@ -58,6 +62,8 @@ DEPTHWISE = {
 
 @operator("conv2d_f32")
 class Conv2dF32(Operator):
+    computes = "2-D convolution of float32 with stride, padding, dilation, groups, bias, and ReLU or ReLU6 after it."
+    codes: ClassVar = {"activation": ACTIVATIONS}
     naive = staticmethod(conv2d_f32_naive)
     cases = CONVOLUTIONS
     tolerance, why = 1e-5, FUSED
@@ -67,10 +73,9 @@ class Conv2dF32(Operator):
         channels = image[3] // geometry.groups
         weight = random(rng, out_channels, channels, geometry.kernel_h, geometry.kernel_w)
         out = np.empty(out_shape(*image[:3], geometry, out_channels), np.float32)
-        return random(rng, *image), weight, random(rng, out_channels), tuple(geometry), activation, out
+        return random(rng, *image), weight, random(rng, out_channels), geometry, activation, out
 
     def builtin(self, x, weight, bias, geometry, activation, out):
-        geometry = ConvGeometry(*geometry)
         packed = pack_conv_f32(weight, bias, geometry.groups)
         return Prepared(conv2d_f32_op(x, packed, geometry, activation, out), keep=(packed,))
 
@@ -80,6 +85,7 @@ class Conv2dF32(Operator):
 
 @operator("depthwise_f32")
 class DepthwiseF32(Conv2dF32):
+    computes = "Depthwise convolution of float32: groups = input channels; bias added, ReLU or ReLU6 after it."
     cases = DEPTHWISE
 
     def make(self, rng, image, geometry, multiplier, activation):
@@ -87,11 +93,13 @@ class DepthwiseF32(Conv2dF32):
 
     def builtin(self, x, weight, bias, geometry, activation, out):
         packed = pack_depthwise_f32(weight, bias)
-        return Prepared(depthwise_f32_op(x, packed, ConvGeometry(*geometry), activation, out), keep=(packed,))
+        return Prepared(depthwise_f32_op(x, packed, geometry, activation, out), keep=(packed,))
 
 
 @operator("deconv2d_f32")
 class Deconv2dF32(Operator):
+    computes = "2-D deconvolution (transposed convolution) of float32 with groups, bias added, ReLU or ReLU6 after it."
+    codes: ClassVar = {"activation": ACTIVATIONS}
     naive = staticmethod(deconv2d_f32_naive)
     cases = {
         "3x5 stride 3x2 odd sizes": ((2, 3, 4, 6), 7, ConvGeometry(3, 5, 3, 2, 0, 2), (9, 7), 0),
@@ -105,10 +113,9 @@ class Deconv2dF32(Operator):
     def make(self, rng, image, out_channels, geometry, out_size, activation):
         weight = random(rng, image[3], out_channels // geometry.groups, geometry.kernel_h, geometry.kernel_w)
         out = np.empty((image[0], *out_size, out_channels), np.float32)
-        return random(rng, *image), weight, random(rng, out_channels), tuple(geometry), activation, out
+        return random(rng, *image), weight, random(rng, out_channels), geometry, activation, out
 
     def builtin(self, x, weight, bias, geometry, activation, out):
-        geometry = ConvGeometry(*geometry)
         grouped = weight.reshape(geometry.groups, -1, *weight.shape[1:])
         plan = plan_deconv_f32(grouped, bias, geometry, out.shape[1:3])
         rows, memory = deconv2d_f32_rows(x, plan, activation, out)
@@ -120,6 +127,8 @@ class Deconv2dF32(Operator):
 
 @operator("gemm_f32")
 class GemmF32(Operator):
+    computes = "Matrix product of float32 with transposed weights, out = x @ weight.T + bias, ReLU or ReLU6 after it."
+    codes: ClassVar = {"activation": ACTIVATIONS}
     naive = staticmethod(gemm_f32_naive)
     cases = {
         "5x301x65": (5, 301, 65, RELU6),
@@ -144,6 +153,7 @@ class GemmF32(Operator):
 
 @operator("matmul_f32")
 class MatmulF32(Operator):
+    computes = "Products of pairs of float32 matrices, out[i] = a[i] @ b[i]; the shorter list repeats."
     naive = staticmethod(matmul_f32_naive)
     cases = {
         "3 of 13x50x21": (3, 1, 3, 13, 50, 21),

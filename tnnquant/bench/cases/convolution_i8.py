@@ -1,14 +1,18 @@
 """int8 convolutions and matrix products."""
 
+from typing import ClassVar
+
 import numpy as np
 
-from tnnquant.bench.cases.convolution_f32 import CONVOLUTIONS, DEPTHWISE, out_shape
+from tnnquant.bench.cases.convolution_f32 import ACTIVATIONS, CONVOLUTIONS, DEPTHWISE, out_shape
 from tnnquant.bench.operators import INT8_MACS, Operator, Prepared, operator
 from tnnquant.kernels.conv_i8 import conv2d_i8_naive, conv2d_i8_op
 from tnnquant.kernels.depthwise_i8 import depthwise_i8_op
 from tnnquant.kernels.gemm_i8 import gemm_i8_naive, gemm_i8_op
-from tnnquant.kernels.geometry import ConvGeometry
 from tnnquant.kernels.pack_i8 import ConvQuant, pack_conv_i8, pack_depthwise_i8, pack_inner_product_i8
+
+#: When the other blob of a fused Add is added.
+FUSIONS = {"NO_ADD": 0, "ADD_BEFORE_ACTIVATION": 1, "ADD_AFTER_ACTIVATION": 2}
 
 
 def codes(rng, shape, low=-128):
@@ -33,6 +37,8 @@ def quantization(rng, channels, out_channels, depth, zero_points):
 
 @operator("conv2d_i8")
 class Conv2dI8(Operator):
+    computes = "2-D convolution of int8, summed in int32, requantized to int8; ReLU, ReLU6, Add of another blob."
+    codes: ClassVar = {"activation": ACTIVATIONS, "fusion": FUSIONS}
     naive = staticmethod(conv2d_i8_naive)
     # The same as in fp32; each with: signed values and zero points; fused Add (0 none, 1 before, 2 after ReLU).
     cases = {
@@ -48,11 +54,10 @@ class Conv2dI8(Operator):
         # Behind a ReLU there are no negative values.
         x = codes(rng, image, -128 if zero_points else 0)
         added, out = codes(rng, shape), np.empty(shape, np.int8)
-        return x, weight, tuple(quant), tuple(geometry), activation, fusion, added, out
+        return x, weight, quant, geometry, activation, fusion, added, out
 
     def builtin(self, x, weight, quant, geometry, activation, fusion, added, out):
-        geometry = ConvGeometry(*geometry)
-        packed = pack_conv_i8(weight, geometry, ConvQuant(*quant))
+        packed = pack_conv_i8(weight, geometry, quant)
         return Prepared(conv2d_i8_op(x, packed, geometry, activation, out, added, fusion), keep=(packed,))
 
     def work(self, x, weight, quant, geometry, activation, fusion, added, out):
@@ -61,6 +66,7 @@ class Conv2dI8(Operator):
 
 @operator("depthwise_i8")
 class DepthwiseI8(Conv2dI8):
+    computes = "Depthwise convolution of int8: groups = input channels; summed in int32 and requantized to int8."
     cases = {name: (*case, i < 2) for i, (name, case) in enumerate(DEPTHWISE.items())}
 
     def make(self, rng, image, geometry, multiplier, activation, zero_points):
@@ -68,13 +74,13 @@ class DepthwiseI8(Conv2dI8):
         return super().make(rng, image, image[3] * multiplier, geometry, activation, zero_points, 0)
 
     def builtin(self, x, weight, quant, geometry, activation, fusion, added, out):
-        geometry = ConvGeometry(*geometry)
-        packed = pack_depthwise_i8(weight, geometry, ConvQuant(*quant))
+        packed = pack_depthwise_i8(weight, geometry, quant)
         return Prepared(depthwise_i8_op(x, packed, geometry, activation, out), keep=(packed,))
 
 
 @operator("gemm_i8")
 class GemmI8(Operator):
+    computes = "Matrix product of int8 with transposed weights, summed in int32 and requantized to int8."
     naive = staticmethod(gemm_i8_naive)
     cases = {
         "5x301x65, zero points": (5, 301, 65, True),
@@ -85,12 +91,12 @@ class GemmI8(Operator):
     unit = INT8_MACS
 
     def make(self, rng, rows, depth, columns, zero_points):
-        quant = quantization(rng, depth, columns, depth, zero_points)[:6]
+        quant = quantization(rng, depth, columns, depth, zero_points)._replace(added_scale=None, added_zero=None)
         x, weight = codes(rng, (rows, depth), -128 if zero_points else 0), codes(rng, (columns, depth), -127)
         return x, weight, quant, np.empty((rows, columns), np.int8)
 
     def builtin(self, x, weight, quant, out):
-        packed = pack_inner_product_i8(weight, ConvQuant(*quant))
+        packed = pack_inner_product_i8(weight, quant)
         return Prepared(gemm_i8_op(x, packed, out), keep=(packed,))
 
     def work(self, x, weight, quant, out):

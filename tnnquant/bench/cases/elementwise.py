@@ -1,5 +1,7 @@
 """Element by element: functions, sums and products, parameters of each channel; int8 borders and sums."""
 
+from typing import ClassVar
+
 import numpy as np
 
 from tnnquant.bench.cases.convolution_f32 import random
@@ -19,11 +21,17 @@ from tnnquant.kernels.eltwise_i8 import (
 )
 
 _FUNCTIONS = ("CLIP", "HARD_SWISH", "SIGMOID", "SWISH", "ELU", "EXP", "LOG", "ERF", "GELU")
+_NAMES = (
+    "BOUND", "CLIP", "GATE", "HARD_SWISH", "HARD_SIGMOID", "SIGMOID", "SWISH", "ELU", "SELU", "EXP", "LOG",
+    "LOG_SIGMOID", "SOFTPLUS", "ERF", "GELU", "FAST_ERF", "FAST_GELU",
+)  # fmt: skip
 _PIXELS = {"odd sizes": (35, 17), "64 at 56": (56 * 56, 64), "1000 values": (1, 1000)}
 
 
 @operator("map_f32")
 class MapF32(Operator):
+    computes = "A function of every element, float32: clip, sigmoid, exp, GELU and so on, by its code."
+    codes: ClassVar = {"code": {name: getattr(eltwise, name) for name in _NAMES}}
     naive = staticmethod(map_f32_naive)
     cases = {
         **{f"{name} 1001": (getattr(eltwise, name), 1001) for name in _FUNCTIONS},
@@ -42,6 +50,8 @@ class MapF32(Operator):
 
 @operator("binary_f32")
 class BinaryF32(Operator):
+    computes = "Sum, difference, product or quotient of two float32 arrays, element by element."
+    codes: ClassVar = {"code": {"ADD": eltwise.ADD, "SUB": eltwise.SUB, "MUL": eltwise.MUL, "DIV": eltwise.DIV}}
     naive = staticmethod(binary_f32_naive)
     cases = {
         "ADD 2x5x33": (eltwise.ADD, (2, 5, 33)),
@@ -59,6 +69,8 @@ class BinaryF32(Operator):
 
 @operator("channel_f32")
 class ChannelF32(Operator):
+    computes = "A multiple and an offset per channel (x * k + b), or PReLU with a slope per channel; float32."
+    codes: ClassVar = {"code": {"AFFINE": channelwise.AFFINE, "PRELU": channelwise.PRELU}}
     naive = staticmethod(channel_f32_naive)
     cases = {
         "AFFINE 2x17x35": (channelwise.AFFINE, (2, 17, 35)),
@@ -86,6 +98,7 @@ def _image(array):
 
 @operator("quantize_i8")
 class QuantizeI8(Operator):
+    computes = "float32 to int8: x / scale + zero, rounded half away from zero and clamped to -128..127, per channel."
     naive = staticmethod(quantize_i8_naive)
     cases = _PIXELS
 
@@ -99,6 +112,7 @@ class QuantizeI8(Operator):
 
 @operator("dequantize_i8")
 class DequantizeI8(Operator):
+    computes = "int8 to float32: scale * (x - zero), per channel."
     naive = staticmethod(dequantize_i8_naive)
     cases = _PIXELS
 
@@ -112,6 +126,7 @@ class DequantizeI8(Operator):
 
 @operator("add_i8")
 class AddI8(Operator):
+    computes = "Sum of two or more int8 blobs, each with its scale, requantized to int8; of one: a change of scale."
     naive = staticmethod(add_i8_naive)
     cases = {
         "2 of odd sizes": (2, 35, 17),

@@ -1,5 +1,7 @@
 """Where pixels come from: resizes, samples between pixels, copies, boxes."""
 
+from typing import ClassVar
+
 import numpy as np
 
 from tnnquant.bench.cases.convolution_f32 import random
@@ -14,6 +16,7 @@ from tnnquant.kernels.upsample import bilinear_f32_naive, bilinear_f32_op
 
 @operator("bilinear_f32")
 class BilinearF32(Operator):
+    computes = "Bilinear resize of float32 pixels; rows, columns and their weights come as tables."
     naive = staticmethod(bilinear_f32_naive)
     cases = {"5x4 to 9x7, 17": ((2, 5, 4, 17), (9, 7)), "28 to 56, 64": ((1, 28, 28, 64), (56, 56))}
 
@@ -31,6 +34,7 @@ class BilinearF32(Operator):
 
 @operator("resize_u8")
 class ResizeU8(Operator):
+    computes = "Resize of an 8-bit picture with antialiasing: weights of neighbouring pixels along x, then along y."
     naive = staticmethod(resize_u8_naive)
     cases = {"9x13 to 20x7": ((9, 13, 1), (20, 7)), "500x375 to 227x227": ((375, 500, 3), (227, 227))}
 
@@ -45,6 +49,11 @@ class ResizeU8(Operator):
 
 @operator("grid_sample_f32")
 class GridSampleF32(Operator):
+    computes = "Samples of a float32 image at the coordinates of a grid (-1..1), nearest or bilinear."
+    codes: ClassVar = {
+        "mode": {"NEAREST": sample_f32.NEAREST, "BILINEAR": sample_f32.BILINEAR},
+        "padding": {"ZEROS": sample_f32.ZEROS, "REFLECTION": sample_f32.REFLECTION, "BORDER": sample_f32.BORDER},
+    }
     naive = staticmethod(grid_sample_f32_naive)
     cases = {
         "nearest": ((2, 5, 7, 19), (6, 5), sample_f32.NEAREST, sample_f32.BORDER, True),
@@ -65,6 +74,8 @@ class GridSampleF32(Operator):
 
 @operator("roi_align_f32")
 class RoiAlignF32(Operator):
+    computes = "Pools float32 regions of interest to a fixed size from bilinear samples: their average or maximum."
+    codes: ClassVar = {"mode": {"MAX": sample_f32.MAX, "AVERAGE": sample_f32.AVERAGE}}
     naive = staticmethod(roi_align_f32_naive)
     cases = {"average 17": (17, 5, 0, sample_f32.AVERAGE), "max 17": (17, 5, 3, sample_f32.MAX),
              "average 64, 32 regions": (64, 32, 2, sample_f32.AVERAGE)}  # fmt: skip
@@ -84,6 +95,7 @@ class RoiAlignF32(Operator):
 
 @operator("strided_copy")
 class StridedCopy(Operator):
+    computes = "Copy between arrays of one shape and any strides: a permutation of axes, for instance."
     naive = staticmethod(strided_copy_naive)
     cases = {"permute 5x7x9": ((5, 7, 9), (2, 0, 1)), "NHWC to NCHW, 64 at 56": ((56, 56, 64), (2, 0, 1))}
 
@@ -97,6 +109,7 @@ class StridedCopy(Operator):
 
 @operator("greedy_nms")
 class GreedyNms(Operator):
+    computes = "Greedy non-maximum suppression: keeps a box that overlaps no kept one too much; returns their number."
     naive = staticmethod(greedy_nms_naive)
     cases = {"33 boxes": (33, 0.3, 1, False), "400 boxes, lenient": (400, 0.5, 1, True),
              "2000 boxes, eta": (2000, 0.7, 0.9, False)}  # fmt: skip

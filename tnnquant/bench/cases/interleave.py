@@ -17,6 +17,7 @@ def _flat(x, out):
 
 @operator("interleave_f32")
 class InterleaveF32(Operator):
+    computes = "float32 planes to pixels: channels-first to channels-last."
     naive = staticmethod(interleave_f32_naive)
     cases = _CASES
 
@@ -30,6 +31,7 @@ class InterleaveF32(Operator):
 
 @operator("interleave_i8")
 class InterleaveI8(Operator):
+    computes = "float32 planes to int8 pixels: channels-first to channels-last, quantized per channel."
     naive = staticmethod(interleave_i8_naive)
     cases = _CASES
 

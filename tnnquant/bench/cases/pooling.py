@@ -1,5 +1,7 @@
 """Pooling, fp32 and int8."""
 
+from typing import ClassVar
+
 import numpy as np
 
 from tnnquant.bench.cases.convolution_f32 import random
@@ -20,23 +22,27 @@ _CASES = {
 
 @operator("pool2d_f32")
 class Pool2dF32(Operator):
+    computes = "Maximum or average of a sliding window, or of an even partition (adaptive); float32."
+    codes: ClassVar = {"kind": {"MAX": MAX, "AVERAGE": AVERAGE, "ADAPTIVE_AVERAGE": ADAPTIVE_AVERAGE}}
     naive = staticmethod(pool2d_f32_naive)
     cases = {**_CASES, "adaptive 7x5 to 3x2": ((1, 7, 5, 19), PoolGeometry(0, 0), (3, 2), ADAPTIVE_AVERAGE)}
 
     def make(self, rng, image, geometry, out_size, kind):
-        return random(rng, *image), tuple(geometry), kind, np.empty((image[0], *out_size, image[3]), np.float32)
+        return random(rng, *image), geometry, kind, np.empty((image[0], *out_size, image[3]), np.float32)
 
     def builtin(self, x, geometry, kind, out):
-        return Prepared(pool2d_f32_op(x, PoolGeometry(*geometry), kind, out))
+        return Prepared(pool2d_f32_op(x, geometry, kind, out))
 
 
 @operator("pool2d_i8")
 class Pool2dI8(Operator):
+    computes = "Maximum or average of a sliding window; int8 codes."
+    codes: ClassVar = {"kind": {"MAX": MAX, "AVERAGE": AVERAGE}}
     naive = staticmethod(pool2d_i8_naive)
     cases = _CASES
 
     def make(self, rng, image, geometry, out_size, kind):
-        return codes(rng, image), tuple(geometry), kind, np.empty((image[0], *out_size, image[3]), np.int8)
+        return codes(rng, image), geometry, kind, np.empty((image[0], *out_size, image[3]), np.int8)
 
     def builtin(self, x, geometry, kind, out):
-        return Prepared(pool2d_i8_op(x, PoolGeometry(*geometry), kind, out))
+        return Prepared(pool2d_i8_op(x, geometry, kind, out))

@@ -1,5 +1,7 @@
 """Along one axis: reductions, softmax, normalizations, LSTM."""
 
+from typing import ClassVar
+
 import numpy as np
 
 from tnnquant.bench.cases.convolution_f32 import random
@@ -22,6 +24,8 @@ _ORDER = "sums are added in parts"
 
 @operator("reduce_f32")
 class ReduceF32(Operator):
+    computes = "Sum (times a factor), maximum or minimum along the middle axis; float32."
+    codes: ClassVar = {"code": {"SUM": reduce.SUM, "MAX": reduce.MAX, "MIN": reduce.MIN}}
     naive = staticmethod(reduce_f32_naive)
     cases = {
         "SUM 5x33x7": (reduce.SUM, (5, 33, 7)),
@@ -40,6 +44,7 @@ class ReduceF32(Operator):
 
 @operator("softmax_f32")
 class SoftmaxF32(Operator):
+    computes = "Softmax along the middle axis, the largest value subtracted first; float32."
     naive = staticmethod(softmax_f32_naive)
     cases = {"5x33x7": ((5, 33, 7),), "1x1000x1": ((1, 1000, 1),), "196x196x1": ((196, 196, 1),),
              "1x21x10000": ((1, 21, 10000),)}  # fmt: skip
@@ -58,6 +63,7 @@ class SoftmaxF32(Operator):
 
 @operator("moments_f32")
 class MomentsF32(Operator):
+    computes = "Sum and sum of squares along the middle axis, in float64."
     naive = staticmethod(moments_f32_naive)
     cases = {"5x33x7": ((5, 33, 7),), "64x3136x1": ((64, 3136, 1),), "1x3136x64": ((1, 3136, 64),)}
     tolerance, why = 1e-12, _ORDER
@@ -76,6 +82,7 @@ class MomentsF32(Operator):
 
 @operator("affine_f64")
 class AffineF64(Operator):
+    computes = "x * k + b, computed in float64 and rounded to float32."
     naive = staticmethod(affine_f64_naive)
     cases = {"5x33x7": ((5, 33, 7),), "64x3136x1": ((64, 3136, 1),), "1x3136x64": ((1, 3136, 64),)}
 
@@ -89,6 +96,7 @@ class AffineF64(Operator):
 
 @operator("layer_norm_f32")
 class LayerNormF32(Operator):
+    computes = "Layer normalization of every row: less its mean, by its deviation, times k plus b; float32."
     naive = staticmethod(layer_norm_f32_naive)
     cases = {"5x33": (5, 33), "197x768": (197, 768)}
     tolerance, why = 1e-6, _ORDER
@@ -102,6 +110,7 @@ class LayerNormF32(Operator):
 
 @operator("lstm_f32")
 class LstmF32(Operator):
+    computes = "LSTM layer in one or both directions; float32."
     naive = staticmethod(lstm_f32_naive)
     # steps, batch, inputs, hidden, directions, whether the only direction runs backwards
     cases = {"7 steps 5-33": (7, 1, 5, 33, 1, True), "both directions": (4, 9, 8, 31, 2, False),

@@ -14,6 +14,7 @@ from tnnquant.kernels.tap_moments import tap_moments, tap_moments_naive
 
 @operator("octave_errors")
 class OctaveErrors(Operator):
+    computes = "Rounding and clipping errors of many candidate scales at once, read off octave histograms."
     naive = staticmethod(octave_errors_naive)
     # slots, bins, trials
     cases = {"21 slots, 3 scales": (21, 90, 3), "512 slots, 16 scales": (512, 120, 16)}
@@ -41,6 +42,7 @@ class OctaveErrors(Operator):
 
 @operator("largest_products")
 class LargestProducts(Operator):
+    computes = "For every row and trial the largest product of magnitudes and factors."
     naive = staticmethod(largest_products_naive)
     # rows, columns, trials
     cases = {"33 of 27, 5 vectors": (33, 27, 5), "256 of 1152, 16 vectors": (256, 1152, 16)}
@@ -59,6 +61,7 @@ class LargestProducts(Operator):
 
 @operator("tap_moments")
 class TapMoments(Operator):
+    computes = "Second moments of the taps of convolution windows, per channel, in int32."
     naive = staticmethod(tap_moments_naive)
     # windows, taps, channels
     cases = {"50 windows of 9, 17": (50, 9, 17), "3072 windows of 9, 96": (3072, 9, 96)}
@@ -76,6 +79,7 @@ class TapMoments(Operator):
 
 @operator("lookup_i8")
 class LookupI8(Operator):
+    computes = "int8 to int8 through a table of 256 values per channel."
     naive = staticmethod(lookup_i8_naive)
     cases = {"odd sizes": (35, 17), "64 at 56": (56 * 56, 64), "1000 values": (1, 1000)}
 

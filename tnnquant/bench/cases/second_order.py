@@ -13,6 +13,7 @@ from tnnquant.kernels.walk import histogram_walk
 
 @operator("octave_histogram")
 class OctaveHistogram(Operator):
+    computes = "Histogram of magnitudes with 16 bins to a factor of two, per channel."
     naive = staticmethod(octave_histogram_naive)
     cases = {"2x17x35": (2, 17, 35), "1x64x3136": (1, 64, 3136), "1x512x196": (1, 512, 196)}
 
@@ -36,6 +37,7 @@ class OctaveHistogram(Operator):
 
 @operator("histogram_errors")
 class HistogramErrors(Operator):
+    computes = "Squared error of many candidate scales: each histogram times rows of a table of errors."
     naive = staticmethod(histogram_errors_naive)
     cases = {"21 slots, 3 scales": (21, 3), "512 slots, 16 scales": (512, 16)}
     tolerance, why = 1e-12, "empty bins at the ends are not added"
@@ -59,6 +61,7 @@ def _moments(rng, groups, n):
 
 @operator("cholesky")
 class Cholesky(Operator):
+    computes = "Cholesky factor, upper triangular, of symmetric positive definite matrices; in place."
     naive = staticmethod(cholesky_naive)
     cases = {"5 of 9x9": (5, 9), "1 of 256x256": (1, 256)}
     unit = OTHER
@@ -75,6 +78,7 @@ class Cholesky(Operator):
 
 @operator("nearest_plane")
 class NearestPlane(Operator):
+    computes = "Rounds rows of weights to int8 such that errors are made up for by the weights still to be rounded."
     naive = staticmethod(nearest_plane_naive)
     # groups, rows, weights of a row, steps to try
     cases = {"2 of 33x8": (2, 33, 8, 3), "1 of 64x144": (1, 64, 144, 3)}

@@ -24,6 +24,7 @@ def _slots(values, slot, walk, function, start):
 
 @operator("range")
 class Range(Operator):
+    computes = "Smallest and largest value per channel; returns whether a value is NaN or infinite."
     naive = staticmethod(range_naive)
     cases = _BLOBS
     writes = (-2, -1)
@@ -50,6 +51,7 @@ class Range(Operator):
 
 @operator("histogram")
 class Histogram(Operator):
+    computes = "Histogram of magnitudes with 2048 bins of equal width, per channel."
     naive = staticmethod(histogram_naive)
     cases = _BLOBS
 
@@ -74,6 +76,7 @@ class Histogram(Operator):
 
 @operator("abs_sum")
 class AbsSum(Operator):
+    computes = "Sum of magnitudes per channel, in float64."
     naive = staticmethod(abs_sum_naive)
     cases = _BLOBS
     tolerance, why = 1e-12, "sums are added in parts"
@@ -93,6 +96,7 @@ class AbsSum(Operator):
 
 @operator("kl_thresholds")
 class KlThresholds(Operator):
+    computes = "For every histogram the clipping threshold of the smallest KL divergence, as a bin."
     naive = staticmethod(kl_thresholds_naive)
     cases = {"9 histograms": (9,), "64 histograms": (64,)}
     unit = OTHER
@@ -120,6 +124,7 @@ class _Weights(Operator):
 
 @operator("admm")
 class Admm(_Weights):
+    computes = "Weights to int8 by ADMM: scale and codes are improved in turns, per group."
     naive = staticmethod(admm_naive)
     cases = {"3 of 100": (3, 100), "17 of 27": (17, 27), "64 of 576": (64, 576)}
     unit = OTHER
@@ -133,6 +138,7 @@ class Admm(_Weights):
 
 @operator("minmax")
 class MinMax(_Weights):
+    computes = "Weights to int8 by their largest magnitude, per group."
     naive = staticmethod(weights_range.minmax_naive)
     cases = {"17 of 27": (17, 27), "256 of 1152": (256, 1152)}
 
@@ -142,6 +148,7 @@ class MinMax(_Weights):
 
 @operator("asymmetric")
 class Asymmetric(_Weights):
+    computes = "Weights to int8 by their smallest and largest value, with a zero point, per group."
     naive = staticmethod(weights_range.asymmetric_naive)
     cases = {"17 of 27": (17, 27), "256 of 1152": (256, 1152)}
     writes = (-3, -2, -1)
@@ -154,7 +161,10 @@ class Asymmetric(_Weights):
 
 
 def parse_f32_naive(text, powers, out, unsure, info):
-    """Python's own arithmetic; for text in which every number is certain."""
+    # text: uint8 (L,), read-only; powers: float64 (81,), POWERS_OF_TEN; out: float32 (N,); unsure: int64 (N, 2),
+    # numbers left to the caller, none here; info: int64 (3,), how many numbers, first byte of what is none or -1, rows
+    # of unsure
+    # Python's own arithmetic; for text in which every number is certain.
     values = [float(token) for token in text.tobytes().split()]
     out[:] = np.array(values, np.float64)
     info[:] = len(values), -1, 0
@@ -162,7 +172,9 @@ def parse_f32_naive(text, powers, out, unsure, info):
 
 @operator("parse_f32")
 class ParseF32(Operator):
+    computes = "Text to float32: numbers between white space."
     naive = staticmethod(parse_f32_naive)
+    start = staticmethod(parse_f32)
     cases = {"1001 numbers": (1001, "%.6f"), "150000 numbers": (150_000, "%.7g")}
     writes = (2, 4)
 
