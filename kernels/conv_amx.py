@@ -14,7 +14,7 @@ import numpy as np
 from tnnquant.kernels import program
 from tnnquant.kernels.conv_rows import Work, cut_into_tasks
 from tnnquant.kernels.dot_i8 import PANEL
-from tnnquant.kernels.geometry import ConvGeometry, pixel_stride
+from tnnquant.kernels.geometry import ConvGeometry, Extent, pixel_stride
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.pack_i8 import PackedConvI8
 from tnnquant.kernels.results_i8 import PARAMETERS
@@ -224,15 +224,9 @@ def conv2d_tiles_op(
     fusion: int = 0,
 ) -> np.ndarray:
     """The op of :func:`~tnnquant.kernels.conv_i8.conv2d_i8` if :func:`takes_tiles`. The arrays must stay alive."""
-    images, height, width, channels = x.shape
-    _, out_height, out_width, out_channels = out.shape
+    channels, out_channels = x.shape[3], out.shape[3]
     groups, panels = packed.weights.shape[:2]
-    pixels, x_height, x_width = out_height * out_width, height, width
-    flat = groups == 1 and geometry[:6] == (1, 1, 1, 1, 0, 0) and (height, width) == (out_height, out_width)
-    if flat:
-        # A matrix product: the images are one long row of pixels.
-        pixels *= images
-        images, x_height, x_width, out_width = 1, 1, pixels, pixels
+    images, x_height, x_width, out_width, pixels, flat = Extent.of(geometry, x, out, may_be_flat=groups == 1)
     kernel_h, kernel_w, stride_h, stride_w, _, _, dilation_h, dilation_w, _ = geometry
     taps = kernel_h * kernel_w
     macs = images * pixels * out_channels * (channels // groups) * taps

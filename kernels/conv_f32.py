@@ -17,7 +17,7 @@ import numpy as np
 
 from tnnquant.kernels import program
 from tnnquant.kernels.conv_rows import Work, cut_into_tasks, fill_rows, fill_taps, next_tiles
-from tnnquant.kernels.geometry import NO_ACTIVATION, RELU6, ConvGeometry, pixel_stride
+from tnnquant.kernels.geometry import NO_ACTIVATION, RELU6, ConvGeometry, Extent, pixel_stride
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.pack_f32 import PackedConv
 from tnnquant.kernels.simd import copy_bytes, copy_pixels, fill_zero, load_words
@@ -195,17 +195,11 @@ def conv2d_f32_op(
     after: int = 0,
 ) -> np.ndarray:
     """The op (:mod:`~tnnquant.kernels.program`) of :func:`conv2d_f32`. The arrays must stay alive."""
-    images, height, width, channels = x.shape
-    _, out_height, out_width, out_channels = out.shape
+    channels, out_channels = x.shape[3], out.shape[3]
     groups, panels, _, _ = packed.weights.shape
-    pixels = out_height * out_width
     stride, out_stride = pixel_stride(x), pixel_stride(out)
-    in_place = geometry.inside(height, width, out_height, out_width)
-    x_height, x_width = height, width
-    if in_place and geometry[:4] == (1, 1, 1, 1) and (height, width) == (out_height, out_width):
-        # A matrix product: the images are one long row of pixels.
-        pixels *= images
-        images, x_height, x_width, out_width = 1, 1, pixels, pixels
+    in_place = geometry.inside(*x.shape[1:3], *out.shape[1:3])
+    images, x_height, x_width, out_width, pixels, _ = Extent.of(geometry, x, out)
     fused = geometry.dilation_w == 1 and groups == 1 and (channels == stride or not in_place)
     tap_count = geometry.kernel_h * (1 if fused else geometry.kernel_w)
     read = channels * 4 * geometry.stride_w * (1 if in_place else geometry.stride_h)

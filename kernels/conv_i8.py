@@ -21,7 +21,7 @@ from tnnquant.kernels.conv_amx import conv2d_tiles_op, takes_tiles
 from tnnquant.kernels.conv_rows import Work, cut_into_tasks, fill_rows, fill_taps, next_tiles
 from tnnquant.kernels.convert_i8 import convert_pixels, copy_if_positive
 from tnnquant.kernels.dot_i8 import BYTE_DOT, DEPTH, GROUP, PANEL, ROWS
-from tnnquant.kernels.geometry import RELU, RELU6, ConvGeometry, pixel_stride
+from tnnquant.kernels.geometry import RELU, RELU6, ConvGeometry, Extent, pixel_stride
 from tnnquant.kernels.jit import inline, kernel
 from tnnquant.kernels.pack_i8 import PackedConvI8
 from tnnquant.kernels.requantize_i8 import requantize_rows
@@ -293,18 +293,11 @@ def conv2d_i8_op(
     fusion: int = 0,
 ) -> np.ndarray:
     """The op (:mod:`~tnnquant.kernels.program`) of :func:`conv2d_i8`. The arrays must stay alive."""
-    images, height, width, channels = x.shape
-    _, out_height, out_width, out_channels = out.shape
-    if takes_tiles(images, out_height * out_width, packed):
+    if takes_tiles(out.shape[0], out.shape[1] * out.shape[2], packed):
         return conv2d_tiles_op(x, packed, geometry, activation, out, added, fusion)
+    channels, out_channels = x.shape[3], out.shape[3]
     groups, panels = packed.weights.shape[:2]
-    pixels = out_height * out_width
-    x_height, x_width = height, width
-    flat = geometry[:6] == (1, 1, 1, 1, 0, 0) and (height, width) == (out_height, out_width)
-    if flat:
-        # A matrix product: the images are one long row of pixels.
-        pixels *= images
-        images, x_height, x_width, out_width = 1, 1, pixels, pixels
+    images, x_height, x_width, out_width, pixels, flat = Extent.of(geometry, x, out)
     taps = geometry.kernel_h * geometry.kernel_w
     read = channels * _ELEMENT * (geometry.stride_h * geometry.stride_w if geometry.kernel_h > 1 else 1)
     macs = images * pixels * out_channels * (channels // groups) * taps

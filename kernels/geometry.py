@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["NO_ACTIVATION", "RELU", "RELU6", "ConvGeometry", "PoolGeometry", "pixel_stride"]
+__all__ = ["NO_ACTIVATION", "RELU", "RELU6", "ConvGeometry", "Extent", "PoolGeometry", "pixel_stride"]
 
 #: Activation codes, TNN's own (256, x*sigmoid(x), is an elementwise step of its own).
 NO_ACTIVATION, RELU, RELU6 = 0, 1, 2
@@ -36,6 +36,37 @@ class ConvGeometry(NamedTuple):
         bottom = (out_height - 1) * self.stride_h - self.pad_top + (self.kernel_h - 1) * self.dilation_h
         right = (out_width - 1) * self.stride_w - self.pad_left + (self.kernel_w - 1) * self.dilation_w
         return self.pad_top <= 0 and self.pad_left <= 0 and bottom < height and right < width
+
+
+class Extent(NamedTuple):
+    """Sizes that a convolution is walked by; where it is a matrix product, the images are one long row of pixels.
+
+    Attributes
+    ----------
+    images, height, width : int
+        Of the input.
+    out_width, pixels : int
+        Of the output; ``pixels`` per image.
+    flat : bool
+        Whether it is a matrix product: one tap, no pads, no strides.
+    """
+
+    images: int
+    height: int
+    width: int
+    out_width: int
+    pixels: int
+    flat: bool
+
+    @classmethod
+    def of(cls, geometry: ConvGeometry, x: np.ndarray, out: np.ndarray, *, may_be_flat: bool = True) -> Extent:
+        """Of arrays (N, H, W, C)."""
+        images, height, width, _ = x.shape
+        _, out_height, out_width, _ = out.shape
+        pixels = out_height * out_width
+        if may_be_flat and geometry[:6] == (1, 1, 1, 1, 0, 0) and (height, width) == (out_height, out_width):
+            return cls(1, 1, pixels * images, pixels * images, pixels * images, True)
+        return cls(images, height, width, out_width, pixels, False)
 
 
 class PoolGeometry(NamedTuple):
