@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tnnquant.config import QuantizeConfig, VerifyConfig
+from tnnquant.engine.executor import Executor
 from tnnquant.format import read_model, write_model
 from tnnquant.pipeline.api import quantize_model
 
@@ -105,15 +106,15 @@ def test_without_a_verdict_it_is_a_warning(build, job):
 def test_a_model_that_cannot_be_int8_gets_int8_weights(build, job):
     net = build((1, 3, 8, 8))
     x = net.conv(net.conv("input", 3, 8), 8, 5)
-    report, _ = job(net.graph(net.add("ArgMaxOrMin", x, 1, 1, name="labels")))
+    report, _ = job(net.graph(net.add("Tile", x, (1, 1, 1, 300), name="copies")))
     assert report["settings"]["recipe"] == "dynamic"
-    assert "'labels'" in report["warnings"][0]
+    assert "'copies'" in report["warnings"][0]
 
 
 def test_split_writes_two_models(build, job):
     net = build((1, 3, 8, 8))
     x = net.conv(net.conv("input", 3, 8), 8, 5, name="scores")
-    report, folder = job(net.graph(net.add("ArgMaxOrMin", x, 1, 1, name="labels")), split=True)
+    report, folder = job(net.graph(net.add("Tile", x, (1, 1, 1, 300), name="copies")), split=True)
     assert report["settings"]["recipe"] == "tnn"
     assert report["tail"]["inputs"] == ["scores_out"]
     body = read_model(folder / "out_quantized.tnnproto", folder / "out_quantized.tnnmodel")
@@ -122,3 +123,19 @@ def test_split_writes_two_models(build, job):
     assert tuple(tail.inputs) == ("scores_out",)
     assert not tail.is_quantized
     assert report["findings"] == []
+
+
+def test_labels_of_a_map_stay_int32_beside_int8_layers(build, job):
+    net = build((1, 3, 8, 8))
+    x = net.conv(net.conv("input", 3, 8), 8, 5)
+    report, folder = job(net.graph(net.add("ArgMaxOrMin", x, 1, 1, name="labels")))
+    assert report["settings"]["recipe"] == "tnn"
+    assert [change["layer"] for change in report["rewritten"]] == ["labels"]
+    assert [f for f in report["findings"] if f["outcome"] != "inexact"] == []
+    assert report["verdict"]["sets"][0]["outputs"][0]["kind"] == "integers"
+    written = Executor(read_model(folder / "out_quantized.tnnproto", folder / "out_quantized.tnnmodel"))
+    labels = written.run({"input": np.load(folder / "inputs" / "0.npy")})["labels_out"]
+    assert labels.dtype == np.int32
+    assert labels.shape == (1, 1, 8, 8)
+    wanted = Executor(net.graph("labels_out")).run({"input": np.load(folder / "inputs" / "0.npy")})["labels_out"]
+    assert (labels == wanted).mean() > 0.9

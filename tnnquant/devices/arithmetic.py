@@ -13,6 +13,7 @@ from tnnquant.devices.conditions import Net
 from tnnquant.devices.findings import findings, shapes_of
 from tnnquant.devices.rules import Outcome
 from tnnquant.graph import Graph, Node
+from tnnquant.graph.passes import fuse_activations, fuse_swish
 from tnnquant.layers.base import BlobSpec, Layer
 from tnnquant.layers.device_f32 import as_on_device
 
@@ -44,6 +45,8 @@ def on_device(
         With PRECISION_HIGH.
     """
     garbage = garbage_on(stored, device, input_dims)
+    if device == "arm":
+        lowered = fuse_swish(fuse_activations(lowered))
     scales = {blob: _symmetric(params) for blob, params in lowered.scales.items()}
     nodes = [_node_on(device, node, garbage, high_precision) for node in lowered.nodes]
     return replace(lowered.with_nodes(nodes), scales=scales)

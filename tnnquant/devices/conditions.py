@@ -15,6 +15,7 @@ import numpy as np
 from tnnquant.base.tensor import DataType
 from tnnquant.devices.memory import is_plain, keeps_rows
 from tnnquant.graph import Graph, Node
+from tnnquant.graph.passes import is_fused_swish
 from tnnquant.layers.base import BlobSpec
 from tnnquant.layers.expand import Tile
 from tnnquant.layers.gated import Glu
@@ -287,6 +288,11 @@ def is_taken_for_fused(nodes: Sequence[Node], position: int) -> bool:
 @condition("int8 model input", "an int8 layer reads a model input")
 def _int8_input(place: Place) -> bool:
     return place.net.has_int8_input
+
+
+@condition("swish after a convolution", "right after an fp32 convolution, which TNN fuses it into")
+def _swish_after_convolution(place: Place) -> bool:
+    return is_fused_swish(place.net.graph, place.position)
 
 
 # --- parameters ---

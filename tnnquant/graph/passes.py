@@ -21,7 +21,10 @@ from tnnquant.layers.base import QuantRole
 from tnnquant.layers.binary import Add, Mul
 from tnnquant.layers.weighted import FusesActivation
 
-__all__ = ["fuse_activations", "is_sigmoid_mul", "prepare_for_quantization", "widen_dynamic_range"]
+__all__ = [
+    "fuse_activations", "fuse_swish", "is_fused_swish", "is_sigmoid_mul", "prepare_for_quantization",
+    "widen_dynamic_range",
+]  # fmt: skip
 
 SWISH = Swish.ACTIVATION_CODE
 #: Appended to the name of an int8 constant of a dynamic-range layer: the name of its scale.
@@ -81,6 +84,34 @@ def fuse_activations(graph: Graph) -> Graph:
             result.append(graph.nodes[position])
         position += length
     return graph.with_nodes(result)
+
+
+def fuse_swish(graph: Graph) -> Graph:
+    """Fuse a swish into the fp32 2-D convolution right before it, as TNN does on ARM and naive: there it may be another
+    function than a swish of its own."""
+    result: list[Node] = []
+    for position, node in enumerate(graph.nodes):
+        if is_fused_swish(graph, position):
+            previous = result[-1]
+            layer = previous.layer.expect(FusesActivation).with_activation(SWISH)
+            result[-1] = previous.replace(layer=layer, outputs=node.outputs)
+        else:
+            result.append(node)
+    return graph.with_nodes(result)
+
+
+def is_fused_swish(graph: Graph, position: int) -> bool:
+    """Whether a swish stands here that TNN fuses into the fp32 convolution right before it."""
+    node, previous = graph.nodes[position], graph.nodes[position - 1]
+    return (
+        position > 0
+        and node.layer.ACTIVATION_CODE == SWISH
+        and not previous.quantized
+        and _is_free(previous)
+        and node.inputs == previous.outputs
+        and previous.outputs[0] not in graph.outputs
+        and not any(previous.outputs[0] in later.inputs for later in graph.nodes[position + 1 :])
+    )
 
 
 def split_fused_swish(graph: Graph) -> Graph:

@@ -50,6 +50,10 @@ def cases(rng):
         "log softmax": ("LogSoftmax", [(2, 5, 3)], [1], {}),
         "squared difference": ("SquaredDifference", [(2, 5, 3), (3,)], [-1], {}),
         "inverse": ("Inverse", [(3, 2, 2)], [], {}),
+        "best channel": ("ArgMaxOrMin", [(1, 5, 3, 7)], [1, 1], {}),
+        "worst row, dropped": ("ArgMaxOrMin", [(2, 6, 4, 5)], [0, 2, 0], {}),
+        "best of sequences": ("ArgMaxOrMin", [(3, 1, 11)], [1, -1, 0], {}),
+        "best of a batch": ("ArgMaxOrMin", [(3, 4, 2, 2)], [1, 0], {}),
         "erf": ("Erf", [(2, 5, 3)], [], {}),
         "matmul by a weight": ("MatMul", [(5, 7)], [1], {"weight": r(7, 10)}),
         "matmul by a constant": ("MatMul", [(2, 3, 5, 7)], [-1], {"constants": [r(7, 10)]}),
@@ -193,10 +197,10 @@ def test_deconvolution_with_pad_type_0(build, rng):
 
 def test_what_no_rewrite_helps_is_left(build):
     net = build((1, 5, 4, 3))
-    graph = net.graph(net.add("ArgMaxOrMin", "input", 1, 1))
+    graph = net.graph(net.add("Tile", "input", (1, 1, 1, 300)))
     made = make_right(graph, "any", mixed=True)
     assert made.graph is graph
-    assert [(f.type, f.rule, f.device) for f in made.left] == [("ArgMaxOrMin", "channels first", "arm")]
+    assert [(f.type, f.rule, f.device) for f in made.left] == [("Tile", "channels first", "arm")]
     assert not make_right(graph, "any", mixed=False).left
 
 
