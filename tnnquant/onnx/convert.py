@@ -14,7 +14,8 @@ from tnnquant.format.proto import read_proto, write_proto
 from tnnquant.graph import Graph
 from tnnquant.onnx.builder import Builder
 from tnnquant.onnx.interpret import Frame, Interpreter, Known
-from tnnquant.onnx.qdq.apply import apply_codes
+from tnnquant.onnx.qdq.apply import apply_codes, passed_on
+from tnnquant.onnx.qdq.record import BlobCodes
 from tnnquant.onnx.read import Weights, element_type, load
 from tnnquant.onnx.refusal import Refusal, Refused, refusal_error
 from tnnquant.onnx.simplify import simplify
@@ -43,12 +44,15 @@ class Conversion:
         What was assumed, for the user.
     input_dims : dict of str to tuple of int
         Dims of the ONNX model's inputs, by its own names.
+    codes : dict of str to (str, BlobCodes)
+        Of an int8 model: the tensor of the ONNX model that holds the codes of each int8 blob, and what they mean there.
     """
 
     graph: Graph
     renamed: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     input_dims: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    codes: dict[str, tuple[str, BlobCodes]] = field(default_factory=dict)
 
 
 def convert(
@@ -141,10 +145,12 @@ def _attempt(proto: ModelProto, weights: Weights, name: str, input_shapes, half:
         builder.constants,
     )
     has_codes = bool(builder.records.blobs and builder.records.weights)
+    if has_codes:  # while layers that move codes are all there
+        builder.records.blobs = passed_on(built, builder.records.blobs)
     simple = simplify(built, builder.dims(), half=half and not has_codes)
     applied = apply_codes(_as_written(simple, name), builder.records)
     builder.notes += applied.notes()
-    return Conversion(applied.graph, builder.names.replaced, builder.notes, dims), [], name
+    return Conversion(applied.graph, builder.names.replaced, builder.notes, dims, applied.tensors), [], name
 
 
 def _bytes(name: str) -> bytes:

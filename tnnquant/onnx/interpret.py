@@ -20,7 +20,7 @@ from tnnquant.onnx.attributes import attribute_values, without_references
 from tnnquant.onnx.builder import Builder
 from tnnquant.onnx.fold import evaluate, may_fold
 from tnnquant.onnx.functions import schema_function
-from tnnquant.onnx.qdq.record import MOVES_CODES, READS_CODES, as_values
+from tnnquant.onnx.qdq.record import MOVES_CODES, ORDERS_CODES, READS_CODES, as_values
 from tnnquant.onnx.read import Weights
 from tnnquant.onnx.refusal import Refusal, Refused
 from tnnquant.onnx.registry import IGNORED, find_converter
@@ -215,6 +215,8 @@ class Interpreter:
         for number in range(len(results), len(node.output)):
             results.append(Missing(f"it reads output number {number + 1} of {node.op_type}, which TNN does not make"))
         self._name(node, frame, results, first)
+        if not frame.prefix:
+            self.builder.records.note_tensors(results, node.output)
         return results
 
     def _name(self, node: NodeProto, frame: Frame, results: list[Known], first: int) -> None:
@@ -296,7 +298,9 @@ class Interpreter:
         codes = None
         if converter.op not in READS_CODES:
             values, codes = as_values(values)
-            if codes is not None and converter.op not in MOVES_CODES:
+            if codes is not None and converter.op in ORDERS_CODES:
+                codes = None
+            elif codes is not None and converter.op not in MOVES_CODES:
                 raise Refused("it computes with codes of int8, not with their values")
         try:
             made = converter.function(self.builder, *values, **given)

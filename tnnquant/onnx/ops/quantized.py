@@ -9,7 +9,7 @@ import numpy as np
 
 from tnnquant.onnx.builder import Builder
 from tnnquant.onnx.common import binary, constant_of
-from tnnquant.onnx.ops import convolution, movement, pooling
+from tnnquant.onnx.ops import activation, arithmetic, convolution, movement, pooling, reduce
 from tnnquant.onnx.qdq.record import BlobCodes, CodesValue
 from tnnquant.onnx.refusal import Refused
 from tnnquant.onnx.registry import operator
@@ -19,6 +19,8 @@ from tnnquant.onnx.value import FLOAT, Value
 MICROSOFT = "com.microsoft"
 _LOWEST = -128
 _CHANNELS = 1
+#: From this opset on, Softmax is along one axis alone.
+_SOFTMAX_BY_AXIS = 13
 #: Layers that make nothing below 0, and those that make nothing below 0 of what is not.
 _RECTIFY = frozenset(("ReLU", "ReLU6", "Sigmoid", "HardSigmoid", "Softmax", "SoftmaxCaffe", "Exp", "Abs", "Softplus"))
 _KEEP = frozenset(("Pooling", "Concat", "Reshape", "Flatten", "Permute", "Squeeze", "Unsqueeze", "Upsample"))
@@ -195,6 +197,45 @@ def _of_one(kind: str) -> Callable:
 
 
 operator(name="QLinearSigmoid", domain=MICROSOFT)(_of_one("Sigmoid"))
+
+
+@operator(domain=MICROSOFT)
+def QLinearLeakyRelu(
+    g: Builder, x: Value, x_scale: Value, x_zero: Value | None, y_scale: Value, y_zero: Value | None = None, *,
+    alpha=0.01,
+):  # fmt: skip
+    return _write(g, activation.LeakyRelu(g, _read(g, x, x_scale, x_zero), alpha=alpha), y_scale, y_zero)
+
+
+@operator(domain=MICROSOFT)
+def QLinearSoftmax(
+    g: Builder, x: Value, x_scale: Value, x_zero: Value | None, y_scale: Value, y_zero: Value | None = None, *,
+    axis=-1, opset=13,
+):  # fmt: skip
+    softmax = activation.Softmax if opset < _SOFTMAX_BY_AXIS else activation.Softmax_13
+    return _write(g, softmax(g, _read(g, x, x_scale, x_zero), axis=axis), y_scale, y_zero)
+
+
+@operator(domain=MICROSOFT)
+def QLinearReduceMean(
+    g: Builder, x: Value, x_scale: Value, x_zero: Value | None, y_scale: Value, y_zero: Value | None = None, *,
+    axes=None, keepdims=1,
+):  # fmt: skip
+    made = reduce.ReduceMean(g, _read(g, x, x_scale, x_zero), axes=axes, keepdims=keepdims)
+    return _write(g, made, y_scale, y_zero)
+
+
+@operator(domain=MICROSOFT)
+def QLinearWhere(
+    g: Builder, condition: Value, x: Value, x_scale: Value, x_zero: Value | None, y: Value, y_scale: Value,
+    y_zero: Value | None, z_scale: Value, z_zero: Value | None = None,
+):  # fmt: skip
+    made = arithmetic.Where(g, condition, _read(g, x, x_scale, x_zero), _read(g, y, y_scale, y_zero))
+    return _write(g, made, z_scale, z_zero)
+
+
+operator(name="QuantizeLinear", domain=MICROSOFT)(QuantizeLinear)
+operator(name="DequantizeLinear", domain=MICROSOFT)(DequantizeLinear)
 
 
 @operator(domain=MICROSOFT)

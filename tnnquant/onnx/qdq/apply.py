@@ -1,33 +1,42 @@
 """A converted graph with the notes of :mod:`tnnquant.onnx.qdq.record`, as an int8 model with those scales and codes.
 
-TNN's devices know symmetric codes alone. Zero points other than 0 are therefore made up for, blob by blob
-(:mod:`tnnquant.onnx.qdq.symmetric`). Layers whose weights, inputs or outputs have no codes stay fp32.
+TNN's devices know symmetric codes alone. Zero points other than 0 are made up for by the layers around
+(:mod:`tnnquant.onnx.qdq.zero_points`). Layers whose weights, inputs or outputs have no codes stay fp32, and so do those
+whose int8 form in TNN would compute something else than the file says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from tnnquant.base.tensor import DataType, Tensor
+from tnnquant.base.tensor import DataType, QuantParams, Tensor
 from tnnquant.graph import Graph, Node
 from tnnquant.graph.infer import infer
 from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.layers.base import BlobSpec, QuantRole
+from tnnquant.layers.binary import Add
+from tnnquant.layers.clip import Clip, Relu, Relu6
 from tnnquant.layers.pad import Pad, PadV2
 from tnnquant.layers.permute import Permute
+from tnnquant.layers.pooling import Pooling
 from tnnquant.layers.reshape import Flatten, Reshape
 from tnnquant.layers.squeeze import Squeeze, Unsqueeze
+from tnnquant.onnx.qdq.parts import Names, rounded
 from tnnquant.onnx.qdq.record import BlobCodes, Records, WeightCodes
-from tnnquant.onnx.qdq.rounding import with_rounding
-from tnnquant.onnx.qdq.symmetric import Symmetric, symmetric
+from tnnquant.onnx.qdq.ties import matched
+from tnnquant.onnx.qdq.zero_points import absorbs_activation, borders, stored
 
-__all__ = ["Applied", "apply_codes"]
+__all__ = ["Applied", "apply_codes", "passed_on"]
 
 _NONE = BlobCodes(np.zeros(0, np.float32), np.zeros(0, np.int64))
 _LIMIT = np.iinfo(np.int32)
+_LOWEST, _HIGHEST = -128, 127
+#: A code means 6 if it is off by at most this share.
+_SAME = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +51,13 @@ class Applied:
     kept : dict of str to str
         Layers that stay fp32 although the file has codes around them, and why.
     rescaled, shifted : list of str
-        Blobs whose zero point was not 0: coarser symmetric codes; all 256 codes in a file with zero point 0.
+        Blobs whose zero point was not 0: coarser symmetric codes; the codes of the file with zero point 0.
+    bordered : list of str
+        Shifted blobs whose border an fp32 layer writes.
     rounded : list of str
-        Blobs between fp32 layers that are rounded as the file says, by an int8 layer that changes nothing else.
+        Blobs of fp32 layers that are rounded as the file says, by an int8 layer that changes nothing else.
+    tensors : dict of str to (str, BlobCodes)
+        Where the ONNX model has the codes of int8 blobs, and what its codes are.
     """
 
     graph: Graph
@@ -52,7 +65,9 @@ class Applied:
     kept: dict[str, str] = field(default_factory=dict)
     rescaled: list[str] = field(default_factory=list)
     shifted: list[str] = field(default_factory=list)
+    bordered: list[str] = field(default_factory=list)
     rounded: list[str] = field(default_factory=list)
+    tensors: dict[str, tuple[str, BlobCodes]] = field(default_factory=dict)
 
     def notes(self) -> list[str]:
         """For the user."""
@@ -60,14 +75,19 @@ class Applied:
             return []
         lines = [f"{len(self.int8)} of {len(self.graph.nodes)} layers are int8 with the scales and weights of the file"]
         if self.shifted:
-            lines.append(f"{_named(self.shifted)}: all 256 codes, in a file whose zero points are 0")
+            lines.append(
+                f"{_named(self.shifted)}: zero points other than 0, which TNN's devices do not have; the codes are "
+                "kept, the layers around make up for it"
+            )
+        if self.bordered:
+            lines.append(f"{_named(self.bordered)}: a layer in fp32 writes the border for those that pad")
         if self.rescaled:
             lines.append(
                 f"{_named(self.rescaled)}: zero points other than 0, which TNN's devices do not have; rescaled to "
-                "symmetric codes, which are coarser"
+                "symmetric codes, which are coarser (a depthwise layer pads them, or a ReLU starts elsewhere)"
             )
         if self.rounded:
-            lines.append(f"{_named(self.rounded)}: rounded to int8 between fp32 layers, as in the file")
+            lines.append(f"{_named(self.rounded)}: rounded to int8 for fp32 layers, as in the file")
         reasons: dict[str, list[str]] = {}
         for name, reason in self.kept.items():
             reasons.setdefault(reason, []).append(name)
@@ -89,25 +109,33 @@ def apply_codes(graph: Graph, records: Records) -> Applied:
     """
     if not records.blobs or not records.weights:
         return Applied(graph)
-    graph = prepare_for_quantization(_activations_first(graph))
+    graph = _activations_first(graph)
+    codes = passed_on(graph, records.blobs)
+    graph = prepare_for_quantization(_kept_apart(graph, codes))
     inference = infer(graph)
     graph = inference.graph
-    codes = _passed_on(graph, {blob: records.blobs[blob] for blob in inference.specs if blob in records.blobs})
+    codes = {blob: codes[blob] for blob in inference.specs if blob in codes}
+    rescaled = _rescaled(graph, codes, inference.specs)
     plan = _Plan(graph, inference.specs, codes, records)
     if not plan.int8:
         return Applied(graph, kept=plan.kept)
-    chosen = symmetric(graph, inference, codes, plan.int8)
-    nodes = [
-        _quantized(node, plan.weights.get(node.name), chosen) if node.name in plan.int8 else node
-        for node in graph.nodes
-    ]
-    nodes, rounded = with_rounding(graph, nodes, inference.specs, codes, chosen.scales)
+
+    def quantized(node: Node, zero: np.ndarray, to: BlobCodes) -> Node:
+        return _quantized(node, plan.weights[node.name], codes[node.inputs[0]].scale, zero, to)
+
+    made = stored(graph, inference.specs, codes, plan.int8, quantized)
+    nodes, scales = _unfused(made.nodes, made.scales, inference.specs, Names(graph.with_nodes(made.nodes)))
     touched = {blob for node in nodes if node.quantized for blob in (*node.inputs, *node.outputs)}
-    scales = {blob: params for blob, params in chosen.scales.items() if blob in touched}
-    made = chosen.finished(graph.with_nodes(nodes).replace(scales=scales))
-    rescaled = [blob for blob in chosen.rescaled if blob in touched and blob not in rounded]
-    shifted = [blob for blob in chosen.shifted if blob in touched]
-    return Applied(made, sorted(plan.int8), plan.kept, rescaled, shifted, rounded)
+    result = graph.with_nodes(nodes).replace(scales={name: scales[name] for name in scales if name in touched})
+    tensors = {
+        name: (records.tensors[blob], records.blobs[blob])
+        for name, blob in made.of.items()
+        if name in touched and blob in records.tensors
+    }
+    return Applied(
+        result, sorted(plan.int8), plan.kept, [blob for blob in rescaled if blob in touched], made.shifted,
+        made.bordered, made.rounded, tensors,
+    )  # fmt: skip
 
 
 def _activations_first(graph: Graph) -> Graph:
@@ -138,22 +166,105 @@ def _passes(node: Node) -> bool:
         return False
     is_border = isinstance(layer, Pad | PadV2) and (layer.mode, layer.value) == (0, 0)
     is_shape = isinstance(layer, Reshape | Flatten | Permute | Squeeze | Unsqueeze)
-    return layer.role == QuantRole.PASS or is_border or is_shape
+    return layer.role == QuantRole.PASS or isinstance(layer, Relu6) or is_border or is_shape
 
 
-def _passed_on(graph: Graph, codes: dict[str, BlobCodes]) -> dict[str, BlobCodes]:
+def passed_on(graph: Graph, noted: Mapping[str, BlobCodes]) -> dict[str, BlobCodes]:
     """Notes on both sides of layers that pass codes on: a maximum, a ReLU, another shape, a border of zeros."""
+    codes, readers = dict(noted), graph.consumers()
     for nodes in (graph.nodes, graph.nodes[::-1]):
         for node in nodes:
             if _passes(node):
                 source, target = node.inputs[0], node.outputs[0]
-                if node.layer.role != QuantRole.PASS and codes.get(source, codes.get(target, _NONE)).scale.size > 1:
+                found = codes.get(source, codes.get(target, _NONE))
+                if not isinstance(node.layer, Pooling | Relu | Relu6) and found.scale.size > 1:
                     continue  # channels may lie elsewhere
+                if isinstance(node.layer, Relu6) and not _ends_at_six(found):
+                    continue
                 if source in codes and target not in codes:
                     codes[target] = codes[source]
-                elif target in codes and source not in codes and len(graph.consumers()[source]) == 1:
+                elif target in codes and source not in codes and len(readers.get(source, ())) == 1:
                     codes[source] = codes[target]
     return codes
+
+
+def _ends_at_six(codes: BlobCodes) -> bool:
+    """Whether one of the codes means 6, as exactly as floats do, or none means more."""
+    steps = 6 / codes.scale.astype(np.float64)
+    is_code = np.abs(steps - np.rint(steps)) <= _SAME * steps
+    return bool((is_code | (steps + codes.zero > _HIGHEST + 0.5)).all())
+
+
+def _kept_apart(graph: Graph, codes: Mapping[str, BlobCodes]) -> Graph:
+    """Activations that read other codes than they make, as layers that TNN does not fuse: the file rounds twice."""
+    makers = graph.producers()
+
+    def apart(node: Node) -> Node:
+        if not isinstance(node.layer, Relu | Relu6) or len(node.inputs) != 1:
+            return node
+        maker, source = makers.get(node.inputs[0]), codes.get(node.inputs[0])
+        if maker is None or maker.layer.role != QuantRole.WEIGHTED or source is None:
+            return node
+        target = codes.get(node.outputs[0])
+        if target is not None and source.same(target) and (not source.zero.any() or (source.zero == _LOWEST).all()):
+            return node
+        most = 6.0 if isinstance(node.layer, Relu6) else float(np.finfo(np.float32).max)
+        return node.replace(layer=Clip(min=0.0, max=most), type_string="Clip")
+
+    return graph.with_nodes(apart(node) for node in graph.nodes)
+
+
+def _rescaled(graph: Graph, codes: dict[str, BlobCodes], specs: Mapping[str, BlobSpec]) -> list[str]:
+    """Blobs that get symmetric codes instead of their zero point, by name; ``codes`` is changed.
+
+    Those of a ReLU that TNN would start from the code 0, and those that a depthwise layer pads: a border in fp32 takes
+    longer than such a layer, and doubled the time of EfficientNet-Lite0.
+    """
+    found = []
+    readers = graph.consumers()
+    for node in graph.nodes:
+        blob = node.outputs[0]
+        if node.layer.role != QuantRole.WEIGHTED or blob not in codes or not codes[blob].zero.any():
+            continue
+        pads = any(_is_depthwise(reader, specs) and borders(reader, specs) for reader in readers.get(blob, ()))
+        if pads or not absorbs_activation(node, codes[blob]):
+            noted = codes[blob]
+            reach = np.maximum(_HIGHEST - noted.zero, noted.zero - _LOWEST)
+            codes[blob] = BlobCodes(noted.scale * (reach / _HIGHEST).astype(np.float32), np.zeros_like(noted.zero))
+            found.append(blob)
+    return found
+
+
+def _is_depthwise(node: Node, specs: Mapping[str, BlobSpec]) -> bool:
+    group = getattr(node.layer, "group", 1)
+    return group > 1 and group == specs[node.inputs[0]].dims[1] == getattr(node.layer, "output_channel", 0)
+
+
+def _unfused(
+    nodes: list[Node], scales: dict[str, QuantParams], specs: Mapping[str, BlobSpec], names: Names
+) -> tuple[list[Node], dict[str, QuantParams]]:
+    """A layer between each int8 1x1 convolution and the Add right behind it, which TNN would fuse: the file rounds what
+    the convolution makes."""
+    last_reader = {blob: position for position, node in enumerate(nodes) for blob in node.inputs}
+    result: list[Node] = []
+    for position, node in enumerate(nodes):
+        previous = result[-1] if result else None
+        if (
+            previous is not None
+            and previous.quantized
+            and previous.layer.fuses_add
+            and node.quantized
+            and isinstance(node.layer, Add)
+            and previous.outputs[0] in node.inputs
+            and last_reader[previous.outputs[0]] == position
+        ):
+            (blob,) = previous.outputs
+            copy = names.new(f"{blob}_rounded")
+            scales[copy] = scales[blob]
+            result.append(rounded(blob, copy, specs[node.outputs[0]], scales[blob].scale, names))
+            node = node.replace(inputs=tuple(copy if name == blob else name for name in node.inputs))
+        result.append(node)
+    return result, scales
 
 
 class _Plan:
@@ -190,8 +301,12 @@ class _Plan:
                 return f"{without[0]!r} has no scale in the file"
             if record.zero.any():
                 return "its weights have a zero point other than 0"
-            if codes[node.inputs[0]].scale.size > 1 and not self._is_depthwise(node):
+            if codes[node.inputs[0]].scale.size > 1 and not _is_depthwise(node, self._specs):
                 return "its input has one scale a channel, which its weights would have to hold"
+            if codes[node.inputs[0]].scale.size > 1 and codes[node.inputs[0]].zero.any() and borders(node, self._specs):
+                return "it pads an input with one zero point a channel"
+            if codes[node.inputs[0]].zero.any() and min(borders(node, self._specs) or (0,)) < 0:
+                return "its padding is negative"
             self.weights[node.name] = record
         elif without:
             return ""
@@ -200,26 +315,32 @@ class _Plan:
                 return ""
             if not codes[node.inputs[0]].same(codes[node.outputs[0]]):
                 return "its output has another scale than its input"
+            if codes[node.inputs[0]].zero.any():
+                return "TNN's int8 form ignores zero points"
+        elif any(codes[blob].zero.any() for blob in (*node.inputs, *node.outputs)) and not (
+            layer.JOINS_CHANNELS and all(codes[blob].same(codes[node.outputs[0]]) for blob in node.inputs)
+        ):
+            return "TNN's int8 form adds and joins codes whose zero point is 0"
         elif any(codes[blob].scale.size > 1 for blob in (*node.inputs, *node.outputs)):
             return "it joins blobs with one scale a channel"
         return layer.why_not_int8([self._specs[blob] for blob in node.inputs], node.tensors)
 
-    def _is_depthwise(self, node: Node) -> bool:
-        group = getattr(node.layer, "group", 1)
-        return group > 1 and group == self._specs[node.inputs[0]].dims[1] == getattr(node.layer, "output_channel", 0)
 
-
-def _quantized(node: Node, weights: WeightCodes | None, chosen: Symmetric) -> Node:
-    if weights is None:
-        return node.replace(quantized=True)
+def _quantized(node: Node, weights: WeightCodes, source: np.ndarray, zero: np.ndarray, to: BlobCodes) -> Node:
+    """The int8 form of a layer whose input has that scale and ``zero`` for 0, and whose output has the codes ``to``."""
     name = "filter" if "filter" in node.tensors else "weight"
-    source, (out,) = chosen.scales[node.inputs[0]].scale, node.outputs
     count = getattr(node.layer, "output_channel", 0) or node.layer.num_output  # type: ignore[attr-defined]
     # As onnxruntime multiplies: in float32.
     step = np.broadcast_to((weights.scale * source).astype(np.float32), count)
     bias = node.tensors.get("bias")
     values = bias.float32().astype(np.float64) if bias is not None and bias.size else np.zeros(count)
-    stored = np.rint(values / step) + chosen.bias_shift(node, weights.codes, step)
+    sums = weights.codes.astype(np.int64).reshape(count, -1).sum(axis=1)
+    stored = np.rint(values / step) - zero * sums
+    if (to.zero == to.zero[0]).all():
+        step, summand = matched(step, np.broadcast_to(to.scale, count), int(to.zero[0]))
+    else:
+        summand = np.rint(to.zero * to.scale.astype(np.float64) / step)
+    stored = stored + summand
     tensors = {
         **node.tensors,
         name: Tensor(weights.codes, (), DataType.INT8),
@@ -229,9 +350,8 @@ def _quantized(node: Node, weights: WeightCodes | None, chosen: Symmetric) -> No
     }
     extras = {**node.resource.extras, "has_bias": 1} if node.resource else {}
     resource = replace(node.resource, tensors=tensors, extras=extras) if node.resource else None
-    layer = chosen.layer(node)
-    for flag in ("bias", "has_bias"):
-        if hasattr(layer, flag):
-            layer = replace(layer, **{flag: 1})
-    return node.replace(layer=layer, resource=resource, quantized=True, outputs=(out,))
-
+    layer: Any = node.layer
+    changes = {flag: 1 for flag in ("bias", "has_bias") if hasattr(layer, flag)}
+    if to.zero.any() and hasattr(layer, "activation_type"):
+        changes["activation_type"] = 0  # codes end where it would cut
+    return node.replace(layer=replace(layer, **changes), resource=resource, quantized=True)

@@ -14,18 +14,30 @@ import numpy as np
 
 from tnnquant.onnx.value import FLOAT, Value
 
-__all__ = ["MOVES_CODES", "READS_CODES", "BlobCodes", "CodesValue", "Records", "WeightCodes", "as_values"]
+__all__ = [
+    "MOVES_CODES",
+    "ORDERS_CODES",
+    "READS_CODES",
+    "BlobCodes",
+    "CodesValue",
+    "Records",
+    "WeightCodes",
+    "as_values",
+]
 
 _UNSIGNED_SHIFT = 128
 #: Operators that take codes for what they are; those that move them, which is to move their values.
 READS_CODES = frozenset((
     "DequantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm", "QLinearAdd", "QLinearMul", "QLinearSigmoid",
-    "QLinearConcat", "QLinearGlobalAveragePool", "QLinearAveragePool",
+    "QLinearConcat", "QLinearGlobalAveragePool", "QLinearAveragePool", "QLinearLeakyRelu", "QLinearReduceMean",
+    "QLinearSoftmax", "QLinearWhere",
 ))  # fmt: skip
 MOVES_CODES = frozenset((
     "Concat", "Flatten", "Gather", "Identity", "MaxPool", "GlobalMaxPool", "Reshape", "Slice", "Split", "Squeeze",
-    "Transpose", "Unsqueeze", "DepthToSpace", "SpaceToDepth", "Expand", "Tile", "Dropout",
+    "Transpose", "Unsqueeze", "DepthToSpace", "SpaceToDepth", "Expand", "Tile", "Dropout", "Pad", "Resize", "Upsample",
 ))  # fmt: skip
+#: Operators that give of codes what they give of their values.
+ORDERS_CODES = frozenset(("ArgMax", "ArgMin", "Shape", "Size"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +94,20 @@ class CodesValue(Value):
 def as_values(inputs: Sequence[Value | None]) -> tuple[list[Value | None], CodesValue | None]:
     """Operands with codes as their values; the first codes among them."""
     codes = next((x for x in inputs if isinstance(x, CodesValue)), None)
-    plain = [Value(x.dims, FLOAT, x.name) if isinstance(x, CodesValue) else x for x in inputs]
-    return plain, codes
+    if codes is None or codes.params is None:
+        return list(inputs), codes
+    return [_as_value(x, codes.params, codes.dtype) for x in inputs], codes
+
+
+def _as_value(x: Value | None, params: BlobCodes, dtype: np.dtype) -> Value | None:
+    if isinstance(x, CodesValue):
+        return Value(x.dims, FLOAT, x.name)
+    if x is not None and x.array is not None and x.dtype == dtype and params.scale.size == 1:
+        # A constant beside codes of a blob is one, too: what a Pad fills in.
+        signed = x.array.astype(np.int64) - (_UNSIGNED_SHIFT if dtype == np.uint8 else 0)
+        values = np.asarray((signed - params.zero[0]) * params.scale[0].astype(np.float64), np.float32)
+        return Value(x.dims, FLOAT, x.name, values.reshape(x.array.shape))
+    return x
 
 
 @dataclass
@@ -96,10 +120,13 @@ class Records:
         By the name of the blob.
     weights : dict of bytes to WeightCodes
         By :meth:`key` of the floats.
+    tensors : dict of str to str
+        Under which name the ONNX model has the codes of a blob.
     """
 
     blobs: dict[str, BlobCodes] = field(default_factory=dict)
     weights: dict[bytes, WeightCodes] = field(default_factory=dict)
+    tensors: dict[str, str] = field(default_factory=dict)
 
     @staticmethod
     def key(values: np.ndarray) -> bytes:
@@ -131,5 +158,12 @@ class Records:
 
     def rename(self, old: str, new: str) -> None:
         """A blob got another name."""
-        if old in self.blobs:
-            self.blobs[new] = self.blobs[old]
+        for notes in (self.blobs, self.tensors):
+            if old in notes:
+                notes[new] = notes[old]  # type: ignore[index]
+
+    def note_tensors(self, values: Sequence[object], outputs: Sequence[str]) -> None:
+        """The outputs of a node of the model itself: the first that holds a blob's codes is where they are found."""
+        for value, output in zip(values, outputs, strict=False):
+            if isinstance(value, CodesValue) and value.name and value.params is not None:
+                self.tensors.setdefault(value.name, output)

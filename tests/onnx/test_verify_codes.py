@@ -1,0 +1,62 @@
+"""Layers of an int8 pair beside the ONNX model, one by one: a fault in one of them is found and named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.onnx.qdq.test_apply import Qdq
+from tnnquant.format import write_model
+from tnnquant.onnx import convert
+from tnnquant.onnx.verify import compare
+
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(params=[(np.int8, 0), (np.uint8, 100)], ids=["symmetric", "zero points"])
+def files(request, rng, tmp_path):
+    dtype, zero = request.param
+    net = Qdq(rng, (1, 4, 8, 8), dtype)
+    x = net.pair("x", 0.02, zero)
+    for _ in range(3):
+        x = net.pair(net.conv(x, 4, 4, 3, 1), 0.03, zero)
+    model = net.model(net.op("Softmax", net.op("GlobalAveragePool", x), axis=1))
+    onnx.save(model, tmp_path / "net.onnx")
+    return tmp_path / "net.onnx", (tmp_path / "net.tnnproto", tmp_path / "net.tnnmodel")
+
+
+def test_every_layer_has_the_codes_of_the_file(files):
+    source, pair = files
+    conversion = convert(source)
+    write_model(conversion.graph, *pair)
+    comparison = compare(source, pair, conversion)
+    assert comparison.agrees, comparison.lines()
+    assert comparison.layers >= 3
+    assert comparison.codes_differ < 0.01
+
+
+@pytest.mark.parametrize("what", ["scale", "bias", "filter", "blob"])
+def test_a_fault_in_a_layer_is_named(files, what):
+    source, pair = files
+    conversion = convert(source)
+    graph = conversion.graph
+    weighted = [node for node in graph.nodes if node.quantized and "filter" in node.tensors]
+    node = weighted[1]
+    if what == "blob":
+        params = graph.scales[node.outputs[0]]
+        wrong = replace(params, scale=np.asarray(params.scale * 1.1, np.float32))
+        graph = graph.replace(scales={**graph.scales, node.outputs[0]: wrong})
+    else:
+        tensor = node.tensors[what]
+        data = tensor.data * np.float32(1.1) if what == "scale" else -tensor.data
+        if what == "bias":
+            data = tensor.data + np.int32(2000)
+        resource = replace(node.resource, tensors={**node.tensors, what: replace(tensor, data=data)})
+        graph = graph.with_nodes(node.replace(resource=resource) if other is node else other for other in graph.nodes)
+    write_model(graph, *pair)
+    comparison = compare(source, pair, conversion)
+    assert not comparison.agrees
+    assert comparison.first == node.outputs[0]

@@ -1,0 +1,66 @@
+"""Scales of int8 layers that make TNN round as ONNX does.
+
+Both multiply an int32 sum by one float32 factor. ONNX rounds halves to even and adds the zero point; TNN rounds halves
+away from 0 and has no zero point: a whole number is added to the sum instead. So the results differ by one where a
+product is a half, and where the zero point is no whole number of steps of the sum. A factor a few units in the last
+place (with a zero point, a few millionths) away gives the same codes for all sums, or for more of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["matched"]
+
+_LOWEST, _HIGHEST = -128, 127
+#: Neighbours of a scale that are tried, in units of the last place; the nearest of the best is taken.
+_NUDGES = (0, -1, 1, -2, 2, -3, 3, -4, 4, -6, 6, -8, 8)
+#: What lies so many codes above the zero point is met half as often.
+_HALVES = 32.0
+
+
+def matched(step: np.ndarray, scale: np.ndarray, zero: int) -> tuple[np.ndarray, np.ndarray]:
+    """The scales to store, and what is added to the sums for the zero point of the output.
+
+    Parameters
+    ----------
+    step : float32 (C,)
+        Scale of the input times those of the weights.
+    scale : float32 (C,)
+        Of the output.
+    zero : int
+        The code of the output that means 0.
+
+    Returns
+    -------
+    step : float32 (C,)
+    summand : int64 (C,)
+    """
+    with np.errstate(all="ignore"):
+        factor = (step / scale).astype(np.float32)
+        summand = np.where(factor > 0, np.rint(zero / factor.astype(np.float64)), 0)
+        # With this scale the summand is exact; sums far from it are then off instead.
+        exact = np.where(summand != 0, zero / summand * scale.astype(np.float64), step).astype(np.float32)
+    summand = np.clip(np.nan_to_num(summand), -(2**31), 2**31 - 1).astype(np.int64)
+    found, best = step.astype(np.float32).copy(), np.full(step.size, np.inf)
+    left = np.flatnonzero(np.isfinite(factor) & (factor > 0) & (factor < 1))
+    for start in (found.copy(), exact) if zero else (found.copy(),):
+        for nudge in _NUDGES:
+            left = left[best[left] > 0]
+            tried = (start[left].view(np.int32) + np.int32(nudge)).view(np.float32)
+            wrong = _wrong(factor[left], tried, scale[left], summand[left], zero)
+            better = wrong < best[left]
+            found[left[better]], best[left[better]] = tried[better], wrong[better]
+    return found, summand
+
+
+def _wrong(factor: np.ndarray, step: np.ndarray, scale: np.ndarray, summand: np.ndarray, zero: int) -> np.ndarray:
+    """How often sums next to where the code changes get another code, weighted, float64 (C,)."""
+    codes = np.arange(_LOWEST - zero, _HIGHEST - zero)
+    sums = np.floor((codes + 0.5) / factor.astype(np.float64)[:, None])[..., None] + np.arange(-1, 3)
+    sums = np.clip(sums, -(2.0**31), 2.0**31 - 1)
+    wanted = np.rint(sums.astype(np.float32) * factor[:, None, None]) + np.float32(zero)
+    mine = (sums + summand[:, None, None]).astype(np.float32) * (step / scale).astype(np.float32)[:, None, None]
+    got = np.trunc(np.abs(mine) + np.float32(0.5)) * np.sign(mine)
+    differ = np.clip(wanted, _LOWEST, _HIGHEST) != np.clip(got, _LOWEST, _HIGHEST)
+    return (differ.any(axis=-1) * 2.0 ** (-np.abs(codes) / _HALVES)).sum(axis=1)
