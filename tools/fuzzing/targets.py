@@ -384,7 +384,7 @@ TARGETS = {
         Target("pair", 2, _run_pair, _pairs, _proto_words, "pair"),
         Target("graph", 3, _run_graph, _pairs, _proto_words, "pair", room=_WIDE, asks=True),
         Target("run", 3, _run_run, _pairs, _proto_words, "pair", room=_WIDE, asks=True),
-        Target("onnx", 4, _run_onnx, made_onnx, onnx_words, "binary", 4096, room=_WIDE, asks=True),
+        Target("onnx", 4, _run_onnx, made_onnx, onnx_words, "binary", 4096, room=64 << 20, asks=True),
         Target("text", 3, _run_text, seeds.made_texts, lambda: _NAMES, "text", 1024),
         Target("npy", 1, _run_npy, seeds.made_npy, _npy_words, "binary", 1024),
         Target("npz", 1, _run_npz, seeds.made_npz, _npy_words, "binary", 2048),
