@@ -158,9 +158,10 @@ class Records:
 
     def rename(self, old: str, new: str) -> None:
         """A blob got another name."""
-        for notes in (self.blobs, self.tensors):
-            if old in notes:
-                notes[new] = notes[old]  # type: ignore[index]
+        if old in self.blobs:
+            self.blobs[new] = self.blobs[old]
+        if old in self.tensors:
+            self.tensors[new] = self.tensors[old]
 
     def note_tensors(self, values: Sequence[object], outputs: Sequence[str]) -> None:
         """The outputs of a node of the model itself: the first that holds a blob's codes is where they are found."""
