@@ -52,8 +52,10 @@ def _file(name: str, beside: Path) -> Path | None:
     if beside == _FOLDER:
         return None
     file = getattr(sys.modules.get(name), "__file__", None)
-    path = Path(file).resolve() if file else None
-    return path if path and path.parent == beside and path.suffix == ".py" else None
+    if not file:
+        return None
+    path = Path(file).resolve()
+    return path if path.parent == beside and path.suffix == ".py" else None
 
 
 @functools.cache

@@ -145,6 +145,7 @@ def _cut(work: Work, tile_rows: int, threads: int) -> tuple[int, int, int]:
             time = share * work.macs / _MACS_A_BYTE + traffic / threads
             if best is None or time < best:
                 best, chosen = time, (block, blocks, panel_blocks)
+    assert chosen is not None  # the first is always looked at
     return chosen
 
 

@@ -26,7 +26,7 @@ from tnnquant.kernels.conv_f32 import conv2d_f32_op
 from tnnquant.kernels.depthwise_f32 import depthwise_f32_op
 from tnnquant.kernels.geometry import NO_ACTIVATION, RELU6, ConvGeometry, pixel_stride
 from tnnquant.kernels.jit import kernel
-from tnnquant.kernels.pack_f32 import pack_conv_f32, pack_depthwise_f32
+from tnnquant.kernels.pack_f32 import PackedConv, PackedDepthwise, pack_conv_f32, pack_depthwise_f32
 from tnnquant.kernels.simd import copy_pixels, words
 
 __all__ = ["DeconvPlan", "deconv2d_f32", "deconv2d_f32_naive", "deconv2d_f32_rows", "plan_deconv_f32"]
@@ -65,12 +65,12 @@ def deconv2d_f32_naive(x, weight, bias, geometry, activation, out):
 class _Phase(NamedTuple):
     """The outputs of one remainder along one axis.
 
-    ``first``, ``count``: the first of them, and how many there are, ``stride`` apart; ``taps``: the kernel's positions
+    ``first``, ``size``: the first of them, and how many there are, ``stride`` apart; ``taps``: the kernel's positions
     in the order of the input; ``begin``: begin pad of the convolution.
     """
 
     first: int
-    count: int
+    size: int
     taps: tuple[int, ...]
     begin: int
 
@@ -92,10 +92,9 @@ class _Part(NamedTuple):
     """One convolution for all phases of a kind: geometry, packed weights, output size, output channels of a group."""
 
     geometry: ConvGeometry
-    packed: object
+    packed: PackedConv | PackedDepthwise
     size: tuple[int, int]
     channels: int
-    depthwise: bool
 
 
 class DeconvPlan(NamedTuple):
@@ -144,11 +143,11 @@ def plan_deconv_f32(
     rows = _phases(geometry.kernel_h, geometry.stride_h, geometry.pad_top, geometry.dilation_h, out_size[0])
     columns = _phases(geometry.kernel_w, geometry.stride_w, geometry.pad_left, geometry.dilation_w, out_size[1])
     kinds: dict[tuple, list[tuple[_Phase, _Phase]]] = {}
-    seen: list[tuple[tuple | None, int]] = []
+    seen: list[tuple[tuple, int]] = []
     for row in rows:
         for column in columns:
-            if not (row.taps and column.taps and row.count and column.count):
-                seen.append((None, 0))
+            if not (row.taps and column.taps and row.size and column.size):
+                seen.append(((), 0))  # of no kind
                 continue
             # Depthwise phases are not joined: their channels would lie apart, to be copied one by one.
             kind = (row, column) if depthwise else (len(row.taps), row.begin, len(column.taps), column.begin)
@@ -171,12 +170,14 @@ def _part(
     stacked = stacked.reshape(groups * len(members) * count, channels, *stacked.shape[4:])
     biases = np.repeat(bias.reshape(groups, 1, count), len(members), 1).reshape(-1)
     row, column = members[0]
-    dilations = [d if s == 1 else 1 for s, d in zip(geometry[2:4], geometry[6:8], strict=True)]
-    flat = ConvGeometry(*stacked.shape[2:], 1, 1, row.begin, column.begin, *dilations, groups)
+    dilation_h = geometry.dilation_h if geometry.stride_h == 1 else 1
+    dilation_w = geometry.dilation_w if geometry.stride_w == 1 else 1
+    height, width = stacked.shape[2:]
+    flat = ConvGeometry(height, width, 1, 1, row.begin, column.begin, dilation_h, dilation_w, groups)
     depthwise = channels == 1 and groups > 1
     packed = pack_depthwise_f32(stacked, biases) if depthwise else pack_conv_f32(stacked, biases, groups)
-    size = max(row.count for row, _ in members), max(column.count for _, column in members)
-    return _Part(flat, packed, size, len(members) * count, depthwise)
+    size = max(row.size for row, _ in members), max(column.size for _, column in members)
+    return _Part(flat, packed, size, len(members) * count)
 
 
 def _corner(weight: np.ndarray, rows: tuple[int, ...], columns: tuple[int, ...]) -> np.ndarray:
@@ -227,8 +228,10 @@ def deconv2d_f32_rows(
     rows, memory = [], []
     for part in plan.parts:
         made = np.empty((images, *part.size, plan.groups * part.channels), np.float32)
-        make = depthwise_f32_op if part.depthwise else conv2d_f32_op
-        rows.append(make(x, part.packed, part.geometry, activation, made))
+        if isinstance(part.packed, PackedDepthwise):
+            rows.append(depthwise_f32_op(x, part.packed, part.geometry, activation, made))
+        else:
+            rows.append(conv2d_f32_op(x, part.packed, part.geometry, activation, made))
         memory.append(made)
     table = np.zeros((len(plan.places), 5), np.int64)
     for entry, (number, member) in zip(table, plan.places, strict=True):

@@ -229,7 +229,8 @@ def pack_conv_i8(weight: np.ndarray, geometry: ConvGeometry, quant: ConvQuant) -
     centered = weight.astype(np.int32) - _spread(quant.weight_zero, out_channels, np.int32)[:, None, None, None]
     by_group = np.repeat(input_zero.astype(np.int32).reshape(groups, channels), count, axis=0)
     by_tap = centered.reshape(out_channels, channels, -1)
-    start, tile_start = _start(by_tap, by_group, quant.bias), np.int32(0)
+    start = _start(by_tap, by_group, quant.bias)
+    tile_start = np.zeros(len(start), np.int32)
 
     fused = geometry.dilation_w == 1 and groups == 1
     taps = kernel_h if fused else kernel_h * kernel_w

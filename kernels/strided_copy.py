@@ -178,6 +178,7 @@ def strided_copy_ops(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarr
         if out.size == 0:
             continue
         plan = _plan(out.shape, x.strides, out.strides, out.itemsize)
+        assert plan is not None  # the pair passes can_copy
         tasks = min(_TASKS, plan[0])
         args = [program.data_address(x), program.data_address(out), tasks, *plan]
         ops.append(program.new_op(_copy_task, tasks, 0, args))

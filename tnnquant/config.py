@@ -232,7 +232,7 @@ class QuantizeConfig:
             if kind:
                 value = parse_choice(kind, getattr(self, entry.name), entry.name)
                 object.__setattr__(self, entry.name, value)
-            convert = _FORMS.get(entry.metadata.get("metavar"))
+            convert = _FORMS.get(entry.metadata.get("metavar", ""))
             if convert:
                 object.__setattr__(self, entry.name, convert(getattr(self, entry.name), entry.name))
         _require_number(self, "fp32_share", may_lack=True)

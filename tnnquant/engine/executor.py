@@ -68,8 +68,8 @@ class _Group:
         from tnnquant.kernels.program import Program
 
         self.steps = steps
-        rows = [step.rows if step.fused is None else step.fused for step in steps]
-        self.program = Program(rows) if steps[0].rows is not None else None
+        rows = [step.rows if step.fused is None else step.fused for step in steps if step.rows is not None]
+        self.program = Program(rows) if rows else None  # a group has rows of all its steps, or of none
         self.made = {b: places[b] for step in steps for b in step.node.outputs} if self.program is not None else {}
         self.forgotten = tuple(blob for step in steps for blob in step.forgotten)
         self._singles: list[Program | None] = []
@@ -80,7 +80,7 @@ class _Group:
             return
         for step, program in zip(self.steps, self.single_programs(), strict=True):
             with located(step.node):
-                refuse_giant((program.scratch_bytes,), 1, "its kernel's memory")
+                refuse_giant((program.scratch_bytes if program else 0,), 1, "its kernel's memory")
 
     def single_programs(self) -> list[Program | None]:
         """A program for each step alone."""
@@ -291,10 +291,11 @@ class Executor:
         """The first group's program behind the ops of all feeds: one call less."""
         from tnnquant.kernels.program import Program
 
-        rows = [feed.rows for feed in self._feeds.values()]
-        if not self._groups or self._groups[0].program is None or not rows or any(row is None for row in rows):
+        rows = [feed.rows for feed in self._feeds.values() if feed.rows is not None]
+        first = self._groups[0].program if self._groups else None
+        if first is None or not rows or len(rows) < len(self._feeds):
             return None
-        return Program([*rows, self._groups[0].program.table])
+        return Program([*rows, first.table])
 
     # --- every run ---
 

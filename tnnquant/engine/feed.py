@@ -31,7 +31,8 @@ class Feed:
 
     def __init__(self, spec: BlobSpec, params: QuantParams | None, place: np.ndarray | None):
         self._spec, self._params, self._place = spec, params, place
-        self.rows = self._table = None
+        self.rows: np.ndarray | None = None
+        self._table: np.ndarray | None = None
         if place is not None and place.ndim == 4 and (params or spec.dtype == DataType.FLOAT):
             from tnnquant.kernels.interleave import MOST_CHANNELS, interleave_op
 
@@ -47,7 +48,7 @@ class Feed:
 
     def __call__(self, array: np.ndarray) -> np.ndarray:
         """The blob of an array; for an int8 input also an int8 array, which is taken as it is."""
-        if self.takes(array):
+        if self.rows is not None and self._place is not None and self.takes(array):
             from tnnquant.kernels.interleave import SOURCE
             from tnnquant.kernels.program import data_address, run
 
@@ -61,13 +62,15 @@ class Feed:
         array = array.astype(np.float32, copy=False)
         if self._place is None or self._place.ndim != 4:
             return quantized(array, self._params)
-        return self._quantize(array)
+        return _quantize(array, self._params, self._place)
 
-    def _quantize(self, array: np.ndarray) -> np.ndarray:
-        from tnnquant.kernels.eltwise_i8 import Scales, quantize_i8
 
-        pixels = array.transpose(0, 2, 3, 1)
-        if not pixels.flags.c_contiguous:
-            pixels = copy_into(np.empty(pixels.shape, np.float32).transpose(0, 3, 1, 2), array).transpose(0, 2, 3, 1)
-        quantize_i8(pixels, Scales(self._params.scale, self._params.zero_point), self._place.transpose(0, 2, 3, 1))
-        return self._place
+def _quantize(array: np.ndarray, params: QuantParams, place: np.ndarray) -> np.ndarray:
+    """An array (N, C, H, W) as int8 at its place, which is returned."""
+    from tnnquant.kernels.eltwise_i8 import Scales, quantize_i8
+
+    pixels = array.transpose(0, 2, 3, 1)
+    if not pixels.flags.c_contiguous:
+        pixels = copy_into(np.empty(pixels.shape, np.float32).transpose(0, 3, 1, 2), array).transpose(0, 2, 3, 1)
+    quantize_i8(pixels, Scales(params.scale, params.zero_point), place.transpose(0, 2, 3, 1))
+    return place

@@ -107,7 +107,7 @@ def _read_resource(reader: ByteReader, result: Resources) -> None:
     at = reader.offset
     kind, type_string, name = _read_layer_header(reader)
     reader.context = f"{reader.context}, {shown(name)} ({type_string})"
-    if type_string == c.BLOB_SCALE_TYPE:
+    if kind is None:
         params = _read_blob_scale(reader)
         if name.endswith(c.BLOB_SCALE_SUFFIX):
             blob = name[: -len(c.BLOB_SCALE_SUFFIX)]
@@ -355,7 +355,7 @@ def _write_resource(writer: ByteWriter, node: Node) -> None:
 
 def _header_type(node: Node) -> str:
     """The type string before a resource: what was read, unless the layer has become another since."""
-    text = node.resource.type_string
+    text = node.resource.type_string if node.resource else ""
     widened = text.startswith(c.DYNAMIC_RANGE_PREFIX) and not node.dynamic_range
     if find_layer(text) is type(node.layer) and not widened:
         return text
@@ -363,7 +363,7 @@ def _header_type(node: Node) -> str:
 
 
 def _write_body(writer: ByteWriter, node: Node) -> None:
-    tensors, extras = node.tensors, node.resource.extras
+    tensors, extras = node.tensors, node.resource.extras if node.resource else {}
     for entry in node.layer.RESOURCE:
         match entry:
             case TextField():

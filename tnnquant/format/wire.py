@@ -196,4 +196,4 @@ class ByteWriter:
         self.int32(tensor.data.nbytes)
         if tensor.size:
             self.pieces.append(struct.pack(f"<{len(tensor.dims) + 1}i", len(tensor.dims), *tensor.dims))
-            self.pieces.append(memoryview(np.ascontiguousarray(tensor.data).reshape(-1)).cast("B"))
+            self.pieces.append(np.ascontiguousarray(tensor.data).reshape(-1).data.cast("B"))

@@ -160,4 +160,5 @@ def _run_on_constants(layer, inputs: Sequence[BlobSpec], node: Node) -> list[Blo
 
 
 def _stored(spec: BlobSpec) -> Tensor:
+    assert spec.value is not None  # of a constant
     return Tensor(spec.value.reshape(-1), spec.dims, spec.dtype)

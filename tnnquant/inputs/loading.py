@@ -114,8 +114,10 @@ class Loader:
         arrays = {}
         for name in self.targets:
             part = loaded.parts[name]
-            is_picture = isinstance(part, FittedPicture)
-            arrays[name] = self.pictures[name].feed(part) if is_picture else part.copy(order="K")
+            if isinstance(part, FittedPicture):
+                arrays[name] = self.pictures[name].feed(part)
+            else:
+                arrays[name] = part.copy(order="K")
         return arrays
 
     def count(self, loaded: Loaded, statistics: Mapping[str, FedStatistics]) -> None:

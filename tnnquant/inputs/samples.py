@@ -15,6 +15,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -56,6 +57,14 @@ class Sample:
     arrays: dict[str, np.ndarray]
     fresh: int = 1
     numbers: tuple[int, ...] = ()
+
+
+class SampleSource(Protocol):
+    """Samples that may be gone through again and again, in the same order: :class:`Samples`, or a list."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Sample]: ...
 
 
 @dataclass

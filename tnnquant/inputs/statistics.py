@@ -78,7 +78,7 @@ class FedStatistics:
     def add(self, item: ItemStatistics, mean: np.ndarray | None = None, scale: np.ndarray | None = None) -> None:
         """Count one item in; pixels with the mean and scale (C,) that they are fed with."""
         lowest, highest, total = item.lowest, item.highest, item.total
-        if mean is not None:
+        if mean is not None and scale is not None:
             ends = [(end - mean.astype(np.float64)) * scale for end in (lowest, highest)]
             lowest, highest = np.minimum(*ends), np.maximum(*ends)
             total = (total - item.count * mean.astype(np.float64)) * scale

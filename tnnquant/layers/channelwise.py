@@ -69,6 +69,7 @@ class Channelwise(Layer):
             if op is None:
                 x = restored(*dense(x))
                 op = self.emit([x], [out], state)
+                assert op is not None  # of dense arrays
             program.run(op)
         return [out]
 

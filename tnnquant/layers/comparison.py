@@ -6,7 +6,8 @@ Output shapes align the inputs on the LEFT; the elements are then read aligned o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -23,7 +24,7 @@ _TYPES = (DataType.FLOAT, DataType.INT32, DataType.INT8)
 
 
 class _Comparison(Layer):
-    COMPARE = None
+    COMPARE: ClassVar[np.ufunc]
 
     def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         check_inputs(inputs, 2)
@@ -34,16 +35,19 @@ class _Comparison(Layer):
     def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
         return [BlobSpec(left_maximum([spec.dims for spec in inputs]), DataType.INT8)]
 
-    def forward(self, inputs, state):
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         dims = left_maximum([x.shape for x in inputs])
         a, b = (stretched(x, dims) for x in inputs)
         return [spread(self.COMPARE(a, b).astype(np.int8), dims)]
 
 
+@dataclass(frozen=True)
 class _WithScalar(_Comparison):
     """A comparison that may have its second or first operand in the resource: its element 0, whatever its dims."""
 
-    RESOURCE = (TensorField("element"),)
+    RESOURCE: ClassVar = (TensorField("element"),)
+
+    weight_input_index: int = param("int", 1)
 
     def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         check_inputs(inputs, 1, 2)
@@ -61,36 +65,32 @@ class _WithScalar(_Comparison):
             return None
         return tensors["element"].array().reshape(-1)[0].astype(inputs[0].dtype.numpy)
 
-    def forward(self, inputs, state):
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         if state is None:
             return super().forward(inputs, state)
-        pair = (state, inputs[0]) if self.weight_input_index == 0 else (inputs[0], state)
-        return [np.asarray(self.COMPARE(*pair), np.int8)]
+        a, b = (state, inputs[0]) if self.weight_input_index == 0 else (inputs[0], state)
+        return [np.asarray(self.COMPARE(a, b), np.int8)]
 
 
 @layer(333, "Greater")
 class Greater(_WithScalar):
     """a > b, as INT8 0 or 1."""
 
-    weight_input_index: int = param("int", 1)
-
-    COMPARE = staticmethod(np.greater)
+    COMPARE = np.greater
 
 
 @layer(334, "Less")
 class Less(_WithScalar):
     """a < b, as INT8 0 or 1."""
 
-    weight_input_index: int = param("int", 1)
-
-    COMPARE = staticmethod(np.less)
+    COMPARE = np.less
 
 
 @layer(324, "Equal")
 class Equal(_Comparison):
     """a == b, as INT8 0 or 1."""
 
-    COMPARE = staticmethod(np.equal)
+    COMPARE = np.equal
 
 
 @layer(325, "Where")
@@ -108,7 +108,7 @@ class Where(Layer):
     def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
         return [BlobSpec(left_maximum([spec.dims for spec in inputs]), inputs[0].dtype)]
 
-    def forward(self, inputs, state):
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         dims = left_maximum([x.shape for x in inputs])
         x, y, condition = (stretched(v, dims) for v in inputs)
         return [spread(np.where(condition != 0, x, y), dims)]

@@ -100,6 +100,7 @@ def mapped(x: np.ndarray, function: str, a: float = 0.0, b: float = 0.0) -> np.n
         if op is None:
             x = restored(*dense(x))
             op = eltwise.map_f32_op(code, x, a, b, out)
+            assert op is not None  # of dense arrays
         program.run(op)
     return out
 

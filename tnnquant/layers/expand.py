@@ -94,7 +94,7 @@ class Tile(CopyLayer):
         copy_all(self.copies([x], [out], None))
         return [out]
 
-    def copies(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any) -> Pairs | None:
+    def copies(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any) -> Pairs:
         x, out = inputs[0], outputs[0]
         if not out.size:
             return []

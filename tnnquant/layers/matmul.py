@@ -110,7 +110,10 @@ class MatMul(Layer):
     def _operands(self, inputs: Sequence[np.ndarray], state: _State) -> tuple[np.ndarray, np.ndarray]:
         if len(inputs) == 2:
             return inputs[0], inputs[1]
-        return (state.a, inputs[0]) if state.a is not None else (inputs[0], state.b)
+        if state.a is not None:
+            return state.a, inputs[0]
+        assert state.b is not None  # one of the two is constant
+        return inputs[0], state.b
 
     def forward(self, inputs: Sequence[np.ndarray], state: _State) -> list[np.ndarray]:
         from tnnquant.kernels.gemm_f32 import gemm_f32

@@ -21,7 +21,7 @@ def memory_axes(x: np.ndarray) -> tuple[int, ...]:
 
 def restored(x: np.ndarray, axes: Sequence[int]) -> np.ndarray:
     """A view of an array in memory order ``axes`` with its axes in logical order."""
-    return x.transpose(sorted(range(len(axes)), key=axes.__getitem__))
+    return x.transpose([axis for _, axis in sorted(zip(axes, range(len(axes)), strict=True))])
 
 
 def dense(x: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:

@@ -97,7 +97,7 @@ class PadV2(CopyLayer):
         super().resolved(inputs, tensors)
         return self._filled(inputs[1].value if len(inputs) > 1 else None)
 
-    def _filled(self, value: np.ndarray | None) -> PadV2:
+    def _filled(self, value: np.ndarray | None) -> Self:
         return self if value is None else replace(self, pads=integers(value))
 
     def _borders(self, dims: tuple[int, ...]) -> list[tuple[int, int]]:

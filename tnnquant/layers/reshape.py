@@ -36,7 +36,7 @@ class Reshape(CopyLayer):
         super().resolved(inputs, tensors)
         return self._filled(inputs[1].value if len(inputs) > 1 else None)
 
-    def _filled(self, value: np.ndarray | None) -> Reshape:
+    def _filled(self, value: np.ndarray | None) -> Self:
         if value is not None:
             shape = integers(value)
             return replace(self, shape=shape, num_axes=len(shape))

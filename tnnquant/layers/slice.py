@@ -88,7 +88,7 @@ class StridedSliceV2(CopyLayer):
         super().resolved(inputs, tensors)
         return self._filled([spec.value for spec in inputs[1:]])._absolute(inputs[0].dims)
 
-    def _filled(self, values: Sequence[np.ndarray | None]) -> StridedSliceV2:
+    def _filled(self, values: Sequence[np.ndarray | None]) -> Self:
         names = ("begins", "ends", "axes", "strides")
         given = {name: integers(v) for name, v in zip(names, values, strict=False) if v is not None and v.size}
         filled = replace(self, **given) if given else self
@@ -99,7 +99,7 @@ class StridedSliceV2(CopyLayer):
             filled = replace(filled, strides=(1,) * count)
         return filled
 
-    def _absolute(self, dims: tuple[int, ...]) -> StridedSliceV2:
+    def _absolute(self, dims: tuple[int, ...]) -> Self:
         lengths = {len(self.begins), len(self.ends), len(self.axes), len(self.strides)}
         axes = [axis_of(axis, len(dims)) for axis in self.axes]
         if len(lengths) > 1 or len(set(axes)) < len(axes):

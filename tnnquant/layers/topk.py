@@ -71,7 +71,7 @@ class TopK(Movement):
         filled = self._filled(inputs[1].value if len(inputs) > 1 else None)
         return replace(filled, axis=axis_of(self.axis, len(inputs[0].dims)))
 
-    def _filled(self, value: np.ndarray | None) -> TopK:
+    def _filled(self, value: np.ndarray | None) -> Self:
         if value is None:
             return self
         if value.size != 1:

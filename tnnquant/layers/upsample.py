@@ -65,7 +65,7 @@ class Upsample(CopyLayer):
             return replace(filled, align_corners=int(min(filled.scale_h, filled.scale_w) < 1))
         return filled
 
-    def _filled(self, values: Sequence[np.ndarray | None]) -> Upsample:
+    def _filled(self, values: Sequence[np.ndarray | None]) -> Self:
         value = values[min(len(values), 4) - 1] if len(values) > 1 else None
         if value is None:
             return self
@@ -123,7 +123,9 @@ class Upsample(CopyLayer):
             return super().emit(inputs, outputs, state)
         from tnnquant.kernels.upsample import bilinear_f32_op
 
-        return bilinear_f32_op(inputs[0].transpose(0, 2, 3, 1), *state, outputs[0].transpose(0, 2, 3, 1))
+        rows, row_weights, columns, column_weights = state
+        x, out = inputs[0].transpose(0, 2, 3, 1), outputs[0].transpose(0, 2, 3, 1)
+        return bilinear_f32_op(x, rows, row_weights, columns, column_weights, out)
 
 
     def prepare_int8(
@@ -209,7 +211,9 @@ def _bilinear_table(size: int, out_size: int, aligned: bool) -> tuple[np.ndarray
     return np.stack([first, second], axis=1), np.stack([F32(1) - weight, weight], axis=1)
 
 
-def _tables(size: Sequence[int], out_size: Sequence[int], aligned: bool) -> tuple[np.ndarray, ...]:
+def _tables(
+    size: Sequence[int], out_size: Sequence[int], aligned: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Rows, row weights, columns, column weights for the kernel."""
     return (*_bilinear_table(size[0], out_size[0], aligned), *_bilinear_table(size[1], out_size[1], aligned))
 
@@ -222,7 +226,8 @@ def _bilinear(x: np.ndarray, size: tuple[int, int], aligned: bool) -> np.ndarray
         return x
     out = np.empty((n, *size, c), F32)
     image = contiguous(x.transpose(0, 2, 3, 1))
-    return from_channels_last(bilinear_f32(image, *_tables((h, w), size, aligned), out))
+    rows, row_weights, columns, column_weights = _tables((h, w), size, aligned)
+    return from_channels_last(bilinear_f32(image, rows, row_weights, columns, column_weights, out))
 
 
 @functools.lru_cache(maxsize=256)

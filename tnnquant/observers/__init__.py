@@ -16,7 +16,8 @@ SMALL = 100
 
 def create_observer(method: str, slots: int) -> Observer:
     """A fresh observer of a method for a blob with ``slots`` scales."""
-    return REGISTRY.find(method)(slots)
+    kind: type[Observer] = REGISTRY.find(method)
+    return kind(slots)
 
 
 def method_codes() -> dict[int, str]:
@@ -46,7 +47,7 @@ def choose_method(method: str, dims: Sequence[int], *, is_network_input: bool) -
 
 def finish(observers: Iterable[Observer]) -> None:
     """Settle thresholds that are found for many observers at once."""
-    groups: dict[type, list[Observer]] = {}
+    groups: dict[type[Observer], list[Observer]] = {}
     for entry in observers:
         groups.setdefault(type(entry), []).append(entry)
     for kind, members in groups.items():

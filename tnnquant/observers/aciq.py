@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
 
@@ -42,13 +43,13 @@ class AciqGauss(Observer):
         return (limit / np.float32(127)).astype(np.float32), np.zeros(self.slots, np.int8)
 
     def state(self) -> dict[str, np.ndarray]:
-        return {**super().state(), "count": np.int64(self.count)}
+        return {**super().state(), "count": np.asarray(self.count, np.int64)}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         super().restore(state)
         self.count = int(state["count"])
 
-    def merge(self, other: Observer) -> None:
+    def merge(self, other: Self) -> None:
         super().merge(other)
         self.count = max(self.count, other.count)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -24,7 +24,10 @@ DEAD = 1e-5
 FLOOR_SCALE = np.float32(DEAD / 127)
 
 
-def observer(code: int, name: str):
+_Kind = TypeVar("_Kind", bound="type[Observer]")
+
+
+def observer(code: int, name: str) -> Callable[[_Kind], _Kind]:
     """Decorator: register an observer class under the number of TNN's ``-b`` and a name."""
     return REGISTRY.register(name, code)
 
@@ -129,16 +132,16 @@ class Observer:
         return self.peak.astype(np.float64) > DEAD
 
     @classmethod
-    def finish(cls, members: Sequence[Observer]) -> None:
+    def finish(cls, members: Sequence[Self]) -> None:
         """Settle what is cheaper for many observers at once; called once, before :meth:`params`."""
 
-    def snapshot(self) -> Observer:
+    def snapshot(self) -> Self:
         """Another observer that has seen what this one has so far."""
         other = type(self)(self.slots)
         other.restore(self.state())
         return other
 
-    def follow(self, whole: Observer) -> None:
+    def follow(self, whole: Self) -> None:
         """Settle like an observer of these samples and some more that has settled, but for what only those have shown.
 
         For methods of several passes, of which this one has seen the first; others find their parameters by themselves.
@@ -171,7 +174,7 @@ class Observer:
         self._range = np.array([state["low"], state["high"]], np.float32)
         self._ranges = Ranges(self.slots)
 
-    def merge(self, other: Observer) -> None:
+    def merge(self, other: Self) -> None:
         """Add what another observer of the same blob has seen; the order of merging does not matter."""
         low, high = other._folded()
         self._range = np.stack([np.minimum(self.low, low), np.maximum(self.high, high)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
 
@@ -23,7 +24,7 @@ class _OctaveObserver(Observer):
     def __init__(self, slots: int):
         super().__init__(slots)
         self._octaves = Octaves(slots)
-        self._before = 0  # int64 (slots, OCTAVE_BINS): counts that were restored or merged
+        self._before: np.ndarray | int = 0  # int64 (slots, OCTAVE_BINS): counts that were restored or merged
 
     def ops(self, x: np.ndarray, number: int) -> list[np.ndarray]:
         return [*super().ops(x, number), self._octaves.ops(x)]
@@ -41,7 +42,7 @@ class _OctaveObserver(Observer):
         self._octaves = Octaves(self.slots)
         self._before = np.array(state["counts"], np.int64)
 
-    def merge(self, other: Observer) -> None:
+    def merge(self, other: Self) -> None:
         super().merge(other)
         self._before = self._before + other.counts
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
 
@@ -41,14 +42,14 @@ class SampleMean(Observer):
         self.samples += 1
 
     def state(self) -> dict[str, np.ndarray]:
-        return {**super().state(), "limbs": self.total.limbs, "samples": np.int64(self.samples)}
+        return {**super().state(), "limbs": self.total.limbs, "samples": np.asarray(self.samples, np.int64)}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         super().restore(state)
         self.total.limbs = np.array(state["limbs"], np.int64)
         self.samples = int(state["samples"])
 
-    def merge(self, other: SampleMean) -> None:
+    def merge(self, other: Self) -> None:
         super().merge(other)
         self.total.limbs = self.total.limbs + other.total.limbs
         self.samples += other.samples

@@ -70,7 +70,7 @@ def collect_statistics(
     before = merge([read_part(name) for name in after], plan) if after else None
     if before is not None:
         require_same(before, digest, relevant_settings(config))
-    if files is None:
+    if files is None and before is not None:
         part = before
     else:
         samples = Samples(files, graph_inputs(graph, config), input_config(config), workers=threads)

@@ -42,7 +42,7 @@ class _Job:
     """What a worker needs: picklable, and small."""
 
     proto: str
-    model: str
+    model: str | None
     digest: str
     config: QuantizeConfig
     files: tuple[str, ...]
@@ -83,6 +83,7 @@ def gather_distributed(
     """
     config = config or QuantizeConfig()
     source = model_files(proto, model)
+    places = os.path.abspath(proto), None if model is None else os.path.abspath(model)
     digest = model_digest([read_file(path) for path in source])
     given, (graph, config) = config, open_model(source, config)
     files, specs = scan(inputs), graph_inputs(graph, config)
@@ -97,10 +98,7 @@ def gather_distributed(
         chunks += split_files([path for path in files if path in aside], specs, threads) if aside else []
         before, without = b"", []
         while True:
-            jobs = [
-                _Job(os.path.abspath(proto), model and os.path.abspath(model), digest, given, chunk, before)
-                for chunk in chunks
-            ]
+            jobs = [_Job(*places, digest, given, chunk, before) for chunk in chunks]
             parts = _mapped(client, jobs, progress)
             part = merge(parts, plan)
             if not part.samples:
@@ -177,8 +175,8 @@ def _gather_part(job: _Job) -> bytes:
         return dump_part(gather(executor, plan, samples, job.digest, job.config, before=before, may_be_empty=True))
 
 
-def _prepared(proto: str, model: str, digest: str, config: QuantizeConfig):
-    if model_digest([read_file(proto), read_file(model)]) != digest:
+def _prepared(proto: str, model: str | None, digest: str, config: QuantizeConfig):
+    if model_digest([read_file(path) for path in model_files(proto, model)]) != digest:
         raise InputError(f"{proto}: a worker sees another model under this path than the one who asked")
     return _planned(proto, model, digest, _Key(config))
 

@@ -85,7 +85,7 @@ def find_model(
     if name is not None and (proto or model) and _is_onnx(name):
         raise ModelFormatError(f"{str(name)!r} is an ONNX model: give it alone, without {both}")
     given = name if name is not None else proto
-    if _is_onnx(given) and model is None:
+    if given is not None and model is None and _is_onnx(given):
         return given, None
     return find_pair(name, proto, model, both=both)
 

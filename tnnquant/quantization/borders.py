@@ -17,7 +17,7 @@ from tnnquant.devices.findings import findings, shapes_of
 from tnnquant.devices.rules import NAIVE
 from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph, Node
-from tnnquant.layers.base import layer_type
+from tnnquant.layers.reshape import Reshape
 from tnnquant.quantization.plan import QuantPlan
 
 if TYPE_CHECKING:
@@ -101,13 +101,11 @@ def _with_copies(graph: Graph, config: QuantizeConfig) -> tuple[Graph, dict[str,
 
 def _with_copy(graph: Graph, blob: str, rank: int, to_int8: bool, reason: str, reasons: dict[str, str]) -> Graph:
     """The graph with a copy of a blob that its int8 readers, or its fp32 readers, read instead; before the first."""
-    kind = layer_type("Reshape")
-    assert kind is not None
     taken = {*graph.blob_names(), *graph.constants, *(node.name for node in graph.nodes)}
     copy = blob + _SUFFIX
     while copy in taken:
         copy += "_"
-    node = Node(copy, kind.TYPE_NAMES[0], kind(0, rank, (0,) * rank, 0), (blob,), (copy,))
+    node = Node(copy, Reshape.TYPE_NAMES[0], Reshape(0, rank, (0,) * rank, 0), (blob,), (copy,))
     reasons[copy] = reason
     return _inserted(graph, node, to_int8)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -22,6 +22,7 @@ from tnnquant.base.threads import threads_in_use
 from tnnquant.engine.executor import Executor
 from tnnquant.errors import CalibrationError
 from tnnquant.inputs.references import References
+from tnnquant.inputs.samples import Sample, SampleSource
 from tnnquant.quantization.plan import QuantPlan
 
 __all__ = ["Unseen", "calibrate", "make_observers"]
@@ -69,7 +70,7 @@ def make_observers(plan: QuantPlan) -> dict:
 
 def calibrate(
     executor: Executor,
-    samples: Iterable,
+    samples: SampleSource,
     observers: Mapping,
     progress: Progress | None = None,
     *,
@@ -149,12 +150,13 @@ class _Workers:
         self._own = threading.local()
         self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="tnnquant-calibrate")
 
-    def run(self, samples: Iterable, number: int):
+    def run(self, samples: Iterable[Sample], number: int) -> Iterator[None]:
         """Show every sample to the observers; yields, in order, after each."""
         active = {name: observer for name, observer in self._observers.items() if number < observer.passes}
         if self._count == 1:
             for sample in samples:
-                yield self._show(self._executor, sample, active, number)
+                self._show(self._executor, sample, active, number)
+                yield
             return
         import tnnquant.kernels.stats  # noqa: F401 - threads must not import what they share
 

@@ -13,6 +13,7 @@ import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,11 +41,13 @@ def write_part(part: Part, path: str | os.PathLike) -> None:
 
 def dump_part(part: Part) -> bytes:
     """The bytes of a part's file; the same part gives the same bytes."""
-    header = {"tnnquant statistics": _VERSION, "digest": part.digest(), "blobs": sorted(part.states)}
+    blobs = sorted(part.states)
+    header = {"tnnquant statistics": _VERSION, "digest": part.digest(), "blobs": blobs}
     header |= {name: getattr(part, name) for name in _FIELDS}
     text = json.dumps(header, sort_keys=True, default=list).encode()
-    arrays = {"header": np.frombuffer(text, np.uint8)}
-    for number, blob in enumerate(header["blobs"]):
+    # Any, not ndarray: NumPy 2 has an option among the names that the arrays may have, and its types are held to it.
+    arrays: dict[str, Any] = {"header": np.frombuffer(text, np.uint8)}
+    for number, blob in enumerate(blobs):
         for key, array in sorted(part.states[blob].items()):
             arrays[f"s{number}.{key}"] = np.asarray(array)
     file = io.BytesIO()
@@ -94,8 +97,13 @@ def _part(header: Mapping, states: Mapping, name: str) -> Part:
     number, passes = int(header["number"]), int(header["passes"])
     if not 0 <= number < passes < 10:
         raise ValueError(f"pass {number + 1} of {passes}")
-    lists = {key: tuple(map(str, header[key])) for key in ("samples", "expected", "notes", "skipped")}
-    return Part(name, str(header["model"]), settings, number, passes, states, base=str(header["base"]), **lists)
+    samples, expected, notes, skipped = (
+        tuple(map(str, header[key])) for key in ("samples", "expected", "notes", "skipped")
+    )
+    return Part(
+        name, str(header["model"]), settings, number, passes, states,
+        base=str(header["base"]), samples=samples, expected=expected, notes=notes, skipped=skipped,
+    )  # fmt: skip
 
 
 def _states(archive: zipfile.ZipFile, blobs: list, size: int) -> dict[str, dict[str, np.ndarray]]:

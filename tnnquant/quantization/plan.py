@@ -20,6 +20,8 @@ from tnnquant.graph.passes import is_sigmoid_mul
 from tnnquant.graph.patterns import match_layers
 from tnnquant.graph.ties import tied_blobs, top_of, who_takes_whose
 from tnnquant.layers.base import BlobSpec, QuantRole
+from tnnquant.layers.concat import Concat
+from tnnquant.layers.weighted import FusesActivation
 
 __all__ = ["BlobPlan", "QuantPlan", "for_device", "make_plan"]
 
@@ -94,8 +96,10 @@ def for_device(config: QuantizeConfig) -> QuantizeConfig:
     """The configuration with symmetric methods for those with zero points, which only the naive device computes."""
     if config.device == NAIVE or ZERO_POINTS not in (config.blob_method, config.weight_method):
         return config
-    symmetric = {name: SYMMETRIC for name in ("blob_method", "weight_method") if getattr(config, name) == ZERO_POINTS}
-    return replace(config, **symmetric)
+    blob_method, weight_method = (
+        SYMMETRIC if method == ZERO_POINTS else method for method in (config.blob_method, config.weight_method)
+    )
+    return replace(config, blob_method=blob_method, weight_method=weight_method)
 
 
 def make_plan(inference: Inference, config: QuantizeConfig, fused: Mapping[str, str] | None = None) -> QuantPlan:
@@ -211,7 +215,7 @@ def _drop_lonely_joins(graph: Graph, int8: set[int], reasons: dict[int, str]) ->
 
 def _is_sum_of_parts(node: Node, blobs: Mapping[str, BlobPlan]) -> bool:
     """Whether the output's scales are the inputs' side by side: a concat of channels, one scale each."""
-    if not node.layer.JOINS_CHANNELS or node.layer.axis != 1:
+    if not isinstance(node.layer, Concat) or node.layer.axis != 1:
         return False
     blob = blobs[node.outputs[0]]
     return blob.slots == blob.dims[1] and all(blobs[name].slots == blobs[name].dims[1] for name in node.inputs)
@@ -278,7 +282,7 @@ def _why_join_fp32(
     if reason:
         return reason
     channels = [_channels(specs[b]) for b in node.inputs]
-    if node.layer.JOINS_CHANNELS:
+    if isinstance(node.layer, Concat):
         per_tensor = all(count == 1 for count in counts)
         if per_tensor and output_count != 1:
             return "its inputs have one scale each, its output one a channel; TNN would use the first only"
@@ -315,12 +319,13 @@ def _why_fused_add_breaks(position: int, graph: Graph, barred: Mapping[int, str]
         return f"TNN's fusion with the convolution before it loses the model output {source!r}"
     if node.inputs.count(source) > 1:
         return "adds a convolution's output to itself: TNN's fusion of the two crashes"
-    if previous.layer.activation_type == RELU6:
+    convolution = previous.layer.expect(FusesActivation)
+    if convolution.activation_type == RELU6:
         return "behind a convolution with ReLU6: TNN's fusion of the two loses the addend"
     if is_sigmoid_mul(graph, position + 1, target):
         return f"TNN's fusion with the convolution before it drops the Sigmoid {graph.nodes[position + 1].name!r}"
     follower = graph.nodes[position + 1] if position + 1 < len(graph.nodes) else None
-    if follower is None or not follower.layer.FUSED_CODE or previous.layer.activation_type:
+    if follower is None or not follower.layer.FUSED_CODE or convolution.activation_type:
         return None
     if _is_read_behind(target, position + 1, graph):
         return None
@@ -369,8 +374,8 @@ def _why_pass_fp32(
     if config.blob_method == "asymmetric" and not node.layer.KEEPS_ZERO_POINT:
         # Fused into a convolution with an add, it comes before the zero point is added.
         fused = maker == position - 1 and _is_fused_add(maker, graph, int8) and node.layer.FUSED_CODE
-        if not fused or graph.nodes[maker - 1].layer.activation_type or _is_read_behind(
-            node.inputs[0], position, graph
-        ):
+        before = graph.nodes[maker - 1].layer
+        activated = isinstance(before, FusesActivation) and before.activation_type
+        if not fused or activated or _is_read_behind(node.inputs[0], position, graph):
             return "TNN's int8 form ignores the zero point of an asymmetric blob"
     return None

@@ -19,6 +19,7 @@ from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.graph.patterns import fused_names
 from tnnquant.inputs.split import Split
 from tnnquant.layers.base import QuantRole
+from tnnquant.layers.weighted import Weighted
 from tnnquant.quantization.borders import with_copies_at_borders
 from tnnquant.quantization.calibrate import Unseen, calibrate, make_observers
 from tnnquant.quantization.plan import QuantPlan, for_device, make_plan
@@ -63,7 +64,7 @@ class Quantization:
     observers: Mapping
     notes: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    executor: Executor | None = None
+    executor: Executor = field(kw_only=True)
     zero_codes: Mapping[str, np.ndarray] = field(default_factory=dict)
     unseen: Graph | None = None
 
@@ -132,7 +133,7 @@ def quantize_observed(
     nodes, notes = quantize_weights(executor.graph, plan, scales, config, progress)
     clock.lap("weights")
     quantized = executor.graph.with_nodes(nodes).replace(scales=scales)
-    result = Quantization(quantized, executor.graph, plan, observers, notes, clock.laps, executor)
+    result = Quantization(quantized, executor.graph, plan, observers, notes, clock.laps, executor=executor)
     return with_copies_at_borders(result, config)
 
 
@@ -225,8 +226,8 @@ def _int8_resource(node: Node, source: QuantParams, config: QuantizeConfig) -> t
     from tnnquant.weights import quantize_layer
 
     with located(node):
-        weight = node.layer.weight_array(node.tensors)
-        bias = node.layer.bias_array(node.tensors)
+        layer = node.layer.expect(Weighted)
+        weight, bias = layer.weight_array(node.tensors), layer.bias_array(node.tensors)
         result = quantize_layer(
             weight, bias, source.scale, method=config.weight_method, merge_type=config.merge_type,
             groups=getattr(node.layer, "group", 1),
@@ -252,6 +253,7 @@ def with_weights(node: Node, result) -> Resource:
         tensors["bias"] = Tensor(result.bias, (), DataType.INT32)
     elif "bias" in node.tensors:
         tensors["bias"] = Tensor(np.empty(0, np.float32))
+    assert node.resource is not None  # it holds the weights
     return replace(node.resource, tensors=tensors)
 
 

@@ -8,7 +8,6 @@ and the error of rounding weights only. The structure of the model is left as it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -22,10 +21,12 @@ from tnnquant.graph.infer import located
 from tnnquant.graph.passes import CONSTANT_SCALE
 from tnnquant.graph.patterns import match_layers
 from tnnquant.inputs.split import Split
+from tnnquant.layers.base import Layer
 from tnnquant.layers.convolution import Convolution
 from tnnquant.layers.inner_product import InnerProduct
 from tnnquant.layers.lstm import LSTMONNX
 from tnnquant.layers.matmul import MatMul
+from tnnquant.layers.weighted import Weighted
 from tnnquant.quantization.plan import QuantPlan
 from tnnquant.quantization.quantize import Quantization, Stopwatch
 from tnnquant.recipes.base import recipe
@@ -33,7 +34,9 @@ from tnnquant.recipes.base import recipe
 __all__ = ["dynamic"]
 
 #: Which tensor of a layer becomes int8, and whether it has a scale a row (an output channel) or one.
-_WEIGHTS = {Convolution: ("filter", True), InnerProduct: ("weight", False), MatMul: ("weight", False)}
+_WEIGHTS: dict[type[Layer], tuple[str, bool]] = {
+    Convolution: ("filter", True), InnerProduct: ("weight", False), MatMul: ("weight", False),
+}
 #: Inputs of an LSTM whose constants become int8: the weights of the input and of the state.
 _LSTM_WEIGHTS = (1, 2)
 _PREFIX = "DynamicRangeQuantized"
@@ -67,7 +70,7 @@ def dynamic(
     clock.lap("weights")
     result = graph.with_nodes(nodes).replace(constants=constants)
     plan = QuantPlan(frozenset(), reasons, {}, {})
-    return Quantization(result, graph, plan, {}, notes, clock.laps, Executor(graph, config.input_dims))
+    return Quantization(result, graph, plan, {}, notes, clock.laps, executor=Executor(graph, config.input_dims))
 
 
 def _barred(graph: Graph, config: QuantizeConfig) -> dict[int, str]:
@@ -87,13 +90,13 @@ def _with_int8_weights(node: Node, constants: dict[str, Tensor], graph: Graph) -
     for kind, (field, by_row) in _WEIGHTS.items():
         if isinstance(node.layer, kind) and field in node.tensors and node.tensors[field].size:
             weight = node.tensors[field]
-            shape = node.layer.weight_array(node.tensors).shape if by_row else ()
+            shape = node.layer.expect(Weighted).weight_array(node.tensors).shape if by_row else ()
             codes, scale = _rounded(weight.float32(), shape[0] if by_row else 1)
             # TNN takes the number of rows from the dims, which files of version 1 lack.
             stored = Tensor(codes, weight.dims or shape, DataType.INT8)
             tensors = {**_ordered(node.tensors, field, stored), "scale": scale}
-            resource = replace(node.resource, tensors=tensors)
-            return node.replace(dynamic_range=True, type_string=_PREFIX + kind.TYPE_NAMES[0], resource=resource)
+            type_string = _PREFIX + kind.TYPE_NAMES[0]
+            return node.with_tensors(tensors).replace(dynamic_range=True, type_string=type_string)
     if isinstance(node.layer, LSTMONNX):
         blobs = [node.inputs[i] for i in _LSTM_WEIGHTS if i < len(node.inputs) and node.inputs[i] in constants]
         readers = graph.consumers()

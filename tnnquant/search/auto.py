@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import inf
 
 import numpy as np
@@ -147,7 +148,7 @@ class Search:
                     notes.append(f"the time budget of {self._options.seconds:g} s was used up before: {name}")
                     break
                 self._configs[name] = config
-                self._try(name, lambda config=config: self._make(config))
+                self._try(name, partial(self._make, config))
             self._mix(notes)
         except KeyboardInterrupt:
             interrupt.forget()
@@ -155,6 +156,7 @@ class Search:
                 raise
             notes.append("interrupted: the model is the best of the trials so far")
         if self._best is None:
+            assert self._failure is not None  # of every trial
             raise self._failure
         spent = time.perf_counter() - self._started
         self.seconds["trials"] = spent - self.seconds["calibration"]
@@ -203,20 +205,21 @@ class Search:
         scales = spread_scales(plan, self._pool.params(plan))
         nodes, notes = quantize_weights(graph, plan, scales, config)
         quantized = graph.with_nodes(nodes).replace(scales=scales)
-        result = Quantization(quantized, graph, plan, {}, notes, {}, self._executor)
+        result = Quantization(quantized, graph, plan, {}, notes, {}, executor=self._executor)
         return with_copies_at_borders(result, config)
 
     def _make_once(self, config: QuantizeConfig) -> Quantization:
         """The model of a recipe that takes long: made, or found in the state."""
         what = f"model of {_name_of(config)}{self._within()}"
-        rest = self._state.recall(what) if self._state else None
-        graph = self._state.load_model(what) if rest else None
-        without = self._state.load_model(what + _WITHOUT) if rest and rest["has_without"] else None
+        state = self._state
+        rest = state.recall(what) if state else None
+        graph = state.load_model(what) if state and rest else None
+        without = state.load_model(what + _WITHOUT) if state and rest and rest["has_without"] else None
         if rest and graph is not None and (without is not None or not rest["has_without"]):
             zero = {blob: np.array(codes, np.int64) for blob, codes in rest["zero_codes"].items()}
             plan = plan_of(graph, self._plan, rest["reasons"])
             fp32 = self._executor.graph
-            return Quantization(graph, fp32, plan, {}, rest["notes"], {}, self._executor, zero, without)
+            return Quantization(graph, fp32, plan, {}, rest["notes"], {}, zero, without, executor=self._executor)
         result = recipes.quantize(
             self._graph, self._verification.split, config, self._progress, goal=self._verification.goal
         )

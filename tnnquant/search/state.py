@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -83,7 +84,9 @@ class State:
     def save_statistics(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Keep arrays by name."""
         buffer = io.BytesIO()
-        np.savez(buffer, names=np.array(list(arrays)), **{f"a{i}": array for i, array in enumerate(arrays.values())})
+        # Any, not ndarray: NumPy 2 has an option among the names, and its types are held to it.
+        named: dict[str, Any] = {f"a{i}": array for i, array in enumerate(arrays.values())}
+        np.savez(buffer, names=np.array(list(arrays)), **named)
         write_files([(self.folder / _STATISTICS, [buffer.getvalue()])])
 
     def load_statistics(self) -> dict[str, np.ndarray]:

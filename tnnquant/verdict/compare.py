@@ -10,6 +10,7 @@ import numpy as np
 from tnnquant.engine.executor import Executor
 from tnnquant.errors import CalibrationError
 from tnnquant.inputs.references import References
+from tnnquant.inputs.samples import SampleSource
 from tnnquant.verdict.figures import OutputSums
 from tnnquant.verdict.judge import judge_output
 from tnnquant.verdict.kinds import CLASSES, INTEGERS, OutputKind
@@ -228,7 +229,7 @@ class Comparison:
 
 def compare(
     kinds: Iterable[OutputKind],
-    samples: Iterable,
+    samples: SampleSource,
     int8: Executor,
     fp32: Executor | None,
     known: References | None = None,
@@ -255,13 +256,14 @@ def compare(
     result = Comparison(kinds, goal, outputs)
     result.sources = getattr(samples, "names", ())
     for done, sample in enumerate(samples, 1):
-        numbers = getattr(sample, "numbers", ())
-        is_alone = known is not None and len(numbers) == 1
-        wanted = known.get(numbers[0]) if is_alone else None
+        numbers: tuple[int, ...] = getattr(sample, "numbers", ())
+        references = known if len(numbers) == 1 else None
+        wanted = references.get(numbers[0]) if references is not None else None
         if wanted is None or not result.needed <= wanted.keys():
+            assert fp32 is not None  # not all samples are known
             wanted = fp32.run_sample(sample)
-            if is_alone:
-                known.put(numbers[0], wanted)
+            if references is not None:
+                references.put(numbers[0], wanted)
         result.add(sample, wanted, int8.run(sample.arrays))
         if progress:
             progress("verdict", done, len(samples))

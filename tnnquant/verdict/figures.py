@@ -120,7 +120,7 @@ class OutputSums:
 
     def _contrast(self, part: slice | np.ndarray, energy: float, noise: float) -> float | None:
         n = self.pictures
-        if n < 2:
+        if n < 2 or self._total is None:
             return None
         common = float(np.square(self._total[part]).sum()) / n
         signal = (energy - common) * n / (n - 1)

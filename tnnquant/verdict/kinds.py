@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from tnnquant.base.tensor import DataType
 from tnnquant.graph import Graph
 from tnnquant.graph.infer import Inference
 from tnnquant.layers.base import BlobSpec
+from tnnquant.layers.concat import Concat
 
 __all__ = ["CLASSES", "INTEGERS", "VALUES", "OutputKind", "Part", "judged_blobs", "judged_kinds",
            "magnitude_parts", "output_kind"]  # fmt: skip
@@ -136,10 +138,10 @@ def _batch(inference: Inference) -> int | None:
     return batches.pop() if len(batches) == 1 else None
 
 
-def _concat_parts(graph: Graph, specs: dict[str, BlobSpec], name: str, axis: int) -> tuple[Part, ...]:
+def _concat_parts(graph: Graph, specs: Mapping[str, BlobSpec], name: str, axis: int) -> tuple[Part, ...]:
     """The inputs of the concat that makes the output, if it joins the rows."""
     node = graph.producers().get(name)
-    if node is None or not node.layer.JOINS_CHANNELS or not 1 < len(node.inputs) <= _MOST_PARTS:
+    if node is None or not isinstance(node.layer, Concat) or not 1 < len(node.inputs) <= _MOST_PARTS:
         return ()
     if node.layer.axis % len(specs[name].dims) != axis:
         return ()

@@ -45,7 +45,7 @@ def read_labels(path, names: Sequence[str], classes: int | None = None) -> dict[
     if not lines:
         raise InputError(f"{path}: holds no label; expected a line 'name label' a picture, or a label a line")
     pairs = [_parsed(path, number, line, classes) for number, line in lines]
-    named = [name for name, _ in pairs if name is not None]
+    named = [(name, label) for name, label in pairs if name is not None]
     if not named:
         if len(pairs) != len(names):
             raise InputError(
@@ -56,7 +56,7 @@ def read_labels(path, names: Sequence[str], classes: int | None = None) -> dict[
     if len(named) != len(pairs):
         number = next(number for (number, _), (name, _) in zip(lines, pairs, strict=True) if name is None)
         raise InputError(f"{path}: line {number} holds a label without a name, other lines have names")
-    return _matched(path, pairs, names)
+    return _matched(path, named, names)
 
 
 def labels_of_names(names: Sequence[str], classes: int | None = None) -> dict[int, int]:

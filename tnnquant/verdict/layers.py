@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 
@@ -39,8 +40,8 @@ def layer_noise(
     for sample in samples:
         codes: dict[str, np.ndarray] = {}
         # The int8 blobs are kept, a quarter of the memory, and fp32 is compared as it passes.
-        int8.run_sample(sample, lambda name, array, codes=codes: _keep(codes, meaning, name, array))
-        fp32.run_sample(sample, lambda name, array, codes=codes: _compare(codes, meaning, sums, name, array))
+        int8.run_sample(sample, partial(_keep, codes, meaning))
+        fp32.run_sample(sample, partial(_compare, codes, meaning, sums))
     noise = {name: float(error / energy) for name, (energy, error) in sums.items() if energy > 0}
     found = []
     for node in (int8.graph if meaning.is_as_stored else lower(meaning.graph)).nodes:

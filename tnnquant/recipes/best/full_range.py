@@ -20,6 +20,9 @@ import numpy as np
 from tnnquant.graph import Graph, Node, QuantParams
 from tnnquant.graph.infer import Inference
 from tnnquant.layers.base import BlobSpec, QuantRole
+from tnnquant.layers.convolution import Convolution
+from tnnquant.layers.pooling import Pooling
+from tnnquant.layers.weighted import Weighted
 from tnnquant.quantization.plan import QuantPlan
 from tnnquant.recipes.best.guards import count_guards, guardable, is_plain, open_taps
 from tnnquant.recipes.best.slots import ScaleSlots
@@ -59,8 +62,7 @@ def zero_codes(
         ):
             zero[of] = 0
         elif maker.layer.role == QuantRole.PASS:
-            is_pool = hasattr(maker.layer, "pool_type")
-            zero[of] = np.maximum(zero[of], _POOLED) if is_pool else 0
+            zero[of] = np.maximum(zero[of], _POOLED) if isinstance(maker.layer, Pooling) else 0
         elif maker.layer.role == QuantRole.WEIGHTED:
             if getattr(maker.layer, "activation_type", 0) not in (RELU, RELU6) or of.size == 1:
                 zero[of] = 0
@@ -71,8 +73,8 @@ def zero_codes(
         node = reader.node
         if node is not None and not reader.quantized and averages(node):
             continue
-        weighted = node is not None and reader.quantized and node.layer.role == QuantRole.WEIGHTED
-        if not weighted or (_pads(node, specs) and reader.blob not in guarded):
+        is_weighted = node is not None and reader.quantized and isinstance(node.layer, Weighted)
+        if node is None or not is_weighted or (_pads(node, specs) and reader.blob not in guarded):
             zero[slots.of[reader.blob]] = 0
     return zero
 
@@ -112,7 +114,7 @@ def guards_of(
 
 def _pads(node: Node, specs: Mapping[str, BlobSpec]) -> bool:
     """Whether a window of the layer, resolved, reaches beyond the input."""
-    if not hasattr(node.layer, "kernel_h"):
+    if not isinstance(node.layer, Convolution):
         return True  # an inner product: its input has one scale, nothing to gain
     return bool(open_taps(node, specs).any())
 

@@ -22,6 +22,7 @@ from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.graph import Graph, Node, QuantParams
 from tnnquant.graph.traces import GUARD_BIAS
 from tnnquant.layers.base import BlobSpec
+from tnnquant.layers.convolution import Convolution
 from tnnquant.weights import LayerWeights
 from tnnquant.weights.layer import fold_input_scale
 
@@ -53,7 +54,7 @@ _FAR = 2
 
 def open_taps(node: Node, specs: Mapping[str, BlobSpec]) -> np.ndarray:
     """Which taps of a convolution, resolved, ever lie beyond its input, bool (KH, KW)."""
-    layer, size, out = node.layer, specs[node.inputs[0]].dims, specs[node.outputs[0]].dims
+    layer, size, out = node.layer.expect(Convolution), specs[node.inputs[0]].dims, specs[node.outputs[0]].dims
     dilation = layer.dilation_h  # TNN uses it for both axes
 
     def beyond(kernel: int, stride: int, pad: int, before: int, after: int) -> np.ndarray:
@@ -84,7 +85,7 @@ def guardable(maker: Node, readers: list[tuple[Node, bool]], specs: Mapping[str,
 
 def is_plain(node: Node) -> bool:
     """Whether the layer is a 2-D convolution without groups."""
-    return hasattr(node.layer, "kernel_h") and hasattr(node.layer, "input_channel") and node.layer.group == 1
+    return isinstance(node.layer, Convolution) and node.layer.group == 1
 
 
 def count_guards(readers: Sequence[Node], input_scale: np.ndarray, specs: Mapping[str, BlobSpec]) -> int:
@@ -103,7 +104,8 @@ def count_guards(readers: Sequence[Node], input_scale: np.ndarray, specs: Mappin
         return 0
     count = -channels % _MULTIPLE or _MULTIPLE
     while any(
-        _coarseness(node.layer.weight_array(node.tensors), input_scale, taps[node.name], count) > _COARSER
+        _coarseness(node.layer.expect(Convolution).weight_array(node.tensors), input_scale, taps[node.name], count)
+        > _COARSER
         for node in padded
     ):
         count += _MULTIPLE
@@ -166,6 +168,7 @@ def with_guard_outputs(result: LayerWeights, guards: int, output_scale: np.ndarr
     """
     if not guards:
         return result
+    assert result.bias is not None  # every layer has one (network.py)
     weight = np.concatenate([result.weight, np.zeros((guards, *result.weight.shape[1:]), np.int8)])
     step = guard_scale(output_scale)
     return replace(
@@ -188,25 +191,27 @@ def shifted_floats(node: Node, zero: np.ndarray, scale: np.ndarray, guards: int)
     scale : float32 (OC,)
     guards : int
     """
-    weight, bias = node.layer.weight_array(node.tensors), node.layer.bias_array(node.tensors)
+    layer = node.layer.expect(Convolution)
+    weight, bias = layer.weight_array(node.tensors), layer.bias_array(node.tensors)
+    assert bias is not None  # every layer has one (network.py)
     low = np.broadcast_to(zero, bias.size + guards)[: bias.size] * scale.astype(np.float64)
     bias = np.append(bias + low, np.full(guards, _FAR * low.min())).astype(np.float32)
     weight = np.concatenate([weight, np.zeros((guards, *weight.shape[1:]), np.float32)])
     tensors = {"filter": Tensor(weight.reshape(-1), (), DataType.FLOAT), "bias": Tensor(bias, (), DataType.FLOAT)}
-    resource = replace(node.resource, tensors={**node.tensors, **tensors})
-    return node.replace(layer=replace(node.layer, activation_type=0), resource=resource)
+    return node.with_tensors({**node.tensors, **tensors}).replace(layer=layer.with_activation(0))
 
 
 def widened(graph: Graph, guards: Mapping[str, int]) -> Graph:
     """The graph with room for guards: numbers of channels and scales; weights are not touched."""
 
     def wider(node: Node) -> Node:
-        changes = {}
-        if node.inputs and node.inputs[0] in guards:
-            changes["input_channel"] = node.layer.input_channel + guards[node.inputs[0]]
-        if node.outputs[0] in guards:
-            changes["output_channel"] = node.layer.output_channel + guards[node.outputs[0]]
-        return node.replace(layer=replace(node.layer, **changes)) if changes else node
+        more_in = guards.get(node.inputs[0], 0) if node.inputs else 0
+        more_out = guards.get(node.outputs[0], 0)
+        if not more_in and not more_out:
+            return node
+        layer = node.layer.expect(Convolution)
+        channels = layer.input_channel + more_in, layer.output_channel + more_out
+        return node.replace(layer=replace(layer, input_channel=channels[0], output_channel=channels[1]))
 
     scales = dict(graph.scales)
     for blob, count in guards.items():

@@ -36,10 +36,10 @@ class Histogram:
     unit: float = 1.0
 
     @classmethod
-    def of(cls, first: int, rows: Sequence[np.ndarray]) -> Histogram:
+    def of(cls, first: int, rows: Sequence[np.ndarray] | np.ndarray) -> Histogram:
         """Of counts of each fold, (slots, bins) from bin ``first`` on, without the bins that tell nothing."""
-        counts = np.stack(rows)
-        used = counts.any(axis=0)
+        counts = rows if isinstance(rows, np.ndarray) else np.stack(rows)
+        used = np.asarray(counts.any(axis=0))
         if not used.any():
             return cls._packed(first, counts[:, :, :1])
         tops = used.shape[1] - 1 - np.argmax(used[:, ::-1], axis=1)

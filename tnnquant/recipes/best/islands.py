@@ -53,10 +53,11 @@ def useful_plan(inference: Inference, plan: QuantPlan) -> QuantPlan:
 
 def _neighbourhoods(inference: Inference, plan: QuantPlan) -> list[set[int]]:
     """int8 layers that hang together by what one makes and another reads."""
-    nodes, of = inference.graph.nodes, {}
+    nodes = inference.graph.nodes
+    of: dict[int, set[int]] = {}
     makers = {b: p for p in plan.int8 for b in nodes[p].outputs}
     for position in sorted(plan.int8):
-        joined = {position}.union(*(of.get(makers.get(blob), ()) for blob in nodes[position].inputs))
+        joined = {position}.union(*(of.get(makers.get(blob, -1), ()) for blob in nodes[position].inputs))
         for member in joined:
             of[member] = joined
     return list({id(members): members for members in of.values()}.values())

@@ -10,11 +10,12 @@ from dataclasses import replace
 import numpy as np
 
 from tnnquant.errors import CalibrationError
+from tnnquant.inputs.samples import Sample
 
 __all__ = ["keep_samples"]
 
 
-def keep_samples(samples: Iterable, most: int, count: int | None = None) -> list:
+def keep_samples(samples: Iterable[Sample], most: int, count: int | None = None) -> list[Sample]:
     """Copies of the samples in the order of their digests; if they do not fit, of those with the smallest digests.
 
     That is a choice by chance which neither the names nor the order of the files sway: the same pictures give the same
@@ -33,7 +34,7 @@ def keep_samples(samples: Iterable, most: int, count: int | None = None) -> list
     CalibrationError
         There are none.
     """
-    kept: list[tuple[bytes, int, object]] = []
+    kept: list[tuple[bytes, int, Sample]] = []
     size = 0
     for number, sample in enumerate(samples):
         entry = _digest(sample.arrays), number

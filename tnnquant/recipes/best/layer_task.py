@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tnnquant.graph import Node
+from tnnquant.layers.weighted import Weighted
 from tnnquant.recipes.best.guards import least_steps, with_guard_outputs, with_guard_weights
 from tnnquant.recipes.best.layer_input import LayerInput, Moments
 from tnnquant.recipes.best.rounding import CLIPS, corrected_bias, round_layer, shifted_bias
@@ -62,10 +63,13 @@ class LayerTask:
             it was.
         """
         node, groups = self.node, getattr(self.node.layer, "group", 1)
-        weight, bias = node.layer.weight_array(node.tensors), node.layer.bias_array(node.tensors)
+        layer = node.layer.expect(Weighted)
+        weight, bias = layer.weight_array(node.tensors), layer.bias_array(node.tensors)
+        assert bias is not None  # every layer has one (network.py)
         bias = bias + (self.output_zero * self.output_scale).astype(np.float32)
         result = self._rounded(weight, bias, seen, second_order)
         if mean_input is not None:
+            assert seen is not None
             result = corrected_bias(weight, bias, result, mean_input, seen.mean)
         else:
             result = shifted_bias(result, self.input_zero, groups)
@@ -78,9 +82,14 @@ class LayerTask:
         if not second_order and not self.input_guards:
             return quantize_layer(weight, bias, scale, method="minmax", merge_type="channel", groups=groups)
         # To the nearest is what comes out for inputs that have nothing to do with each other.
-        moments = seen.moments(self.input_guards) if second_order else Moments.none(weight[0].size, _PLENTY)
+        if second_order:
+            assert seen is not None
+            moments = seen.moments(self.input_guards)
+        else:
+            moments = Moments.none(weight[0].size, _PLENTY)
         if not self.input_guards:
             return round_layer(weight, bias, scale, moments, 0.0, self.clips)
+        assert self.taps is not None  # of a layer whose input has guards
         least = least_steps(weight, scale, self.taps, self.input_guards)
         result = round_layer(weight, bias, scale, moments, least, self.clips)
         return with_guard_weights(result, self.input_guards, self.taps)

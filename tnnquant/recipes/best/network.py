@@ -13,6 +13,7 @@ from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph, Node
 from tnnquant.graph.patterns import fused_names
 from tnnquant.layers.base import QuantRole
+from tnnquant.layers.weighted import Weighted
 from tnnquant.quantization.plan import QuantPlan, make_plan
 from tnnquant.quantization.quantize import plan_graph, ready
 from tnnquant.recipes.best.islands import LONE, useful_plan, without
@@ -97,9 +98,8 @@ def _with_biases(graph: Graph) -> Graph:
         name = "filter" if "filter" in node.tensors else "weight"
         if name not in node.tensors or not node.tensors[name].size:
             return node
-        count = node.layer.weight_array(node.tensors).shape[0]
+        count = node.layer.expect(Weighted).weight_array(node.tensors).shape[0]
         bias = Tensor(np.zeros(count, np.float32), (), DataType.FLOAT)
-        resource = replace(node.resource, tensors={**node.tensors, "bias": bias})
-        return node.replace(layer=replace(node.layer, **{flag: 1}), resource=resource)
+        return node.with_tensors({**node.tensors, "bias": bias}).replace(layer=replace(node.layer, **{flag: 1}))
 
     return graph.with_nodes(with_bias(node) for node in graph.nodes)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tnnquant.graph import Node
+from tnnquant.layers.convolution import Convolution
 
 __all__ = ["mean_window", "windows_of"]
 
@@ -30,7 +31,7 @@ def windows_of(node: Node, x: np.ndarray, out_dims: Sequence[int], most: int) ->
         For an inner product (items, 1, length).
     """
     layer = node.layer
-    if not hasattr(layer, "kernel_h"):
+    if not isinstance(layer, Convolution):
         return np.ascontiguousarray(x).reshape(x.shape[0], 1, -1)
     height, width = x.shape[2:]
     places = out_dims[2] * out_dims[3]

@@ -21,6 +21,7 @@ import numpy as np
 from tnnquant.graph import Node, QuantParams
 from tnnquant.graph.infer import Inference
 from tnnquant.layers.base import Layer, QuantRole
+from tnnquant.layers.weighted import Weighted
 from tnnquant.observers.base import DEAD, FLOOR_SCALE
 from tnnquant.recipes.best.full_range import highest_codes, limits
 from tnnquant.recipes.best.histogram import Histogram
@@ -176,7 +177,7 @@ def _selected(
         good = np.flatnonzero(errors <= errors.min() * _AS_GOOD)
         return int(max(good, key=lambda member: (np.log(scales[:, member]).mean(), -member)))
     good = np.flatnonzero(errors <= errors.min() * _NEARLY)
-    return int(min(good, key=lambda member: (family[member][0], errors[member])))
+    return min(good.tolist(), key=lambda member: (family[member][0], errors[member]))
 
 
 def peak_scales(
@@ -268,7 +269,7 @@ def _cost(read: _Read, inference: Inference, statistics: Statistics) -> _Cost:
         total = max(float(power.sum()), 1e-30)
         smoothing = 1 / np.sqrt(_averaged(node, inference)) if node is not None and not reader.quantized else 1.0
         return _Cost(reader.blob, of, np.full(of.size, 1 / total), smoothing, None, power / total)
-    weight = node.layer.weight_array(node.tensors)
+    weight = node.layer.expect(Weighted).weight_array(node.tensors)
     square, largest = _by_channel(weight, getattr(node.layer, "group", 1), of.size)
     total = max(float((square * power).sum()), 1e-30)
     taps = int(np.prod(weight.shape[2:])) if of.size > 1 else int(np.prod(weight.shape[1:]))

@@ -36,7 +36,7 @@ def responses(graph: Graph) -> dict[str, Layer]:
     for node in graph.nodes:
         for blob in dict.fromkeys(node.inputs):
             readers.setdefault(blob, []).append(node)
-    found = {}
+    found: dict[str, Layer] = {}
     for blob, nodes in readers.items():
         if _is_swish(nodes, readers) and blob not in graph.outputs:
             found[blob] = Swish()
@@ -125,7 +125,7 @@ def response_errors(
     rows = np.searchsorted(np.sqrt(grid[1:] * grid[:-1]), scales).astype(np.int32)
     sides = [np.ascontiguousarray(counts, np.int64) for counts in (positive, negative)]
     rounding, clipping = (
-        sum(histogram_errors(counts, rows, table[side]) for side, counts in enumerate(sides))
+        np.add(*(histogram_errors(counts, rows, table[side]) for side, counts in enumerate(sides)))
         for table in _tables(layer)[:2]
     )
     return rounding, clipping

@@ -46,7 +46,7 @@ def round_layer(
     """
     count, groups = weight.shape[0], len(moments.values)
     products = fold_input_scale(weight, input_scale.reshape(-1), groups).reshape(groups, count // groups, -1)
-    steps = np.abs(products).max(axis=2, keepdims=True) / 127 * np.float32(clips)
+    steps = np.abs(products).max(axis=2, keepdims=True) / 127 * np.array(clips, np.float32)
     steps = np.maximum(steps, np.broadcast_to(least, count).reshape(groups, -1, 1))
     codes, scale = _best_codes(products, np.ascontiguousarray(steps, np.float32), moments)
     codes, scale = codes.reshape(count, -1), scale.reshape(-1)
@@ -99,6 +99,7 @@ def corrected_bias(
     target = bias + wanted.reshape(-1) - have.reshape(-1) * result.scale
     fitted = quantize_bias(np.clip(target, *_bounds(result.scale)), result.scale)
     dead = result.scale == 0
+    assert result.bias is not None  # every layer has one (network.py)
     return replace(result, bias=np.where(dead, result.bias, fitted).astype(np.int32))
 
 

@@ -193,9 +193,10 @@ def with_copies(
             if source not in copies:
                 copies[source] = unused(f"{source}_copy", taken | set(copies.values()))
                 nodes.append(_copy(source, copies[source], channels[source], pads[source]))
-            readers[node.name] = node.layer
-            layer = replace(node.layer, pad_h=0, pad_w=0, pad_type=EXPLICIT)
-            node = node.replace(layer=layer, inputs=(copies[source],))
+            padded = node.layer.expect(Convolution)
+            readers[node.name] = padded
+            bare = replace(padded, pad_h=0, pad_w=0, pad_type=EXPLICIT)
+            node = node.replace(layer=bare, inputs=(copies[source],))
         nodes.append(node)
     return graph.with_nodes(nodes), Copies({copy: source for source, copy in copies.items()}, readers)
 

@@ -72,8 +72,8 @@ def scale_slots(graph: Graph, plan: QuantPlan) -> ScaleSlots:
         if _passes_codes(node, plan):
             sources = np.concatenate([of[blob] for blob in node.inputs])
             for one, other in zip(sources, of[node.outputs[0]], strict=True):
-                one, other = sorted((root(one), root(other)))
-                parent[other] = one
+                lower, upper = sorted((root(int(one)), root(int(other))))
+                parent[upper] = lower
     roots, numbers = np.unique([root(slot) for slot in range(first)], return_inverse=True)
     return ScaleSlots(len(roots), {blob: numbers[slots] for blob, slots in of.items()}, _readers(graph, plan))
 

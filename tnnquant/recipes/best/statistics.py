@@ -180,7 +180,9 @@ class _Gathering:
             _count(self._octaves[name], x)
         if name in self._above:
             _count(self._above[name], np.maximum(x, 0))
-        for node in self._readers.get(name, ()) if means is not None else ():
+        if means is None:
+            return
+        for node in self._readers.get(name, ()):
             dims = self._specs[node.outputs[0]].dims
             means[node.name] = mean_window(node, windows_of(node, x, dims, self._windows[node.name]))
 

@@ -20,6 +20,7 @@ from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph, Node, QuantParams, Resource
 from tnnquant.inputs.split import Split
 from tnnquant.layers.base import QuantRole
+from tnnquant.layers.weighted import FusesActivation, Weighted
 from tnnquant.quantization.borders import moved, with_copies_at_borders
 from tnnquant.quantization.plan import QuantPlan
 from tnnquant.quantization.quantize import Quantization, Stopwatch, with_weights
@@ -222,7 +223,7 @@ class Workbench:
         for position in self.plan.int8:
             node = self.graph.nodes[position]
             if node.layer.role == QuantRole.WEIGHTED:
-                length = int(np.prod(node.layer.weight_array(node.tensors).shape[1:]))
+                length = int(np.prod(node.layer.expect(Weighted).weight_array(node.tensors).shape[1:]))
                 least = effort.windows if getattr(node.layer, "group", 1) == 1 else effort.grouped_windows
                 wanted = min(max(least, effort.windows_per_weight * length), effort.most_windows)
                 counts[node.name] = -(-wanted // samples)
@@ -230,9 +231,15 @@ class Workbench:
 
     # --- which steps help ---
 
+    @property
+    def _judge(self) -> Disturbance:
+        """What a candidate does to the outputs; for a bench with samples that are held out."""
+        assert self._measure is not None
+        return self._measure
+
     def choose(self) -> tuple[Steps, dict[str, str]]:
         """The steps that make the held-out samples come out closer, and what each did."""
-        told = self._measure.values * len(self.held_out) >= _TELLING
+        told = self._judge.values * len(self.held_out) >= _TELLING
         plain, whole = Steps(), Steps(**dict.fromkeys(STEPS, True))
         base = self.quantize(plain)
         error = self.error(base.graph)
@@ -341,7 +348,7 @@ class Workbench:
         executor = Executor(graph, self._dims, exact=False)
         jobs = list(enumerate(self.held_out))
         return np.array(
-            in_lanes(executor, jobs, lambda mine, job: self._measure.of(job[0], mine.run_sample(job[1])))
+            in_lanes(executor, jobs, lambda mine, job: self._judge.of(job[0], mine.run_sample(job[1])))
         )
 
     # --- one candidate ---
@@ -374,7 +381,7 @@ class Workbench:
         # Copies that were not needed are gone: their readers read what was to be copied.
         named = {self._copies.sources.get(blob, blob) if blob not in int8.scales else blob: blob for blob in plan.blobs}
         plan = replace(plan, blobs={name: plan.blobs[blob] for name, blob in named.items() if name in int8.scales})
-        return Quantization(int8, self.graph, plan, {}, notes, clock.laps, self.executor, scaled.shifted())
+        return Quantization(int8, self.graph, plan, {}, notes, clock.laps, scaled.shifted(), executor=self.executor)
 
     def _scales(self, steps: Steps) -> _Scaled:
         from tnnquant.kernels.program import one_thread
@@ -429,7 +436,7 @@ class Workbench:
             harm = self._harm[steps.full_range]
             self._islands[key] = choose_islands(
                 self.inference, scaled.plan, scaled.slots, scaled.sets, harm, harm.sum(axis=0),
-                self._measure.is_value, self._share,
+                self._judge.is_value, self._share,
             )  # fmt: skip
         return self._islands[key]
 
@@ -444,7 +451,7 @@ class Workbench:
                     return node
                 blob = node.outputs[0]
                 return shifted_floats(node, zero, scaled.scales[blob].scale, scaled.guards.get(blob, 0))
-            layer = replace(node.layer, activation_type=0) if zero.any() else node.layer
+            layer = node.layer.expect(FusesActivation).with_activation(0) if zero.any() else node.layer
             return node.replace(quantized=True, layer=layer)
 
         nodes = [flagged(position, node) for position, node in enumerate(self.graph.nodes)]
