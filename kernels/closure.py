@@ -12,7 +12,7 @@ import re
 import sys
 from pathlib import Path
 
-__all__ = ["files_of", "fingerprint"]
+__all__ = ["files_of", "fingerprint", "imported_by"]
 
 _PACKAGE = __package__ or "tnnquant.kernels"
 _FOLDER = Path(__file__).resolve().parent
@@ -33,7 +33,7 @@ def _digest(path: Path) -> bytes:
 
 
 @functools.cache
-def _imported(path: Path) -> frozenset[Path]:
+def imported_by(path: Path) -> frozenset[Path]:
     """The kernel files that a file imports; and, for a file outside the package, the modules beside it."""
     text = _source(path).decode("utf-8", "replace")
     names = set()
@@ -69,7 +69,7 @@ def files_of(path: Path) -> tuple[Path, ...]:
     """
     found, new = {path}, {path}
     while new:
-        new = set().union(*(_imported(each) for each in new)) - found
+        new = set().union(*(imported_by(each) for each in new)) - found
         found |= new
     return tuple(sorted(found, key=lambda each: (each.name, each)))
 

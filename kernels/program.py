@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import numba
 import numpy as np
@@ -41,6 +42,7 @@ __all__ = [
     "new_op",
     "one_thread",
     "run",
+    "task_of",
     "thread_count",
 ]
 
@@ -223,7 +225,7 @@ def thread_count() -> int:
     return 1 if _alone.get() else numba.get_num_threads()
 
 
-_addresses: dict[object, int] = {}
+_addresses: dict[Any, int] = {}
 
 
 def address_of(task) -> int:
@@ -234,6 +236,15 @@ def address_of(task) -> int:
         address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name)
         _addresses[task] = address
     return address
+
+
+def task_of(row: np.ndarray) -> tuple[str, str, int]:
+    """Module and function of the task of an op, int64 (WORDS,), and the number of its tasks."""
+    address = int(row[_FUNCTION])
+    function = next((task.py_func for task, known in _addresses.items() if known == address), None)
+    if function is None:
+        return "", f"function at {address:#x}", int(row[_TASKS])
+    return function.__module__, function.__name__, int(row[_TASKS])
 
 
 def data_address(array: np.ndarray | None) -> int:
@@ -342,6 +353,14 @@ class Program:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def part(self, first: int, last: int) -> Program:
+        """The ops first..last-1 as a program of their own, which sees changes of this one's table."""
+        made = Program([])
+        made.table, made.keep = self.table[first:last], (self,)
+        made._scratch = int(made.table[:, _SCRATCH].max(initial=0))
+        made._tasks = int(made.table[:, _TASKS].max(initial=0))
+        return made
 
     @property
     def scratch_bytes(self) -> int:

@@ -23,7 +23,7 @@ from numba.core.codegen import get_host_cpu_features, initialize_llvm
 from tnnquant.errors import ConfigError
 from tnnquant.kernels.target_arm import arm_features, is_arm
 
-__all__ = ["PATHS", "InstructionPath", "available_paths", "features", "isa", "path_name"]
+__all__ = ["PATHS", "InstructionPath", "available_paths", "features", "isa", "path_name", "path_of"]
 
 _INTERESTING = (
     "sse2", "ssse3", "avx2", "fma", "avx512f", "avx512bw", "avx512vbmi", "avx512vnni", "avxvnni", "neon", "dotprod",
@@ -213,6 +213,23 @@ def isa() -> InstructionPath:
             f"TNNQUANT_ISA: {wanted} needs {missing}, which the target CPU lacks; it can run {', '.join(known)}"
         )
     return PATHS[wanted]
+
+
+def path_of(module: str) -> str:
+    """The instruction path that a kernel module is compiled for; empty where it does not depend on one."""
+    from pathlib import Path
+
+    from tnnquant.kernels.closure import files_of, imported_by
+
+    here = Path(__file__).resolve()
+    file = here.with_name(f"{module.rpartition('.')[2]}.py")
+    if here not in files_of(file):
+        return ""
+    path = isa()
+    if path.tiles and not any(each.stem == "tile_amx" for each in imported_by(file)):
+        # What does not multiply tiles is as on the path without them.
+        return next(other.name for other in PATHS.values() if not other.tiles and other.dot == path.dot)
+    return path.name
 
 
 def path_name() -> str:

@@ -161,3 +161,74 @@ def test_the_recipe_makes_the_model(pairs, capsys):
     assert run("-p", p, "-m", m, "--recipe", "dynamic", "--json") == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["layers"]}
     assert rows["first"]["int8"]["int8"] is False  # widened weights, fp32 arithmetic
+
+
+POOL = """
+from numba import njit
+
+@njit
+def pool2d_i8(x, geometry, kind, out):
+    for n in range(out.shape[0]):
+        for y in range(out.shape[1]):
+            for ox in range(out.shape[2]):
+                for c in range(out.shape[3]):
+                    best = -127
+                    for kh in range(geometry.kernel_h):
+                        for kw in range(geometry.kernel_w):
+                            best = max(best, x[n, y * geometry.stride_h + kh, ox * geometry.stride_w + kw, c])
+                    out[n, y, ox, c] = best
+"""
+
+
+def test_a_kernel_of_ones_own_in_the_network(pairs, tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text(POOL)
+    (p, m), int8 = pairs
+    assert run("-p", p, "-m", m, "--int8", *int8, "--kernel", path, "--threads", 1) == 0
+    printed = capsys.readouterr().out
+    assert "pool2d_i8 in the int8 network: yours runs in 1 layer" in printed
+    assert "all outputs are equal" in printed
+    assert run("-p", int8[0], "-m", int8[1], "--kernel", path, "--json") == 0
+    (result,) = json.loads(capsys.readouterr().out)["networks"]
+    assert result["problem"] == ""
+    assert set(result["outputs"].values()) == {0.0}
+    path.write_text(POOL.replace("= best", "= best + 1"))
+    assert run("-p", p, "-m", m, "--int8", *int8, "--kernel", path) == 1
+    captured = capsys.readouterr()
+    assert "1 of 1 layers differ; pooling" in captured.err
+    assert "output 'fc_out'" in captured.err
+    assert len(captured.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (POOL.replace("pool2d_i8", "softmax_f32").replace("geometry, kind, ", ""), "no program of the network"),
+        (POOL.replace("pool2d_i8", "admm").replace("geometry, kind", "codes"), "admm is no operation of a network"),
+        ("def f(:", "mine.py:1: SyntaxError"),
+    ],
+)
+def test_kernels_that_cannot_be_used(pairs, tmp_path, capsys, text, message):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    (p, m), int8 = pairs
+    assert run("-p", p, "-m", m, "--int8", *int8, "--kernel", path) != 0
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("columns", ["80", "200"])
+def test_the_program(pairs, capsys, columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    (p, m), int8 = pairs
+    assert run("-p", p, "-m", m, "--int8", *int8, "--program") == 0
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= max(int(columns), 120)
+    assert "first" in printed
+    assert "pool_i8._pool_task" in printed
+    assert "int8: " in printed
+    assert run("-p", p, "-m", m, "--int8", *int8, "--program", "--json") == 0
+    values = json.loads(capsys.readouterr().out)
+    assert [op["layer"] for op in values["int8"]["operations"]][:2] == ["input", "first"]
+    assert run("-p", p, "-m", m, "--program", "--kernel", "mine.py") == 2

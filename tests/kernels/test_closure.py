@@ -31,7 +31,7 @@ def parsed_imports(path: Path) -> set[Path]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_no_import_is_missed(path):
-    assert parsed_imports(path) <= closure._imported(path)
+    assert parsed_imports(path) <= closure.imported_by(path)
 
 
 def test_what_a_kernel_file_stands_on():
@@ -45,7 +45,7 @@ def forget():
     """Nothing is remembered of files, before or after."""
 
     def clear():
-        for function in (closure._source, closure._digest, closure._imported, closure.files_of, closure.fingerprint):
+        for function in (closure._source, closure._digest, closure.imported_by, closure.files_of, closure.fingerprint):
             function.cache_clear()
 
     clear()

@@ -8,7 +8,7 @@ import numpy as np
 
 from tnnquant.bench.operators import Operator
 
-__all__ = ["Arguments", "difference"]
+__all__ = ["Arguments", "difference", "wrong_values"]
 
 _GUARD_BYTES = 256
 _GUARD = np.uint8(0xA5)
@@ -80,7 +80,7 @@ def difference(operator: Operator, want: Arguments, got: Arguments, returned: tu
         return f"returned {_short(returned[1])}, expected {_short(returned[0])}"
     for i in operator.outputs(want.values):
         a, b = want.values[i], got.values[i]
-        wrong = _wrong(a, b, operator.tolerance)
+        wrong = wrong_values(a, b, operator.tolerance)
         if wrong.any():
             unwritten = _unwritten(operator, got, returned[1])
             if unwritten:
@@ -114,7 +114,8 @@ def _unwritten(operator: Operator, got: Arguments, returned: Any) -> str:
     return f"leaves {where} as it was; {hint}"
 
 
-def _wrong(a: np.ndarray, b: np.ndarray, tolerance: float) -> np.ndarray:
+def wrong_values(a: np.ndarray, b: np.ndarray, tolerance: float) -> np.ndarray:
+    """Which values of ``b`` are not those of ``a``; tolerance: relative to the largest of ``a``."""
     different = a != b
     if a.dtype.kind == "f":
         different &= ~(np.isnan(a) & np.isnan(b))

@@ -28,7 +28,7 @@ from tnnquant.bench.operators import Operator, Prepared, find_operator, operator
 from tnnquant.bench.timing import best_time
 from tnnquant.errors import ConfigError, TnnQuantError
 
-__all__ = ["CustomKernel", "CustomOutcome", "chosen_kernels", "load_kernels", "measure_custom", "report_file"]
+__all__ = ["CustomKernel", "CustomOutcome", "chosen_kernels", "load_kernels", "measure_custom", "reason", "report_file"]
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def _measure(operator: Operator, function: Callable, case: str) -> CustomOutcome
     except TnnQuantError:
         raise
     except Exception as error:
-        found = f"{type(error).__name__}: {_reason(error)}"
+        found = f"{type(error).__name__}: {reason(error)}"
     seconds, builtin, share = np.nan, np.nan, None
     if not found:
         seconds = best_time(partial(function, *got.values))
@@ -219,7 +219,7 @@ def _call(prepared: Prepared) -> Callable[[], object]:
     return program.run
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The lines of an error of Numba that say what is wrong and where; others whole, in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if len(lines) > 2:

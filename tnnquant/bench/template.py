@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tnnquant.bench.operators import Operator
+from tnnquant.bench.seams import SEAMS
 
 __all__ = ["function_name", "template"]
 
@@ -53,7 +54,8 @@ def _head(operator: Operator, path: str) -> Iterator[str]:
     yield ""
     yield f"    tnnquant bench kernels --file {path}            # right? how fast? what machine code?"
     yield f"    tnnquant bench kernels --file {path} --watch    # again whenever the file is saved"
-    yield f"    tnnquant bench latency NAME --kernel {path}     # in a network, in place of the built-in one"
+    if operator.name in SEAMS:
+        yield f"    tnnquant bench latency NAME --kernel {path}     # in a network, in place of the built-in one"
     yield ""
     yield f"Arguments, as in the case {next(iter(operator.cases))!r}; results go into {_results(operator)}:"
     yield ""

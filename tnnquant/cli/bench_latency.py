@@ -18,14 +18,15 @@ from tnnquant.cli.options import (
     parse_input_shapes,
 )
 from tnnquant.config import QuantizeConfig
-from tnnquant.errors import ConfigError
+from tnnquant.errors import ConfigError, KernelError
 
 #: Parameters of the quantization itself.
 METHODS = ("blob_method", "weight_method", "merge_type", "recipe", "exclude", "include")
 
 EXAMPLES = (
     ("-p net.tnnproto -m net.tnnmodel", "fp32 and int8 side by side, layer by layer"),
-    ("-p net.tnnproto -m net.tnnmodel --threads 1 --json", "one thread, for a program"),
+    ("-p net.tnnproto -m net.tnnmodel --program", "the operations that run, one by one"),
+    ("net --kernel mine.py", "a kernel of your own in the built-in one's place"),
 )
 
 
@@ -43,13 +44,21 @@ EXAMPLES = (
 @click.option(
     "--input-shape", multiple=True, metavar="NAME:N,C,H,W", help="Dims of an input, instead of those in the proto."
 )
+@click.option(
+    "--kernel", "kernel", metavar="FILE.py",
+    help="Put your own kernels (docs/kernels.md) in the place of the built-in ones: outputs compared, times beside.",
+)
+@click.option(
+    "--program", is_flag=True, help="Show the operations that run (layer, kernel, path, tasks, bytes); time nothing."
+)
 @click.option("--repeats", type=int, default=50, show_default=True, metavar="N", help="Timed runs of each model.")
 @click.option("--no-layers", is_flag=True, help="Leave the table of layers out.")
 @click.option("--threads", type=int, default=None, metavar="N", help="Default: one a core.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def command(
-    name, proto, model, int8_pair, input_path, input_shape, repeats, no_layers, threads, as_json, **options
-) -> int:
+    name, proto, model, int8_pair, input_path, input_shape, kernel, program, repeats, no_layers, threads, as_json,
+    **options,
+) -> int:  # fmt: skip
     """Time a model in fp32 and int8, run in turns on this CPU, and every layer of both.
 
     Both run as TNN's runtime would execute them. A layer is timed alone, repeated, with its input and weights in the
@@ -57,6 +66,12 @@ def command(
     multiply-adds on as many cores.
     """
     config = QuantizeConfig(**from_options(QuantizeConfig, options), input_dims=parse_input_shapes(input_shape))
+    if kernel and program:
+        raise ConfigError("--kernel measures and --program shows: give one of them")
+    if kernel:
+        pair = tuple(int8_pair) if int8_pair else None
+        source = chosen_model(name, proto, model)
+        return _with_kernel(kernel, source, pair, input_path, config, repeats, threads, as_json)
     from tnnquant.base.threads import set_threads
     from tnnquant.bench.latency import measure_latency
     from tnnquant.bench.models import quantize_here, read_int8, samples_for
@@ -77,6 +92,8 @@ def command(
         if made_here:
             int8 = quantize_here(graph, samples, config, progress)
         inputs = next(iter(samples)).arrays
+        if program:
+            return _program(fp32, int8, config, as_json)
         report = measure_latency(
             fp32, int8, inputs, repeats=repeats, input_dims=config.input_dims, progress=progress
         )
@@ -89,4 +106,53 @@ def command(
     if made_here:
         source = f"pictures of {input_path}" if input_path else "random values: right for times, useless as a model"
         click.echo(f"The int8 model was made on the fly from {source}.")
+    return 0
+
+
+def _with_kernel(path, source, int8_pair, input_path, config, repeats, threads, as_json) -> int:
+    from tnnquant.bench.apart import run_apart
+    from tnnquant.cli.progress import progress_display
+
+    results: list = []
+    machine: dict = {}
+    arguments = (path, source, int8_pair, input_path, config, repeats, threads)
+    with progress_display(enabled=sys.stderr.isatty() and not as_json) as progress:
+        for what, value in run_apart("tnnquant.bench.in_network", "report_network", *arguments):
+            if what == "progress" and progress:
+                progress(*value)
+            elif what == "network":
+                results.append(value)
+            elif what == "machine":
+                machine = value
+    if as_json:
+        click.echo(json.dumps({"machine": machine, "networks": [each.as_dict() for each in results]}, indent=2))
+    else:
+        from tnnquant.cli.bench_tables import print_in_network, print_machine
+
+        print_machine(machine)
+        for each in results:
+            print_in_network(each)
+    problems = [each for each in results if each.problem]
+    if problems:
+        first = problems[0]
+        raise KernelError(f"{path}: {first.operator} in the {first.model} network: {first.problem}")
+    return 0
+
+
+def _program(fp32, int8, config, as_json) -> int:
+    from tnnquant.engine.executor import Executor
+    from tnnquant.graph.lower import lower
+
+    graphs = {"fp32": None if fp32 is None else lower(fp32), "int8": int8}
+    programs = {
+        name: Executor(graph, config.input_dims, exact=False).explain()
+        for name, graph in graphs.items() if graph is not None
+    }  # fmt: skip
+    if as_json:
+        click.echo(json.dumps({name: made.as_dict() for name, made in programs.items()}, indent=2))
+        return 0
+    from tnnquant.cli.bench_tables import print_program
+
+    for name, made in programs.items():
+        print_program(name, made)
     return 0

@@ -13,13 +13,13 @@ from tnnquant.cli.plain import screen_width
 
 __all__ = [
     "ACCURACY_COLUMNS", "accuracy_cells", "custom_rows", "kernel_rows", "print_accuracy", "print_configurations",
-    "print_filled", "print_latency", "print_lines", "print_machine", "print_report", "print_table", "print_warnings",
-    "seconds_text",
+    "print_filled", "print_in_network", "print_latency", "print_lines", "print_machine", "print_program",
+    "print_report", "print_table", "print_warnings", "seconds_text",
 ]  # fmt: skip
 
 #: Layers that lose by int8, of which no more are listed.
 _SHOWN = 5
-_LEFT = ("operator", "case", "result", "layer", "type", "model", "what", "calls")
+_LEFT = ("operator", "case", "result", "layer", "type", "model", "what", "calls", "kernel", "path")
 
 
 def _console() -> Console:
@@ -207,6 +207,56 @@ def _ratio(row) -> str:
 
 def _megabytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB"
+
+
+def print_in_network(result) -> None:
+    """A kernel of one's own in a network: layer by layer, then as a whole."""
+    rows = []
+    for layer in result.layers:
+        known = layer.seconds == layer.seconds
+        rows.append([
+            layer.layer, layer.type, layer.difference or "same", seconds_text(layer.seconds),
+            seconds_text(layer.builtin_seconds), f"x{layer.builtin_seconds / layer.seconds:.2f}" if known else "",
+        ])  # fmt: skip
+    print_table(("layer", "type", "result", "yours", "built-in", "ratio"), rows)
+    count = len(result.layers)
+    layers = "1 layer" if count == 1 else f"{count} layers"
+    where = f"{result.operator} in the {result.model} network: yours runs in {layers}"
+    if result.left:
+        where += f", {result.left} stay built-in (they ask for more than the naive twin's arguments say)"
+    largest = max(result.outputs.values(), default=0)
+    said = "all outputs are equal" if not largest else f"outputs differ by up to {largest:.2g} of their largest value"
+    if result.problem:
+        print_lines(where, result.problem)
+        return
+    gain = result.builtin_seconds / result.seconds
+    print_lines(
+        where, said, f"the whole network takes {seconds_text(result.seconds)} with yours, "
+        f"{seconds_text(result.builtin_seconds)} with the built-in kernel: x{gain:.2f} (medians, in turns)",
+        "Yours is called from Python, about 2 us a call, on one thread unless it is @njit(parallel=True).",
+    )  # fmt: skip
+
+
+def print_program(name: str, program) -> None:
+    """The operations of a model, in the order in which they run."""
+    rows = [
+        [op.layer, op.kernel, op.path, str(op.tasks) if op.program else "", _size(op.bytes),
+         str(op.program) if op.program else "Python"]
+        for op in program.operations
+    ]  # fmt: skip
+    print_table(("layer", "kernel", "path", "tasks", "bytes", "program"), rows)
+    programs = "1 program, one call" if program.programs == 1 else f"{program.programs} programs, each a call"
+    print_lines(
+        f"{name}: {len(rows)} operations; {programs} from Python; {program.in_python} steps through Python",
+        "tasks: parts that threads take, 0 where nothing is left to do; bytes: the layer's inputs, weights and outputs",
+    )
+
+
+def _size(count: int) -> str:
+    for factor, unit in ((1e6, "MB"), (1e3, "kB")):
+        if count >= factor:
+            return f"{count / factor:.3g} {unit}"
+    return f"{count} B" if count else ""
 
 
 def print_accuracy(report) -> None:

@@ -10,7 +10,7 @@ executes (:mod:`tnnquant.graph.lower`), and gives the integers of TNN's CPU devi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -20,6 +20,7 @@ import numpy as np
 from tnnquant.base.arithmetic import exact_sums
 from tnnquant.base.memory import machine_bytes, refuse_giant
 from tnnquant.base.tensor import DataType
+from tnnquant.engine.explain import Operation, ProgramTable
 from tnnquant.engine.feed import Feed
 from tnnquant.engine.fusion import fused
 from tnnquant.engine.lookup import find_lookups
@@ -428,6 +429,55 @@ class Executor:
         """The layers made ready, in execution order."""
         return self._steps
 
+    def explain(self) -> ProgramTable:
+        """The operations of a run without a tap, in order: layer, kernel, instruction path, tasks, bytes.
+
+        Returns
+        -------
+        ProgramTable
+            A sequence of :class:`~tnnquant.engine.explain.Operation`; ``print`` shows a table.
+        """
+        running = self._unseen()
+        return ProgramTable(tuple(running._operations()))
+
+    def _operations(self) -> Iterator[Operation]:
+        number = 1 if self._head is not None else 0
+        for name, feed in self._feeds.items():
+            spec = self.specs[name]
+            count = int(np.prod(spec.dims))
+            size = count * (4 + spec.dtype.numpy.itemsize)
+            quantized = self._is_scaled(name)
+            if feed.rows is not None:
+                yield from _rows_explained(feed.rows, name, "input", number, size, quantized)
+        joined = {each.members[-1]: each.members for each in self._lookups}
+        at = -1
+        for i, group in enumerate(self._groups):
+            number += group.program is not None and not (i == 0 and self._head is not None)
+            for step in group.steps:
+                at += 1
+                members = [self._steps[k] for k in joined.get(at, (at,))] if step.fused is not None else [step]
+                name = " + ".join(member.node.name for member in members)
+                size = self._bytes_of(members)
+                kind, quantized = step.node.layer.TYPE_NAMES[0], step.node.quantized
+                rows = step.rows if step.fused is None else step.fused
+                if rows is None:
+                    method = f"{type(step.node.layer).__name__}.{'forward_int8' if quantized else 'forward'}"
+                    yield Operation(name, kind, method, "", 0, 0, size, quantized)
+                else:
+                    yield from _rows_explained(rows, name, kind, number, size, quantized)
+
+    def _bytes_of(self, steps: Sequence[Step]) -> int:
+        """Of what the steps read and write together, without what they hand to each other."""
+        first, last = steps[0].node, steps[-1].node
+        blobs = (*dict.fromkeys(first.inputs), *last.outputs)
+        weights = sum(tensor.data.nbytes for step in steps for tensor in step.node.tensors.values())
+        specs = [self.specs[blob] for blob in blobs]
+        return sum(int(np.prod(spec.dims)) * spec.dtype.numpy.itemsize for spec in specs) + weights
+
+    def unwatched(self) -> Executor:
+        """What runs where no blob is shown: itself, or a twin in which neighbouring layers are one."""
+        return self._unseen()
+
     @property
     def feeds(self) -> Mapping[str, Feed]:
         """What puts an array into its place, by model input."""
@@ -485,6 +535,20 @@ class Executor:
             step.node.layer.macs([self.specs[b] for b in step.node.inputs], [self.specs[b] for b in step.node.outputs])
             for step in self._steps
         )
+
+
+def _rows_explained(
+    rows: np.ndarray, layer: str, kind: str, program: int, size: int, quantized: bool
+) -> Iterator[Operation]:
+    from tnnquant.kernels.program import task_of
+    from tnnquant.kernels.target import path_of
+
+    for i, row in enumerate(rows):
+        module, function, tasks = task_of(row)
+        home = module.rpartition(".")[2]
+        path = path_of(module) if module else ""
+        moved = size if i == 0 and tasks else 0
+        yield Operation(layer, kind, f"{home}.{function}", path, program, tasks, moved, quantized)
 
 
 def _on_device(graph: Graph, stored: Graph, input_dims: Mapping | None, device: str, high_precision: bool) -> Graph:
