@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from tnnquant.devices.rules import arithmetic_of
 from tnnquant.engine.executor import Executor
 from tnnquant.errors import ConfigError, GraphError, InputError
 from tnnquant.graph import Graph
+from tnnquant.inputs import Sample
 from tnnquant.inputs.display import quoted
 from tnnquant.pipeline.devices import broken_on
 from tnnquant.verdict.intervals import bootstrap, mcnemar, wilson
@@ -292,9 +293,9 @@ def _check_alike(runners: list[_Runner], metric: Metric | None) -> None:
     first = runners[0]
     for other in runners[1:]:
         if other.inputs != first.inputs:
-            shown = [", ".join(f"{n} {'x'.join(map(str, d))}" for n, d in r.inputs.items()) for r in (first, other)]
+            takes = [", ".join(f"{n} {'x'.join(map(str, d))}" for n, d in r.inputs.items()) for r in (first, other)]
             raise ConfigError(
-                f"{other.name} takes {shown[1]}, {first.name} takes {shown[0]}: models measured side by side take the "
+                f"{other.name} takes {takes[1]}, {first.name} takes {takes[0]}: models measured side by side take the "
                 "same inputs"
             )
         if other.classes != first.classes:
@@ -350,7 +351,8 @@ def _run_all(
 
     import tnnquant.kernels.program  # noqa: F401 - threads must not import what they share
 
-    pool, pending = ThreadPoolExecutor(count, thread_name_prefix="tnnquant-accuracy"), deque()
+    pool = ThreadPoolExecutor(count, thread_name_prefix="tnnquant-accuracy")
+    pending: deque[tuple[Sample, Future[tuple[list[_Scores], list[Mapping[str, np.ndarray]]]]]] = deque()
     try:
         for sample in samples:
             pending.append((sample, pool.submit(work, sample)))
@@ -408,14 +410,15 @@ def _guessed(names: Sequence[str], classes: int) -> tuple[dict[str, int] | None,
 
 
 def _joined(runner: _Runner, rows: list[_Scores], is_compared: bool, labelled: list[bool]) -> ModelAccuracy:
-    def column(which: str, wanted: bool = True) -> np.ndarray | None:
-        return np.array([getattr(row, which) for row in rows]) if wanted else None
+    def column(which: str) -> np.ndarray:
+        return np.array([getattr(row, which) for row in rows])
 
     def of_labelled(which: str) -> np.ndarray | None:
-        column = [getattr(row, which) for row, has_label in zip(rows, labelled, strict=True) if has_label]
-        return np.array(column) if column else None
+        values = [getattr(row, which) for row, has_label in zip(rows, labelled, strict=True) if has_label]
+        return np.array(values) if values else None
 
     return ModelAccuracy(
         runner.name, runner.precision, column("best"), of_labelled("is_right"), of_labelled("is_near"),
-        column("cosine", is_compared), column("agrees", is_compared), sum(row.seconds for row in rows),
+        column("cosine") if is_compared else None,
+        column("agrees") if is_compared else None, sum(row.seconds for row in rows),
     )  # fmt: skip

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import FunctionType
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -31,12 +32,22 @@ from tnnquant.errors import ConfigError, TnnQuantError
 __all__ = ["CustomKernel", "CustomOutcome", "chosen_kernels", "load_kernels", "measure_custom", "reason", "report_file"]
 
 
+class Dispatcher(Protocol):
+    """What ``@njit`` makes of a function; Numba publishes no types."""
+
+    py_func: FunctionType
+
+    def inspect_asm(self) -> dict[tuple, str]: ...
+
+    def __call__(self, *args: Any) -> Any: ...
+
+
 @dataclass(frozen=True)
 class CustomKernel:
     """A kernel of the user for an operator; ``function`` is Numba's dispatcher."""
 
     operator: Operator
-    function: Callable
+    function: Dispatcher
 
     @property
     def line(self) -> int:
@@ -211,7 +222,7 @@ def _measure(operator: Operator, function: Callable, case: str) -> CustomOutcome
 
 def _call(prepared: Prepared) -> Callable[[], object]:
     if prepared.op is None:
-        return prepared.call
+        return prepared.function
     from tnnquant.kernels.program import Program
 
     run_builtin(prepared)

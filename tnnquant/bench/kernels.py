@@ -125,13 +125,13 @@ def run_builtin(prepared: Prepared):
 
         run(prepared.op)
     else:
-        prepared.call()
+        prepared.function()
     return prepared.finish() if prepared.finish else None
 
 
 def _time(prepared: Prepared) -> float:
     if prepared.op is None:
-        return best_time(prepared.call)
+        return best_time(prepared.function)
     from tnnquant.kernels.program import Program
 
     return best_time(Program([prepared.op] * _IN_A_ROW).run) / _IN_A_ROW

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -75,8 +76,9 @@ class LayerRow:
     @property
     def is_slower(self) -> bool:
         """Whether int8 loses to fp32, by more than the clock's own uncertainty."""
-        both = self.fp32 is not None and self.int8 is not None and self.int8.quantized and not self.int8.is_border
-        return both and self.int8.seconds > 1.05 * self.fp32.seconds + _UNCERTAIN
+        if self.fp32 is None or self.int8 is None or not self.int8.quantized or self.int8.is_border:
+            return False
+        return self.int8.seconds > 1.05 * self.fp32.seconds + _UNCERTAIN
 
     def rate(self, side: str) -> float | None:
         """Multiply-accumulates a second in ``fp32`` or ``int8``; None where there are none."""
@@ -157,7 +159,7 @@ def measure_latency(
         name: Executor(graph, input_dims, exact=False) for name, graph in graphs.items() if graph is not None
     }
     fed = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
-    times = in_turns([lambda run=executor.run: run(fed) for executor in executors.values()], repeats)
+    times = in_turns([partial(executor.run, fed) for executor in executors.values()], repeats)
     models = {}
     for done, (name, executor) in enumerate(executors.items()):
         if progress:

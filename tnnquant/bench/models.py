@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tnnquant import recipes
+from tnnquant.base.tensor import DataType
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError, InputError
 from tnnquant.format.files import PathLike
@@ -44,7 +45,7 @@ class RandomSamples:
 
 def _arrays(rng: np.random.Generator, specs: Mapping[str, InputSpec]) -> dict[str, np.ndarray]:
     return {
-        name: rng.standard_normal(spec.dims, np.float32).astype(spec.dtype.numpy, copy=False)
+        name: rng.standard_normal(spec.dims, np.float32).astype((spec.dtype or DataType.FLOAT).numpy, copy=False)
         for name, spec in specs.items()
     }
 
@@ -78,7 +79,7 @@ def quantize_here(graph: Graph, samples, config: QuantizeConfig, progress=None) 
     return recipes.quantize(graph, Split(samples), config, progress).graph
 
 
-def read_int8(proto: str | Path, model: str | Path) -> Graph:
+def read_int8(proto: PathLike, model: PathLike | None) -> Graph:
     """Read a pair that must be quantized.
 
     Raises

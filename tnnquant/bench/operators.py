@@ -45,6 +45,13 @@ class Prepared:
     keep: tuple = ()
     finish: Callable[[], object] | None = None
 
+    @property
+    def function(self) -> Callable[[], object]:
+        """:attr:`call`, of a kernel that is no op."""
+        if self.call is None:
+            raise ValueError("the entry gives neither an op nor a call")
+        return self.call
+
 
 class Operator:
     """One operator. A subclass is one entry.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -104,7 +105,7 @@ def layer_times(
         walks += 1
         for name, feed in executor.feeds.items():
             feed(inputs[name])
-            fastest.measure(name, lambda feed=feed, name=name: feed(inputs[name]), _rows_of(feed, inputs[name]))
+            fastest.measure(name, partial(feed, inputs[name]), _rows_of(feed, inputs[name]))
         executor.run_steps(inputs, visit)
     border = [
         LayerTime(name, "input", executor.specs[name].dtype.numpy == np.int8, True, True, 0, fastest.seconds[name])

@@ -71,8 +71,9 @@ class LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            error.message += f" Commands: {', '.join(self.commands_by_name)}."
-            raise
+            raise click.UsageError(
+                f"{error.message} Commands: {', '.join(self.commands_by_name)}.", error.ctx
+            ) from None
 
 
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -123,7 +124,8 @@ def _run(argv: list[str] | None) -> int:
     except TnnQuantError as error:
         return _failed(str(error), error.exit_code)
     except click.ClickException as error:
-        hint = f" (see '{error.ctx.command_path} --help')" if _in_command(error) else ""
+        ctx = error.ctx if isinstance(error, click.UsageError) else None
+        hint = f" (see '{ctx.command_path} --help')" if ctx is not None and ctx.parent is not None else ""
         return _failed(error.format_message() + hint, error.exit_code)
     except (KeyboardInterrupt, click.Abort) as error:
         during = f" while {error} ran" if str(error) else ""
@@ -162,11 +164,6 @@ def _leave(code: int) -> None:
             with contextlib.suppress(OSError):
                 _failed(f"cannot write the output: {error.strerror}", code)
     os._exit(code)
-
-
-def _in_command(error: click.ClickException) -> bool:
-    ctx = getattr(error, "ctx", None)
-    return ctx is not None and ctx.parent is not None
 
 
 def _failed(message: str, code: int) -> int:

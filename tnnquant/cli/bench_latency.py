@@ -104,8 +104,8 @@ def command(
 
     print_latency(report, with_layers=not no_layers)
     if made_here:
-        source = f"pictures of {input_path}" if input_path else "random values: right for times, useless as a model"
-        click.echo(f"The int8 model was made on the fly from {source}.")
+        fed = f"pictures of {input_path}" if input_path else "random values: right for times, useless as a model"
+        click.echo(f"The int8 model was made on the fly from {fed}.")
     return 0
 
 

@@ -34,6 +34,8 @@ def print_errors(errors: Errors, summary: Summary) -> None:
                "the output's scale, 0.29 is the best)")  # fmt: skip
     table = []
     for row in rows[:SHOWN]:
+        if row.isolated is None:
+            continue
         table.append((
             str(row.rank_isolated), row.name, row.type, *(_db(getattr(row, what)) for what in
             ("isolated", "weights", "activations")), f"{row.isolated.cosine:.5f}",

@@ -89,7 +89,7 @@ def _print_int8_layers(summary: Summary) -> None:
 
 
 def _scale_texts(blob: BlobRow | None) -> tuple[str, str]:
-    if blob is None or blob.params is None:
+    if blob is None or blob.params is None or blob.range is None:
         return "", ""
     scale, zero = blob.params.scale, blob.params.zero_point
     text = f"{scale.max():.4g}" if scale.size == 1 else f"{scale.min():.3g}..{scale.max():.3g}"
@@ -150,18 +150,21 @@ def _print_figures(error) -> None:
 
 def _print_weights(row: LayerRow) -> None:
     weights = row.weights
+    if weights is None:
+        return
+    usage, scale, zero = weights.usage, weights.scale, weights.zero_point
     columns = [">channel", ">low", ">high"]
-    if weights.usage is not None:
+    if usage is not None:
         columns += [">scale", ">zero point", ">low code", ">high code", ">unused levels", ">at the ends", ">zeros"]
     click.echo(f"\nweights: {weights.count} values, {weights.dtype}; the widest channel is {weights.spread:.1f} times "
                "the median one")  # fmt: skip
     rows = []
     for channel in range(weights.channels):
         cells = [str(channel), f"{weights.low[channel]:.5g}", f"{weights.high[channel]:.5g}"]
-        if weights.usage is not None:
-            usage, of = weights.usage, channel if weights.scale.size > 1 else 0
+        if usage is not None and scale is not None and zero is not None:
+            of = channel if scale.size > 1 else 0
             cells += [
-                f"{weights.scale[of]:.5g}", str(weights.zero_point[of]), str(usage.low[channel]),
+                f"{scale[of]:.5g}", str(zero[of]), str(usage.low[channel]),
                 str(usage.high[channel]), str(usage.unused[channel]), f"{100 * usage.saturated[channel]:.2f} %",
                 f"{100 * usage.zero[channel]:.1f} %",
             ]  # fmt: skip
@@ -172,7 +175,7 @@ def _print_weights(row: LayerRow) -> None:
 def _print_blob(row: BlobRow, usage=None) -> None:
     made = f"made by {row.made_by}" if row.made_by else "a model input"
     click.echo(f"\n{_bold(row.name)}  blob {dims_text(row.dims)}, {made}")
-    if row.params is None:
+    if row.params is None or row.ends is None:
         click.echo("  fp32: it has no scale")
         return
     columns = [">channel", ">scale", ">zero point", ">low", ">high"]

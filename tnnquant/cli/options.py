@@ -230,11 +230,11 @@ def _option(entry: dataclasses.Field) -> Callable:
         codes = choice_codes(kind)
         help_text += " " + ", ".join(f"{code} {name}" for code, name in codes.items()) + f". Default: {entry.default}."
         callback = _choice_callback(kind)
-    elif meta["metavar"] == "NUMBERS":
+    elif meta["metavar"] == "NUMBERS" and isinstance(entry.default, tuple):
         help_text += f" Default: {entry.default[0]:g}."
         callback = _vector_callback
     elif meta["metavar"] == "0|1":
-        help_text += f" Default: {int(entry.default)}."
+        help_text += f" Default: {bool(entry.default):d}."
         callback = _bool_callback
     elif meta["metavar"] in _NUMBERS:
         callback = _number_callback(_NUMBERS[meta["metavar"]])

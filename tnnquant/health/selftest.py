@@ -58,7 +58,8 @@ def int8_form(graph: Graph, *, asymmetric: bool = False) -> Graph:
         "bias": Tensor(rng.integers(-4000, 4000, count).astype(np.int32), (), DataType.INT32),
     }  # fmt: skip
     kind = "Quantized" + node.layer.TYPE_NAMES[0]
-    quantized = node.replace(type_string=kind, quantized=True, resource=Resource(tensors, node.resource.extras, kind))
+    extras = node.resource.extras if node.resource is not None else {}
+    quantized = node.replace(type_string=kind, quantized=True, resource=Resource(tensors, extras, kind))
     return graph.replace(nodes=(quantized,), scales={"x": source, node.outputs[0]: target})
 
 
@@ -85,7 +86,7 @@ def reference(node: Node, codes: np.ndarray, source: QuantParams, target: QuantP
     x = codes.astype(np.int64) - source.zero_point.astype(np.int64).reshape(shape)
     if x.ndim == 2:
         sums = x @ weight.T
-        out_shape = (1, -1)
+        out_shape: tuple[int, ...] = (1, -1)
     else:
         sums, out_shape = _convolved(x, weight, layer), (1, -1, 1, 1)
     sums = sums + tensors["bias"].data.astype(np.int64).reshape(out_shape)

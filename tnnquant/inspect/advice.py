@@ -96,7 +96,7 @@ def _pattern(name: str) -> str:
 
 def is_unexplained(row: LayerError) -> bool:
     """Whether neither the weights nor the activations are nearly as bad as the layer as a whole."""
-    if row.weights is None or row.activations is None:
+    if row.isolated is None or row.weights is None or row.activations is None:
         return False
     noise = sum(10 ** (-part.sqnr_db / 10) for part in (row.weights, row.activations))
     return 10 ** (-row.isolated.sqnr_db / 10) > noise * 10 ** (UNEXPLAINED_DB / 10)

@@ -8,7 +8,7 @@ but not how much later layers care.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from tnnquant.graph import Graph
 from tnnquant.graph.infer import infer
 from tnnquant.graph.meaning import Meaning, base_name, meaning_of
 from tnnquant.graph.passes import prepare_for_quantization
+from tnnquant.inputs import Sample, Samples
 from tnnquant.inspect.codes import CodeUsage, usage_of_counts
 from tnnquant.inspect.isolated import Isolated, Requantizer, check_same_network
 from tnnquant.inspect.measure import ErrorSums, as_rows
@@ -191,11 +192,11 @@ class Errors:
 
     def guilty(self) -> list[LayerError]:
         """The candidates that stand out: what to leave out first."""
-        rows = self.candidates()
-        if not rows:
+        errors = [(row, row.isolated.sqnr_db) for row in self.candidates() if row.isolated is not None]
+        if not errors:
             return []
-        limit = max(POOR_DB, float(np.median([row.isolated.sqnr_db for row in rows])) - OUTLIER_DB)
-        return [row for row in rows if row.isolated.sqnr_db < limit][:MOST]
+        limit = max(POOR_DB, float(np.median([db for _, db in errors])) - OUTLIER_DB)
+        return [row for row, db in errors if db < limit][:MOST]
 
     def as_dict(self) -> dict:
         """As JSON types."""
@@ -217,7 +218,7 @@ class Errors:
 def compare_graphs(
     quantized: Graph,
     fp32: Graph,
-    samples: Iterable,
+    samples: Sequence[Sample] | Samples,
     input_dims: Mapping | None = None,
     progress: Progress | None = None,
     meaning: Meaning | None = None,
@@ -363,7 +364,8 @@ def _ranked(rows: list[LayerError]) -> list[LayerError]:
         order = sorted((i for i, row in enumerate(rows) if getattr(row, what)),
                        key=lambda i: (getattr(rows[i], what).sqnr_db, i))  # fmt: skip
         for rank, i in enumerate(order, 1):
-            rows[i] = replace(rows[i], **{f"rank_{what}": rank})
+            row = rows[i]
+            rows[i] = replace(row, rank_isolated=rank) if what == "isolated" else replace(row, rank_cumulative=rank)
     return rows
 
 

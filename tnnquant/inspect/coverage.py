@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tnnquant.base.tensor import DataType
 from tnnquant.engine.executor import Executor
+from tnnquant.inputs import Sample, Samples
 from tnnquant.inspect.measure import as_rows
 
 __all__ = ["Coverage", "Lone", "measure_coverage"]
@@ -95,7 +96,8 @@ class Coverage:
 
 
 def measure_coverage(
-    executor: Executor, slots: Mapping[str, int], method: str, samples: Iterable, progress: Progress | None = None
+    executor: Executor, slots: Mapping[str, int], method: str, samples: Sequence[Sample] | Samples,
+    progress: Progress | None = None,
 ) -> Coverage:
     """Find the scales of half of the samples (every second one) and of all.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from tnnquant.base.tensor import QuantParams
 from tnnquant.graph import Graph, Node
-from tnnquant.inspect.summary import Summary, weight_rows
+from tnnquant.inspect.summary import LayerRow, Summary, weight_rows
 from tnnquant.inspect.weights import bias_values, real_weights, sqnr_db
 
 __all__ = ["Diff", "DiffRow", "diff_graphs"]
@@ -96,12 +96,16 @@ def diff_graphs(a: Graph, b: Graph, summary_a: Summary, summary_b: Summary) -> D
     rows = []
     for name, node in nodes_a.items():
         if name in nodes_b:
-            channels = tuple(row[name].weights.channels if row[name].weights else 1 for row in (rows_a, rows_b))
+            channels = _channels(rows_a[name]), _channels(rows_b[name])
             rows.append(_diff_layer(a, b, node, nodes_b[name], channels))
         else:
             rows.append(DiffRow("layer", name, ONLY_A, [rows_a[name].type]))
     rows += [DiffRow("layer", name, ONLY_B, [rows_b[name].type]) for name in nodes_b if name not in nodes_a]
     return Diff(summary_a.proto, summary_b.proto, header, rows + _diff_scales(a.scales, b.scales))
+
+
+def _channels(row: LayerRow) -> int:
+    return row.weights.channels if row.weights is not None else 1
 
 
 def _diff_layer(a: Graph, b: Graph, x: Node, y: Node, channels: tuple[int, int]) -> DiffRow:
@@ -122,7 +126,7 @@ def _diff_layer(a: Graph, b: Graph, x: Node, y: Node, channels: tuple[int, int])
     bias_a, bias_b = bias_values(x), bias_values(y)
     if (bias_a is None) != (bias_b is None):
         changes.append("bias added" if bias_a is None else "bias gone")
-    elif bias_a is not None and not np.array_equal(bias_a, bias_b):
+    elif bias_a is not None and bias_b is not None and not np.array_equal(bias_a, bias_b):
         changes.append("bias" if bias_a.shape != bias_b.shape else
                        f"bias by up to {np.abs(bias_a - bias_b).max():.3g}")  # fmt: skip
     changes += _diff_tensors(x, y)
@@ -138,13 +142,15 @@ def _diff_weights(a: Graph, b: Graph, x: Node, y: Node, channels: tuple[int, int
     codes = ""
     if stored[0].dtype == stored[1].dtype:
         different = int((stored[0] != stored[1]).sum())
-        scales = [node.tensors["scale"].data if "scale" in node.tensors else None for node in (x, y)]
-        if not different and (scales[0] is None or np.array_equal(*scales)):
+        scale, other = (node.tensors["scale"].data if "scale" in node.tensors else None for node in (x, y))
+        if not different and (scale is None or (other is not None and np.array_equal(scale, other))):
             return None, ""
         codes = f"{different} of {stored[0].size} {'codes' if stored[0].dtype == np.int8 else 'values'} differ, "
-    real = [real_weights(node, count, graph.scales.get(node.inputs[0]))
-            for node, count, graph in ((x, channels[0], a), (y, channels[1], b))]  # fmt: skip
-    sqnr = round(sqnr_db(*real), 2)
+    before, after = (real_weights(node, count, graph.scales.get(node.inputs[0]))
+                     for node, count, graph in ((x, channels[0], a), (y, channels[1], b)))  # fmt: skip
+    if before is None or after is None:
+        return None, ""
+    sqnr = round(sqnr_db(before, after), 2)
     return sqnr, f"weights: {codes}{sqnr:.1f} dB"
 
 
@@ -153,8 +159,8 @@ def _diff_tensors(x: Node, y: Node) -> list[str]:
     usual = {"filter", "weight", "bias", "scale", "zero_point"}
     changes = []
     for name in dict.fromkeys((*x.tensors, *y.tensors)):
-        pair = x.tensors.get(name), y.tensors.get(name)
-        if name not in usual and (None in pair or not np.array_equal(pair[0].data, pair[1].data)):
+        mine, theirs = x.tensors.get(name), y.tensors.get(name)
+        if name not in usual and (mine is None or theirs is None or not np.array_equal(mine.data, theirs.data)):
             changes.append(f"tensor {name}")
     return changes
 

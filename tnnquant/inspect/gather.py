@@ -10,7 +10,7 @@ from tnnquant.config import QuantizeConfig
 from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph
 from tnnquant.graph.passes import prepare_for_quantization
-from tnnquant.inspect.compare import Errors
+from tnnquant.inspect.compare import Errors, SampleError
 from tnnquant.inspect.coverage import Coverage, measure_coverage
 from tnnquant.inspect.page.material import Picture
 from tnnquant.inspect.ranges import BlobRanges, gather_ranges
@@ -71,7 +71,8 @@ def weight_pairs(quantized: Model | None, fp32: Model | None) -> dict[str, tuple
     """The weights of every layer as float32 (OC, n): before, after; None where there is no such model or layer."""
     after = _weights_of(quantized.graph, quantized) if quantized else {}
     before = _weights_of(fp32.graph, fp32) if fp32 else {}
-    names = [row.name for row in (quantized or fp32).summary.layers]
+    model = quantized or fp32
+    names = [] if model is None else [row.name for row in model.summary.layers]
     pairs: dict[str, tuple[np.ndarray | None, np.ndarray | None]] = {}
     for name in names:
         pair = before.get(name), after.get(name)
@@ -83,10 +84,12 @@ def weight_pairs(quantized: Model | None, fp32: Model | None) -> dict[str, tuple
 
 
 def _weights_of(graph: Graph, model: Model) -> dict[str, np.ndarray]:
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for node, row in zip(graph.nodes, model.summary.layers, strict=True):
         if row.weights is not None:
-            found[node.name] = real_weights(node, row.weights.channels, graph.scales.get(node.inputs[0]))
+            weights = real_weights(node, row.weights.channels, graph.scales.get(node.inputs[0]))
+            if weights is not None:
+                found[node.name] = weights
     return found
 
 
@@ -94,7 +97,7 @@ def small_pictures(samples, errors: Errors | None, *, seen: bool) -> list[Pictur
     """The inputs with the worst outputs, and, if asked for, what else the model is fed, as small pictures."""
     from tnnquant.inputs.preview import thumbnail
 
-    worst: Mapping[str, object] = {}
+    worst: Mapping[str, SampleError] = {}
     if errors is not None:
         ranked = sorted(errors.samples, key=lambda sample: (sample.sqnr_db, sample.name))
         worst = {sample.name: sample for sample in ranked[:WORST]}

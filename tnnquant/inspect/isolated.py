@@ -19,7 +19,6 @@ number of layers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -31,6 +30,7 @@ from tnnquant.inspect.measure import ErrorSums, as_rows
 from tnnquant.inspect.summary import weight_name
 from tnnquant.inspect.weights import bias_values, real_weights
 from tnnquant.layers.base import BlobSpec, QuantRole
+from tnnquant.layers.weighted import FusesActivation
 
 __all__ = ["Isolated", "Requantizer"]
 
@@ -105,7 +105,9 @@ class Isolated:
         self._blobs = self._stand_alone([node for node in kept if node], specs, {})
         # Two: an input must last until all its readers have run, the output of its maker among them.
         self._feed, self._requantize = Requantizer(quantized.scales), Requantizer(quantized.scales)
-        self.total, self.weights, self.blobs = ({}, {}, {})
+        self.total: dict[str, ErrorSums] = {}
+        self.weights: dict[str, ErrorSums] = {}
+        self.blobs: dict[str, ErrorSums] = {}
 
     def _stand_alone(self, nodes: list[Node], specs: Mapping[str, BlobSpec], scales: Mapping) -> Executor | None:
         """An executor of layers that read model inputs and are read by nothing."""
@@ -170,6 +172,8 @@ def _is_comparable(node: Node, specs: Mapping[str, BlobSpec]) -> bool:
 def _dequantized(node: Node, specs: Mapping[str, BlobSpec], scales: Mapping[str, QuantParams]) -> Node:
     """An int8 layer as an fp32 one with the weights and the bias that its codes stand for."""
     weights = real_weights(node, specs[node.outputs[0]].dims[1], scales.get(node.inputs[0]))
+    # The layers that are asked for are those with weights.
+    assert weights is not None
     tensors = {weight_name(node): Tensor(weights.reshape(-1))}
     bias = bias_values(node)
     if bias is not None:
@@ -192,9 +196,10 @@ def _as_fp32(node: Node, tensors: Mapping[str, Tensor]) -> Node:
 
 def _activated(node: Node, original: Node | None) -> Node:
     """With the activation that the layer has in fp32, which saturation may stand for in int8."""
-    if original is None or getattr(original.layer, "activation_type", 0) not in (1, 2):
+    fused = None if original is None else original.layer
+    if not isinstance(fused, FusesActivation) or fused.activation_type not in (1, 2):
         return node
-    return node.replace(layer=replace(node.layer, activation_type=original.layer.activation_type))
+    return node.replace(layer=node.layer.expect(FusesActivation).with_activation(fused.activation_type))
 
 
 def _from_rows(rows: np.ndarray, dims: tuple[int, ...]) -> np.ndarray:

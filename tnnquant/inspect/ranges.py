@@ -126,9 +126,12 @@ class _Watch:
 
     def __init__(self, dims: tuple[int, ...]):
         from tnnquant.observers import create_observer, method_codes
+        from tnnquant.observers.kl import KL
 
         self.channels = create_observer("minmax", dims[1] if len(dims) > 1 else 1)
         self.methods = {name: create_observer(name, 1) for name in method_codes().values()}
+        self.histogram = KL(1)
+        self.methods[HISTOGRAM] = self.histogram
         self.passes = max(observer.passes for observer in self.methods.values())
 
     def update(self, array: np.ndarray, number: int) -> None:
@@ -137,7 +140,7 @@ class _Watch:
                 observer.update(array, number)
 
     def result(self) -> BlobRanges:
-        counts = np.asarray(self.methods[HISTOGRAM].counts, np.int64).reshape(-1)
+        counts = np.asarray(self.histogram.counts, np.int64).reshape(-1)
         low, high = self.channels.low, self.channels.high
         peak = float(max(np.abs(low).max(), np.abs(high).max()))
         thresholds = []

@@ -11,6 +11,7 @@ from tnnquant.base.metric import Metric
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError
 from tnnquant.format.files import write_files
+from tnnquant.inputs import Samples
 from tnnquant.inspect.compare import Errors
 from tnnquant.inspect.coverage import Coverage
 from tnnquant.inspect.gather import blob_ranges, coverage_of, small_pictures, weight_pairs
@@ -42,7 +43,7 @@ class Study:
 
     model: Model
     against: Model | None = None
-    samples: object = None
+    samples: Samples | None = None
     errors: Errors | None = None
     ranges: Mapping[str, BlobRanges] = field(default_factory=dict)
     coverage: Coverage | None = None
@@ -142,6 +143,8 @@ def write_sheet(result: Study, path) -> int:
     """
     from tnnquant.inputs.preview import contact_sheet
 
+    if result.samples is None:
+        return 0
     png, count = contact_sheet(result.samples)
     if count:
         write_files([(path, [png])])

@@ -63,7 +63,7 @@ class WeightRow:
         """As JSON types."""
         result = {"dtype": self.dtype, "count": self.count, "channels": self.channels, "spread": _short(self.spread)}
         result |= {"low": _floats(self.low), "high": _floats(self.high)}
-        if self.scale is not None:
+        if self.scale is not None and self.zero_point is not None and self.usage is not None:
             result |= {"scale": _floats(self.scale), "zero_point": self.zero_point.tolist(), **self.usage.as_dict()}
         return result
 
@@ -177,9 +177,11 @@ class BlobRow:
 
     def as_dict(self) -> dict:
         """As JSON types."""
-        result = {"name": self.name, "dims": list(self.dims), "made_by": self.made_by,
-                  "precision": "fp32" if self.params is None else "int8"}  # fmt: skip
-        if self.params is not None:
+        result: dict[str, object] = {
+            "name": self.name, "dims": list(self.dims), "made_by": self.made_by,
+            "precision": "fp32" if self.params is None else "int8",
+        }  # fmt: skip
+        if self.params is not None and self.range is not None:
             low, high = self.range
             result |= {"scale": _floats(self.params.scale), "zero_point": self.params.zero_point.tolist(),
                        "low": _short(low), "high": _short(high), "dead_channels": self.dead}  # fmt: skip
@@ -270,8 +272,8 @@ class Summary:
 
 
 def summarize(
-    graph: Graph, proto: os.PathLike | str = "", model: os.PathLike | str = "", input_dims: Mapping | None = None,
-    meaning: Meaning | None = None,
+    graph: Graph, proto: os.PathLike | str = "", model: os.PathLike | str | None = "",
+    input_dims: Mapping | None = None, meaning: Meaning | None = None,
 ) -> Summary:  # fmt: skip
     """Describe a graph as it is meant; nothing is run, and no Numba imported.
 
@@ -310,12 +312,16 @@ def summarize(
         for name in names
         if name not in graph.constants
     ]
-    sizes = tuple(Path(path).stat().st_size if path else 0 for path in (proto, model))
+    sizes = _size(proto), _size(model)
     return Summary(
-        str(proto), str(model), sizes, {name: _dims(specs, name) for name in graph.inputs},
+        str(proto), str(model or ""), sizes, {name: _dims(specs, name) for name in graph.inputs},
         {name: _dims(specs, name) for name in graph.outputs}, layers, blobs, problems, meaning.taken_out,
         sum(_bytes(stored[entry.name][1]) for entry in meaning.taken_out if entry.name in stored),
     )  # fmt: skip
+
+
+def _size(path: os.PathLike | str | None) -> int:
+    return Path(path).stat().st_size if path else 0
 
 
 def find_row(summary: Summary, name: str) -> LayerRow | BlobRow:
@@ -328,7 +334,8 @@ def find_row(summary: Summary, name: str) -> LayerRow | BlobRow:
     """
     from difflib import get_close_matches
 
-    rows = {row.name: row for row in (*summary.blobs, *summary.layers)}
+    rows: dict[str, LayerRow | BlobRow] = {row.name: row for row in summary.blobs}
+    rows |= {row.name: row for row in summary.layers}
     if name in rows:
         return rows[name]
     close = get_close_matches(name, rows, 3)
@@ -409,9 +416,10 @@ def _layer_row(
 def _weight_row(node: Node, dims: tuple[int, ...]) -> WeightRow | None:
     scale = node.tensors["scale"].float32() if "scale" in node.tensors else np.ones(1, np.float32)
     rows = weight_rows(node, scale.size if scale.size > 1 else (dims[1] if len(dims) > 1 else 1))
-    if rows is None:
+    stored = weight_tensor(node)
+    if rows is None or stored is None:
         return None
-    dtype = weight_tensor(node).dtype.name
+    dtype = stored.dtype.name
     if rows.dtype != np.int8:
         return WeightRow(dtype, rows.size, len(rows), rows.min(axis=1), rows.max(axis=1))
     zero = node.tensors["zero_point"].data if "zero_point" in node.tensors else np.zeros(scale.size, np.int8)

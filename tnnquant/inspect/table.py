@@ -52,7 +52,7 @@ def layer_values(row: LayerRow, blob: BlobRow | None) -> dict:
         if weights.usage is not None:
             values["weight_saturated"] = round(float(weights.usage.saturated.mean()), 6)
             values["weight_unused_levels"] = round(float(np.median(weights.usage.unused)), 1)
-    if blob is not None and blob.params is not None:
+    if blob is not None and blob.params is not None and blob.range is not None:
         scale, zero = blob.params.scale, blob.params.zero_point
         low, high = blob.range
         values |= {

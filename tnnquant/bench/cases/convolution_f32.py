@@ -23,8 +23,9 @@ def random(rng, *shape):
     return rng.standard_normal(shape, np.float32)
 
 
-def out_shape(images, height, width, geometry, out_channels):
-    """The output's shape for equal pads on both sides."""
+def out_shape(image, geometry, out_channels):
+    """The output's shape for an image (N, H, W, C), and equal pads on both sides."""
+    images, height, width, _ = image
     sizes = [
         (size + 2 * pad - (kernel - 1) * dilation - 1) // stride + 1
         for size, pad, kernel, dilation, stride in (
@@ -60,36 +61,42 @@ DEPTHWISE = {
 }
 
 
-@operator("conv2d_f32")
-class Conv2dF32(Operator):
-    computes = "2-D convolution of float32 with stride, padding, dilation, groups, bias, and ReLU or ReLU6 after it."
+class _Convolution(Operator):
     codes: ClassVar = {"activation": ACTIVATIONS}
     naive = staticmethod(conv2d_f32_naive)
-    cases = CONVOLUTIONS
     tolerance, why = 1e-5, FUSED
     unit = FP32_MACS
 
-    def make(self, rng, image, out_channels, geometry, activation):
+    def arguments(self, rng, image, out_channels, geometry, activation):
         channels = image[3] // geometry.groups
         weight = random(rng, out_channels, channels, geometry.kernel_h, geometry.kernel_w)
-        out = np.empty(out_shape(*image[:3], geometry, out_channels), np.float32)
+        out = np.empty(out_shape(image, geometry, out_channels), np.float32)
         return random(rng, *image), weight, random(rng, out_channels), geometry, activation, out
-
-    def builtin(self, x, weight, bias, geometry, activation, out):
-        packed = pack_conv_f32(weight, bias, geometry.groups)
-        return Prepared(conv2d_f32_op(x, packed, geometry, activation, out), keep=(packed,))
 
     def work(self, x, weight, bias, geometry, activation, out):
         return out.size * weight[0].size
 
 
+@operator("conv2d_f32")
+class Conv2dF32(_Convolution):
+    computes = "2-D convolution of float32 with stride, padding, dilation, groups, bias, and ReLU or ReLU6 after it."
+    cases = CONVOLUTIONS
+
+    def make(self, rng, image, out_channels, geometry, activation):
+        return self.arguments(rng, image, out_channels, geometry, activation)
+
+    def builtin(self, x, weight, bias, geometry, activation, out):
+        packed = pack_conv_f32(weight, bias, geometry.groups)
+        return Prepared(conv2d_f32_op(x, packed, geometry, activation, out), keep=(packed,))
+
+
 @operator("depthwise_f32")
-class DepthwiseF32(Conv2dF32):
+class DepthwiseF32(_Convolution):
     computes = "Depthwise convolution of float32: groups = input channels; bias added, ReLU or ReLU6 after it."
     cases = DEPTHWISE
 
     def make(self, rng, image, geometry, multiplier, activation):
-        return super().make(rng, image, image[3] * multiplier, geometry._replace(groups=image[3]), activation)
+        return self.arguments(rng, image, image[3] * multiplier, geometry._replace(groups=image[3]), activation)
 
     def builtin(self, x, weight, bias, geometry, activation, out):
         packed = pack_depthwise_f32(weight, bias)

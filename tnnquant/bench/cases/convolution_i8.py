@@ -35,43 +35,49 @@ def quantization(rng, channels, out_channels, depth, zero_points):
     )  # fmt: skip
 
 
-@operator("conv2d_i8")
-class Conv2dI8(Operator):
-    computes = "2-D convolution of int8, summed in int32, requantized to int8; ReLU, ReLU6, Add of another blob."
+class _Convolution(Operator):
     codes: ClassVar = {"activation": ACTIVATIONS, "fusion": FUSIONS}
     naive = staticmethod(conv2d_i8_naive)
-    # The same as in fp32; each with: signed values and zero points; fused Add (0 none, 1 before, 2 after ReLU).
-    cases = {
-        **{f"{name}, zero points": (*case, True, i % 3) for i, (name, case) in enumerate(CONVOLUTIONS.items())},
-        **{name: (*case, False, 0) for name, case in CONVOLUTIONS.items() if "odd" not in name},
-    }
     unit = INT8_MACS
 
-    def make(self, rng, image, out_channels, geometry, activation, zero_points, fusion):
+    def arguments(self, rng, image, out_channels, geometry, activation, zero_points, fusion):
         weight = codes(rng, (out_channels, image[3] // geometry.groups, geometry.kernel_h, geometry.kernel_w), -127)
         quant = quantization(rng, image[3], out_channels, weight[0].size, zero_points)
-        shape = out_shape(*image[:3], geometry, out_channels)
-        # Behind a ReLU there are no negative values.
+        shape = out_shape(image, geometry, out_channels)
+        # After a ReLU there are no negative values.
         x = codes(rng, image, -128 if zero_points else 0)
         added, out = codes(rng, shape), np.empty(shape, np.int8)
         return x, weight, quant, geometry, activation, fusion, added, out
-
-    def builtin(self, x, weight, quant, geometry, activation, fusion, added, out):
-        packed = pack_conv_i8(weight, geometry, quant)
-        return Prepared(conv2d_i8_op(x, packed, geometry, activation, out, added, fusion), keep=(packed,))
 
     def work(self, x, weight, quant, geometry, activation, fusion, added, out):
         return out.size * weight[0].size
 
 
+@operator("conv2d_i8")
+class Conv2dI8(_Convolution):
+    computes = "2-D convolution of int8, summed in int32, requantized to int8; ReLU, ReLU6, Add of another blob."
+    # The same as in fp32; each with: signed values and zero points; fused Add (0 none, 1 before, 2 after ReLU).
+    cases = {
+        **{f"{name}, zero points": (*case, True, i % 3) for i, (name, case) in enumerate(CONVOLUTIONS.items())},
+        **{name: (*case, False, 0) for name, case in CONVOLUTIONS.items() if "odd" not in name},
+    }
+
+    def make(self, rng, image, out_channels, geometry, activation, zero_points, fusion):
+        return self.arguments(rng, image, out_channels, geometry, activation, zero_points, fusion)
+
+    def builtin(self, x, weight, quant, geometry, activation, fusion, added, out):
+        packed = pack_conv_i8(weight, geometry, quant)
+        return Prepared(conv2d_i8_op(x, packed, geometry, activation, out, added, fusion), keep=(packed,))
+
+
 @operator("depthwise_i8")
-class DepthwiseI8(Conv2dI8):
+class DepthwiseI8(_Convolution):
     computes = "Depthwise convolution of int8: groups = input channels; summed in int32 and requantized to int8."
     cases = {name: (*case, i < 2) for i, (name, case) in enumerate(DEPTHWISE.items())}
 
     def make(self, rng, image, geometry, multiplier, activation, zero_points):
         geometry = geometry._replace(groups=image[3])
-        return super().make(rng, image, image[3] * multiplier, geometry, activation, zero_points, 0)
+        return self.arguments(rng, image, image[3] * multiplier, geometry, activation, zero_points, 0)
 
     def builtin(self, x, weight, quant, geometry, activation, fusion, added, out):
         packed = pack_depthwise_i8(weight, geometry, quant)

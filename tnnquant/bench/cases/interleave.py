@@ -41,5 +41,6 @@ class InterleaveI8(Operator):
         return random(rng, images, channels, pixels), scale, codes(rng, channels) // 2, out
 
     def builtin(self, x, scale, zero, out):
-        op, table = interleave_op(*_flat(x, out), scale, zero)
+        x, out = _flat(x, out)
+        op, table = interleave_op(x, out, scale, zero)
         return Prepared(op, keep=(table,))

@@ -1,5 +1,7 @@
 """What calibration computes: ranges, histograms, thresholds, codes of weights; and the text of samples."""
 
+from typing import ClassVar
+
 import numpy as np
 
 from tnnquant.bench.cases.convolution_f32 import random
@@ -116,7 +118,7 @@ class KlThresholds(Operator):
 
 
 class _Weights(Operator):
-    writes: tuple = (-2, -1)
+    writes: ClassVar[tuple[int, ...]] = (-2, -1)
 
     def make(self, rng, groups, n):
         return random(rng, groups, n), np.empty((groups, n), np.int8), np.empty(groups, np.float32)

@@ -97,6 +97,8 @@ def _weights(material: Material, row: LayerRow) -> list[str]:
             db = np.where(signal > 0, np.clip(10 * np.log10(signal / noise), -160, 160), np.nan)
         body.append(_plot("Weights of each output channel", channel_db_svg(db)))
     real = after if after is not None else before
+    if real is None:
+        return body
     spread = f"The widest channel is {row.weights.spread:.1f} times the median one." if row.weights else ""
     picture = channel_ranges_svg(real.min(axis=1), real.max(axis=1), None, "output channels")
     body.append(_plot("Range of the weights of each output channel", picture, spread))

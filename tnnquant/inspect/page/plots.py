@@ -66,7 +66,7 @@ def histogram_svg(ranges: BlobRanges, chosen: np.ndarray | None) -> str:
             parts.append(f'<path class="band" d="M{low:.1f} {TOP}H{high:.1f}V{base}H{low:.1f}Z"/>')
         middle = at(float(np.median(chosen)))
         parts.append(f'<path class="chosen" d="M{middle:.1f} {TOP - 4}V{base}"/>')
-    taken: list[float] = []
+    taken: list[tuple[float, float]] = []
     for letter, threshold in zip(METHOD_LETTERS, ranges.thresholds, strict=False):
         x = at(abs(threshold.high))
         parts.append(f'<path class="method" d="M{x:.1f} {TOP}V{base}"/>')

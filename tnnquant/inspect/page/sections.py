@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import shlex
 from collections import Counter
+from collections.abc import Mapping
 
 from tnnquant.inspect.advice import advise, cause_of
 from tnnquant.inspect.compare import Errors
@@ -94,9 +95,9 @@ def graph_section(material: Material) -> str:
                         for row in material.summary.layers)  # fmt: skip
         word = "int8" if material.summary.precision == "int8" else "becomes int8"
         entries = ((word, "int8", "int8"), ("fp32", "fp32", "n"))
-        swatches = (tag("li", tag("i", class_=f"swatch {colour}"), f"{name} ({kinds[kind]})")
-                    for name, kind, colour in entries)  # fmt: skip
-        body.append(tag("ul", *swatches, class_="legend"))
+        legend = (tag("li", tag("i", class_=f"swatch {colour}"), f"{name} ({kinds[kind]})")
+                  for name, kind, colour in entries)  # fmt: skip
+        body.append(tag("ul", *legend, class_="legend"))
     body.append(tag("div", network_svg(material.summary, errors), class_="map" + ("" if errors else " plain"),
                     tabindex="0", role="region", aria_label="Graph, scrollable"))  # fmt: skip
     return section("graph", *body)
@@ -201,7 +202,7 @@ def _coverage(coverage: Coverage) -> list[str]:
     return body
 
 
-def _statistics(statistics: dict) -> str:
+def _statistics(statistics: Mapping[str, dict]) -> str:
     rows = []
     for name, figures in statistics.items():
         for channel, values in enumerate(zip(figures["lowest"], figures["mean"], figures["highest"], strict=True)):
