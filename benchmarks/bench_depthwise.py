@@ -64,7 +64,7 @@ def measure(size: int, channels: int, kernel: int, stride: int) -> tuple[float, 
 def main(arguments: list[str]) -> None:
     threads = int(next((a for a in arguments if a.isdigit()), "1"))
     header(threads)
-    loads = peak("fma") * threads  # values a second, in 1e9: a vector is loaded in the time of a multiply-add
+    loads = peak("fma") * threads  # values per second, in 1e9: a vector is loaded in the time of a multiply-add
     for size, channels, kernel, stride in LAYERS:
         fp32, int8 = measure(size, channels, kernel, stride)
         outputs = (-(-size // stride)) ** 2 * channels

@@ -173,7 +173,7 @@ def measure(runs: dict) -> dict[str, np.ndarray]:
 
 
 def report(network: Network, times: dict[str, np.ndarray]) -> None:
-    """Print a line a case and the ratios, and record them."""
+    """Print a line per case and the ratios, and record them."""
     figures = {}
     for kind, statistic in (("median", np.median), ("min", np.min)):
         ms = {case: float(statistic(values)) for case, values in times.items()}

@@ -1,4 +1,4 @@
-"""Appends what the pytest-benchmark suite has measured to ``benchmarks/results/suite.jsonl``, a line a case.
+"""Appends what the pytest-benchmark suite has measured to ``benchmarks/results/suite.jsonl``, a line per case.
 
     python -m pytest benchmarks -o python_files="bench_*.py"
 

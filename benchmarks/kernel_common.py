@@ -1,6 +1,6 @@
 """What the kernel benchmarks share: the ceilings of this core, timing, and the record of results.
 
-``python benchmarks/bench_conv.py`` prints a table and appends a line a case to ``benchmarks/results/kernels.jsonl``,
+``python benchmarks/bench_conv.py`` prints a table and appends a line per case to ``benchmarks/results/kernels.jsonl``,
 with the CPU's name, instruction path and threads. Every case is checked against a reference before it is timed. Times
 are the smallest of many repeats: what is measured is the kernel, not what else the machine does.
 """
@@ -35,7 +35,7 @@ def peak(kind: str) -> float:
 
 
 def int8_peak() -> float:
-    """The better of the path's dot products, in 1e9 multiply-adds a second."""
+    """The better of the path's dot products, in 1e9 multiply-adds per second."""
     return machine.int8_peak() / 1e9
 
 

@@ -1,7 +1,7 @@
 """Whether int8 matrix products may use AMX tiles in this process.
 
-Linux saves the tiles' registers, 8 KB a thread, only for a process that has asked for it (``arch_prctl``). Before that
-the first tile instruction ends the process, so it must be asked, and granted, before a plan contains one: never on
+Linux saves the tiles' registers, 8 KB per thread, only for a process that has asked for it (``arch_prctl``). Before
+that the first tile instruction ends the process, so it must be asked, and granted, before a plan contains one: never on
 import, and never assumed because machine code for it is in the cache. The grant is for the whole process, its threads
 of before and after and its forks.
 

@@ -55,7 +55,7 @@ def round_to_i8(value):
 
 @inline
 def _rescale(total, o, scale, scale_out, zero_out, activation, fusion, added, added_scale, added_zero):
-    # One output of TNN's epilogue; the scale arrays have one value a channel.
+    # One output of TNN's epilogue; the scale arrays have one value per channel.
     tiny = np.float32(1.1754943508222875e-38)
     usable = scale_out[o] >= tiny
     value = np.float32(total) * (scale[o] / scale_out[o] if usable else np.float32(0))

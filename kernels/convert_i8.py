@@ -134,7 +134,7 @@ def _interleave(emit, rows):
 
 @intrinsic
 def _interleave_pixels(typingctx, to, to_step, sources, pixels, channels, zero, subtract):
-    """Interleaves the rows of a depthwise kernel: 4 bytes a channel, converted as by :func:`_convert_pixels`.
+    """Interleaves the rows of a depthwise kernel: 4 bytes per channel, converted as by :func:`_convert_pixels`.
 
     sources is the address of int64 (GROUP, 2): where each image row begins and how far apart its pixels are, bytes (0
     repeats one pixel); zero the address of int8 (channels,), read only if ``subtract`` is not 0. ``to_step`` bytes

@@ -4,8 +4,8 @@ Versions, slowest first:
 
 * :func:`~tnnquant.kernels.conv_i8.conv2d_i8_naive` with as many groups as channels: the reference.
 * :func:`depthwise_i8`: GROUP kernel rows at a time. A ring in the nearest caches holds GROUP image rows interleaved, 4
-  bytes a channel, so that one dot product sums GROUP taps of a channel: a 3x3 kernel takes 6 instructions a vector with
-  int16 (3 with bytes) where fp32 takes 9. Blocks of 7 neighbouring outputs x 2 vectors share the weights. As
+  bytes per channel, so that one dot product sums GROUP taps of a channel: a 3x3 kernel takes 6 instructions per vector
+  with int16 (3 with bytes) where fp32 takes 9. Blocks of 7 neighbouring outputs x 2 vectors share the weights. As
   many rows of outputs as find all their taps in the same groups are computed before the next is made: 2 of a 3x3 kernel
   without stride, 4 of 5x5 with bytes.
 """
@@ -67,7 +67,7 @@ def _depthwise_row(typingctx, x, pixel_step, taps, tap_count, weights, params, o
                    simple):  # fmt: skip
     """One row of outputs of one panel (two vectors) of channels; all int64, addresses and steps in bytes.
 
-    As in :mod:`~tnnquant.kernels.depthwise_f32`, but a tap is a group of GROUP kernel rows: 4 bytes a channel; params
+    As in :mod:`~tnnquant.kernels.depthwise_f32`, but a tap is a group of GROUP kernel rows: 4 bytes per channel; params
     and simple as for :func:`~tnnquant.kernels.tile_i8.tile_i8`.
     """
 

@@ -1,6 +1,6 @@
 """The int8 dot product of the instruction path, and the sizes and layouts that follow from it.
 
-Activations and weights are stored in groups of 4 bytes a channel lane: :data:`GROUP` is 4 (unsigned or signed bytes,
+Activations and weights are stored in groups of 4 bytes per channel lane: :data:`GROUP` is 4 (unsigned or signed bytes,
 one ``vpdpbusd`` or ``sdot`` each) or 2 (int16, ``vpmaddwd``), see :mod:`~tnnquant.kernels.target`. Nothing saturates
 on any path: ``vpdpbusd`` sums four products of at most 255 * 128 in an int32, ``vpmaddwd`` two of at most 255 * 255.
 """

@@ -13,8 +13,8 @@ close to the best is computed again in double; thresholds that tie within the no
 in TNN's own steps. Its tail, a running float32 difference that ends near zero but seldom at it, decides between
 thresholds and is repeated as it is.
 
-* :func:`kl_thresholds_naive`: TNN's algorithm, literally, in float32: 15 ms a histogram.
-* :func:`kl_thresholds`: the above: 0.2 ms a histogram and thread.
+* :func:`kl_thresholds_naive`: TNN's algorithm, literally, in float32: 15 ms per histogram.
+* :func:`kl_thresholds`: the above: 0.2 ms per histogram and thread.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ def _any_within(emit, sums, limits):
 def _begin(typingctx, sums, tails, i, shares, limits, total):
     """Begins the total of threshold i: its tail, and f of the last bin with the tail. Whether that is within any limit.
 
-    Addresses: sums of int32 (BINS + 2, LANES), counts before each bin, behind _PAD rows of zeros; tails of float32
+    Addresses: sums of int32 (BINS + 2, LANES), counts before each bin, after _PAD rows of zeros; tails of float32
     (BINS, LANES), in counts; shares of float32 (128,), k/128; limits and total of float32 (LANES,).
     """
 
@@ -273,7 +273,7 @@ def _add_chunk(typingctx, sums, entropy, i, first, shares, shift, limits, total)
         *end, value_last, position = (builder.load(slot) for slot in slots)
         of_d = _entropy_between(emit, entropy, start, builder.sub(position, i), shift, builder.sub(end[1], begin[1]))
         # The sum of e: what the groups hold, with what the group before puts into the first bin, without what the last
-        # one puts into the bin behind.
+        # one puts into the next bin.
         of_e = emit.multiply_add(value_before, begin[0], borders.between(begin, end)[1])
         of_e = builder.fsub(of_e, builder.fmul(value_last, end[0]))
         logs = builder.fadd(builder.load(inners), builder.load(cuts))

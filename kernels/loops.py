@@ -54,7 +54,7 @@ def loop_nest(out: np.ndarray, *operands: np.ndarray):
 def loop_op(task, addresses: list[int], nest: tuple, *parameters: int) -> np.ndarray:
     """The op of a task function over a nest.
 
-    Its words from ARGS on: outer, rows, columns, rows a task, columns a task; address and three strides in bytes of
+    Its words from ARGS on: outer, rows, columns, rows per task, columns per task; address and three strides in bytes of
     every array; the parameters.
     """
     (outer, rows, columns), strides = nest

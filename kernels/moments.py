@@ -105,7 +105,7 @@ def _moments_columns(x, totals, squares):
 
 @kernel
 def _rows_task(op, index, scratch):
-    # op words from ARGS on: addresses of x, of parts, float64 (chunks, 2, outer); outer, n; rows a task
+    # op words from ARGS on: addresses of x, of parts, float64 (chunks, 2, outer); outer, n; rows per task
     args = load_words(op + 8 * program.ARGS, 5)
     outer, n, rows = args[2], args[3], args[4]
     chunks = (n + CHUNK - 1) // CHUNK
@@ -260,7 +260,7 @@ def _layer_norm_row(x, k, b, eps, out):
 
 @kernel
 def _layer_norm_task(op, index, scratch):
-    # op words from ARGS on: addresses of x, k, b, out; rows, n; rows a task; eps (float32 bits)
+    # op words from ARGS on: addresses of x, k, b, out; rows, n; rows per task; eps (float32 bits)
     args = load_words(op + 8 * program.ARGS, 8)
     n = args[5]
     k, b = f32_view(args[1], n), f32_view(args[2], n)

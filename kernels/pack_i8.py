@@ -100,8 +100,8 @@ class PackedConvI8(NamedTuple):
     byte_weights : int8 (groups, panels, taps * byte_steps, PANEL, 4) for inputs without a negative value, or empty
     where that brings nothing (:data:`~tnnquant.kernels.dot_i8.BYTE_DOT`) or some zero point is not 0.
     tile_weights : int8 (groups, panels, repeat * taps * tile_steps * STEP / 4, PANEL, 4), what ``weights`` is with
-    whole :data:`~tnnquant.kernels.tile_amx.STEP` products a step, or empty where tiles cannot be used; the same memory
-    if it is the same.
+    whole :data:`~tnnquant.kernels.tile_amx.STEP` products per step, or empty where tiles cannot be used; the same
+    memory if it is the same.
     has_zero : whether a zero point of the input is not 0. simple : see :class:`Simple`.
     """
 

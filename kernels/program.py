@@ -4,8 +4,8 @@ An operation is one row of int64 words, an *op*: the address of a compiled task 
 from word :data:`ARGS` on whatever that function reads (addresses of arrays, sizes). A program is a table of ops, run in
 order. The tasks of an op are cut into as many equal parts as there are threads. Every thread takes those of its own
 part first: the same part of every layer's image, which is then in the caches of its core. It goes on with what is left
-of the others', waits until all tasks are done, and turns to the next op: one fork and join a *program*, about 0.1 us an
-op, and a thread that the system holds up takes fewer tasks. Nothing waits for a thread that has not started, so any
+of the others', waits until all tasks are done, and turns to the next op: one fork and join a *program*, about 0.1 us
+per op, and a thread that the system holds up takes fewer tasks. Nothing waits for a thread that has not started, so any
 threading layer and any number of threads actually granted is safe.
 
 A task function has the signature ``task(op, index, scratch)``: address of its row, which task, address of memory of its

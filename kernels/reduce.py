@@ -102,7 +102,7 @@ def _fold_columns(code, x, factor, out):
 
 @kernel
 def _rows_task(op, index, scratch):
-    # op words from ARGS on: addresses of x and out; outer, n; rows a task; code; factor (float32 bits)
+    # op words from ARGS on: addresses of x and out; outer, n; rows per task; code; factor (float32 bits)
     args = load_words(op + 8 * program.ARGS, 7)
     n, code, factor = args[3], args[5], bits_float(np.int32(args[6]))
     row = index * args[4]

@@ -163,7 +163,7 @@ def _filter_row(typingctx, source, first, weights, taps, outputs, channels, line
         source  r0 g0 b0 r1 g1 b1 ...    read at pixel 0: r0 g0 b0 (r1), at pixel 1: r1 g1 b1 (r2)
         line    R0 G0 B0 (..)            the lanes in brackets are overwritten by the next pixel
 
-    so three float32 behind the end of both must exist.
+    so three float32 after the end of both must exist.
     """
     if (source, first, weights, taps, outputs, channels, line) != (types.int64,) * 7:
         return None

@@ -146,7 +146,7 @@ def _softmax_columns(x, out, n, stride, columns, largest, total):
 
 @kernel
 def _rows_task(op, index, scratch):
-    # op words from ARGS on: addresses of x and out; outer, n; rows a task
+    # op words from ARGS on: addresses of x and out; outer, n; rows per task
     prefer_wide_vectors()
     args = load_words(op + 8 * program.ARGS, 5)
     n = args[3]

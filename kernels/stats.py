@@ -48,10 +48,10 @@ def _f64_view(address, count):
 
 @inline
 def _part(args, index):
-    """What a task walks: address, repeats and bytes between them, rows, bytes between them, columns, values behind the
+    """What a task walks: address, repeats and bytes between them, rows, bytes between them, columns, values after the
     last row; and its group.
 
-    ``args``: the words of a :class:`Walk`, behind the address of the blob.
+    ``args``: the words of a :class:`Walk`, after the address of the blob.
     """
     chunks = args[11]
     group, chunk = index // chunks, index % chunks

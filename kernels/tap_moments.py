@@ -1,6 +1,6 @@
 """Second moments of the taps of a depthwise layer's windows, channel by channel, exact.
 
-Versions: the naive twin; the op, a task a vector of channels.
+Versions: the naive twin; the op, a task per vector of channels.
 """
 
 from __future__ import annotations

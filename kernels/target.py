@@ -46,7 +46,7 @@ class InstructionPath:
     rows : int
         Output positions of a GEMM tile; a tile is ``rows`` x 2 vectors.
     dot : str
-        How int8 products are summed: ``vpdpbusd`` (4 products of unsigned and signed bytes a lane), ``sdot`` (4 of
+        How int8 products are summed: ``vpdpbusd`` (4 products of unsigned and signed bytes per lane), ``sdot`` (4 of
         signed bytes), ``vpmaddwd`` (2 of int16); ``generic4``, ``generic4s`` and ``generic2`` are these three in plain
         LLVM arithmetic.
     tiles : str

@@ -45,9 +45,9 @@ class Walk:
     width, last_width : int
         Columns of a row; of a row of the last group.
     tail : int
-        Values behind the last row: a row that is not full.
+        Values after the last row: a row that is not full.
     chunk_rows, chunks : int
-        Rows a task, tasks a group.
+        Rows per task, tasks per group.
     """
 
     groups: int
@@ -185,7 +185,7 @@ def histogram_walk(x: np.ndarray, slots: int) -> tuple[Walk, np.ndarray, int]:
 
 
 def _chunked(rows: int, chunks: int) -> tuple[int, int]:
-    """Rows a task, and tasks, for about ``chunks`` tasks."""
+    """Rows per task, and tasks, for about ``chunks`` tasks."""
     chunk_rows = max(1, -(-rows // chunks))
     return chunk_rows, max(1, -(-rows // chunk_rows))
 

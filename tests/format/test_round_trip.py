@@ -121,7 +121,7 @@ def test_every_type_comes_back(type_string, rng):
 
 @pytest.mark.parametrize("type_string", TYPES)
 def test_fewest_words_of_every_type(type_string):
-    """A line that stops right behind the blob names is read, or refused by the name of what is missing."""
+    """A line that stops right after the blob names is read, or refused by the name of what is missing."""
     kind = find_layer(type_string)
     wanted = [entry for entry in dataclasses.fields(kind) if entry.metadata["required"]]
     if [entry for entry in wanted if entry.metadata["kind"] != "rest"]:

@@ -83,7 +83,7 @@ def refused_nets(build):
     yield "model output", net.graph(net.add("Add", [a, "input"]), a)
     net = build((1, 4, 5, 5))
     a, b = net.conv("input", 4, 4, kernel=1), net.add("Tanh", "input")
-    yield "not right behind", net.graph(net.add("Add", [a, b]))
+    yield "not right after", net.graph(net.add("Add", [a, b]))
     net = build((1, 4, 5, 5))
     a = net.conv("input", 4, 4, kernel=1)
     yield "to itself", net.graph(net.add("Add", [a, a]))

@@ -101,7 +101,7 @@ def test_dynamic_range_weights_in_constants_are_widened(build, rng):
 
 def test_sigmoid_and_mul_become_one_swish_where_tnn_would_drop_the_sigmoid(build):
     net = build()
-    r = net.add("ReLU", net.conv("input", 3, 4))  # fused: then they stand right behind the convolution
+    r = net.add("ReLU", net.conv("input", 3, 4))  # fused: then they stand right after the convolution
     a = net.add("Mul", [r, net.add("Sigmoid", r)])
     assert kinds(prepare_for_quantization(net.graph(a))) == ["Convolution", "Swish"]
     net = build()

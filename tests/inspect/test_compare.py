@@ -23,7 +23,7 @@ def samples(inspected, pictures):
 
 
 def blobs_of(graph, samples):
-    """Every blob of every sample, in fp32, the samples behind each other."""
+    """Every blob of every sample, in fp32, the samples after each other."""
     executor, found = Executor(prepare_for_quantization(graph), exact=False), {}
     for sample in samples:
         executor.run(sample.arrays, lambda name, x: found.setdefault(name, []).append(np.array(x, order="C")))
@@ -88,7 +88,7 @@ def test_a_layer_with_a_bad_scale_is_found(inspected, quantized, samples):
     advice = advise(errors, summarize(bad))
     assert advice.exclude == ["right"]
     assert any("1 layer stands out" in line for line in advice.lines)
-    # Everything behind it has a large cumulative error, and a small one of its own.
+    # Everything after it has a large cumulative error, and a small one of its own.
     assert row_of(errors, "fc").cumulative.sqnr_db < row_of(errors, "fc").isolated.sqnr_db - 10
 
 

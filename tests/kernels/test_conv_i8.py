@@ -52,7 +52,7 @@ def _quant(rng, channels, out_channels, depth, weight_zero, input_zero, activati
 
 
 def _spread(quant, channels, out_channels):
-    """The same with one value a channel, as the naive kernel wants it."""
+    """The same with one value per channel, as the naive kernel wants it."""
     lengths = (out_channels, out_channels, channels, out_channels, *[out_channels] * 4)
     return tuple(np.ascontiguousarray(np.broadcast_to(v, (n,))) for v, n in zip(quant, lengths, strict=True))
 

@@ -93,7 +93,7 @@ class _Layers:
         if kind == "Add":
             producer = self.graph.nodes[index - 1]
             if producer.outputs[0] in node.inputs and producer.outputs[0] not in blobs:
-                # TNN fused a 1x1 convolution with the Add behind it.
+                # TNN fused a 1x1 convolution with the Add after it.
                 added = next(name for name in node.inputs if name != producer.outputs[0])
                 return self.convolution(producer, blobs, target, added)
             scales = [self.scales(name) for name in node.inputs]

@@ -229,7 +229,7 @@ def test_names_that_a_proto_cannot_hold(tmp_path):
 
 
 def test_an_output_keeps_its_name():
-    """Behind an Identity whose source is read elsewhere too, and of an input itself."""
+    """After an Identity whose source is read elsewhere too, and of an input itself."""
     nodes = [
         node("Relu", ["x"], ["a"]),
         node("Identity", ["a"], ["y"]),

@@ -21,7 +21,7 @@ def pictures(rng, dims, count=4):
 
 
 def border_net(build, channels):
-    """int8, then fp32 layers behind a sigmoid and at once."""
+    """int8, then fp32 layers after a sigmoid and at once."""
     net = build((1, 3, 8, 8))
     x = net.conv("input", 3, channels, name="first")
     y = net.conv(net.add("Sigmoid", x), channels, 8, name="second")

@@ -26,7 +26,7 @@ def test_convolutions_adds_concats_and_inner_products_become_int8(build):
     made, int8, reasons = plan(net.graph(out))
     assert int8 == ["a", "b", "sum", "cat", "fc"]
     assert set(reasons) == {"mean"}
-    # Blobs that an inner product touches have one scale, all others one a channel.
+    # Blobs that an inner product touches have one scale, all others one per channel.
     slots = {name: blob.slots for name, blob in made.blobs.items()}
     assert slots == {"input": 3, a: 4, b: 4, s: 4, c: 8, "mean_out": 1, out: 1}
 
@@ -51,7 +51,7 @@ def test_max_pooling_and_relu_are_int8_only_behind_int8_and_hand_their_scales_up
     last = net.pool(tail, name="last")
     made, int8, reasons = plan(net.graph(first, last))
     assert int8 == ["a", "b", "sum", "r", "p"]
-    assert reasons["first"] == reasons["last"] == "not behind an int8 layer"
+    assert reasons["first"] == reasons["last"] == "not after an int8 layer"
     assert made.takes_scale_of == {r: p, s: p}
 
 
@@ -102,7 +102,7 @@ def test_adds_that_tnn_computes_wrongly_stay_fp32(build):
 
 
 def point_net(build, behind, outputs=(), activation=0):
-    """A 1x1 convolution and an add, which TNN fuses, and what comes right behind."""
+    """A 1x1 convolution and an add, which TNN fuses, and what comes right after."""
     net = build((1, 4, 6, 6))
     a = net.conv("input", 4, 4, name="a")
     point = net.conv(a, 4, 4, kernel=1, activation_type=activation, name="point")
@@ -162,7 +162,7 @@ def test_concats_that_tnn_computes_wrongly_stay_fp32(build):
     a, b = net.conv("input", 4, 4), net.conv("input", 4, 4)
     height = net.add("Concat", [a, b], 2, name="height")
     assert "axis 2" in plan(net.graph(height))[2]["height"]
-    flat = net.inner_product(a, 144, 8, name="fc")  # now a has one scale, b one a channel
+    flat = net.inner_product(a, 144, 8, name="fc")  # now a has one scale, b one per channel
     mixed = net.add("Concat", [a, b], 1, name="mixed")
     assert "cannot mix" in plan(net.graph(mixed, flat))[2]["mixed"]
     assert not {"height", "mixed"} & set(plan(net.graph(height, mixed, flat), merge_type="mix")[2])

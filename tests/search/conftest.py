@@ -8,7 +8,7 @@ from tnnquant.format import write_model
 
 @pytest.fixture
 def files(build, tmp_path, rng):
-    """(proto, model, folder) of a network whose layer "wild" suffers from one scale a layer."""
+    """(proto, model, folder) of a network whose layer "wild" suffers from one scale per layer."""
     net = build((1, 3, 16, 12))
     a = net.add("ReLU", net.conv("input", 3, 8, name="first"))
     b = net.conv(a, 8, 8, kernel=1, name="wild", activation_type=1)

@@ -33,7 +33,7 @@ def test_outputs_are_put_together_along_the_pictures(rng):
     for array in (own["maps"], again["maps"], references["maps"]):
         np.testing.assert_array_equal(array, maps)
     np.testing.assert_array_equal(outputs["maps"], maps + 1)
-    np.testing.assert_array_equal(outputs["count"], np.tile(np.arange(5), (2, 1)) + 1)  # no batch: one a sample
+    np.testing.assert_array_equal(outputs["count"], np.tile(np.arange(5), (2, 1)) + 1)  # no batch: one per sample
     np.testing.assert_array_equal(labels, [7, -1, 9])
     assert names == ["a", "b", "c"]
 

@@ -18,7 +18,7 @@ def available_cores() -> int:
 
 
 def set_threads(count: int | None) -> int:
-    """Let kernels use ``count`` threads from now on; None: one a core. Returns the number in force.
+    """Let kernels use ``count`` threads from now on; None: one per core. Returns the number in force.
 
     Results do not depend on it.
 

@@ -183,7 +183,7 @@ def _check_inputs(fp32: Graph, int8: Graph) -> None:
 
 
 def _rows(fp32: list[LayerTime], int8: list[LayerTime]) -> list[LayerRow]:
-    """Both lists as one, in the order of int8; what only fp32 has comes behind the layer it follows there."""
+    """Both lists as one, in the order of int8; what only fp32 has comes after the layer it follows there."""
     floats = {layer.name: layer for layer in fp32}
     names = {layer.name for layer in int8}
     rows = []

@@ -29,12 +29,12 @@ def macs_a_second(kind: str) -> float:
 
 
 def fp32_peak() -> float:
-    """float32 multiply-adds a second of one core: the bare loop of fused multiply-adds."""
+    """float32 multiply-adds per second of one core: the bare loop of fused multiply-adds."""
     return macs_a_second("fma")
 
 
 def int8_peak() -> float:
-    """int8 multiply-adds a second of one core: the best of the path's dot products, that of tiles included."""
+    """int8 multiply-adds per second of one core: the best of the path's dot products, that of tiles included."""
     from tnnquant.kernels.peak import loops
 
     return max(macs_a_second(kind) for kind in loops() if kind != "fma")

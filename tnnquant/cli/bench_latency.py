@@ -53,7 +53,7 @@ EXAMPLES = (
 )
 @click.option("--repeats", type=int, default=50, show_default=True, metavar="N", help="Timed runs of each model.")
 @click.option("--no-layers", is_flag=True, help="Leave the table of layers out.")
-@click.option("--threads", type=int, default=None, metavar="N", help="Default: one a core.")
+@click.option("--threads", type=int, default=None, metavar="N", help="Default: one per core.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def command(
     name, proto, model, int8_pair, input_path, input_shape, kernel, program, repeats, no_layers, threads, as_json,

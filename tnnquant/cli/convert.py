@@ -92,7 +92,7 @@ def _target(name: str, output: str | None) -> tuple[Path, Path]:
     for suffix in (PROTO_SUFFIX, MODEL_SUFFIX):
         base = base.removesuffix(suffix)
     if not Path(base).name:
-        raise ConfigError(f"--output is {output!r}, expected a name, optionally behind a folder that exists")
+        raise ConfigError(f"--output is {output!r}, expected a name, optionally after a folder that exists")
     return Path(base + PROTO_SUFFIX), Path(base + MODEL_SUFFIX)
 
 

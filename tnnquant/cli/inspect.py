@@ -26,7 +26,7 @@ EPILOG = (
     "The two rankings of --against differ, and mean different things. Cumulative: both models run as a whole, and "
     "every blob is compared. It shows what reaches the output, but a layer is blamed for all layers before it. "
     "Isolated: one layer is int8 and reads fp32 inputs. It shows what a layer adds by itself, and is the one to find "
-    "the guilty with; but it does not tell how much the layers behind it care."
+    "the guilty with; but it does not tell how much the layers after it care."
 )
 FIELDS = ("blob_method", "merge_type", "mean", "scale", "reverse_channel", "resize", "skip_bad")
 LIMIT = 16
@@ -64,7 +64,7 @@ EXAMPLES = (
 @click.option(
     "--input-shape", multiple=True, metavar="NAME:N,C,H,W", help="Dims of an input, instead of those in the proto."
 )
-@click.option("--threads", type=int, default=None, metavar="N", help="Default: one a core; the result is the same.")
+@click.option("--threads", type=int, default=None, metavar="N", help="Default: one per core; the result is the same.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON (schema: docs/inspect.md).")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the table of layers as CSV.")
 def command(models, proto, model, layer, is_diff, input_shape, **options) -> int:

@@ -184,7 +184,7 @@ def scoring_options(labels: str) -> Callable:
             "proto.",
         ),
         click.option(
-            "--threads", type=int, default=None, metavar="N", help="Default: one a core; the result is the same."
+            "--threads", type=int, default=None, metavar="N", help="Default: one per core; the result is the same."
         ),
         click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON."),
     )  # fmt: skip

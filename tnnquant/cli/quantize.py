@@ -51,7 +51,7 @@ EXAMPLES = (
     "-o", "--output", default="model", show_default=True, metavar="NAME",
     help="Writes NAME_quantized.tnnproto and NAME_quantized.tnnmodel.",
 )
-@click.option("--threads", type=int, default=None, metavar="N", help="Default: one a core; the result is the same.")
+@click.option("--threads", type=int, default=None, metavar="N", help="Default: one per core; the result is the same.")
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan, run and write nothing.")
 @click.option("--stats-only", is_flag=True, help="Write the statistics of these inputs to -o NAME.npz, and no model.")
 @click.option(

@@ -62,7 +62,7 @@ class _Group:
     made : dict of str to ndarray
         What the program makes, in its places.
     forgotten : tuple of str
-        Blobs that nothing reads behind the group.
+        Blobs that nothing reads after the group.
     """
 
     def __init__(self, steps: list[Step], places: Mapping[str, np.ndarray]):
@@ -289,7 +289,7 @@ class Executor:
         return groups
 
     def _make_head(self) -> Program | None:
-        """The first group's program behind the ops of all feeds: one call less."""
+        """The first group's program after the ops of all feeds: one call less."""
         from tnnquant.kernels.program import Program
 
         rows = [feed.rows for feed in self._feeds.values() if feed.rows is not None]

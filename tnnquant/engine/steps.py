@@ -105,7 +105,7 @@ def checked_scales(blob: str, graph: Graph, spec: BlobSpec) -> QuantParams | Non
     Raises
     ------
     GraphError
-        It has none, or not one or one a channel, or one is not a number >= 0, or its only one is 0.
+        It has none, or not one or one per channel, or one is not a number >= 0, or its only one is 0.
     """
     if spec.dtype != DataType.INT8:
         return None
@@ -116,7 +116,7 @@ def checked_scales(blob: str, graph: Graph, spec: BlobSpec) -> QuantParams | Non
     if scale.size not in (1, channels) or params.zero_point.size != scale.size:
         raise GraphError(
             f"the int8 blob {blob!r} has {scale.size} scales and {params.zero_point.size} zero points, expected 1 or "
-            f"one a channel: {channels}"
+            f"one per channel: {channels}"
         )
     wrong = np.flatnonzero(~(np.isfinite(scale) & (scale >= 0)))
     if wrong.size:

@@ -42,9 +42,9 @@ the file      [unsigned magic of version 1 or 2], int number of resources (in th
 resource      int layer type number, string type string, string layer name, body. Legacy: int layer type number, string
               layer name (which is no type string), body
 body          the fields that the layer class declares (``Layer.RESOURCE``): strings, flags, raw buffers, scales
-scales        behind int8 weights. New: raw buffer of zero points (INT8), raw buffer of scales (FLOAT). Old, and in
+scales        after int8 weights. New: raw buffer of zero points (INT8), raw buffer of scales (FLOAT). Old, and in
               dynamic-range layers: scales alone
-blob scale    a resource of type 600, ``BlobScale``, whose name is the blob's with ``_scale_data_`` behind it: zero
+blob scale    a resource of type 600, ``BlobScale``, whose name is the blob's with ``_scale_data_`` after it: zero
               points and scales as above, then a raw buffer of as many INT32 zeros, which nobody uses
 constants     int magic (ignored), int count, then for each a string blob name and a raw buffer
 ============  =========================================================================================================

@@ -223,7 +223,7 @@ def _read_input_v2(words: list[str]) -> InputSpec:
         raise ModelFormatError(f"the rank is {rank}, expected 0 to {MAX_RANK}")
     if len(words) < rank + 2:
         raise ModelFormatError(
-            f"expected {rank} dims and a data type (0 for FLOAT) behind the rank, found {len(words) - 1} words"
+            f"expected {rank} dims and a data type (0 for FLOAT) after the rank, found {len(words) - 1} words"
         )
     code = parse_int(words[-1], "the data type")
     if code not in set(DataType):

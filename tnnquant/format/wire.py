@@ -56,7 +56,7 @@ class ByteReader:
 
     @property
     def left(self) -> int:
-        """Bytes behind the cursor."""
+        """Bytes after the cursor."""
         return len(self.data) - self.offset
 
     def fail(self, expected: str, found: str, at: int | None = None) -> NoReturn:

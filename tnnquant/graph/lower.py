@@ -1,7 +1,7 @@
 """A model as TNN's runtime executes it: its passes at load time, and conversions where int8 and fp32 layers meet.
 
 docs/tnn-format.md, 6.6 and 6.7. The int8 engine follows them because they show in the results: a 1x1 convolution fused
-with the add behind it rounds once instead of twice.
+with the add after it rounds once instead of twice.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def lower(graph: Graph) -> Graph:
 
 
 def fuse_adds(graph: Graph) -> Graph:
-    """Fuse an int8 1x1 convolution into the int8 add right behind it."""
+    """Fuse an int8 1x1 convolution into the int8 add right after it."""
     last_reader = {blob: position for position, node in enumerate(graph.nodes) for blob in node.inputs}
     result: list[Node] = []
     for position, node in enumerate(graph.nodes):
@@ -56,7 +56,7 @@ def fuse_adds(graph: Graph) -> Graph:
 
 
 def insert_reformats(graph: Graph) -> Graph:
-    """Quantize or dequantize a blob once for all readers of the other kind, right behind the layer that makes it."""
+    """Quantize or dequantize a blob once for all readers of the other kind, right after the layer that makes it."""
     result: list[Node] = []
     scales = dict(graph.scales)
     readers = graph.consumers()

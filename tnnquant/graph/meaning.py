@@ -1,6 +1,6 @@
 """A model as it is meant, out of how it is stored.
 
-Models of the recipe ``best`` use all 256 codes behind a ReLU. Their files say zero point 0 for every blob, but in some
+Models of the recipe ``best`` use all 256 codes after a ReLU. Their files say zero point 0 for every blob, but in some
 the code that means 0 is -128 (-127 where max pooling follows; :mod:`tnnquant.recipes.best.full_range`): a convolution
 that has a ReLU in fp32 and none in the int8 model tells. Where a shifted copy is read
 (:mod:`tnnquant.recipes.best.shifted_copies`), its bias does. Here such a model becomes one with zero points, whose
@@ -348,7 +348,7 @@ def _narrowed(node: Node, original: Node) -> Node:
 
 
 def _without_shifts(graph: Graph, originals: Mapping[str, Node], zero: Mapping[str, np.ndarray]) -> Graph:
-    """The graph without the layers that undo a shift behind average pooling (:mod:`tnnquant.recipes.best.unshift`)."""
+    """The graph without the layers that undo a shift after average pooling (:mod:`tnnquant.recipes.best.unshift`)."""
     pooled = {
         node.outputs[0]: node
         for node in graph.nodes

@@ -4,7 +4,7 @@
 order as TNN's tool, with these departures, each where TNN's own pass makes a wrong or unusable model:
 
 - a swish (``Swish``, or ``Sigmoid`` and ``Mul``) is not fused into a 2-D convolution, because TNN's int8 convolution
-  ignores it; it becomes one ``Swish`` layer behind the convolution, and a swish already fused is taken out again;
+  ignores it; it becomes one ``Swish`` layer after the convolution, and a swish already fused is taken out again;
 - an activation is fused only if it reads the convolution's output, and only if that output is not a model output;
 - a ``Sigmoid`` is never dropped when the fusion then fails.
 """
@@ -147,7 +147,7 @@ def _activation_at(graph: Graph, position: int) -> tuple[Node | None, int]:
 
 
 def is_sigmoid_mul(graph: Graph, position: int, source: str) -> bool:
-    """Whether a Sigmoid stands here, and behind it the product of ``source`` and its output, in this order."""
+    """Whether a Sigmoid stands here, and after it the product of ``source`` and its output, in this order."""
     if position + 1 >= len(graph.nodes):
         return False
     node, product = graph.nodes[position : position + 2]
@@ -160,9 +160,9 @@ def is_sigmoid_mul(graph: Graph, position: int, source: str) -> bool:
 
 
 def _loses_sigmoid(previous: Node | None) -> bool:
-    """Whether TNN drops the Sigmoid of a Sigmoid and Mul behind this layer when it cannot fuse the two (6.6).
+    """Whether TNN drops the Sigmoid of a Sigmoid and Mul after this layer when it cannot fuse the two (6.6).
 
-    Behind a convolution; an int8 add may have been fused into one by then.
+    After a convolution; an int8 add may have been fused into one by then.
     """
     return previous is not None and isinstance(previous.layer, (FusesActivation, Add))
 

@@ -7,7 +7,7 @@ which the ReLU cuts off, need no codes. Where it would be wrong, the blob at the
 - other layers read a blob on the way, or it is a model output: values that the ReLU cuts off, or the pooling passes
   over, are needed there;
 - the blob at the top is a concat of channels. Its bytes are copies of its inputs', under their scales; it cannot take
-  others. Only behind rectified inputs and with thresholds below the peak TNN's way is kept, for the same files: the
+  others. Only after rectified inputs and with thresholds below the peak TNN's way is kept, for the same files: the
   scales then differ by little.
 """
 

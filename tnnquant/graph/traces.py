@@ -7,8 +7,8 @@ from them here.
 
 A shifted blob that only layers without padding read leaves no such trace. But these layers make up for ``z`` in their
 biases, by ``-z`` times the sum of each output's weights, and biases do not follow those sums otherwise: a batch
-normalization that was folded in makes them fall with the sums, a shift makes them rise, by up to 128 a step. In a model
-with traces this decides.
+normalization that was folded in makes them fall with the sums, a shift makes them rise, by up to 128 per step. In a
+model with traces this decides.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def case_graphs() -> dict[str, Graph]:
 
 
 def int8_form(graph: Graph, *, asymmetric: bool = False) -> Graph:
-    """The only layer of a graph with int8 weights and scales one a channel; not calibrated, but in range."""
+    """The only layer of a graph with int8 weights and scales one per channel; not calibrated, but in range."""
     node = graph.nodes[0]
     rng = np.random.default_rng(len(node.name))
     name = next(key for key in node.tensors if key != "bias")

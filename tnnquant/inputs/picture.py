@@ -112,7 +112,7 @@ def import_picture_library() -> dict[str, Callable]:
     # threads.
     warnings.filterwarnings("ignore", "Corrupt EXIF data|Tag data larger than|Invalid APNG", UserWarning, r"PIL\.")
     # The classes themselves instead of Image.open: no other format is tried on hostile bytes, and no global limit of
-    # pixels applies beside ours. A JPEG with further pictures behind it (MPO) is its first one here.
+    # pixels applies beside ours. A JPEG with further pictures after it (MPO) is its first one here.
     return {
         "JPEG": JpegImagePlugin.JpegImageFile,
         "PNG": PngImagePlugin.PngImageFile,

@@ -97,7 +97,7 @@ class Samples:
         ``dims`` and ``dtype`` of each model input.
     config : InputConfig, optional
     workers : int, optional
-        Threads that decode; default: one a core, at most 4.
+        Threads that decode; default: one per core, at most 4.
 
     Attributes
     ----------

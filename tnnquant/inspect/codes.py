@@ -35,7 +35,7 @@ class CodeUsage:
     zero: np.ndarray
 
     def as_dict(self) -> dict:
-        """Lists with one value a channel."""
+        """Lists with one value per channel."""
         return {
             "low_code": self.low.tolist(),
             "high_code": self.high.tolist(),
@@ -69,7 +69,7 @@ def usage_of_counts(counts: np.ndarray, zero: np.ndarray | int = 0) -> CodeUsage
     ----------
     counts : int64 (channels, 256)
     zero : int or int8 (1,) or (channels,)
-        The code that means 0. Where it is one of the lowest two, behind a ReLU, these are no end: nothing was cut off.
+        The code that means 0. Where it is one of the lowest two, after a ReLU, these are no end: nothing was cut off.
     """
     occurs = counts > 0
     total = np.maximum(counts.sum(axis=1), 1)

@@ -54,7 +54,7 @@ class Diff:
     header : list of str
         Differences of inputs and outputs.
     rows : list of DiffRow
-        Layers in the order of A, those of B alone behind; then blobs with scales.
+        Layers in the order of A, those of B alone after; then blobs with scales.
     """
 
     a: str

@@ -108,7 +108,7 @@ def pick_samples(model: Model, inputs, config: QuantizeConfig, limit: int | None
     limit : int or None
         At most so many files, evenly spread over those in order.
     threads : int, optional
-        That read files; default: one a core.
+        That read files; default: one per core.
 
     Returns
     -------

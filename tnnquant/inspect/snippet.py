@@ -57,7 +57,7 @@ Status Load(const std::string& proto, const std::string& model, TNN& tnn, std::s
 """
 
 _STRETCH = """
-// A picture of any size, {channels} bytes a pixel, row by row, as {height} x {width} pixels: --resize stretch.
+// A picture of any size, {channels} bytes per pixel, row by row, as {height} x {width} pixels: --resize stretch.
 Status Fit(const uint8_t* pixels, int height, int width, uint8_t* target) {{
     if (height == {height} && width == {width}) {{
         std::memcpy(target, pixels, {size});
@@ -73,7 +73,7 @@ Status Fit(const uint8_t* pixels, int height, int width, uint8_t* target) {{
 """
 
 _FRAMED = """
-// A picture of any size, {channels} bytes a pixel, row by row, as {height} x {width} pixels: --resize {mode}.
+// A picture of any size, {channels} bytes per pixel, row by row, as {height} x {width} pixels: --resize {mode}.
 Status Fit(const uint8_t* pixels, int height, int width, uint8_t* target) {{
     const bool by_height = {by_height};
     const int scaled_h = by_height ? {height} : std::max(1, (2 * height * {width} + width) / (2 * width));

@@ -54,7 +54,7 @@ class WeightRow:
 
     @property
     def spread(self) -> float:
-        """How many times wider the widest channel is than the median one; 1 is ideal for one scale a layer."""
+        """How many times wider the widest channel is than the median one; 1 is ideal for one scale per layer."""
         peak = np.maximum(np.abs(self.low), np.abs(self.high)).astype(np.float64)
         middle = np.median(peak) if peak.size else 0.0
         return float(peak.max() / middle) if middle > 0 else 1.0

@@ -57,7 +57,7 @@ class QuantRole(Enum):
     JOIN = "join"
     """int8 without weights, rescales by the blobs' scales: add, concat."""
     PASS = "pass"
-    """int8 only behind an int8 producer, whose output takes this layer's output scale: ReLU, max pooling."""
+    """int8 only after an int8 producer, whose output takes this layer's output scale: ReLU, max pooling."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Layer:
     NEEDS_FOLDING: ClassVar[bool] = False
     """Sees the values of constant inputs only in models whose constants are folded (Expand; docs/tnn-format.md, 9)."""
     PER_TENSOR_BLOBS: ClassVar[bool] = False
-    """The blobs this layer touches have one scale each, never one a channel (inner product; docs/tnn-format.md,
+    """The blobs this layer touches have one scale each, never one per channel (inner product; docs/tnn-format.md,
     7.4)."""
     JOINS_CHANNELS: ClassVar[bool] = False
     """Role JOIN: puts its inputs side by side (concat) instead of combining them element by element (add)."""
@@ -138,7 +138,7 @@ class Layer:
     """The activation code of a layer of the convolution family into which TNN fuses this one right after it when it
     loads a model; 0: it does not."""
     FUSED_CODE: ClassVar[int] = 0
-    """The activation code of a convolution into which TNN fuses this layer right behind an int8 one; 0: it does not."""
+    """The activation code of a convolution into which TNN fuses this layer right after an int8 one; 0: it does not."""
     BY_ELEMENT: ClassVar[bool] = False
     """Without tensors, and with inputs of one shape, an element of the output depends on those at its place alone, and
     on nothing of that place."""
@@ -279,7 +279,7 @@ class Layer:
     ) -> Any:
         """What :meth:`forward_int8` and :meth:`emit_int8` want, made once a model; as :meth:`prepare`.
 
-        ``scales`` are checked: finite, not negative, one a blob or one a channel.
+        ``scales`` are checked: finite, not negative, one per blob or one per channel.
         """
         raise UnsupportedLayerError(f"{self.TYPE_NAMES[0]} has no int8 form")
 
@@ -308,7 +308,7 @@ class Layer:
 
     @property
     def fuses_add(self) -> bool:
-        """Whether TNN fuses an int8 add right behind the int8 form into it (docs/tnn-format.md, 6.6)."""
+        """Whether TNN fuses an int8 add right after the int8 form into it (docs/tnn-format.md, 6.6)."""
         return False
 
     def with_add(self) -> Layer:
@@ -416,7 +416,7 @@ def layer_types() -> dict[str, type[Layer]]:
 
 
 def channels_last(x: np.ndarray) -> np.ndarray:
-    """The (N, H, W, C) C-contiguous array behind a blob of logical shape (N, C, H, W); a copy only if need be."""
+    """The (N, H, W, C) C-contiguous array after a blob of logical shape (N, C, H, W); a copy only if need be."""
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
 
 

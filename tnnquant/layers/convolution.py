@@ -301,7 +301,7 @@ class Convolution(Windowed, Weighted, PixelInt8):
 
     @property
     def fusion(self) -> int:
-        """Where a fused Add comes: 0 there is none, 1 before the activation, 2 behind it."""
+        """Where a fused Add comes: 0 there is none, 1 before the activation, 2 after it."""
         return 0
 
     def widened(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -331,7 +331,7 @@ class Convolution(Windowed, Weighted, PixelInt8):
 
 @dataclass(frozen=True)
 class ConvolutionAdd(Convolution):
-    """An int8 1x1 convolution and the Add behind it, rounded once; made when a model is run, never in a file."""
+    """An int8 1x1 convolution and the Add after it, rounded once; made when a model is run, never in a file."""
 
     fusion: int = param(default=1)
 

@@ -75,7 +75,7 @@ class ScaleField:
 ResourceField = TextField | FlagField | TensorField | ScaleField
 
 
-# --- parameters: what stands behind the blob names on a layer's line in the .tnnproto ---
+# --- parameters: what stands after the blob names on a layer's line in the .tnnproto ---
 
 
 def param(kind: str = "int", default: Any = REQUIRED) -> Any:

@@ -130,7 +130,7 @@ class Gather(Movement):
             found = 0 if scale is None else scale.size
             raise GraphError(
                 f"its int8 data of dims {text(data.dims)} comes with {found} scales, expected rank 2 or more and "
-                "one scale a row"
+                "one scale per row"
             )
         values = data.data.reshape(rows, -1).astype(np.float32) * scale.float32()[:, None]
         rest = {name: tensor for name, tensor in tensors.items() if name != "scale"}

@@ -23,7 +23,7 @@ __all__ = ["InnerProduct"]
     19, "InnerProduct", "InnerProduct_nhwc", "QuantizedInnerProduct", "DynamicRangeQuantizedInnerProduct"
 )
 class InnerProduct(Weighted, PixelInt8):
-    """``y[n, o] = sum_k x[n, k] * w[o, k] + b[o]``, x flattened behind the batch axis in the order c, h, w."""
+    """``y[n, o] = sum_k x[n, k] * w[o, k] + b[o]``, x flattened after the batch axis in the order c, h, w."""
 
     PER_TENSOR_BLOBS = True
     RESOURCE = (TextField(), TensorField("weight"), TensorField("bias"), ScaleField("weight"))

@@ -85,7 +85,7 @@ def _placed_pixels(x: np.ndarray) -> np.ndarray | None:
 
 
 def as_pixels(x: np.ndarray) -> np.ndarray:
-    """A blob of any rank as contiguous pixels (N, H, W, C); axes behind the channels become one row."""
+    """A blob of any rank as contiguous pixels (N, H, W, C); axes after the channels become one row."""
     if x.ndim == 4:
         return channels_last(x)
     return np.ascontiguousarray(rows_of(x))

@@ -167,7 +167,7 @@ def border_copies(
     region = [slice(b, b + size) for size, (b, _) in zip(x.shape, borders, strict=True)]
     pairs = [(x, out[tuple(region)])]
     for axis in reversed(range(x.ndim)):
-        # The axes behind this one are complete, those before it hold the inside only.
+        # The axes after this one are complete, those before it hold the inside only.
         for position, mirrored in _mirror(*borders[axis], out.shape[axis], mode):
             target = out[(*region[:axis], position, *region[axis + 1 :])]
             if mode == CONSTANT:

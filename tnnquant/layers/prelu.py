@@ -16,7 +16,7 @@ __all__ = ["Prelu"]
 
 @layer(35, "PReLU", "PReLU_nhwc")
 class Prelu(Channelwise):
-    """x, and x * slope below 0; one slope (``channel_shared`` 1) or one a channel."""
+    """x, and x * slope below 0; one slope (``channel_shared`` 1) or one per channel."""
 
     channel_shared: int = param("int", 0)
     has_filler: int = param("int", 0)

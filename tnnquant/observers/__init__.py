@@ -28,7 +28,7 @@ def method_codes() -> dict[int, str]:
 def choose_method(method: str, dims: Sequence[int], *, is_network_input: bool) -> str:
     """The method really used for a blob (docs/tnn-format.md, 7.4, 3 and 5).
 
-    Network inputs are always min-max. So are blobs of fewer than 100 values a channel (dims[2] * dims[3]), unless the
+    Network inputs are always min-max. So are blobs of fewer than 100 values per channel (dims[2] * dims[3]), unless the
     method is asymmetric.
 
     Parameters

@@ -90,7 +90,7 @@ class Observer:
     def ops(self, x: np.ndarray, number: int) -> list[np.ndarray]:
         """The ops that take in ``x``, which must be alive, and walkable in place, when they run.
 
-        A program may hold them behind the op that computes ``x``; :meth:`seen` must be called after each run. For one
+        A program may hold them after the op that computes ``x``; :meth:`seen` must be called after each run. For one
         thread at a time. Accumulators are those of the thread that asks (:mod:`~tnnquant.observers.gather`), which must
         be the one that runs the ops, so that others may run theirs at the same time.
         """

@@ -2,7 +2,7 @@
 
 A gatherer meets arrays of one blob, mostly the same array again and again: for each memory layout, and each Python
 thread that asks, it makes the op of :mod:`tnnquant.kernels.stats` once, with accumulators of its own. :meth:`ops` gives
-that op, so that a program may hold it right behind the op that computes the blob; nothing is folded into slots before
+that op, so that a program may hold it right after the op that computes the blob; nothing is folded into slots before
 it is asked for. Threads may thus gather side by side. Results are read when none does.
 """
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Conversion", "convert"]
 
-#: Operators that take pictures of bytes to floats; behind an input, they say that it may as well be one of floats.
+#: Operators that take pictures of bytes to floats; after an input, they say that it may as well be one of floats.
 _TO_FLOAT = "Cast"
 
 

@@ -77,7 +77,7 @@ def without_unread(graph: Graph) -> Graph:
 
 
 def _activations_first(graph: Graph) -> Graph:
-    """Activations right behind the convolutions whose outputs they read: TNN fuses by the order of the layers."""
+    """Activations right after the convolutions whose outputs they read: TNN fuses by the order of the layers."""
     followers = {
         node.inputs[0]: node
         for node in graph.nodes

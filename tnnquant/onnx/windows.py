@@ -17,7 +17,7 @@ class Windows:
     Attributes
     ----------
     sizes, kernel, strides, dilations, begins, ends, out : tuple of int
-        Of the input; of a window; its steps; between its taps; border before and behind; of the output.
+        Of the input; of a window; its steps; between its taps; border before and after; of the output.
     """
 
     sizes: tuple[int, ...]
@@ -65,7 +65,7 @@ class Windows:
 
     @property
     def is_symmetric(self) -> bool:
-        """Whether the border is as wide before as behind."""
+        """Whether the border is as wide before as after."""
         return self.begins == self.ends
 
     @property
@@ -96,7 +96,7 @@ def _count(size: int, extent: int, stride: int, begin: int, end: int, ceil_mode:
     if room < 0:
         return 0
     count = (-(-room // stride) if ceil_mode else room // stride) + 1
-    # A last window that would start behind the input is none.
+    # A last window that would start after the input is none.
     if ceil_mode and (count - 1) * stride >= size + begin:
         count -= 1
     return count

@@ -67,7 +67,7 @@ def quantize_model(
     search : SearchConfig, optional
         Several models to compare, of which the best is written; by default one is made.
     threads : int, optional
-        Default: one a core. The result does not depend on it.
+        Default: one per core. The result does not depend on it.
     dry_run : bool
         Check everything and plan, but run and write nothing.
     progress : callable (stage, done, total), optional

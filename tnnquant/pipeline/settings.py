@@ -24,7 +24,7 @@ def output_paths(output: PathLike) -> tuple[Path, Path]:
     # Who writes a file name means the model: small.tnnproto is no small.tnnproto_quantized.tnnproto.
     name = base.name.removesuffix(PROTO_SUFFIX).removesuffix(MODEL_SUFFIX) or base.name
     if not base.name or str(output).endswith(("/", os.sep)):
-        raise OutputError(f"--output is {str(output)!r}, expected a name, optionally behind a folder that exists")
+        raise OutputError(f"--output is {str(output)!r}, expected a name, optionally after a folder that exists")
     if not folder.is_dir():
         raise OutputError(f"the output folder {str(folder)!r} does not exist; create it first")
     if not os.access(folder, os.W_OK | os.X_OK):

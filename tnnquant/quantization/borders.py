@@ -1,7 +1,7 @@
 """Copies of blobs where int8 and fp32 layers meet in a way that a device cannot stand.
 
 A Reshape to the same dims changes no value. On TNN's ARM device it lays the blob out anew, with zeros beyond its
-channels; it stands between an int8 layer and an fp32 activation that TNN would take for a part of it; and behind one
+channels; it stands between an int8 layer and an fp32 activation that TNN would take for a part of it; and after one
 the model input is a float blob.
 """
 

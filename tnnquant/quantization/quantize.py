@@ -126,7 +126,7 @@ def with_second(
 def quantize_observed(
     executor: Executor, plan: QuantPlan, observers: Mapping, config: QuantizeConfig, progress: Progress | None = None
 ) -> Quantization:
-    """The part of :func:`quantize_graph` behind calibration: observers that have seen all samples give the scales."""
+    """The part of :func:`quantize_graph` after calibration: observers that have seen all samples give the scales."""
     clock = Stopwatch()
     scales = blob_scales(plan, observers, config)
     clock.lap("blob scales")
@@ -158,7 +158,7 @@ def plan_graph(graph: Graph, config: QuantizeConfig) -> tuple[Executor, QuantPla
 
 
 def _refuse_nonfinite(tensors: Mapping[str, Tensor]) -> None:
-    """Before anything runs: the error behind hours of statistics would be the same."""
+    """Before anything runs: the error after hours of statistics would be the same."""
     for name, tensor in tensors.items():
         if tensor.dtype in (DataType.FLOAT, DataType.HALF, DataType.BFP16):
             bad = int(np.count_nonzero(~np.isfinite(tensor.float32())))

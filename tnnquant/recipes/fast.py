@@ -1,6 +1,6 @@
 """``fast``: the steps of ``best`` that need no choosing, from few pictures: about twice the time of the default.
 
-Balanced scales, all 256 codes behind a ReLU, second-order rounding, corrected biases; no layer is kept in fp32 for its
+Balanced scales, all 256 codes after a ReLU, second-order rounding, corrected biases; no layer is kept in fp32 for its
 accuracy, and nothing is compared. The pictures for the verdict are never among those that the model is made from.
 """
 

@@ -67,7 +67,7 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
 
 
-#: Behind the name of a model: the one that was made before the pictures held out were taken in.
+#: After the name of a model: the one that was made before the pictures held out were taken in.
 _WITHOUT = ", without those held out"
 
 
@@ -244,7 +244,7 @@ class Search:
         return self._options.has_target
 
     def _within(self) -> str:
-        """What is behind the name of a result that depends on the target of the user's own metric."""
+        """What is after the name of a result that depends on the target of the user's own metric."""
         return "" if self._options.target is None else f" within {self._options.target!r}"
 
     def _judged(self, result: Quantization) -> Graph:

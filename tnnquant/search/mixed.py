@@ -31,7 +31,7 @@ def float_layers(int8: Graph, fp32: Graph, names: Iterable[str]) -> Graph:
     int8, fp32 : Graph
         The same layers in the same order (:class:`tnnquant.quantization.quantize.Quantization`).
     names : iterable of str
-        Layers that become fp32. A ReLU or max pooling that no longer lies behind an int8 layer does too; scales that no
+        Layers that become fp32. A ReLU or max pooling that no longer lies after an int8 layer does too; scales that no
         int8 layer touches are dropped.
     """
     chosen = frozenset(names)

@@ -94,7 +94,7 @@ class Mixer:
             if graph.nodes[position].quantized:
                 int8.add(position)
             else:
-                reasons[position] = KEPT if graph.nodes[position].name in chosen else "not behind an int8 layer"
+                reasons[position] = KEPT if graph.nodes[position].name in chosen else "not after an int8 layer"
         blobs = {name: blob for name, blob in plan.blobs.items() if name in graph.scales}
         fitting = replace(plan, int8=frozenset(int8), reasons=reasons, blobs=blobs)
         return replace(self._base, graph=graph, plan=fitting)

@@ -102,11 +102,11 @@ def output_kind(inference: Inference, name: str, task: str = "auto") -> OutputKi
 def judged_blobs(inference: Inference) -> tuple[list[str], frozenset[str]]:
     """The blobs to compare, in name order, and those among them that stand in for outputs that cannot be compared.
 
-    Outputs behind a layer that selects or sorts (the boxes kept by non-maximum suppression) hold other things at the
+    Outputs after a layer that selects or sorts (the boxes kept by non-maximum suppression) hold other things at the
     same place as soon as a score changes a little. What the first such layer reads is compared instead.
     """
     graph = inference.graph
-    behind: dict[str, frozenset[str]] = {}  # what is behind a selection, with the blobs that were read for it
+    behind: dict[str, frozenset[str]] = {}  # what is after a selection, with the blobs that were read for it
     for node in graph.nodes:
         read = frozenset().union(*(behind.get(blob, frozenset()) for blob in node.inputs))
         if node.layer.SELECTS and not read:

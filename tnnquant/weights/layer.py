@@ -4,7 +4,7 @@ TNN's runtime does not use the scale of the input; the weights absorb it: ``ws``
 bias is stored in units of ``ws``. What is done differently from TNN's tool:
 
 - biases are rounded, half away from zero, instead of cut off toward zero;
-- with one scale a layer (``-t 2``) every bias is divided by it; TNN reads beyond it and zeroes most biases;
+- with one scale per layer (``-t 2``) every bias is divided by it; TNN reads beyond it and zeroes most biases;
 - a bias beyond 2**30 steps (tiny weights, large bias) raises the scale of its channel until it fits, and does not wrap;
 - a channel whose products are all zero (dead weights or dead inputs) gets a scale that holds its bias.
 """

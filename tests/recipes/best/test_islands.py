@@ -86,7 +86,7 @@ def test_a_set_whose_layers_are_freed_for_others_counts_with_them(build):
     slots, inference = scale_slots(executor.graph, plan), executor.inference
     sets = [("input",), (a,)]
     found = choose_islands(inference, plan, slots, sets, np.array([[0.4], [0.6]]), np.ones(1), np.zeros(1, bool))
-    # the blob behind a is the dearer one, and with it the input is freed too
+    # the blob after a is the dearer one, and with it the input is freed too
     assert {inference.graph.nodes[p].name for p in found} == {"a", "left", "right"}
 
 

@@ -1,4 +1,4 @@
-"""Errors behind an element-wise layer, against a plain computation on the values themselves."""
+"""Errors after an element-wise layer, against a plain computation on the values themselves."""
 
 import numpy as np
 import pytest

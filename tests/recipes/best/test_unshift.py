@@ -1,4 +1,4 @@
-"""Shifted codes behind which an fp32 average pooling lies."""
+"""Shifted codes after which an fp32 average pooling lies."""
 
 from dataclasses import replace
 

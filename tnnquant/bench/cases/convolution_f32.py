@@ -50,7 +50,7 @@ CONVOLUTIONS = {
     "3x3 256-256 at 14": ((1, 14, 14, 256), 256, ConvGeometry(3, 3, 1, 1, 1, 1), RELU),
 }
 
-#: Image, geometry, output channels a channel, activation.
+#: Image, geometry, output channels per channel, activation.
 DEPTHWISE = {
     "3x3/2 odd sizes": ((2, 9, 11, 17), ConvGeometry(3, 3, 2, 2, 1, 1), 1, RELU6),
     "3x3 two outputs each": ((1, 7, 6, 33), ConvGeometry(3, 3, 1, 1, 1, 1), 2, 0),

@@ -21,7 +21,7 @@ def codes(rng, shape, low=-128):
 
 
 def quantization(rng, channels, out_channels, depth, zero_points):
-    """What a quantized layer needs beside its weights, one value a channel: results spread over the int8 range."""
+    """What a quantized layer needs beside its weights, one value per channel: results spread over the int8 range."""
     def zeros(count):
         return codes(rng, count) if zero_points else np.zeros(count, np.int8)
 

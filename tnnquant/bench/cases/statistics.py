@@ -18,7 +18,7 @@ _BLOBS = {"2x17x35": (2, 17, 35), "1x64x3136": (1, 64, 3136), "1x512x196": (1, 5
 
 
 def _slots(values, slot, walk, function, start):
-    """Joins what the tasks and columns of a walk have found to one value a channel."""
+    """Joins what the tasks and columns of a walk have found to one value per channel."""
     found = start.copy()
     function.at(found, np.repeat(slot, walk.chunks, 0), values)
     return found

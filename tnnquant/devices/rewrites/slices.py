@@ -19,7 +19,7 @@ _MOST_PIECES = 128
 
 
 def _runs(indices: Sequence[int]) -> list[tuple[int, int]]:
-    """Indices as runs of neighbours: (first, behind the last)."""
+    """Indices as runs of neighbours: (first, after the last)."""
     runs: list[tuple[int, int]] = []
     for index in indices:
         if runs and runs[-1][1] == index:

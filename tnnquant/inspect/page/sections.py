@@ -62,7 +62,7 @@ def _tiles(summary: Summary, errors: Errors | None) -> str:
         (f"{totals['int8_layers']} / {totals['layers']}", "layers in int8" if summary.precision == "int8" else
          "layers can be int8"),
         (f"{share:.1f} %", "of the arithmetic"),
-        (count_text(totals["macs"]), "MACs a run"),
+        (count_text(totals["macs"]), "MACs per run"),
         (count_text(totals["file_bytes"]) + "B", "on disk"),
     ]  # fmt: skip
     if errors is not None:
@@ -231,7 +231,7 @@ def reading_section(material: Material) -> str:
         ("SQNR", "Power of the fp32 values over power of the error, in dB. 6 dB more is half the error; 20 dB means "
                  "errors of a tenth."),
         ("Isolated", "One layer is int8 and reads the fp32 network's values. Finds the guilty layer; does not tell how "
-                     "much the layers behind it care."),
+                     "much the layers after it care."),
         ("Weights, activations", "The parts of the isolated error: int8 weights in an fp32 layer; fp32 weights between "
                                  "quantized values."),
         ("Cumulative", "Both models run as a whole. Shows what reaches the output; a layer is blamed for all before "

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_OPSET", "OLDEST_OPSET", "export_graph"]
 
 DEFAULT_OPSET = 17
-#: The first with a QuantizeLinear and DequantizeLinear of one scale a channel.
+#: The first with a QuantizeLinear and DequantizeLinear of one scale per channel.
 OLDEST_OPSET = 13
 #: Layers whose outputs follow from the dims of their inputs.
 _OF_DIMS = ("Shape", "Size", "PriorBox")

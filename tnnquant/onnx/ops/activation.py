@@ -37,7 +37,7 @@ def PRelu(g: Builder, x: Value, slope: Value):
 
 
 def _lies_along_channels(dims, x_dims, opset: int) -> bool:
-    """Whether slopes of these dims are one a channel; before opset 7 a vector was."""
+    """Whether slopes of these dims are one per channel; before opset 7 a vector was."""
     if len(dims) == 1 and opset < 7:
         return True
     aligned = (1,) * (len(x_dims) - len(dims)) + tuple(dims)

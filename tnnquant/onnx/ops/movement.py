@@ -150,7 +150,7 @@ def Pad(
     found = ints(pads_input, "sizes") if pads_input is not None else list(pads or paddings or ())
     where = [axis_of(a, x.rank) for a in _axes(axes_input, None) or range(x.rank)]
     if len(found) != 2 * len(where):
-        raise Refused(f"it has {len(found)} sizes for {len(where)} axes, expected two an axis")
+        raise Refused(f"it has {len(found)} sizes for {len(where)} axes, expected two per axis")
     filling = constant_of(value_input, "filling")
     number = value if filling is None or not filling.size else filling.reshape(-1)[0]
     borders = [(0, 0)] * x.rank

@@ -35,7 +35,7 @@ def _params(scale: Value, zero_point: Value | None, x: Value, axis: int, dtype: 
     if not (np.isfinite(steps).all() and (steps > 0).all()):
         raise Refused("a scale is not a number above 0")
     if steps.size > 1 and (x.rank < 2 or axis % max(x.rank, 1) != _CHANNELS or steps.size != x.dims[_CHANNELS]):
-        raise Refused(f"it has {steps.size} scales along axis {axis}; TNN has one a blob or one a channel")
+        raise Refused(f"it has {steps.size} scales along axis {axis}; TNN has one per blob or one per channel")
     return BlobCodes.of(steps, np.broadcast_to(zero, steps.shape) if zero.size == 1 else zero)
 
 
@@ -45,7 +45,7 @@ def QuantizeLinear(
     output_dtype=0, precision=0,
 ):  # fmt: skip
     if block_size:
-        raise Refused("it has a scale for each block; TNN has one a blob or one a channel")
+        raise Refused("it has a scale for each block; TNN has one per blob or one per channel")
     dtype = np.dtype(np.int8 if output_dtype == 3 else np.uint8) if zero_point is None else zero_point.dtype
     params = _params(scale, zero_point, x, axis, dtype)
     return _coded(g, x, params, dtype)
@@ -72,7 +72,7 @@ def DequantizeLinear(
     g: Builder, x: Value, scale: Value, zero_point: Value | None = None, *, axis=1, block_size=0, output_dtype=0
 ):
     if block_size:
-        raise Refused("it has a scale for each block; TNN has one a blob or one a channel")
+        raise Refused("it has a scale for each block; TNN has one per blob or one per channel")
     if x.is_constant:
         return _constant(g, x, scale, zero_point, axis)
     params = _params(scale, zero_point, x, axis, x.dtype)
@@ -86,7 +86,7 @@ def DequantizeLinear(
 
 
 def _aligned(g: Builder, values: np.ndarray, rank: int) -> Value:
-    """One value a channel, or one for all."""
+    """One value per channel, or one for all."""
     return g.constant(values.reshape(-1, *(1,) * max(rank - 2, 0)) if values.size > 1 else values, np.float32)
 
 

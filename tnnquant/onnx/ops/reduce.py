@@ -100,7 +100,7 @@ def _extreme_place(g: Builder, mode: int, x: Value, axis: int, keepdims: int, la
     size = x.dims[axis]
     if not last:
         return g.add("ArgMaxOrMin", [x], mode, axis, keepdims, 0, dtype=np.int64)
-    # The last of several: the first from behind.
+    # The last of several: the first counted from the end.
     turned = g.gather(x, np.arange(size)[::-1], axis)
     place = g.add("ArgMaxOrMin", [turned], mode, axis, keepdims, 0, dtype=np.int64)
     return binary(g, "Sub", g.constant(size - 1, np.int64), place)

@@ -69,7 +69,7 @@ def _is_square(node: Node) -> bool:
 
 
 def _scale_and_bias(net: Net, quotient: Node, dims) -> tuple[Node, np.ndarray, np.ndarray]:
-    """The product and the sum behind, if they are by constants of these dims."""
+    """The product and the sum after, if they are by constants of these dims."""
     last, scale, bias = quotient, np.ones(dims), np.zeros(dims)
     product = _reader(net, quotient, "Mul")
     values = _fitting(net, product, dims)

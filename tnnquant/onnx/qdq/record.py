@@ -134,7 +134,7 @@ class Records:
         return hashlib.sha256(np.ascontiguousarray(values, np.float32).tobytes()).digest()
 
     def weight(self, values: np.ndarray, codes: np.ndarray, scale: np.ndarray, zero: np.ndarray, axis: int) -> None:
-        """Note weights, as they lie and transposed, where there is one scale or one an output."""
+        """Note weights, as they lie and transposed, where there is one scale or one per output."""
         if codes.dtype == np.uint8:
             codes, zero = codes.astype(np.int16) - _UNSIGNED_SHIFT, zero.astype(np.int64) - _UNSIGNED_SHIFT
         scale, zero = scale.astype(np.float32).reshape(-1), zero.astype(np.int64).reshape(-1)

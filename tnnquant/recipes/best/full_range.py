@@ -1,10 +1,10 @@
 """All 256 codes for the output of a ReLU, in a format whose zero points are 0.
 
-A blob behind a ReLU uses the codes 0..127 only. But int8 codes saturate: a convolution whose bias is lowered by 128
+A blob after a ReLU uses the codes 0..127 only. But int8 codes saturate: a convolution whose bias is lowered by 128
 steps of its output gives ``max(y, 0) / scale - 128`` without any activation, since what is below -128 becomes -128; a
 ReLU6 is cut off at 127 in the same way. The layers that read the blob add the 128 steps of each channel, through
 their weights, to their own bias. Padding has the code 0, which would no longer mean 0: where a reader pads, the blob
-gets guard channels (:mod:`tnnquant.recipes.best.guards`). Behind an fp32 average pooling one more layer shifts values
+gets guard channels (:mod:`tnnquant.recipes.best.guards`). After an fp32 average pooling one more layer shifts values
 back (:mod:`tnnquant.recipes.best.unshift`).
 
 The code that means 0 is -127 where max pooling is on the way: TNN's starts from -127.
@@ -125,7 +125,7 @@ def highest_codes(zero: np.ndarray) -> np.ndarray:
 
 
 def limits(graph: Graph, slots: ScaleSlots) -> np.ndarray:
-    """The largest magnitude that can be met in each slot, float64 (slots.count,): 6 behind a ReLU6, else infinite.
+    """The largest magnitude that can be met in each slot, float64 (slots.count,): 6 after a ReLU6, else infinite.
 
     Where saturation replaces the ReLU6, the largest code must not mean more.
     """

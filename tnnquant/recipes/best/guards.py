@@ -139,7 +139,7 @@ def least_steps(weight: np.ndarray, input_scale: np.ndarray, taps: np.ndarray, g
 
 
 def with_guard_weights(result: LayerWeights, guards: int, taps: np.ndarray) -> LayerWeights:
-    """The weights of a layer, and behind them those of its input's guards."""
+    """The weights of a layer, and after them those of its input's guards."""
     if not guards:
         return result
     left = -result.weight.sum(axis=1, dtype=np.int64) * taps
@@ -157,7 +157,7 @@ def guard_scale(scale: np.ndarray) -> np.float32:
 
 
 def with_guard_outputs(result: LayerWeights, guards: int, output_scale: np.ndarray) -> LayerWeights:
-    """The weights of a layer, and behind them outputs that saturate at the lowest code.
+    """The weights of a layer, and after them outputs that saturate at the lowest code.
 
     Parameters
     ----------

@@ -73,7 +73,7 @@ def without(inference: Inference, plan: QuantPlan, positions: set[int], reason: 
         node = nodes[position]
         if node.layer.role == QuantRole.PASS and makers.get(node.inputs[0]) not in int8:
             int8.discard(position)
-            reasons[position] = "not behind an int8 layer"
+            reasons[position] = "not after an int8 layer"
     touched = {blob for p in int8 for blob in (*nodes[p].inputs, *nodes[p].outputs)}
     blobs = {blob: replace(entry, parts=()) for blob, entry in plan.blobs.items() if blob in touched}
     takes = {blob: other for blob, other in plan.takes_scale_of.items() if blob in touched and other in touched}

@@ -1,4 +1,4 @@
-"""Samples side by side: one thread a core, each with an executor of its own, so that no layer waits for threads."""
+"""Samples side by side: one thread per core, each with an executor of its own, so that no layer waits for threads."""
 
 from __future__ import annotations
 

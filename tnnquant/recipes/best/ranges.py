@@ -77,7 +77,7 @@ class _Cost:
     ``gain``: (C,) power with which a channel's error arrives, over the power of the output. ``smoothing``: share of
     rounding noise that is left where the reader averages. ``largest``: float32 (OC, C) largest magnitude of the
     weights, or None. ``power``: (C,) of the input's channels times the taps, over the power of the output.
-    ``response``: the element-wise layer behind which the error counts.
+    ``response``: the element-wise layer after which the error counts.
     """
 
     blob: str
@@ -243,7 +243,7 @@ def _judged(slots: ScaleSlots) -> list[Reader]:
 
 
 def _slot_peaks(slots: ScaleSlots, statistics: Statistics, reads: Sequence[_Read] = ()) -> np.ndarray:
-    """Largest magnitude by fold and slot, of the blobs that are read; behind a response the largest that matters."""
+    """Largest magnitude by fold and slot, of the blobs that are read; after a response the largest that matters."""
     peaks = np.zeros((FOLDS, slots.count))
     shaped = {read.reader.blob: read.response for read in reads if read.response is not None}
     for blob in dict.fromkeys(reader.blob for reader in _judged(slots)):
@@ -278,7 +278,7 @@ def _cost(read: _Read, inference: Inference, statistics: Statistics) -> _Cost:
 
 
 def _response(reader: Reader, inference: Inference, statistics: Statistics) -> Layer | None:
-    """The element-wise layer that the error is measured behind, if that alone reads the blob, in fp32."""
+    """The element-wise layer that the error is measured after, if that alone reads the blob, in fp32."""
     if reader.quantized or reader.node is None or reader.blob not in statistics.positive:
         return None
     return responses(inference.graph).get(reader.blob)
@@ -357,7 +357,7 @@ def _reader_errors(
     cost: _Cost, statistics: Statistics, fold: int, scales: np.ndarray, levels: np.ndarray, steps: np.ndarray,
     clipped: float,
 ) -> np.ndarray:  # fmt: skip
-    """Mean squared error of each channel with each scale, behind the response if there is one, float64 (C, trials)."""
+    """Mean squared error of each channel with each scale, after the response if there is one, float64 (C, trials)."""
     counts = statistics.counts[cost.blob]
     if cost.response is not None:
         rounding, clipping = response_errors(cost.response, *_sides(cost.blob, statistics, fold), scales)

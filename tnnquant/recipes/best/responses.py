@@ -1,7 +1,7 @@
-"""Errors as they arrive behind an element-wise fp32 layer: what a swish makes 0 need not be told apart.
+"""Errors as they arrive after an element-wise fp32 layer: what a swish makes 0 need not be told apart.
 
-A convolution in int8 with a swish behind it in fp32 has a symmetric scale for its output, but large negative values
-all give about 0. The scale is then better made for the positive side: the error is measured behind the function, on
+A convolution in int8 with a swish after it in fp32 has a symmetric scale for its output, but large negative values
+all give about 0. The scale is then better made for the positive side: the error is measured after the function, on
 histograms of both sides.
 """
 
@@ -138,7 +138,7 @@ def output_power(layer: Layer, positive: np.ndarray, negative: np.ndarray) -> np
 
 
 def best_scale(layer: Layer, positive: np.ndarray, negative: np.ndarray, peak: np.ndarray) -> np.ndarray:
-    """The scale of each channel with the least error behind the layer, float64 (slots,), at most that of the peak."""
+    """The scale of each channel with the least error after the layer, float64 (slots,), at most that of the peak."""
     trials = peak[:, None] / _LEVELS * 2.0 ** (-np.arange(_SEARCHED) / 4)
     errors = sum(response_errors(layer, positive, negative, trials))
     return trials[np.arange(len(peak)), np.argmin(errors, axis=1)]

@@ -1,4 +1,4 @@
-"""All 256 codes for blobs that fp32 layers make: hardly a value is below 0 behind a swish or in a picture of 0..1.
+"""All 256 codes for blobs that fp32 layers make: hardly a value is below 0 after a swish or in a picture of 0..1.
 
 Symmetric codes waste almost half of their range on such a blob. Before it becomes int8, an identity layer in fp32, a
 depthwise 1x1 convolution, copies it with a bias of ``z * scale`` in each channel, so that the code z, not 0, means 0
@@ -40,7 +40,7 @@ _PART = 0.75
 def copyable(inference: Inference, plan: QuantPlan) -> dict[str, tuple[int, int]]:
     """The blobs that fp32 layers make and int8 convolutions alone read in int8, all with the same pads: these, by blob.
 
-    Not those that have all codes without a copy: behind an fp32 convolution with a ReLU
+    Not those that have all codes without a copy: after an fp32 convolution with a ReLU
     (:mod:`tnnquant.recipes.best.full_range`).
 
     Parameters

@@ -1,6 +1,6 @@
 """Which channels of which blobs must have the same scale.
 
-TNN's int8 max pooling and ReLU do not rescale, and its concat of blobs with one scale a channel copies bytes: whatever
+TNN's int8 max pooling and ReLU do not rescale, and its concat of blobs with one scale per channel copies bytes. So what
 passes through them has one scale all along. A *slot* is such a scale; every channel of every int8 blob is of one slot.
 """
 
@@ -28,7 +28,7 @@ class Reader:
     node : Node or None
         None: it is a model output.
     quantized : bool
-        Whether it reads the codes; otherwise the values behind them.
+        Whether it reads the codes; otherwise the values that they stand for.
     """
 
     blob: str

@@ -1,4 +1,4 @@
-"""All 256 codes for blobs that an fp32 average pooling reads: what it gives is shifted back right behind it.
+"""All 256 codes for blobs that an fp32 average pooling reads: what it gives is shifted back right after it.
 
 An average of values that are all ``z * scale`` too low is as much too low, whatever its windows are. One BatchNorm
 layer on the pooled values, few of them, makes up for it.
@@ -27,7 +27,7 @@ def averages(node: Node) -> bool:
 
 
 def with_shifts_undone(graph: Graph, zero: Mapping[str, np.ndarray]) -> Graph:
-    """The graph with a layer behind every fp32 average pooling whose input has shifted codes.
+    """The graph with a layer after every fp32 average pooling whose input has shifted codes.
 
     Parameters
     ----------

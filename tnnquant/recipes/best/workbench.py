@@ -97,10 +97,10 @@ class Steps:
     Attributes
     ----------
     balance : bool
-        Scales between one a channel and one a blob (:mod:`tnnquant.recipes.best.ranges`); else one a channel from its
-        peak.
+        Scales between one per channel and one per blob (:mod:`tnnquant.recipes.best.ranges`); else one per channel, from
+        its peak.
     full_range : bool
-        All 256 codes behind a ReLU (:mod:`tnnquant.recipes.best.full_range`).
+        All 256 codes after a ReLU (:mod:`tnnquant.recipes.best.full_range`).
     rounding : bool
         Second-order rounding of weights (:mod:`tnnquant.recipes.best.rounding`); else to the nearest.
     bias : bool

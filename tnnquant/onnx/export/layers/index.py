@@ -120,7 +120,7 @@ def one_hot(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
 
 @exports("NonZero")
 def non_zero(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
-    """Coordinates, a row an axis."""
+    """Coordinates, a row per axis."""
     _int32(b, b.op("NonZero", x[0]), y[0])
 
 

@@ -18,7 +18,7 @@ __all__: list[str] = []
 
 
 def _channel_constant(b: Builder, values: np.ndarray, rank: int, name: str) -> str:
-    """One value a channel, or one for all, shaped for a blob of that rank."""
+    """One value per channel, or one for all, shaped for a blob of that rank."""
     return b.constant(values.reshape(values.size, *(1,) * max(rank - 2, 0)), name)
 
 
