@@ -97,8 +97,8 @@ class Steps:
     Attributes
     ----------
     balance : bool
-        Scales between one per channel and one per blob (:mod:`tnnquant.recipes.best.ranges`); else one per channel, from
-        its peak.
+        Scales between one per channel and one per blob (:mod:`tnnquant.recipes.best.ranges`); else one per channel,
+        from its peak.
     full_range : bool
         All 256 codes after a ReLU (:mod:`tnnquant.recipes.best.full_range`).
     rounding : bool
