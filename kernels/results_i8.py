@@ -33,7 +33,8 @@ __all__ = [
 
 #: Rows of a panel's table of parameters, 4 bytes per channel: starting value of the sum (int32), S (float32), zero
 #: point of the output (float32), 6 in output steps (int32), SA and zero point of the added blob times SA (float32),
-#: starting value of a sum of activations that are not shifted (int32); then a byte per channel, 6 in output steps again.
+#: starting value of a sum of activations that are not shifted (int32); then a byte per channel, 6 in output steps
+#: again.
 PARAMETERS = 8
 _LANES = isa().lanes
 # Whether vectors are narrowed by instructions that saturate, and whether conversion of floats may be left to saturate

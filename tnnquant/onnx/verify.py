@@ -73,7 +73,7 @@ class Comparison:
         if self.layers:
             lines[0] += f"; int8, lowest cosine {self.cosine:.5f}"
             lines.append(
-                f"given the ONNX model's codes, {self.layers} int8 blobs have its codes behind them, "
+                f"given the ONNX model's codes, {self.layers} int8 blobs have its codes after them, "
                 f"{self.codes_differ:.2g} of the codes being off by a step or so"
             )
         elif self.cosine < 1:

@@ -1,8 +1,8 @@
 """The layers of an int8 pair, one by one, beside the int8 ONNX model that it was made from.
 
-Two int8 engines never stay together: one code in a million that is rounded otherwise changes others behind it, more
+Two int8 engines never stay together: one code in a million that is rounded otherwise changes others after it, more
 from layer to layer, and in the end the outputs are as far apart as two roundings of the same network. So each layer is
-given the codes that the ONNX model has in front of it, and has to make the codes that it has behind it.
+given the codes that the ONNX model has in front of it, and has to make the codes that it has after it.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ def apply_codes(graph: Graph, records: Records) -> Applied:
 
 
 def _activations_first(graph: Graph) -> Graph:
-    """Each ReLU right behind the layer that makes its input: TNN fuses neighbours only."""
+    """Each ReLU right after the layer that makes its input: TNN fuses neighbours only."""
     waiting: dict[str, list[Node]] = {}
     makers = graph.producers()
     for node in graph.nodes:
@@ -243,7 +243,7 @@ def _is_depthwise(node: Node, specs: Mapping[str, BlobSpec]) -> bool:
 def _unfused(
     nodes: list[Node], scales: dict[str, QuantParams], specs: Mapping[str, BlobSpec], names: Names
 ) -> tuple[list[Node], dict[str, QuantParams]]:
-    """A layer between each int8 1x1 convolution and the Add right behind it, which TNN would fuse: the file rounds what
+    """A layer between each int8 1x1 convolution and the Add right after it, which TNN would fuse: the file rounds what
     the convolution makes."""
     last_reader = {blob: position for position, node in enumerate(nodes) for blob in node.inputs}
     result: list[Node] = []
@@ -302,7 +302,7 @@ class _Plan:
             if record.zero.any():
                 return "its weights have a zero point other than 0"
             if codes[node.inputs[0]].scale.size > 1 and not _is_depthwise(node, self._specs):
-                return "its input has one scale a channel, which its weights would have to hold"
+                return "its input has one scale per channel, which its weights would have to hold"
             if codes[node.inputs[0]].scale.size > 1 and codes[node.inputs[0]].zero.any() and borders(node, self._specs):
                 return "it pads an input with one zero point a channel"
             if codes[node.inputs[0]].zero.any() and min(borders(node, self._specs) or (0,)) < 0:
@@ -322,7 +322,7 @@ class _Plan:
         ):
             return "TNN's int8 form adds and joins codes whose zero point is 0"
         elif any(codes[blob].scale.size > 1 for blob in (*node.inputs, *node.outputs)):
-            return "it joins blobs with one scale a channel"
+            return "it joins blobs with one scale per channel"
         return layer.why_not_int8([self._specs[blob] for blob in node.inputs], node.tensors)
 
 
