@@ -3,7 +3,7 @@
 A blob with one scale is written as what it is: its values are ``scale * (code - zero point)``. A blob with one scale
 per channel cannot be the input of an int8 operator in ONNX, which knows one scale per tensor. But TNN's int8 layers
 never use the scale of their input: it is part of their weights. So the int8 layers read such a blob with one *unit* in
-place of its scales, a power of two near them. The weights of both sides make up for it, exactly: channels are equalized.
+place of its scales, a power of two near them. The weights of both sides make up for it exactly: channels are equalized.
 Where values matter, in front of fp32 layers and at the outputs, the true scales stand, one per channel.
 """
 
