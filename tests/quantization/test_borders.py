@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,7 @@ from tnnquant.config import QuantizeConfig
 from tnnquant.devices import examine
 from tnnquant.engine.executor import Executor
 from tnnquant.format import write_model
-from tnnquant.quantization.borders import BORDER, INPUT
+from tnnquant.quantization.borders import BORDER, INPUT, with_copies_at_borders
 from tnnquant.quantization.quantize import quantize_graph
 
 
@@ -85,11 +86,40 @@ def test_the_input_is_copied_before_a_deconvolution(build, rng, tmp_path):
 def test_an_fp32_activation_behind_int8_is_kept_apart(build, rng):
     net = build((1, 4, 6, 6))
     x = net.conv("input", 4, 8, name="first")
+    y = net.add("Add", [net.conv(x, 8, 8, kernel=1, name="point"), x], -1, name="sum")
+    graph = net.graph(net.conv(net.add("ReLU", y, name="gate"), 8, 4, name="last"))
+    samples = pictures(rng, (1, 4, 6, 6))
+    result = quantize_graph(graph, samples, QuantizeConfig(device="naive"))
+    assert result.graph.node("gate").quantized
+    nodes = [node.replace(quantized=node.quantized and node.name != "gate") for node in result.graph.nodes]
+    broken = result.graph.with_nodes(nodes)
+    assert {f.rule for f in examine(broken, "any") if f.outcome.breaks} == {"fp32 activation after int8"}
+    made = with_copies_at_borders(replace(result, graph=broken), QuantizeConfig()).graph
+    assert not [f for f in examine(made, "any") if f.outcome.breaks]
+    assert made.node("gate").inputs == ("sum_out_copy",)
+
+
+def test_an_fp32_activation_that_tnn_does_not_fuse_stays_where_it_is(build, rng):
+    net = build((1, 4, 6, 6))
+    x = net.conv("input", 4, 8, name="first")
     y = net.add("ReLU", x, name="gate")
     graph, samples = net.graph(net.add("Concat", [y, x], 1)), pictures(rng, (1, 4, 6, 6))
     result = quantize_graph(graph, samples, QuantizeConfig(exclude=("gate",)))
     assert not [f for f in examine(result.graph, "any") if f.outcome.breaks]
-    assert result.graph.node("gate").inputs == ("first_out_copy",)
+    assert result.graph.node("gate").inputs == ("first_out",)
+
+
+@pytest.mark.parametrize("kind", ["ReLU", "ReLU6", "Swish"])
+def test_an_activation_of_an_output_is_kept_apart(build, rng, kind):
+    net = build((1, 4, 6, 6))
+    x = net.conv("input", 4, 8, name="first")
+    graph = net.graph(net.conv(net.add(kind, x, name="gate"), 8, 4, name="last"), x)
+    samples = pictures(rng, (1, 4, 6, 6))
+    assert {f.rule for f in examine(graph, "naive")} == {"activation of an output"}
+    result = quantize_graph(graph, samples, QuantizeConfig())
+    assert not [f for f in examine(result.graph, "any") if f.outcome.breaks]
+    assert result.graph.node("first").quantized
+    assert [node.name for node in result.graph.nodes] == ["first", "gate_reshape", "gate", "last"]
 
 
 def test_batches_keep_adds_and_small_1x1_in_fp32(build, rng):
@@ -108,8 +138,10 @@ def test_batches_keep_adds_and_small_1x1_in_fp32(build, rng):
     assert {node.name for node in naive.graph.nodes if node.quantized} == {"first", "point", "sum", "last"}
 
 
-@pytest.mark.parametrize(("rows", "outputs", "int8"), [(1, 30, True), (5, 30, False), (5, 13, False), (5, 32, True)])
-def test_rows_of_an_inner_product_stay_fp32_where_dot_products_are_wrong(build, rng, rows, outputs, int8):
+@pytest.mark.parametrize(
+    ("rows", "outputs", "int8"), [(1, 30, False), (1, 28, True), (5, 30, False), (5, 13, False), (5, 32, True)]
+)
+def test_an_inner_product_stays_fp32_where_dot_products_are_wrong(build, rng, rows, outputs, int8):
     net = build((rows, 24))
     graph = net.graph(net.inner_product(net.inner_product("input", 24, outputs), outputs, 8))
     result = quantize_graph(graph, pictures(rng, (rows, 24)), QuantizeConfig())

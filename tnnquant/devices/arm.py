@@ -6,7 +6,7 @@ is a rule too, because an app does not choose the phone.
 
 from __future__ import annotations
 
-from tnnquant.devices.naive import FLOAT_ACTIVATION, STRAYED_ACTIVATION
+from tnnquant.devices.naive import FLOAT_ACTIVATION, FUSED, lost_activations
 from tnnquant.devices.rules import Outcome, Rule, device
 
 __all__ = ["ARITHMETIC", "CHANNELS_FIRST", "SAME_ON_DEVICES", "arm"]
@@ -42,7 +42,7 @@ SAME_ON_DEVICES = (
         "adds three blobs or more in int8, the kernel two only", "add two at a time",
     ),
     Rule(
-        "int8 add of a batch", ("Add",), "int8", "batch", Outcome.WRONG,
+        "int8 add of a batch", ("Add",), "int8", "int8 batch", Outcome.WRONG,
         "adds the first picture of a batch only", "use batch 1, or keep the layer in fp32",
     ),
     Rule(
@@ -122,7 +122,7 @@ def arm() -> tuple[Rule, ...]:
     return (
         *SAME_ON_DEVICES,
         FLOAT_ACTIVATION,
-        *STRAYED_ACTIVATION,
+        *lost_activations(FUSED),
         Rule(
             "int8 border", (), "int8", "ragged channels reach a convolution", Outcome.WRONG,
             "makes an int8 blob with 1 to 3 channels more than a multiple of 8, and an fp32 convolution after it reads "
@@ -140,8 +140,8 @@ def arm() -> tuple[Rule, ...]:
             "use batch 1, or keep the layer in fp32",
         ),
         Rule(
-            "inner product of rows", ("InnerProduct",), "int8", "batch with a rest of outputs", Outcome.WRONG,
-            "is an int8 inner product of several rows: wrong with dot product for such a number of outputs",
+            "rest of outputs", ("InnerProduct",), "int8", "rest of outputs", Outcome.WRONG,
+            "is an int8 inner product with a number of outputs that the kernel with dot product packs wrongly",
             "keep the layer in fp32, or add outputs that are not read",
         ),
         Rule(

@@ -13,9 +13,10 @@ from math import prod
 import numpy as np
 
 from tnnquant.base.tensor import DataType
-from tnnquant.devices.memory import is_plain, keeps_rows
+from tnnquant.devices.memory import LANES, is_plain, keeps_rows
 from tnnquant.graph import Graph, Node
-from tnnquant.graph.passes import is_fused_swish
+from tnnquant.graph.lower import fuse_adds
+from tnnquant.graph.passes import is_fused_swish, is_sigmoid_mul
 from tnnquant.layers.base import BlobSpec
 from tnnquant.layers.expand import Tile
 from tnnquant.layers.gated import Glu
@@ -66,6 +67,16 @@ class Net:
     def has_int8_input(self) -> bool:
         """Whether an int8 layer reads a model input."""
         return any(node.quantized and blob in self.graph.inputs for node in self.graph.nodes for blob in node.inputs)
+
+    @cached_property
+    def fused(self) -> Sequence[Node]:
+        """The nodes with int8 adds fused into the convolutions before them, as TNN does when it loads the model."""
+        return fuse_adds(self.graph).nodes
+
+    @cached_property
+    def fused_names(self) -> Mapping[str, int]:
+        """Where each node stands in :attr:`fused`; an add that became part of a convolution does not."""
+        return {node.name: position for position, node in enumerate(self.fused)}
 
     @cached_property
     def ragged(self) -> Collection[str]:
@@ -263,10 +274,18 @@ def _ragged(place: Place) -> bool:
     return any(blob in place.net.ragged for blob in place.node.outputs)
 
 
-@condition("reads int8", "directly after an int8 layer")
-def _reads_int8(place: Place) -> bool:
-    maker = place.net.producers.get(place.node.inputs[0])
-    return maker is not None and maker.quantized
+@condition("after an int8 convolution", "in the line after an int8 convolution, or an add that TNN fuses into one")
+def _after_int8_convolution(place: Place) -> bool:
+    nodes, position = place.net.fused, place.net.fused_names[place.node.name]
+    previous = nodes[position - 1]
+    blob = place.node.inputs[0]
+    return (
+        position > 0
+        and previous.quantized
+        and getattr(previous.layer, "activation_type", None) == 0
+        and previous.outputs[0] == blob
+        and not any(blob in later.inputs for later in nodes[position + 1 :])
+    )
 
 
 @condition("after a convolution it does not read", "the layer before it is a convolution that nothing reads later")
@@ -283,6 +302,24 @@ def is_taken_for_fused(nodes: Sequence[Node], position: int) -> bool:
         return False
     made = previous.outputs[0]
     return made not in node.inputs and not any(made in later.inputs for later in nodes[position + 1 :])
+
+
+@condition("after a convolution that is an output", "it reads a convolution that is an output, and nothing reads later")
+def _next_to_output(place: Place) -> bool:
+    graph, position = place.net.graph, place.position
+    node, previous = graph.nodes[position], graph.nodes[position - 1]
+    made, end = previous.outputs[0], position + 1
+    is_fused = place.kind in ("ReLU", "ReLU6") or (place.kind == "Swish" and not previous.quantized)
+    if place.kind == "Sigmoid" and is_sigmoid_mul(graph, position, made):
+        is_fused, end = not previous.quantized, end + 1
+    return (
+        position > 0
+        and is_fused
+        and getattr(previous.layer, "activation_type", None) == 0
+        and node.inputs == (made,)
+        and made in graph.outputs
+        and not any(made in later.inputs for later in graph.nodes[end:])
+    )
 
 
 @condition("int8 model input", "an int8 layer reads a model input")
@@ -457,9 +494,16 @@ def _has_own_kernel(place: Place) -> bool:
     return is_1x1 and dims[1] <= 32 and prod(dims[2:]) > layer.output_channel
 
 
-@condition("batch with a rest of outputs", "the first dim is above 1, and outputs % 16 is 13, 14 or 15")
+@condition("int8 batch", "the first dim is above 1, and TNN does not fuse it into the convolution before it")
+def _int8_batch(place: Place) -> bool:
+    return place.inputs[0].dims[0] > 1 and place.node.name in place.net.fused_names
+
+
+@condition("rest of outputs", "outputs % 16 is 13, 14 or 15, and more than 4 values come in")
 def _rest_of_outputs(place: Place) -> bool:
-    return place.inputs[0].dims[0] > 1 and place.node.layer.expect(InnerProduct).num_output % 16 > 12
+    dims = place.inputs[0].dims
+    values = -(-prod(dims[1:2]) // LANES) * LANES * prod(dims[2:])
+    return place.node.layer.expect(InnerProduct).num_output % 16 > 12 and values > LANES
 
 
 @condition("weight of -128", "a depthwise or small 1x1 convolution excepted")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tnnquant.devices.arm import ARITHMETIC, SAME_FLOATS, SAME_ON_DEVICES
-from tnnquant.devices.naive import FLOAT_ACTIVATION, STRAYED_ACTIVATION
+from tnnquant.devices.naive import FLOAT_ACTIVATION, FUSED_ON_X86, lost_activations
 from tnnquant.devices.rules import Outcome, Rule, device
 
 __all__ = ["x86"]
@@ -21,7 +21,7 @@ def x86() -> tuple[Rule, ...]:
     return (
         *SAME_ON_DEVICES,
         FLOAT_ACTIVATION,
-        *STRAYED_ACTIVATION,
+        *lost_activations(FUSED_ON_X86),
         Rule(
             "int8 reshape", ("Reshape",), "int8", "always", Outcome.WRONG,
             "is int8, and comes out wrong", "keep the layer in fp32",

@@ -66,6 +66,13 @@ def _two_dims(f: Fragment):
     return f.reshape(f.keep((f.reshape(f.node.inputs[0], (1, count)),), **changes), (count,))
 
 
+@rewrite("a Reshape between", "ReLU", "ReLU6", "Swish")
+def _apart(f: Fragment):
+    """Where TNN would fuse the layer into a convolution whose own output is asked for."""
+    dims = f.inputs[0].dims
+    return f.keep((f.reshape(f.node.inputs[0], dims, dims),))
+
+
 @rewrite("Concat of two dims", "Concat")
 def _concat_of_vectors(f: Fragment):
     if any(len(spec.dims) != 1 for spec in f.inputs) or f.inputs[0].dtype != DataType.FLOAT:
