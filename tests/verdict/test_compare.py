@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tnnquant.verdict.compare import Comparison
-from tnnquant.verdict.kinds import CLASSES, OutputKind
-from tnnquant.verdict.result import GOOD, SetVerdict
+from tnnquant.verdict.kinds import CLASSES, VALUES, OutputKind
+from tnnquant.verdict.result import GOOD, Check, SetVerdict
 from tnnquant.verdict.verify import _limited, _with_label_finding
 
 CLASS_COUNT = 12
@@ -79,9 +79,34 @@ def test_fp32_that_is_wrong_by_the_labels_is_told(are_guessed):
     assert _with_label_finding(verdict, are_guessed=True, shows_top1=False).labels is None
 
 
-def test_few_calibration_pictures_are_never_good():
+def test_limits_make_a_verdict_doubtful_and_its_own_on_the_number_counts():
     verdict = SetVerdict(GOOD, 7, "these", False)
-    limited = _limited(verdict, 7)
+    few, dark = Check("doubtful", "only 7", "pictures"), Check("doubtful", "dark", "input")
+    limited = _limited(verdict, [few, dark])
     assert limited.status == "doubtful"
-    assert "only 7 different calibration pictures: fewer than 8" in limited.limits[0].text
-    assert _limited(verdict, 8) is verdict
+    assert limited.limits == [few, dark]
+    own = SetVerdict(GOOD, 3, "these", False, limits=[Check("doubtful", "only 3", "pictures")])
+    assert [check.text for check in _limited(own, [few, dark]).limits] == ["only 3", "dark"]
+    assert _limited(verdict, []) == verdict
+    assert _limited(SetVerdict("broken", 7, "these", False), [few]).status == "broken"
+
+
+def test_a_model_of_fewer_pictures_is_judged_less_what_it_lacks(rng):
+    """Half of the error beyond that on pictures of the statistics is left for twice the pictures."""
+    kinds = [OutputKind("out", VALUES, -1, 1)]
+    apart, own = Comparison(kinds), Comparison(kinds)
+    for number in range(40):
+        wanted, noise = rng.standard_normal((1, 50)), rng.standard_normal((1, 50))
+        sample = SimpleNamespace(fresh=1, name=str(number), numbers=(number,))
+        own.add(sample, {"out": wanted}, {"out": wanted + 0.1 * noise})
+        apart.add(sample, {"out": wanted}, {"out": wanted + 0.3 * noise})
+    mixed = apart.mixed(own, 0.5)
+    energy = {seen: 10 ** (-seen.sums["out"].figures().sqnr_db / 10) for seen in (own, apart, mixed)}
+    assert energy[mixed] == pytest.approx((energy[own] + energy[apart]) / 2)
+    verdict = mixed.verdict("these", held_out=True)
+    assert verdict.pictures == 40
+    assert 12.5 < verdict.outputs[0].figures["contrast_db"] < 13.5
+    for share, same in ((1.0, apart), (0.0, own)):
+        figures = apart.mixed(own, share).sums["out"].figures()
+        assert figures.cosine == pytest.approx(same.sums["out"].figures().cosine)
+        assert apart.mixed(own, share).sums["out"].mean_cosine == pytest.approx(same.sums["out"].mean_cosine)

@@ -15,8 +15,8 @@ __all__ = ["LEAST_UNSEEN", "Split", "default_share", "split_samples"]
 
 #: Share of the pictures that choose where models are compared: a fifth, or up to a quarter to have 16.
 _SHARE, _LARGEST_SHARE, _ENOUGH = 0.2, 0.25, 16
-#: Of this many pictures on, at least so many are judged by a model made without them.
-_MANY, LEAST_UNSEEN = 8, 4
+#: Of this many pictures on, at least so many are judged by a model made without them, and at most so many.
+_MANY, LEAST_UNSEEN, _MOST_UNSEEN = 8, 4, 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ def default_share(count: int) -> float:
 
 def split_samples(
     samples: Samples, *, calibrates: bool = True, compares: bool = False, holdout: float | None = None,
-    judges: int = 0, elsewhere: bool = False,
+    judges: int = 0, elsewhere: bool = False, apart: float = _LARGEST_SHARE,
 ) -> Split:  # fmt: skip
     """Decide, by the contents of the files alone.
 
@@ -99,6 +99,8 @@ def split_samples(
         At most so many of those of the statistics are for the verdict; 0: there is none.
     elsewhere : bool
         The model is judged on other pictures too: a second model is not needed.
+    apart : float
+        The share that the second model is made without.
     """
     digests = samples.digests()
     share = holdout if holdout is not None else default_share(len(digests)) if compares else 0.0
@@ -114,17 +116,17 @@ def split_samples(
         most = len(held) or judges
         judge = pick(digests, max(1, most // samples.batch) * samples.batch, held or None)
         if not held and samples.batch == 1 and calibrates and not elsewhere and holdout is None:
-            unseen = _unseen(digests, judge)
+            unseen = _unseen(digests, apart)
         notes += _copies(digests)
     chosen = {digests[number] for number in unseen}
     return Split(
         calibrate if calibrates else None, samples, choose, compares, holdout is None, tuple(judge), tuple(unseen),
         frozenset(number for number, digest in enumerate(digests) if digest in chosen),
-        References(() if held or samples.batch > 1 else judge), notes,
+        References(() if held or samples.batch > 1 else {*judge, *unseen}), notes,
     )  # fmt: skip
 
 
-def _unseen(digests: Sequence[str], judge: Sequence[int]) -> list[int]:
+def _unseen(digests: Sequence[str], share: float) -> list[int]:
     """Pictures for a second model to be made without.
 
     The files are made of all pictures, as those of TNN's tool; what that is worth on others, those pictures cannot
@@ -133,7 +135,7 @@ def _unseen(digests: Sequence[str], judge: Sequence[int]) -> list[int]:
     count = len(set(digests))
     if count < _MANY:
         return []
-    return pick(digests, min(max(LEAST_UNSEEN, round(_LARGEST_SHARE * count)), _ENOUGH), judge)
+    return pick(digests, min(max(LEAST_UNSEEN, round(share * count)), _MOST_UNSEEN))
 
 
 def _copies(digests: Sequence[str]) -> list[str]:

@@ -27,6 +27,7 @@ from tnnquant.pipeline.split import split_graph, tail_paths
 from tnnquant.quantization.parts import Part
 from tnnquant.quantization.quantize import Quantization, plan_graph
 from tnnquant.recipes.base import Recipe
+from tnnquant.verdict.pictures import normalizes_inside
 from tnnquant.verdict.verify import Verification, require_labelled
 
 __all__ = ["Job"]
@@ -123,6 +124,8 @@ class Job:
             samples, calibrates=self.calibrates, compares=self.search.compares or self.recipe.chooses_on_held_out,
             holdout=verify.holdout, judges=0 if verify.no_verify else verify.verify_pictures,
             elsewhere=evaluation is not None,
+            # Made from statistics the second model costs nothing, and the more pictures it is judged on the surer.
+            apart=0.5 if self.recipe.starts_from_statistics else 0.25,
         )  # fmt: skip
         self.report.warnings += split.notes
         return split, Verification(split, verify, evaluation, self.config.device, self.search.target)
@@ -211,8 +214,9 @@ class Job:
             meaning = meaning_of(written, result.fp32, result.zero_codes)
         try:
             self.report.verdict = verification.run(
-                written, result.executor, progress=self.progress, meaning=meaning, unseen=result.unseen
-            )
+                written, result.executor, progress=self.progress, meaning=meaning, unseen=result.unseen,
+                is_whole=result.unseen is result.graph,
+            )  # fmt: skip
         except MetricError as error:
             raise MetricError(f"{error}; the model is written, but not judged") from error
         self.report.seconds["verdict"] = time.perf_counter() - started
@@ -260,7 +264,7 @@ class Job:
     def tell_of_values(self, fed: Samples) -> None:
         """What the inputs hold, and whether that looks right."""
         self.report.inputs = fed.statistics()
-        self.report.warnings += fed.warnings(is_normalized_inside=_normalizes_inside(self.graph))
+        self.report.warnings += fed.warnings(is_normalized_inside=normalizes_inside(self.graph))
 
     def warn_of_few(self, given: int) -> None:
         """Warn of statistics of a few inputs; where some are held out, the user gave enough all the same."""
@@ -269,8 +273,3 @@ class Job:
             self.report.warnings.append(
                 f"only {count}: fewer than {ENOUGH_SAMPLES} seldom cover what the model will see"
             )
-
-
-def _normalizes_inside(graph: Graph) -> bool:
-    """Whether the model itself shifts or scales its input before the first convolution."""
-    return any(node.layer.NORMALIZES and any(blob in graph.inputs for blob in node.inputs) for node in graph.nodes)

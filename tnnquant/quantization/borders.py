@@ -48,7 +48,7 @@ def with_copies_at_borders(result: Quantization, config: QuantizeConfig) -> Quan
     plan = moved(result.plan, result.graph, graph, reasons)
     blobs = {renamed.get(blob, blob): entry for blob, entry in plan.blobs.items()}
     zero = {renamed.get(blob, blob): codes for blob, codes in result.zero_codes.items()}
-    unseen = result.unseen and _with_copies(result.unseen, config)[0]
+    unseen = graph if result.unseen is result.graph else result.unseen and _with_copies(result.unseen, config)[0]
     return replace(
         result, graph=graph, fp32=fp32, plan=replace(plan, blobs=blobs), zero_codes=zero, unseen=unseen,
         executor=executor,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -11,11 +10,13 @@ from tnnquant.engine.executor import Executor
 from tnnquant.errors import CalibrationError
 from tnnquant.inputs.references import References
 from tnnquant.inputs.samples import SampleSource
+from tnnquant.verdict.agreement import Agreement
 from tnnquant.verdict.figures import OutputSums
 from tnnquant.verdict.judge import judge_output
 from tnnquant.verdict.kinds import CLASSES, INTEGERS, OutputKind
 from tnnquant.verdict.labels import PLAUSIBLE_TOP1
 from tnnquant.verdict.own_metric import GatheredOutputs, Goal
+from tnnquant.verdict.pictures import SeenClasses
 from tnnquant.verdict.result import BROKEN, DOUBTFUL, Check, SetVerdict, worst
 
 __all__ = ["Comparison", "compare"]
@@ -27,15 +28,6 @@ _FLATTERY = (
 )
 #: Fewer pictures allow no good verdict.
 _FEW = 4
-#: From so many pictures on, fp32 itself is looked at: does it tell them apart?
-_ENOUGH = 8
-#: The share of pictures in one class from which they are no test.
-_ONE_CLASS = 0.8
-#: Probabilities of so many classes differ between pictures; the mean cosine of two pictures from which they do not.
-_MANY_CLASSES, _ALIKE = 10, 0.5
-#: Probabilities add up to 1, within this.
-_ROUNDING = 0.01
-_ADVICE = "check -n, -s, -r and the pictures"
 
 Progress = Callable[[str, int, int], None]
 
@@ -55,8 +47,10 @@ class Comparison:
     Attributes
     ----------
     pictures : int
-    agreed : dict of str to list of float
+    agreed : dict of str to Agreement
         Of classes and integers: the share of agreeing places of each picture.
+    seen : dict of str to SeenClasses
+        Of classes at one place.
     best : dict of str to list of (int, int)
         Of classes at one place: best class of fp32 and of int8 for each picture.
     sources : sequence of str
@@ -67,13 +61,12 @@ class Comparison:
         self.kinds = list(kinds)
         self._goal, self._gathered = goal, GatheredOutputs(outputs) if goal else None
         self.sums = {kind.name: OutputSums(kind.rows) for kind in self.kinds}
-        self.agreed: dict[str, list[float]] = {kind.name: [] for kind in self.kinds}
+        self.agreed = {kind.name: Agreement() for kind in self.kinds}
         self.best: dict[str, list[tuple[int, int]]] = {kind.name: [] for kind in self.kinds}
         self.names: list[str] = []
         self.sources: Sequence[str] = ()
         self.numbers: list[int] = []
-        # Of fp32's probabilities: the sum of their unit vectors; None once they are none.
-        self._directions: dict[str, np.ndarray | None] = {kind.name: np.zeros(kind.rows) for kind in self.kinds}
+        self.seen = {kind.name: SeenClasses(kind) for kind in self.kinds}
 
     @property
     def pictures(self) -> int:
@@ -113,24 +106,33 @@ class Comparison:
         if reference.shape != result.shape:
             return
         if kind.kind == INTEGERS:
-            self.agreed[kind.name].append(float(np.mean(reference == result)))
+            self.agreed[kind.name].add(float(np.mean(reference == result)))
         elif kind.kind == CLASSES:
             best = [np.argmax(x.reshape(kind.rows, -1), axis=0) for x in (reference, result)]
-            self.agreed[kind.name].append(float(np.mean(best[0] == best[1])))
+            self.agreed[kind.name].add(float(np.mean(best[0] == best[1])))
             if best[0].size == 1:
                 self.best[kind.name].append((int(best[0][0]), int(best[1][0])))
-                self._add_direction(kind.name, reference.ravel().astype(np.float64))
+                are_probabilities = self.seen[kind.name].add(reference.ravel())
+                self.agreed[kind.name].add_scores(reference.ravel(), result.ravel(), are_probabilities)
 
-    def _add_direction(self, name: str, scores: np.ndarray) -> None:
-        total = self._directions[name]
-        if total is None:
-            return
-        are_probabilities = scores.min() >= 0 and abs(scores.sum() - 1) <= _ROUNDING
-        self._directions[name] = total + scores / np.linalg.norm(scores) if are_probabilities else None
+    def mixed(self, own: Comparison, share: float) -> Comparison:
+        """A comparison in which these pictures have the weight ``share``, and those of ``own`` the rest.
+
+        The error of a model made from fewer pictures is larger on others than that of the model which is written. What
+        lies beyond the ranges of n pictures falls as 1 / n: of that part of the error ``share`` is left, the number of
+        the fewer over that of all. The rest is the error on pictures of the statistics.
+        """
+        found = Comparison(self.kinds)
+        found.sums = {name: sums.mixed(own.sums[name], share) for name, sums in self.sums.items()}
+        found.agreed = {name: agreed.mixed(own.agreed[name], share) for name, agreed in self.agreed.items()}
+        found.best, found.seen = self.best, self.seen
+        found.names, found.numbers, found.sources = self.names, self.numbers, self.sources
+        found._goal, found._gathered = self._goal, self._gathered
+        return found
 
     def verdict(
         self, source: str, *, held_out: bool | None, labels: Mapping[int, int] | None = None,
-        are_guessed: bool = False,
+        are_guessed: bool = False, looks_at_pictures: bool = True,
     ) -> SetVerdict:  # fmt: skip
         """Judge every output.
 
@@ -144,6 +146,8 @@ class Comparison:
             Right class by number of the source.
         are_guessed : bool
             The labels are numbers that begin file names: the metric is given them only if they look like classes.
+        looks_at_pictures : bool
+            Say whether fp32 is sure of the pictures and tells them apart.
         """
         outputs = [judge_output(kind, self.sums[kind.name], self.agreed[kind.name]) for kind in self.kinds]
         disagreeing = [
@@ -152,7 +156,7 @@ class Comparison:
             for name, (a, b) in zip(self.names, self.best[kind.name], strict=False)
             if a != b
         ]
-        limits = self._limits()
+        limits = self._limits(looks_at_pictures)
         top1 = self._top1(labels)
         score = None
         if self._goal and self._gathered:
@@ -169,36 +173,14 @@ class Comparison:
             list(dict.fromkeys(disagreeing))[:_MOST_NAMES], flattered + remarks, score,
         )  # fmt: skip
 
-    def _limits(self) -> list[Check]:
+    def _limits(self, looks_at_pictures: bool) -> list[Check]:
         """Why nothing can be called good, whatever the figures are."""
         if self.pictures < _FEW:
             count = f"{self.pictures} picture{'s' if self.pictures != 1 else ''}"
             return [Check(DOUBTFUL, f"only {count}: fewer than {_FEW} different ones prove nothing", "pictures")]
         if all(sums.is_constant for sums in self.sums.values()):
             return [Check(DOUBTFUL, "fp32 gives the same for all of them: they are no test", "pictures")]
-        return [check for kind in self.kinds if (check := self._unvaried(kind))]
-
-    def _unvaried(self, kind: OutputKind) -> Check | None:
-        """Why pictures are no test of a classifier: fp32 hardly tells them apart."""
-        classes = [wanted for wanted, _ in self.best[kind.name]]
-        count = len(classes)
-        if count < _ENOUGH or kind.rows <= 2:
-            return None
-        (most, times), *_ = Counter(classes).most_common(1)
-        if times >= _ONE_CLASS * count:
-            return Check(
-                DOUBTFUL, f"fp32 sees class {most} in {times} of {count} pictures: they are no test; {_ADVICE}",
-                kind.name,
-            )  # fmt: skip
-        total = self._directions[kind.name]
-        if total is None or kind.rows < _MANY_CLASSES:
-            return None
-        # |sum of n unit vectors|^2 = n + n (n - 1) times the mean cosine of two of them.
-        alike = (float(total @ total) - count) / (count * (count - 1))
-        if alike <= _ALIKE:
-            return None
-        text = f"fp32 gives nearly the same for all of them (mean cosine of two pictures {alike:.2f}, expected at most "
-        return Check(DOUBTFUL, f"{text}{_ALIKE:g}): they are no test; {_ADVICE}", kind.name)
+        return [check for seen in self.seen.values() if looks_at_pictures and (check := seen.check())]
 
     def _class_output(self) -> str | None:
         return next((kind.name for kind in self.kinds if self.best[kind.name]), None)

@@ -88,6 +88,7 @@ class OutputSums:
         self._sums = np.zeros((4, rows))
         self._peaks = np.zeros((2, rows))
         self._total: np.ndarray | None = None
+        self._mean_cosine: float | None = None  # of pictures that do not count alike
 
     def add(self, wanted: np.ndarray, got: np.ndarray) -> None:
         """Count in one picture; (rows, ...) of fp32 and of int8, fp32 finite."""
@@ -126,6 +127,23 @@ class OutputSums:
         signal = (energy - common) * n / (n - 1)
         return decibels(signal, noise) if signal > _CONSTANT * energy else None
 
+    def mixed(self, own: OutputSums, share: float) -> OutputSums:
+        """Sums in which these pictures have the weight ``share``, and those of ``own`` the rest."""
+        count = self.pictures + own.pictures
+        found = OutputSums(self._sums.shape[1])
+        found.pictures = count
+        found.nonfinite, found.unlike = self.nonfinite + own.nonfinite, self.unlike + own.unlike
+        found.cosines = self.cosines + own.cosines
+        for part, weight in ((self, share), (own, 1 - share)):
+            factor = weight * count / max(part.pictures, 1)
+            found._sums += factor * part._sums
+            if part._total is not None:
+                total = factor * part._total
+                found._total = total if found._total is None else found._total + total
+        found._peaks = np.maximum(self._peaks, own._peaks)
+        found._mean_cosine = share * self.mean_cosine + (1 - share) * own.mean_cosine
+        return found
+
     @property
     def is_constant(self) -> bool:
         """Whether fp32 gave the same for all pictures."""
@@ -134,6 +152,8 @@ class OutputSums:
     @property
     def mean_cosine(self) -> float:
         """Of the pictures; 0 without any."""
+        if self._mean_cosine is not None:
+            return self._mean_cosine
         return float(np.mean(self.cosines)) if self.cosines else 0.0
 
     @property

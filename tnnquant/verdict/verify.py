@@ -13,13 +13,15 @@ from tnnquant.graph import Graph
 from tnnquant.graph.meaning import Meaning
 from tnnquant.inputs import Samples
 from tnnquant.inputs.choose import pick
+from tnnquant.inputs.normalize import PictureInput
 from tnnquant.inputs.references import References
 from tnnquant.inputs.split import LEAST_UNSEEN, Split, split_samples
-from tnnquant.verdict.compare import compare
+from tnnquant.verdict.compare import Comparison, compare
 from tnnquant.verdict.kinds import CLASSES, OutputKind, judged_blobs, judged_kinds
 from tnnquant.verdict.labels import PLAUSIBLE_TOP1, labels_of_names, read_labels
 from tnnquant.verdict.layers import layer_noise
 from tnnquant.verdict.own_metric import Goal
+from tnnquant.verdict.pictures import normalizes_inside, poor_pixels, unusual_feed
 from tnnquant.verdict.result import DOUBTFUL, Check, SetVerdict, Verdict, worst
 
 __all__ = ["Verification", "require_labelled"]
@@ -32,6 +34,8 @@ _GLANCED = 4
 _PROBED = 16
 #: Fewer calibration pictures allow no good verdict; nor do fewer labels say that fp32 is wrong.
 LEAST_GIVEN = 8
+#: Where a check stands that is of the number of pictures.
+_PICTURES = "pictures"
 
 Progress = Callable[[str, int, int], None]
 
@@ -156,6 +160,7 @@ class Verification:
         progress: Progress | None = None,
         meaning: Meaning | None = None,
         unseen: Graph | None = None,
+        is_whole: bool = False,
     ) -> Verdict:
         """Compare on all sets of pictures, and find the layers that add most noise.
 
@@ -175,6 +180,8 @@ class Verification:
         unseen : Graph, optional
             Of the quantization (:class:`tnnquant.quantization.quantize.Quantization`); nothing comes of it if there
             are pictures of ``--eval``.
+        is_whole : bool
+            ``unseen`` is the model itself.
         """
         int8, split = self.executor(written, fp32), self.split
         numbers = split.unseen
@@ -183,19 +190,29 @@ class Verification:
             source = f"{len(split.judge)} of the {len(split.samples.names)} pictures of the statistics: not held out"
             self._sets[-1] = replace(self._sets[-1], source=source, held_out=False)
             numbers = split.judge if self._evaluation is None else ()
-        found = [self._judge(chosen, int8, fp32, progress) for chosen in self._sets]
+        seen = [self._compare(chosen, int8, fp32, progress) for chosen in self._sets]
         usable = split.samples.subset(numbers).usable
-        if unseen is not None and len(usable) >= (1 if split.is_held_out else LEAST_UNSEEN):
+        is_apart = unseen is not None and len(usable) >= (1 if split.is_held_out else LEAST_UNSEEN)
+        # fp32 is asked once about the calibration pictures: on those that are more.
+        few = self._sets[-1] if is_apart and self._sets[-1].is_calibration else None
+        found = [self._verdict(*pair, fp32, looks=pair[0] is not few) for pair in zip(self._sets, seen, strict=True)]
+        if is_apart and unseen is not None:
             source = f"{len(usable)} calibration pictures, with a model made without them"
             source += "; its steps were chosen by them" if split.is_held_out else ""
             labels = dict(self.goal.labels) if self.goal else {}  # for the metric
             chosen = _Set(split.samples.subset(usable), source, True, split.references, labels, True, True)
-            found.append(self._judge(chosen, self.executor(unseen, fp32), fp32, None))
+            apart = self._compare(chosen, self.executor(unseen, fp32), fp32, None)
+            if not is_whole and few is not None:
+                lost = len({*split.samples.digests()}) - len(usable)
+                apart = apart.mixed(seen[-1], lost / (lost + len(usable)))
+                chosen = replace(chosen, source=f"{source}; less what it lacks by having been made from fewer")
+            found.append(self._verdict(chosen, apart, fp32))
             status = worst(verdict.status for verdict in found)
             found.sort(key=lambda verdict: verdict.status != status)
+        limits = self._picture_limits(fp32)
         if self._evaluation is None:
-            given = len(set(split.samples.digests()))
-            found = [_limited(verdict, given) for verdict in found]
+            limits += self._set_limits(fp32, chosen.samples if is_apart else self._sets[-1].samples)
+        found = [_limited(verdict, limits) for verdict in found]
         worst_layers = layer_noise(layers or fp32, int8, self.tapped(), meaning)[:_NAMED]
         return Verdict(found[0].status, found, worst_layers)
 
@@ -253,7 +270,36 @@ class Verification:
             names = self.split.samples.names
             self.goal = replace(self.goal, labels=labels_of_names(names))
 
+    def _feeds(self, fp32: Executor) -> tuple[dict[str, PictureInput], int]:
+        """How pictures are fed, by input, and how many classes the model tells apart (0: it does not)."""
+        samples = self.split.samples if self._has_own or self._evaluation is None else self._evaluation
+        kinds = judged_kinds(fp32.inference, self.config.task)
+        classes = max((kind.rows for kind in kinds if kind.kind == CLASSES), default=0)
+        return samples.picture_inputs(), classes
+
+    def _picture_limits(self, fp32: Executor) -> list[Check]:
+        """What is wrong with how pixels become inputs."""
+        feeds, classes = self._feeds(fp32)
+        inside = normalizes_inside(fp32.graph)
+        found = (unusual_feed(name, feed, classes, is_normalized_inside=inside) for name, feed in feeds.items())
+        return [check for check in found if check]
+
+    def _set_limits(self, fp32: Executor, seen: Samples) -> list[Check]:
+        """What is wrong with the calibration pictures as a whole, by those that were judged."""
+        given = len(set(self.split.samples.digests()))
+        limits = []
+        if given < LEAST_GIVEN:
+            text = f"only {given} different calibration pictures: fewer than {LEAST_GIVEN} prove little; give more, or"
+            limits.append(Check(DOUBTFUL, f"{text} --eval", _PICTURES))
+        feeds, classes = self._feeds(fp32)
+        statistics = seen.statistics() if feeds else {}
+        found = (poor_pixels(name, feed, statistics.get(name, {}), classes) for name, feed in feeds.items())
+        return limits + [check for check in found if check]
+
     def _judge(self, chosen: _Set, int8: Executor, fp32: Executor, progress: Progress | None) -> SetVerdict:
+        return self._verdict(chosen, self._compare(chosen, int8, fp32, progress), fp32)
+
+    def _compare(self, chosen: _Set, int8: Executor, fp32: Executor, progress: Progress | None) -> Comparison:
         _, instead = judged_blobs(fp32.inference)
         kinds = judged_kinds(fp32.inference, self.config.task)
         outputs = fp32.graph.outputs
@@ -262,12 +308,12 @@ class Verification:
                 dims = {name: fp32.specs[name].dims for name in fp32.graph.inputs}
                 self._reference = Executor(fp32.graph.replace(outputs=self._asked(fp32)), dims)
             fp32 = self._reference
-        seen = compare(
-            kinds, chosen.samples, int8, fp32, chosen.references, progress, self.goal, outputs
-        )
+        return compare(kinds, chosen.samples, int8, fp32, chosen.references, progress, self.goal, outputs)
+
+    def _verdict(self, chosen: _Set, seen: Comparison, fp32: Executor, *, looks: bool = True) -> SetVerdict:
         verdict = seen.verdict(
-            chosen.source, held_out=chosen.held_out, labels=_class_labels(chosen, kinds),
-            are_guessed=chosen.are_labels_guessed,
+            chosen.source, held_out=chosen.held_out, labels=_class_labels(chosen, seen.kinds),
+            are_guessed=chosen.are_labels_guessed, looks_at_pictures=looks,
         )  # fmt: skip
         return _with_label_finding(
             verdict, are_guessed=chosen.are_labels_guessed, shows_top1=not chosen.is_calibration
@@ -301,10 +347,9 @@ def _with_label_finding(verdict: SetVerdict, *, are_guessed: bool, shows_top1: b
     return replace(verdict, notes=[note, *verdict.notes])
 
 
-def _limited(verdict: SetVerdict, given: int) -> SetVerdict:
-    """At most doubtful for so few calibration pictures."""
-    if given >= LEAST_GIVEN or any(check.where == "pictures" for check in verdict.limits):
-        return verdict
-    text = f"only {given} different calibration pictures: fewer than {LEAST_GIVEN} prove little; give more, or --eval"
-    limits = [*verdict.limits, Check(DOUBTFUL, text, "pictures")]
-    return replace(verdict, limits=limits, status=worst([verdict.status, DOUBTFUL]))
+def _limited(verdict: SetVerdict, limits: list[Check]) -> SetVerdict:
+    """The verdict with more limits; of those on the number of pictures, its own counts."""
+    if any(check.where == _PICTURES for check in verdict.limits):
+        limits = [check for check in limits if check.where != _PICTURES]
+    status = worst([verdict.status, *(check.status for check in limits)])
+    return replace(verdict, limits=[*verdict.limits, *limits], status=status)

@@ -1,0 +1,52 @@
+"""Agreement counted, and expected of other pictures."""
+
+import numpy as np
+import pytest
+
+from tnnquant.verdict.agreement import Agreement
+
+
+def gathered(rng, pictures, noise, classes=20, are_probabilities=False):
+    """Agreement on pictures whose scores have noise of one size, and the scores of both."""
+    found = Agreement()
+    for _ in range(pictures):
+        wanted = 2 * rng.standard_normal(classes)
+        got = wanted + noise * rng.standard_normal(classes)
+        if are_probabilities:
+            wanted, got = (np.exp(x) / np.exp(x).sum() for x in (wanted, got))
+        found.add(float(wanted.argmax() == got.argmax()))
+        found.add_scores(wanted, got, are_probabilities)
+    return found
+
+
+@pytest.mark.parametrize("are_probabilities", [False, True])
+def test_what_few_pictures_say_is_closer_to_what_many_say(rng, are_probabilities):
+    true = gathered(rng, 20000, 0.4, are_probabilities=are_probabilities).counted
+    few = [gathered(rng, 16, 0.4, are_probabilities=are_probabilities) for _ in range(60)]
+    counted, expected = (np.array([getattr(one, which) for one in few]) for which in ("counted", "expected"))
+    assert abs(expected.mean() - true) < 0.02
+    assert np.square(expected - true).mean() < 0.85 * np.square(counted - true).mean()
+
+
+def test_many_pictures_and_places_without_scores_are_counted(rng):
+    many = gathered(rng, 100, 0.4)
+    assert many.expected == many.counted
+    places = Agreement([0.5, 1.0, 0.75, 0.75, 1.0])
+    assert (places.count, places.counted, places.expected) == (5, 0.8, 0.8)
+    assert Agreement().counted == 0
+    few = gathered(rng, 3, 0.4)
+    assert few.expected == few.counted
+
+
+def test_scores_that_are_no_numbers_are_only_counted(rng):
+    found = gathered(rng, 8, 0.1)
+    found.add(0.0)
+    found.add_scores(np.arange(20.0), np.full(20, np.nan), False)
+    assert found.expected == found.counted
+
+
+def test_pictures_that_do_not_count_alike(rng):
+    good, bad = gathered(rng, 12, 0.01), gathered(rng, 12, 5.0)
+    assert bad.mixed(good, 0.25).counted == pytest.approx(0.75 * good.counted + 0.25 * bad.counted)
+    expected = [bad.mixed(good, share).expected for share in (0.0, 0.25, 0.5, 1.0)]
+    assert expected == sorted(expected, reverse=True)
