@@ -16,8 +16,9 @@ __all__ = ["Agreement"]
 
 #: Classes after the best one that may overtake it.
 _NEXT = 5
-#: Of so many pictures the count alone is better: errors are not quite independent of distances.
-_MANY = 100
+#: Of so many pictures the count alone is better: errors are not quite independent of distances. The trials of fewer
+#: count as so many pictures.
+_MANY, _WORTH = 100, 16
 #: Fewer prove nothing.
 _FEW = 4
 #: Probabilities below this are taken for it: float32 knows hardly smaller ones.
@@ -80,9 +81,14 @@ class Agreement:
     @property
     def expected(self) -> float:
         """Mean share that is expected of other pictures of the kind."""
+        count, tried = self.count, self.tried
+        return self.counted if tried is None else (count * self.counted + _WORTH * tried) / (count + _WORTH)
+
+    @property
+    def tried(self) -> float | None:
+        """Share of the trials in which the class stays; None: there are too few pictures, or enough to count them."""
         if not _FEW <= len(self.shares) < _MANY or len(self._margins) != len(self.shares):
-            return self.counted
+            return None
         margins, errors = np.array(self._margins), np.array(self._errors)
         changed = np.array([(margins + error < 0).any(axis=1).mean() for error in errors])
-        tried = 1 - float(np.average(changed, weights=self._weights))
-        return (self.counted + tried) / 2
+        return 1 - float(np.average(changed, weights=self._weights))

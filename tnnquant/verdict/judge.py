@@ -100,8 +100,9 @@ def _check_agreement(kind: OutputKind, agreed: Agreement, cosine: float) -> list
     hits = round(agreement * count)
     low, high = wilson(hits, count)
     is_moved = kind.kind == INTEGERS or cosine < _UNMOVED
-    is_guess = expected != agreement
-    if expected >= good or (not is_guess and count <= _FEW and count - agreement * count <= 1 and count > 1):
+    is_guess = agreed.tried is not None
+    one_differs = 1 < count <= _FEW and count - agreement * count <= 1
+    if expected >= good or (one_differs and (agreed.tried is None or agreed.tried >= good or not is_moved)):
         status = GOOD
     else:
         status = BROKEN if high < broken and is_moved else DOUBTFUL
@@ -110,7 +111,7 @@ def _check_agreement(kind: OutputKind, agreed: Agreement, cosine: float) -> list
     text = (
         f"{what} {100 * agreement:.1f} % of {count}{more} "
         f"(95 % interval {100 * low:.0f}..{100 * high:.0f} %; good from {100 * good:g} %"
-        f"{', or one that differs' if count <= _FEW and not is_guess else ''}, broken below {100 * broken:g} %)"
+        f"{', or one that differs' if count <= _FEW else ''}, broken below {100 * broken:g} %)"
     )
     return [Check(status, text, kind.name)]
 

@@ -22,7 +22,7 @@ from tnnquant.verdict.labels import PLAUSIBLE_TOP1, labels_of_names, read_labels
 from tnnquant.verdict.layers import layer_noise
 from tnnquant.verdict.own_metric import Goal
 from tnnquant.verdict.pictures import normalizes_inside, poor_pixels, unusual_feed
-from tnnquant.verdict.result import DOUBTFUL, Check, SetVerdict, Verdict, worst
+from tnnquant.verdict.result import BROKEN, DOUBTFUL, Check, SetVerdict, Verdict, worst
 
 __all__ = ["Verification", "require_labelled"]
 
@@ -207,7 +207,10 @@ class Verification:
                 apart = apart.mixed(seen[-1], lost / (lost + len(usable)))
                 chosen = replace(chosen, source=f"{source}; less what it lacks by having been made from fewer")
             found.append(self._verdict(chosen, apart, fp32))
-            status = worst(verdict.status for verdict in found)
+            status = found[-1].status
+            if self._evaluation is not None or is_whole or any(verdict.status == BROKEN for verdict in found):
+                status = worst(verdict.status for verdict in found)
+            # What is doubtful on the pictures of the statistics alone is in the other figures already.
             found.sort(key=lambda verdict: verdict.status != status)
         limits = self._picture_limits(fp32)
         if self._evaluation is None:
