@@ -35,23 +35,37 @@ def test_auto_writes_the_best_of_its_trials(files, tmp_path):
     report = quantize_model(*files, tmp_path / "out", TENSOR, search=SearchConfig(auto=True, time_budget=1e4))
     names = [trial["name"] for trial in report.trials]
     assert names[:5] == [
-        "minmax, minmax, per tensor", "minmax, minmax, per channel", "kl, admm, per channel", "kl, admm, per mix",
-        "kl, admm, per tensor",
+        "minmax, minmax, per tensor", "minmax, minmax, per channel", "recipe best", "kl, admm, per channel",
+        "kl, admm, per mix",
     ]  # fmt: skip
     (best,) = [trial for trial in report.trials if trial["best"]]
     assert best["likeness"] == max(trial["likeness"] for trial in report.trials if trial["status"] == best["status"])
     assert report.verdict.status == best["status"] == "good"
-    assert report.verdict.sets[0].held_out
-    assert report.samples == 15
+    # The pictures held out were taken in at the end; the model without them is judged on them.
+    assert (report.samples, report.held_out) == (20, 0)
+    assert {found.held_out for found in report.verdict.sets} == {True, False}
+    kept = quantize_model(
+        *files, tmp_path / "kept", TENSOR, search=SearchConfig(auto=True, time_budget=1e4),
+        verify=VerifyConfig(holdout=0.25),
+    )  # fmt: skip
+    assert (kept.samples, kept.held_out) == (15, 5)
+    assert kept.verdict.sets[0].held_out
     # What was judged is what was written.
-    assert report.verdict.sets[0].outputs[0].figures["cosine"] == pytest.approx(best["likeness"], abs=1e-12)
+    assert kept.verdict.sets[0].outputs[0].figures["cosine"] == pytest.approx(best["likeness"], abs=1e-12)
     json.dumps(report.as_dict(), allow_nan=False)
 
 
 def test_a_budget_of_nothing_still_writes_a_model(files, tmp_path):
     report = quantize_model(*files, tmp_path / "out", search=SearchConfig(auto=True, time_budget=0))
     assert len(report.trials) == 1
-    assert any("the time budget of 0 s was used up before: kl" in line for line in report.warnings)
+    assert any("the time budget of 0 s was used up before: recipe best" in line for line in report.warnings)
+    assert any("the pictures that models were compared on stay out" in line for line in report.warnings)
+    assert report.held_out == 5
+    # The default is tried at any rate.
+    report = quantize_model(*files, tmp_path / "out", TENSOR, search=SearchConfig(auto=True, time_budget=0))
+    assert [trial["name"] for trial in report.trials][:2] == [
+        "minmax, minmax, per tensor", "minmax, minmax, per channel"
+    ]  # fmt: skip
     assert read_model(*(tmp_path / f"out_quantized.{suffix}" for suffix in ("tnnproto", "tnnmodel"))).is_quantized
 
 
@@ -168,7 +182,7 @@ def test_the_recipe_that_chooses_gets_the_pictures_held_out_and_is_made_once(fil
     first = quantize_model(*files, tmp_path / "out", **options)
     again = quantize_model(*files, tmp_path / "out", **options)
     assert calls == [(15, 5)]
-    assert [trial["name"] for trial in first.trials][4] == "recipe best"
+    assert [trial["name"] for trial in first.trials][1] == "recipe best"
     assert again.trials == first.trials
     # The model from the state is as good as the one that was made: with its plan, and its reasons.
     config = QuantizeConfig(recipe="best")
@@ -186,3 +200,35 @@ def test_pictures_of_eval_that_choose_are_named_so(files, tmp_path):
     assert [len(report.trials) for report in reports] == [1, 2]
     sources = [report.verdict.sets[0].source for report in reports]
     assert sources == ["all 20 of --eval", "all 20 of --eval; the model was chosen by them"]
+
+
+def test_the_best_is_made_once_more_of_all_pictures(files, tmp_path):
+    """The bytes are those of a plain run of its methods; layers that were kept in fp32 stay so."""
+    report = quantize_model(*files, tmp_path / "out", search=SearchConfig(auto=True, time_budget=1e4))
+    methods = {key: report.settings[key] for key in ("blob_method", "weight_method", "merge_type")}
+    (best,) = [trial for trial in report.trials if trial["best"]]
+    if not best["fp32_layers"] and best["name"] != "recipe best":
+        quantize_model(*files, tmp_path / "plain", QuantizeConfig(**methods))
+        assert written(tmp_path) == written(tmp_path, "plain")
+    target = SearchConfig(target_agreement=0.9, time_budget=1e4)
+    report = quantize_model(*files, tmp_path / "out", TENSOR, search=target)
+    (best,) = [trial for trial in report.trials if trial["best"]]
+    graph = read_model(*(tmp_path / f"out_quantized.{suffix}" for suffix in ("tnnproto", "tnnmodel")))
+    assert best["fp32_layers"]
+    assert not any(graph.node(name).quantized for name in best["fp32_layers"])
+    assert (report.samples, report.held_out) == (20, 0)
+
+
+def test_best_gets_the_time_that_is_left(files, tmp_path, monkeypatch):
+    budgets = []
+
+    def recipe(graph, split, config, progress=None, budget=None, goal=None):
+        budgets.append(budget)
+        return quantize_split(graph, split, QuantizeConfig(merge_type="mix"), progress)
+
+    monkeypatch.setattr(auto.recipes, "quantize", recipe)
+    quantize_model(*files, tmp_path / "out", search=SearchConfig(auto=True, time_budget=1e4))
+    quantize_model(*files, tmp_path / "out", QuantizeConfig(recipe="best"), search=SearchConfig(target_agreement=0.5))
+    assert len(budgets) == 2
+    assert 0 < budgets[0] < 1e4
+    assert budgets[1] is None

@@ -1,4 +1,9 @@
-"""What ``--auto`` tries: the original's four configurations, better recipes, then layers in fp32."""
+"""What ``--auto`` tries: what was asked for, the default, better recipes, the other configurations that TNN's tool is
+used with, then layers in fp32.
+
+That is the order of what a second is likely to gain. A recipe that chooses its steps gains most and takes long; it is
+given what is left of the time, and leaves out what does not fit. The other configurations seldom gain anything.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +21,7 @@ from tnnquant.config import MergeType, QuantizeConfig, SearchConfig
 from tnnquant.errors import TnnQuantError
 from tnnquant.graph import Graph
 from tnnquant.graph.patterns import fused_names
+from tnnquant.inputs.split import Split
 from tnnquant.quantization.borders import with_copies_at_borders
 from tnnquant.quantization.plan import QuantPlan, make_plan
 from tnnquant.quantization.quantize import Quantization, plan_graph, quantize_weights, spread_scales
@@ -29,7 +35,7 @@ from tnnquant.verdict.verify import Verification
 
 __all__ = ["Outcome", "Search"]
 
-#: Blob method, weight method, merge type of the configurations that the original tool is used with.
+#: Blob method, weight method, merge type of the configurations that TNN's tool is used with; the first is its default.
 ORIGINALS = (
     ("minmax", "minmax", MergeType.CHANNEL),
     ("kl", "admm", MergeType.CHANNEL),
@@ -69,6 +75,8 @@ class Outcome:
 
 #: After the name of a model: the one that was made before the pictures held out were taken in.
 _WITHOUT = ", without those held out"
+#: The statistics of all pictures.
+_ALL = "statistics of all"
 
 
 def _shares_statistics(config: QuantizeConfig) -> bool:
@@ -143,13 +151,16 @@ class Search:
         try:
             configurations = dict(self._configurations())
             self._make_statistics([self._plan_of(c) for c in configurations.values() if _shares_statistics(c)])
+            kept = {_name_of(self._config), _name_of(self._by_flags(*ORIGINALS[0]))}
             for name, config in configurations.items():
-                if self._best and not self._in_time():
+                # The default is tried at any rate: what is written is never worse.
+                if self._best and not self._in_time() and name not in kept:
                     notes.append(f"the time budget of {self._options.seconds:g} s was used up before: {name}")
                     break
                 self._configs[name] = config
                 self._try(name, partial(self._make, config))
             self._mix(notes)
+            self._take_in_held_out(notes)
         except KeyboardInterrupt:
             interrupt.forget()
             if self._best is None:
@@ -174,16 +185,15 @@ class Search:
     def _configurations(self) -> Iterator[tuple[str, QuantizeConfig]]:
         yield _name_of(self._config), self._config
         if self._options.auto:
-            by_flags = QuantizeConfig().recipe  # that of TNN's tool
-            for blob, weight, merge in ORIGINALS:
-                config = replace(
-                    self._config, recipe=by_flags, blob_method=blob, weight_method=weight, merge_type=merge
-                )
+            default, *others = (self._by_flags(*methods) for methods in ORIGINALS)
+            better = (entry.name for entry in recipes.every() if entry.chooses_on_held_out)
+            for config in (default, *(replace(self._config, recipe=name) for name in better), *others):
                 yield _name_of(config), config
-            for better in recipes.every():
-                if better.chooses_on_held_out:
-                    config = replace(self._config, recipe=better.name)
-                    yield _name_of(config), config
+
+    def _by_flags(self, blob: str, weight: str, merge: MergeType) -> QuantizeConfig:
+        """What is asked for with other methods of TNN's tool."""
+        by_flags = QuantizeConfig().recipe
+        return replace(self._config, recipe=by_flags, blob_method=blob, weight_method=weight, merge_type=merge)
 
     def _plan_of(self, config: QuantizeConfig) -> QuantPlan:
         return make_plan(self._executor.inference, config, self._fused)
@@ -196,13 +206,13 @@ class Search:
             self._state.save_statistics(as_arrays(self._pool.states))
         self.seconds["calibration"] = time.perf_counter() - started
 
-    def _make(self, config: QuantizeConfig) -> Quantization:
-        """The model of a configuration."""
+    def _make(self, config: QuantizeConfig, pool: StatisticsPool | None = None) -> Quantization:
+        """The model of a configuration; ``pool``: of other pictures than those of the trials."""
         if not _shares_statistics(config):
             return self._make_once(config)
         plan = self._plan_of(config)
         graph = self._executor.graph
-        scales = spread_scales(plan, self._pool.params(plan))
+        scales = spread_scales(plan, (pool or self._pool).params(plan))
         nodes, notes = quantize_weights(graph, plan, scales, config)
         quantized = graph.with_nodes(nodes).replace(scales=scales)
         result = Quantization(quantized, graph, plan, {}, notes, {}, executor=self._executor)
@@ -220,10 +230,15 @@ class Search:
             plan = plan_of(graph, self._plan, rest["reasons"])
             fp32 = self._executor.graph
             return Quantization(graph, fp32, plan, {}, rest["notes"], {}, zero, without, executor=self._executor)
+        # The trials of a search share its time; a recipe alone has its own.
+        left = self._options.seconds - (time.perf_counter() - self._started) if self._options.compares else None
+        budget = self._options.time_budget if left is None or self._best is None else max(left, 0.0)
         result = recipes.quantize(
-            self._graph, self._verification.split, config, self._progress, goal=self._verification.goal
+            self._graph, self._verification.split, config, self._progress, budget, self._verification.goal
         )
-        if self._state:
+        # What was left out for want of time, another run may have time for.
+        is_whole = budget is None or time.perf_counter() - self._started < self._options.seconds
+        if self._state and is_whole:
             zero = {blob: np.asarray(codes).tolist() for blob, codes in result.zero_codes.items()}
             reasons = {result.graph.nodes[p].name: reason for p, reason in result.plan.reasons.items()}
             rest = {"zero_codes": zero, "notes": result.notes, "reasons": reasons}
@@ -249,7 +264,8 @@ class Search:
 
     def _judged(self, result: Quantization) -> Graph:
         """The model that knows nothing of the pictures it is judged on."""
-        return result.graph if self._on_evaluation() else result.unseen or result.graph
+        is_elsewhere = self._on_evaluation() and self._verification.has_evaluation
+        return result.graph if is_elsewhere else result.unseen or result.graph
 
     def _judge(self, graph: Graph) -> SetVerdict:
         return self._verification.try_out(graph, self._executor, on_evaluation=self._on_evaluation())
@@ -284,6 +300,35 @@ class Search:
 
     def _remember(self, what: str, compute: Callable[[], Mapping]) -> dict:
         return self._state.remember(what + self._within(), compute) if self._state else dict(compute())
+
+    # --- the pictures held out ---
+
+    def _take_in_held_out(self, notes: list[str]) -> None:
+        """Make the best model once more with the statistics of all pictures, as the recipes that choose do."""
+        split = self._verification.split
+        if self._best is None or split.choose is None or not split.joins or not self._options.compares:
+            return
+        trial, before = self._best
+        config = self._configs[trial.name]
+        if not _shares_statistics(config):
+            return  # it has done so itself
+        if not self._in_time():
+            notes.append(
+                f"the time budget of {self._options.seconds:g} s was used up: the pictures that models were "
+                "compared on stay out of the statistics"
+            )
+            return
+        pool = StatisticsPool(self._executor, Split(split.samples, references=split.references), self._progress)
+        if self._state:
+            pool.states |= from_arrays(self._state.load_statistics(_ALL))
+        if pool.gather([self._plan_of(config)]) and self._state:
+            self._state.save_statistics(as_arrays(pool.states), _ALL)
+        result = self._make(config, pool)
+        if trial.fp32_layers:
+            mixer = Mixer(self._verification, result, trial.name, self._judge, self._remember)
+            result = with_copies_at_borders(mixer.result(trial.fp32_layers), config)
+        self._best = trial, replace(result, unseen=before.graph)
+        self._write(result.graph)
 
     # --- mixed precision ---
 

@@ -23,9 +23,9 @@ from tnnquant.graph import Graph
 
 __all__ = ["State", "digest_of"]
 
-_STATISTICS, _RESULTS = "statistics.npz", "results.json"
+_STATISTICS, _RESULTS = "statistics", "results.json"
 #: Results of another version's figures are of no use.
-_VERSION = 2
+_VERSION = 3
 
 
 def digest_of(*parts) -> str:
@@ -81,18 +81,18 @@ class State:
         """The stored result of that name, or None."""
         return self._results.get(what)
 
-    def save_statistics(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Keep arrays by name."""
+    def save_statistics(self, arrays: Mapping[str, np.ndarray], of: str = _STATISTICS) -> None:
+        """Keep arrays by name, ``of`` some pictures."""
         buffer = io.BytesIO()
         # Any, not ndarray: NumPy 2 has an option among the names, and its types are held to it.
         named: dict[str, Any] = {f"a{i}": array for i, array in enumerate(arrays.values())}
         np.savez(buffer, names=np.array(list(arrays)), **named)
-        write_files([(self.folder / _STATISTICS, [buffer.getvalue()])])
+        write_files([(self.folder / f"{of}.npz", [buffer.getvalue()])])
 
-    def load_statistics(self) -> dict[str, np.ndarray]:
+    def load_statistics(self, of: str = _STATISTICS) -> dict[str, np.ndarray]:
         """The arrays that were kept; empty if there are none, or they cannot be read."""
         try:
-            with np.load(self.folder / _STATISTICS) as stored:
+            with np.load(self.folder / f"{of}.npz") as stored:
                 return {str(name): stored[f"a{i}"] for i, name in enumerate(stored["names"])}
         except Exception:  # zipfile, zlib and NumPy raise a dozen kinds
             return {}

@@ -113,6 +113,11 @@ class Verification:
             few = pick(samples.digests(), _GLANCED * samples.batch, self.split.judge)
             self._glanced = _Set(samples.subset(few), "", False, self.split.references, {})
 
+    @property
+    def has_evaluation(self) -> bool:
+        """Whether there are pictures of ``--eval``."""
+        return self._evaluation is not None
+
     def fingerprint(self) -> dict:
         """What trials depend on beside the model, as JSON types: contents of the pictures and how they are judged."""
         split = self.split
