@@ -30,6 +30,7 @@ def classes(rng, agreeing, pictures, noise):
         (13, 16, 0.3, ["doubtful", "doubtful"]),
         (4, 16, 2.0, ["broken", "broken"]),
         (4, 16, 0.02, ["doubtful", "good"]),  # ties: the scores have not moved
+        (13, 16, 0.02, ["good", "good"]),  # and few of them are no doubt
         (0, 1, 0.02, ["doubtful", "good"]),  # a single picture proves nothing
         (890, 1000, 0.02, ["doubtful", "good"]),
         (900, 1000, 0.02, ["good", "good"]),

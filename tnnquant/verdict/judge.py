@@ -34,6 +34,8 @@ THRESHOLDS = {
 _UNMOVED = 0.995
 #: With so few pictures, one may differ.
 _FEW = 20
+#: With fewer pictures, ties that differ are no doubt as long as the interval holds enough that agree.
+_COUNTED = 100
 #: A row counts if it reaches that share of its part's peak.
 _SIGNIFICANT = 1 / 8
 _MOST_ROWS = 1024
@@ -102,7 +104,8 @@ def _check_agreement(kind: OutputKind, agreed: Agreement, cosine: float) -> list
     is_moved = kind.kind == INTEGERS or cosine < _UNMOVED
     is_guess = agreed.tried is not None
     one_differs = 1 < count <= _FEW and count - agreement * count <= 1
-    if expected >= good or (one_differs and (agreed.tried is None or agreed.tried >= good or not is_moved)):
+    are_ties = not is_moved and count < _COUNTED and high >= good
+    if expected >= good or are_ties or (one_differs and (agreed.tried is None or agreed.tried >= good)):
         status = GOOD
     else:
         status = BROKEN if high < broken and is_moved else DOUBTFUL
