@@ -142,6 +142,10 @@ def test_errors_against_fp32(inspected_files, quantized_files, pictures, capsys)
         (["small", "--limit", "3"], 2, "--limit needs inputs"),
         (["small", "-b", "kl"], 2, "--blob_method is for --samples"),
         (["net", "--html", "x.html", "-t", "2"], 2, "--merge_type is for --samples"),
+        (["small", "--with", "small", "--html", "x.html"], 2, "--with shows a second model on the page"),
+        (["small", "--against", "net", "-i", "pictures", "--with", "net", "--html", "x.html"], 2, "net.tnnproto is fp32"),
+        (["small", "--classes", "x.txt"], 2, "--classes names what pictures are taken for"),
+        (["small", "--against", "net", "-i", "pictures", "--classes", "none.txt"], 5, "cannot read none.txt"),
         (["net", "--json", "--csv"], 2, "--json and --csv are two forms"),
         (["net", "--csv", "--layer", "left"], 2, "--csv is the table of layers: not with --layer"),
         (["net", "small", "--csv", "--diff"], 2, "--csv is the table of layers: not with --diff"),
@@ -175,3 +179,26 @@ def test_samples_sheet_and_page(inspected_files, quantized_files, pictures, tmp_
     assert run("inspect", inspected_files, *inputs) == 2
     assert run("inspect", inspected_files, "--samples") == 2
     assert run("inspect", quantized_files, *inputs, "--html", page) == 2
+
+
+def test_the_page_tells_what_made_it_and_can_be_made_the_same(
+    inspected_files, quantized_files, pictures, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    args = ["inspect", quantized_files, "--against", inspected_files, "-i", pictures, "-n", 127.5, "-s", "1/127.5",
+            "--limit", 2, "--html", "page.html"]  # fmt: skip
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    pages = []
+    for _ in range(2):
+        assert run(*args, "--with", quantized_files) == 0
+        pages.append(Path("page.html").read_bytes())
+    assert pages[0] == pages[1]
+    text = pages[0].decode()
+    assert "1970-01-01 00:00 UTC" in text
+    assert "time per run" not in text
+    assert "--limit 2 --html page.html --with" in text
+    monkeypatch.delenv("SOURCE_DATE_EPOCH")
+    assert run(*args) == 0
+    text = Path("page.html").read_text("utf-8")
+    assert "time per run" in text
+    assert "1970" not in re.search(r'<section id="made">.*?</section>', text, re.DOTALL)[0]

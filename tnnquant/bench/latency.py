@@ -18,9 +18,11 @@ from tnnquant.errors import ConfigError
 from tnnquant.graph import Graph
 from tnnquant.graph.lower import lower
 
-__all__ = ["LatencyReport", "LayerRow", "ModelFigures", "measure_latency", "peak_rss"]
+__all__ = ["LatencyReport", "LayerRow", "ModelFigures", "measure_latency", "peak_rss", "whole_times"]
 
 _UNCERTAIN = 0.5e-6  # seconds
+#: Runs of a model whose median is taken, where that is all that is asked.
+_FEWEST, _MOST = 3, 50
 Progress = Callable[[str, int, int], None]
 
 
@@ -171,6 +173,33 @@ def measure_latency(
     rows = _rows(*(models[name].layers if name in models else [] for name in ("fp32", "int8")))
     machine = describe()
     return LatencyReport(machine, models, rows, peak_rss())
+
+
+def whole_times(
+    graphs: Mapping[str, Graph], inputs: Mapping[str, np.ndarray], room: float,
+    input_dims: Mapping[str, tuple[int, ...]] | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """Median seconds of a run of each of several models, run in turns; the layers are not looked at.
+
+    Parameters
+    ----------
+    graphs : dict of str to Graph
+        fp32 ones fuse activations first, as TNN's runtime does.
+    inputs : mapping of str to ndarray
+        Fed to all.
+    room : float
+        Seconds that all runs may take, about; at least three of each.
+    input_dims : mapping, optional
+        As for :class:`Executor`.
+    """
+    executors = [
+        Executor(graph if graph.is_quantized else lower(graph), input_dims, exact=False) for graph in graphs.values()
+    ]
+    fed = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+    runs = [lambda run=executor.run: run(fed) for executor in executors]
+    first = sum(times.minimum for times in in_turns(runs, 1, warm_up=1))
+    repeats = int(np.clip(room / max(first, 1e-6), _FEWEST, _MOST))
+    return {name: times.median for name, times in zip(graphs, in_turns(runs, repeats, 0), strict=True)}
 
 
 def _check_inputs(fp32: Graph, int8: Graph) -> None:

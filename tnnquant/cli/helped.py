@@ -55,6 +55,11 @@ class HelpedCommand(click.Command):
         )  # fmt: skip
         self.params += verbosity.options()
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # As they were typed: a page tells what made it.
+        ctx.meta["arguments"] = tuple(args)
+        return super().parse_args(ctx, args)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         left = {param.name: record for param in self.get_params(ctx) if (record := param.get_help_record(ctx))}
         for title, names in GROUPS.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from math import prod
 
 import click
 
@@ -34,6 +35,7 @@ LIMIT = 16
 EXAMPLES = (
     ("net_quantized", "what is in a model, what is int8 and why"),
     ("net_quantized --against net -i pictures --html page.html", "the layers that int8 hurts, as a page"),
+    ("a_quantized --with b_quantized --against net -i pictures --html page.html", "two int8 models side by side"),
     ("net_quantized --snippet cpp -n 127.5 -s 1/127.5", "the calls of TNN that feed it, for the app"),
     ("net_quantized --device arm", "what would go wrong with it on a phone"),
 )
@@ -59,6 +61,8 @@ EXAMPLES = (
 @click.option("--samples", is_flag=True, help="Show what the model is fed, and whether it is enough to calibrate with.")
 @click.option("--sheet", metavar="FILE", help="Write the pictures, as the model sees them, tiled on one PNG.")
 @click.option("--html", metavar="FILE", help="Write a page that shows all of it, to open in a browser; no network.")
+@click.option("--with", "other", metavar="OTHER", help="Another int8 model of FP32, shown beside MODEL on the page.")
+@click.option("--classes", metavar="FILE", help="The names of the classes, one per line, that of class 0 first.")
 @config_options(QuantizeConfig, *FIELDS)
 @config_options(VerifyConfig, *METRIC_OPTIONS)
 @click.option(
@@ -100,6 +104,10 @@ def command(models, proto, model, layer, is_diff, input_shape, **options) -> int
 
 def _check(options: dict, is_diff: bool, layer: str | None) -> None:
     """Refuse options that lack another one, or would have no effect."""
+    if options["other"] and not (options["html"] and options["against"]):
+        raise ConfigError("--with shows a second model on the page: give --html, and the fp32 model with --against")
+    if options["classes"] and not options["against"]:
+        raise ConfigError("--classes names what pictures are taken for: give --against and -i")
     for name in ("against", "samples", "sheet"):
         if options[name] and not options["input_path"]:
             raise ConfigError(f"--{name} needs inputs: give a folder with -i")
@@ -161,20 +169,36 @@ def _study(first, config: QuantizeConfig, options: dict):
         return Study(first)
     from tnnquant.base.threads import set_threads
     from tnnquant.cli.progress import progress_display
+    from tnnquant.inspect.classes import read_classes
     from tnnquant.inspect.run import load, pick_samples
 
     set_threads(options["threads"])
     against = load(options["against"], input_dims=config.input_dims) if options["against"] else None
+    other = load(options["other"]) if options["other"] else None
+    classes = read_classes(options["classes"], _scores(against.summary)) if options["classes"] else ()
     limit = options["limit"] if options["limit"] is not None else (None if options["samples"] else LIMIT)
     samples = pick_samples(first, options["input_path"], config, limit, options["threads"])
-    _refuse_inputs(options, first, against, samples)
+    _refuse_inputs(options, first, against, other, samples)
     with progress_display(enabled=sys.stderr.isatty() and not options["as_json"]) as progress:
         result = study(
             first, against, samples, config, ranges=bool(options["html"] or options["as_json"]),
             coverage=bool(options["samples"] or options["sheet"]), progress=progress, device=options["judged_on"],
-            metric=options["metric"],
+            metric=options["metric"], other=other,
         )  # fmt: skip
+        result.classes = classes
+        if options["html"] and against is not None:
+            from tnnquant.cli.inspect_made import time_models
+
+            time_models(result, config, progress)
     return result
+
+
+def _scores(summary) -> int | None:
+    """How many classes a model tells apart, if it has one output of scores."""
+    (dims, *others) = summary.outputs.values()
+    if others or len(dims) < 2 or prod(dims[2:]) != 1:
+        return None
+    return dims[1]
 
 
 def _refuse_inputs(options: dict, *sources) -> None:
@@ -202,15 +226,16 @@ def _show_study(result, options: dict) -> None:
     if errors and not (options["as_json"] or options["as_csv"]):
         from tnnquant.cli.inspect_errors import print_errors
 
-        print_errors(errors, result.model.summary)
+        print_errors(errors, result.model.summary, result.classes)
     if options["samples"] and not (options["as_json"] or options["as_csv"]):
         from tnnquant.cli.inspect_samples import print_samples
 
         print_samples(result)
     if options["html"]:
+        from tnnquant.cli.inspect_made import made_here
         from tnnquant.inspect.study import write_page
 
-        write_page(result, options["html"], seen=options["samples"])
+        write_page(result, options["html"], seen=options["samples"], made=made_here(click.get_current_context()))
         note(f"written {options['html']}")
     if options["sheet"]:
         from tnnquant.inspect.study import write_sheet

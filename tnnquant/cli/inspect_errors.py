@@ -8,6 +8,7 @@ import click
 
 from tnnquant.cli.plain import print_table
 from tnnquant.inspect.advice import advise
+from tnnquant.inspect.classes import class_name
 from tnnquant.inspect.compare import Errors, Figures
 from tnnquant.inspect.summary import Summary
 
@@ -17,7 +18,7 @@ SHOWN = 20
 COLOURS = ((30, "green"), (20, "yellow"), (-1000, "red"))
 
 
-def print_errors(errors: Errors, summary: Summary) -> None:
+def print_errors(errors: Errors, summary: Summary, classes: tuple[str, ...] = ()) -> None:
     """The result, the ranking, and what to do."""
     advice = advise(errors, summary)
     status = errors.verdict.status
@@ -28,7 +29,8 @@ def print_errors(errors: Errors, summary: Summary) -> None:
     if errors.verdict.metric:
         click.echo(f"  {errors.verdict.metric.check().text}")
     worst = sorted(errors.samples, key=lambda sample: sample.sqnr_db)[:3]
-    click.echo("  worst inputs: " + ", ".join(f"{s.name} {s.sqnr_db:.1f} dB" for s in worst))
+    told = (f"{s.name} {s.sqnr_db:.1f} dB{_taken_for(s.top1, classes)}" for s in worst)
+    click.echo("  worst inputs: " + ", ".join(told))
     rows = errors.ranked()
     click.echo(f"\n{_bold('isolated error, worst first')} (SQNR in dB: 6 dB more is half the error; RMSE in steps of "
                "the output's scale, 0.29 is the best)")  # fmt: skip
@@ -58,6 +60,14 @@ def _db(figures: Figures | None) -> tuple[str, str] | str:
     if figures is None:
         return ""
     return f"{figures.sqnr_db:.1f}", next(colour for limit, colour in COLOURS if figures.sqnr_db >= limit)
+
+
+def _taken_for(top1: tuple[int, int] | None, classes: tuple[str, ...]) -> str:
+    """What fp32 and int8 take an input for, where the classes have names."""
+    if top1 is None or not classes:
+        return ""
+    wanted, got = (class_name(classes, number) for number in top1)
+    return f" ({wanted})" if wanted == got else f" ({wanted} in fp32, {got} in int8)"
 
 
 def _bold(text: str) -> str:

@@ -10,6 +10,7 @@ from tnnquant.config import QuantizeConfig
 from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph
 from tnnquant.graph.passes import prepare_for_quantization
+from tnnquant.inspect.classes import class_name
 from tnnquant.inspect.compare import Errors, SampleError
 from tnnquant.inspect.coverage import Coverage, measure_coverage
 from tnnquant.inspect.page.material import Picture
@@ -93,8 +94,13 @@ def _weights_of(graph: Graph, model: Model) -> dict[str, np.ndarray]:
     return found
 
 
-def small_pictures(samples, errors: Errors | None, *, seen: bool) -> list[Picture]:
-    """The inputs with the worst outputs, and, if asked for, what else the model is fed, as small pictures."""
+def small_pictures(
+    samples, errors: Errors | None, *, seen: bool, classes: tuple[str, ...] = ()
+) -> list[Picture]:
+    """The inputs with the worst outputs, and, if asked for, what else the model is fed, as small pictures.
+
+    ``classes``: their names, for the captions.
+    """
     from tnnquant.inputs.preview import thumbnail
 
     worst: Mapping[str, SampleError] = {}
@@ -113,7 +119,7 @@ def small_pictures(samples, errors: Errors | None, *, seen: bool) -> list[Pictur
         if found is not None:
             lines = [f"{found.sqnr_db:.1f} dB"]
             if found.top1:
-                a, b = found.top1
+                a, b = (class_name(classes, number) for number in found.top1)
                 lines.append(f"best score: {a}" if a == b else f"best score: {a} in fp32, {b} in int8")
             bad.append((found.sqnr_db, Picture(sample.name, *thumbnail(array, picture_input, SIZE), tuple(lines))))
         if seen and len(others) < SEEN:

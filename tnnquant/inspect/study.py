@@ -15,8 +15,9 @@ from tnnquant.inputs import Samples
 from tnnquant.inspect.compare import Errors
 from tnnquant.inspect.coverage import Coverage
 from tnnquant.inspect.gather import blob_ranges, coverage_of, small_pictures, weight_pairs
+from tnnquant.inspect.made import Made
 from tnnquant.inspect.page.document import page_html
-from tnnquant.inspect.page.material import Material
+from tnnquant.inspect.page.material import Beside, Material, Picture
 from tnnquant.inspect.ranges import BlobRanges
 from tnnquant.inspect.run import Model, beside, check_precisions, compare_models
 
@@ -39,6 +40,15 @@ class Study:
     statistics : dict
         Lowest, mean and highest value fed, per input and channel.
     warnings : list of str
+    other : Model or None
+        Another int8 model of the same network, to be shown beside.
+    other_errors : Errors or None
+    classes : tuple of str
+        Their names; empty: numbers.
+    times : dict of str to float
+        Seconds of a run: ``fp32``, ``int8``, ``other``.
+    timed_on : str
+        What they were measured on.
     """
 
     model: Model
@@ -49,6 +59,11 @@ class Study:
     coverage: Coverage | None = None
     statistics: Mapping[str, dict] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    other: Model | None = None
+    other_errors: Errors | None = None
+    classes: tuple[str, ...] = ()
+    times: Mapping[str, float] = field(default_factory=dict)
+    timed_on: str = ""
 
     @property
     def fp32(self) -> Model | None:
@@ -58,7 +73,7 @@ class Study:
 
 def study(
     model: Model, against: Model | None, samples, config: QuantizeConfig, *, ranges: bool, coverage: bool,
-    progress=None, device: str | None = None, metric: Metric | None = None,
+    progress=None, device: str | None = None, metric: Metric | None = None, other: Model | None = None,
 ) -> Study:  # fmt: skip
     """Run what was asked for.
 
@@ -76,6 +91,8 @@ def study(
         The verdict is of this device too: broken where a layer goes wrong there.
     metric : Metric, optional
         Of the user's own, for the verdict.
+    other : Model, optional
+        Another int8 model of the network ``against``, to be measured on the same samples.
 
     Raises
     ------
@@ -87,6 +104,12 @@ def study(
         check_precisions(model, against)
         result.model = model = beside(model, against, config.input_dims)
         result.errors = compare_models(model, against, samples, config, progress, device, metric)
+        if other is not None:
+            check_precisions(other, against)
+            result.other = beside(other, against, config.input_dims)
+            result.other_errors = compare_models(result.other, against, samples, config, progress, device, metric)
+    elif other is not None:
+        raise ConfigError("a model is shown beside another by their errors: give the fp32 model of both")
     fp32 = result.fp32
     if fp32 is None and not coverage:
         raise ConfigError("over inputs, an int8 model can only be compared: give its fp32 model with --against")
@@ -100,7 +123,9 @@ def study(
     return result
 
 
-def write_page(result: Study, path: str | os.PathLike, *, seen: bool = False) -> None:
+def write_page(
+    result: Study, path: str | os.PathLike, *, seen: bool = False, made: Made | None = None
+) -> None:
     """Write the page; a file that is there is replaced, and only on success.
 
     Parameters
@@ -109,6 +134,8 @@ def write_page(result: Study, path: str | os.PathLike, *, seen: bool = False) ->
     path : path
     seen : bool
         Show all inputs, not only the worst.
+    made : Made, optional
+        What made the page, with the date. Default: the version alone, so that the same results give the same bytes.
 
     Raises
     ------
@@ -119,11 +146,21 @@ def write_page(result: Study, path: str | os.PathLike, *, seen: bool = False) ->
 
     model = result.model
     quantized = model if model.summary.precision != "fp32" else None
-    pictures = small_pictures(result.samples, result.errors, seen=seen) if result.samples is not None else []
+    pictures: list[Picture] = []
+    if result.samples is not None:
+        pictures = small_pictures(result.samples, result.errors, seen=seen, classes=result.classes)
     weights = weight_pairs(quantized, result.fp32)
+    title = Path(model.summary.proto).stem
+    other = None
+    if result.other is not None:
+        name = Path(result.other.summary.proto).stem
+        # Two folders, one name: what tells them apart is the folder.
+        name = name if name != title else f"{Path(result.other.summary.proto).resolve().parent.name}/{name}"
+        other = Beside(name, result.other.summary, result.other_errors)
     material = Material(
-        Path(model.summary.proto).stem, _made_by(result, version("tnnquant")), model.graph, model.summary,
-        result.errors, result.ranges, weights, result.coverage, result.statistics, pictures,
+        title, _made_by(result), model.graph, model.summary, result.errors, result.ranges, weights,
+        result.coverage, result.statistics, pictures, result.against.summary if result.against else None, other,
+        result.times, result.timed_on, made or Made(versions=(f"tnnquant {version('tnnquant')}",)),
     )  # fmt: skip
     write_files([(path, [page_html(material).encode("utf-8")])])
 
@@ -151,10 +188,8 @@ def write_sheet(result: Study, path) -> int:
     return count
 
 
-def _made_by(result: Study, version: str) -> str:
-    text = f"Made by tnnquant {version}."
-    if result.against is not None:
-        text += f" fp32: {result.against.summary.proto}."
+def _made_by(result: Study) -> str:
+    text = f"fp32: {result.against.summary.proto}. " if result.against is not None else ""
     if result.samples is not None:
-        text += f" Histograms, ranges and errors are of {result.samples.fed} inputs."
-    return text
+        text += f"Histograms, ranges and errors are of {result.samples.fed} inputs."
+    return text.strip()

@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from tnnquant.config import QuantizeConfig
+from tnnquant.inspect.made import Made
 from tnnquant.inspect.run import Model, load, pick_samples
 from tnnquant.inspect.study import Study, study, write_page
 from tnnquant.inspect.summary import summarize
@@ -72,7 +73,7 @@ def page(inspected_files, quantized_files, pictures, tmp_path):
 def test_everything_is_there(page):
     text = page.read_text("utf-8")
     checker = check(text)
-    assert {"graph", "layers", "pictures", "inputs", "details", "reading"} <= set(checker.ids)
+    assert {"depth", "figures", "graph", "layers", "pictures", "inputs", "details", "reading", "made"} <= set(checker.ids)
     assert sum(name.startswith("layer-") for name in checker.ids) == 7
     assert checker.tags.count("img") == 8
     for word in ("Weights before and after", "minmax", "aciq-laplace", "--exclude", "Worst inputs"):
@@ -88,6 +89,40 @@ def test_the_same_material_gives_the_same_bytes(inspected_files, quantized_files
         write_page(result, tmp_path / name)
         pages.append((tmp_path / name).read_bytes())
     assert pages[0] == pages[1]
+
+
+def test_a_second_model_and_names_of_classes(inspected_files, quantized_files, pictures, tmp_path):
+    model, against = load(quantized_files), load(inspected_files)
+    samples = pick_samples(model, pictures, CONFIG, 3)
+    result = study(model, against, samples, CONFIG, ranges=False, coverage=False, other=load(quantized_files))
+    result.classes = ("<b>one</b>", "two")
+    result.times = {"fp32": 0.004, "int8": 0.002, "other": 0.008}
+    write_page(result, tmp_path / "page.html", made=Made("tnnquant inspect 'a<b'", "now", ("tnnquant 1",), "a machine"))
+    text = (tmp_path / "page.html").read_text("utf-8")
+    check(text)
+    assert text.count('<svg class="strip"') == 2
+    assert "isolated, B" in text
+    assert "2.00x faster" in text
+    assert "2.00x slower" in text
+    assert "tnnquant inspect &#x27;a&lt;b&#x27;" in text or "tnnquant inspect 'a&lt;b'" in text
+    assert "<b>one" not in text
+
+
+def test_the_worst_layers_are_marked_and_lead_to_their_details(page):
+    text = page.read_text("utf-8")
+    strip = text[text.index('<section id="depth"') : text.index('<section id="figures"')]
+    assert strip.count('class="hit"') == 7
+    assert 1 <= strip.count('class="worst"') <= 5
+    ranks = re.findall(r'<a href="#(layer-\d+)" style="left:[\d.]+%" title="[^"]*">(\d)</a>', strip)
+    assert sorted(rank for _, rank in ranks) == [str(number + 1) for number in range(len(ranks))]
+    assert text.count('<g class="rank">') == len(ranks)
+
+
+def test_layers_kept_in_fp32_have_no_charts_of_errors_they_have_not(page):
+    folds = re.findall(r"<details id=.*?</details>", page.read_text("utf-8"), re.DOTALL)
+    assert folds
+    for fold in folds:
+        assert "worst 160.0 dB" not in fold
 
 
 def test_a_page_without_inputs_and_with_hostile_names(inspected, tmp_path):
@@ -145,11 +180,21 @@ def test_in_a_browser_the_table_sorts_a_hash_opens_details_and_nothing_overflows
       button.click(); const up = column(); button.click(); const down = column();
       const find = document.getElementById("find"); find.value = "stem"; find.dispatchEvent(new Event("input"));
       const shown = [...document.querySelectorAll("#layers-table tbody tr")].filter(r => !r.hidden).length;
+      const boxes = document.querySelectorAll("#map a.found").length;
+      find.value = ""; find.dispatchEvent(new Event("input"));
+      const svg = document.querySelector("#map svg"), before = svg.getBoundingClientRect().width;
+      document.querySelector('[data-zoom="in"]').click();
+      const zoomed = svg.getBoundingClientRect().width / before;
+      const last = document.querySelector("#layers-table thead th:last-child").getBoundingClientRect();
+      const room = document.querySelector("#layers .scroll").getBoundingClientRect();
+      const strip = document.querySelector(".strip").getBoundingClientRect();
       location.hash = "#layer-2";
       setTimeout(() => { document.title = JSON.stringify({ up, down, focused, shown,
         open: document.getElementById("layer-2").open,
         wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
-        sort: button.parentNode.getAttribute("aria-sort") }); }, 50);
+        sort: button.parentNode.getAttribute("aria-sort"), boxes, zoomed, tall: strip.height,
+        cut: last.right - room.right, sides: room.left > document.getElementById("map").getBoundingClientRect().right,
+        current: document.querySelectorAll(".current").length }); }, 50);
     </script></body>"""
     probed = tmp_path / "probed.html"
     probed.write_text(page.read_text("utf-8").replace("</body>", probe), "utf-8")
@@ -165,3 +210,10 @@ def test_in_a_browser_the_table_sorts_a_hash_opens_details_and_nothing_overflows
         assert seen["open"]
         assert seen["wide"] <= 0
         assert seen["sort"] == "descending"
+        assert seen["boxes"] == seen["shown"]
+        assert seen["zoomed"] == pytest.approx(1.3, rel=0.01)
+        assert seen["tall"] == 120
+        assert seen["current"] == 2  # the box and the row
+        if size.startswith("1280"):
+            assert seen["sides"]
+            assert seen["cut"] <= 0  # the last column is seen

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tnnquant.inspect.advice import cause_of
-from tnnquant.inspect.page.marks import db_text, level, section, tag, text
+from tnnquant.inspect.compare import LayerError
+from tnnquant.inspect.page.marks import db_text, section, tag, text
 from tnnquant.inspect.page.material import Material
 from tnnquant.inspect.page.network import anchor
 from tnnquant.inspect.page.plots import (
@@ -30,9 +31,10 @@ def details_section(material: Material) -> str:
     return section("details", tag("h2", "Details"), *folds)
 
 
-def _fold(material: Material, row: LayerRow, error, blobs: dict[str, BlobRow]) -> str:
+def _fold(material: Material, row: LayerRow, error: LayerError | None, blobs: dict[str, BlobRow]) -> str:
     isolated = error.isolated.sqnr_db if error and error.isolated else None
-    chip = tag("span", f"{db_text(isolated)} dB", class_=f"chip {level(isolated)}") if isolated is not None else ""
+    shade = material.shades.level("isolated", isolated)
+    chip = tag("span", f"{db_text(isolated)} dB", class_=f"chip {shade}") if isolated is not None else ""
     head = tag("summary", tag("b", text(row.name)), tag("span", text(row.type), class_="kind"), chip)
     dims = "x".join(map(str, row.dims)) or "unknown shape"
     told = f"Layer {row.index}, {row.precision.stored}, makes {dims}."
@@ -40,7 +42,7 @@ def _fold(material: Material, row: LayerRow, error, blobs: dict[str, BlobRow]) -
         told += f" {(row.precision.problem or row.precision.reason).capitalize()}."
     body = [tag("p", text(told))]
     if error is not None and (error.isolated or error.cumulative):
-        body.append(_errors(error))
+        body.append(_errors(error, material))
         figures = error.isolated or error.cumulative
         body.append(_plot("Error of each channel", channel_db_svg(figures.channel_db)))
     if row.name in material.weights:
@@ -54,21 +56,23 @@ def _fold(material: Material, row: LayerRow, error, blobs: dict[str, BlobRow]) -
 def _input_fold(material: Material, blob: BlobRow) -> str:
     figures = material.errors.inputs.get(blob.name) if material.errors else None
     db = figures.sqnr_db if figures else None
-    chip = tag("span", f"{db_text(db)} dB", class_=f"chip {level(db)}") if db is not None else ""
+    shade = material.shades.level("isolated", db)
+    chip = tag("span", f"{db_text(db)} dB", class_=f"chip {shade}") if db is not None else ""
     head = tag("summary", tag("b", text(blob.name)), tag("span", "model input", class_="kind"), chip)
     return tag("details", head, tag("div", *_blob(material, blob), class_="body"))
 
 
-def _errors(error) -> str:
+def _errors(error: LayerError, material: Material) -> str:
     rows = []
     for what, name in (("isolated", "isolated"), ("weights", "of weights"), ("activations", "of activations"),
                        ("cumulative", "cumulative")):  # fmt: skip
         figures = getattr(error, what)
         if figures is not None:
             steps = "" if figures.rmse_steps is None else f"{figures.rmse_steps:.2f}"
-            rows.append(tag("tr", tag("th", name, scope="row"), tag("td", db_text(figures.sqnr_db),
-                            class_=f"num {level(figures.sqnr_db)}"), tag("td", f"{figures.cosine:.6f}", class_="num"),
-                            tag("td", steps, class_="num")))  # fmt: skip
+            shade = material.shades.level(what, figures.sqnr_db)
+            cells = (tag("td", db_text(figures.sqnr_db), class_=f"num {shade}"),
+                     tag("td", f"{figures.cosine:.6f}", class_="num"), tag("td", steps, class_="num"))  # fmt: skip
+            rows.append(tag("tr", tag("th", name, scope="row"), *cells))
     head = tag("tr", tag("th", "error", scope="col"), *(tag("th", name, scope="col", class_="num")
                for name in ("SQNR dB", "cosine", "RMSE")))  # fmt: skip
     cause = tag("p", f"Mostly: {cause_of(error)}.", class_="note") if error.isolated else ""
@@ -82,6 +86,8 @@ def _plot(title: str, svg: str, note: str = "") -> str:
 
 def _weights(material: Material, row: LayerRow) -> list[str]:
     before, after = material.weights[row.name]
+    if before is not None and after is not None and np.array_equal(before, after):
+        after = None  # kept in fp32: one histogram, and no error to show
     note = ""
     if before is not None and after is not None:
         note = f"fp32 filled, int8 as a line: {sqnr_db(before, after):.1f} dB. Counts on a logarithmic scale."

@@ -5,23 +5,26 @@ from __future__ import annotations
 from importlib.resources import files
 
 from tnnquant.inspect.page.details import details_section
+from tnnquant.inspect.page.figures import figures_section
 from tnnquant.inspect.page.marks import tag, text
 from tnnquant.inspect.page.material import Material
 from tnnquant.inspect.page.sections import (
     coverage_section,
-    graph_section,
+    explore_section,
     head_section,
-    layers_section,
+    made_section,
     pictures_section,
     reading_section,
     stored_section,
 )
+from tnnquant.inspect.page.strip import strip_section
 
 __all__ = ["page_html"]
 
 SECTIONS = (
-    ("graph", "Graph"), ("layers", "Layers"), ("pictures", "Worst inputs"), ("inputs", "Inputs"),
-    ("stored", "Stored beside"), ("details", "Details"), ("reading", "How to read"),
+    ("depth", "Error by depth"), ("figures", "Key figures"), ("graph", "Graph"), ("layers", "Layers"),
+    ("pictures", "Worst inputs"), ("inputs", "Inputs"), ("stored", "Stored beside"), ("details", "Details"),
+    ("reading", "How to read"), ("made", "Made by"),
 )  # fmt: skip
 
 
@@ -33,9 +36,10 @@ def page_html(material: Material) -> str:
     material : Material
     """
     style, script = (files(__package__).joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
-    main = [graph_section(material), layers_section(material), pictures_section(material), coverage_section(material),
-            stored_section(material), details_section(material), reading_section(material)]  # fmt: skip
-    there = [where for where, _ in SECTIONS if any(part.startswith(f'<section id="{where}"') for part in main)]
+    main = [strip_section(material), figures_section(material), explore_section(material), pictures_section(material),
+            coverage_section(material), stored_section(material), details_section(material), reading_section(material),
+            made_section(material)]  # fmt: skip
+    there = [where for where, _ in SECTIONS if any(f'<section id="{where}"' in part for part in main)]
     links = "".join(tag("a", name, href=f"#{where}") for where, name in SECTIONS if where in there)
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -1,14 +1,10 @@
-"""Pieces of HTML and SVG: escaped text, numbers, classes of error."""
+"""Pieces of HTML and SVG: escaped text and numbers."""
 
 from __future__ import annotations
 
 import html
 
-__all__ = ["LEVELS", "attribute", "count_text", "db_text", "level", "section", "shorten", "tag", "text"]
-
-#: Lower bounds in dB of the classes of error, best first; the style sheet gives each a colour.
-LEVELS = (40.0, 30.0, 25.0, 20.0, 15.0, -1e9)
-NONE = "n"
+__all__ = ["attribute", "count_text", "db_text", "section", "shorten", "tag", "text"]
 
 
 def text(value: object) -> str:
@@ -33,13 +29,6 @@ def tag(name: str, *content: str, **attributes: object) -> str:
 def section(name: str, *content: str) -> str:
     """A section with an id."""
     return f'<section id="{name}">{"".join(content)}</section>'
-
-
-def level(db: float | None) -> str:
-    """The class of an SQNR: ``e0`` (best) to ``e5``; ``n`` without one."""
-    if db is None:
-        return NONE
-    return f"e{next(i for i, bound in enumerate(LEVELS) if db >= bound)}"
 
 
 def db_text(db: float | None) -> str:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from tnnquant.graph import Graph
 from tnnquant.inspect.compare import Errors
 from tnnquant.inspect.coverage import Coverage
+from tnnquant.inspect.made import Made
+from tnnquant.inspect.page.shades import ErrorShades
 from tnnquant.inspect.ranges import BlobRanges
 from tnnquant.inspect.summary import Summary
 
-__all__ = ["Material", "Picture"]
+__all__ = ["Beside", "Material", "Picture"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,22 @@ class Picture:
 
 
 @dataclass(frozen=True, eq=False)
+class Beside:
+    """Another int8 model of the same network, shown beside the first.
+
+    Attributes
+    ----------
+    title : str
+    summary : Summary
+    errors : Errors or None
+    """
+
+    title: str
+    summary: Summary
+    errors: Errors | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Material:
     """What is known of a model.
 
@@ -46,7 +65,7 @@ class Material:
     ----------
     title : str
     made_by : str
-        The line at the end of the page.
+        What the figures are of, for the end of the page.
     graph : Graph
     summary : Summary
     errors : Errors or None
@@ -58,6 +77,15 @@ class Material:
     statistics : dict
         Lowest, mean and highest value fed, per input and channel.
     pictures : list of Picture
+    fp32 : Summary or None
+        Of the model it was made from.
+    other : Beside or None
+    times : dict of str to float
+        Seconds of a run: ``fp32``, ``int8``, ``other``.
+    timed_on : str
+        What they were measured on.
+    made : Made
+        What made the page.
     """
 
     title: str
@@ -70,3 +98,13 @@ class Material:
     coverage: Coverage | None = None
     statistics: Mapping[str, dict] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
+    fp32: Summary | None = None
+    other: Beside | None = None
+    times: Mapping[str, float] = field(default_factory=dict)
+    timed_on: str = ""
+    made: Made = field(default_factory=Made)
+
+    @cached_property
+    def shades(self) -> ErrorShades:
+        """Colours over the range of this model's errors."""
+        return ErrorShades.of(self.errors)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from tnnquant.inspect.compare import Errors
-from tnnquant.inspect.page.marks import attribute, db_text, level, shorten, text
+from collections.abc import Mapping
+
+from tnnquant.inspect.compare import Errors, LayerError
+from tnnquant.inspect.page.marks import attribute, db_text, shorten, text
 from tnnquant.inspect.page.placing import draw
+from tnnquant.inspect.page.shades import ErrorShades
 from tnnquant.inspect.summary import LayerRow, Summary
 
 __all__ = ["anchor", "network_svg"]
@@ -18,9 +21,9 @@ def anchor(row: LayerRow) -> str:
     return f"layer-{row.index}"
 
 
-def network_svg(summary: Summary, errors: Errors | None) -> str:
+def network_svg(summary: Summary, errors: Errors | None, shades: ErrorShades, worst: Mapping[str, int]) -> str:
     """All layers; each box leads to its details. Colours are classes: ``i-e3`` by isolated, ``c-e3`` by cumulative
-    error, ``p-int8`` by precision."""
+    error, ``p-int8`` by precision. ``worst``: ranks of the layers to mark."""
     makers = {blob: row.name for row in summary.layers for blob in row.outputs}
     edges = [(makers[blob], row.name) for row in summary.layers for blob in row.inputs
              if blob in makers and makers[blob] != row.name]  # fmt: skip
@@ -36,11 +39,13 @@ def network_svg(summary: Summary, errors: Errors | None) -> str:
     parts.append("</g>")
     for row in summary.layers:
         x, y = drawing.boxes[row.name]
-        parts.append(_box(row, measured.get(row.name), x - BOX / 2, y - TALL / 2))
+        parts.append(_box(row, measured.get(row.name), x - BOX / 2, y - TALL / 2, shades, worst.get(row.name)))
     return "".join(parts) + "</svg>"
 
 
-def _box(row: LayerRow, error, x: float, y: float) -> str:
+def _box(
+    row: LayerRow, error: LayerError | None, x: float, y: float, shades: ErrorShades, rank: int | None
+) -> str:
     isolated = error.isolated.sqnr_db if error and error.isolated else None
     cumulative = error.cumulative.sqnr_db if error and error.cumulative else None
     kind = row.precision.stored
@@ -51,13 +56,17 @@ def _box(row: LayerRow, error, x: float, y: float) -> str:
         told += f", isolated {isolated:.1f} dB"
     if cumulative is not None:
         told += f", cumulative {cumulative:.1f} dB"
-    classes = f"i-{level(isolated)} c-{level(cumulative)} p-{kind}"
+    classes = f"i-{shades.level('isolated', isolated)} c-{shades.level('cumulative', cumulative)} p-{kind}"
     lines = f'<text class="t" x="9" y="29">{text(row.type)}</text>'
     for letter, db in (("i", isolated), ("c", cumulative)):
         if db is not None:
             lines += f'<text class="d{letter}" x="{BOX - 9}" y="29" text-anchor="end">{db_text(db)} dB</text>'
+    if rank:
+        told += f", number {rank} of the worst"
+        lines += (f'<g class="rank"><circle cx="{BOX - 2}" cy="2" r="9"/>'
+                  f'<text x="{BOX - 2}" y="6" text-anchor="middle">{rank}</text></g>')  # fmt: skip
     return (
-        f'<a href="#{anchor(row)}" class="{classes}" aria-label="{attribute(told)}" '
+        f'<a href="#{anchor(row)}" id="box-{row.index}" class="{classes}" aria-label="{attribute(told)}" '
         f'transform="translate({x:.1f} {y:.1f})">'
         f'<title>{text(told)}</title><rect width="{BOX}" height="{TALL}" rx="6"/>'
         f'<text class="n" x="9" y="15">{text(shorten(row.name, LETTERS))}</text>{lines}</a>'

@@ -1,13 +1,53 @@
 "use strict";
 (() => {
+  const map = document.getElementById("map"), drawing = map.firstElementChild;
+  const full = drawing.width.baseVal.value;
+  let zoom = 1;
+  // The place in the middle of the view stays there.
+  const scale = (to) => {
+    const box = map.getBoundingClientRect(), x = map.scrollLeft + box.width / 2, y = map.scrollTop + box.height / 2;
+    const before = zoom;
+    zoom = Math.min(4, Math.max(0.1, to));
+    drawing.style.width = `${full * zoom}px`;
+    drawing.style.height = "auto";
+    map.scrollLeft = x * zoom / before - box.width / 2;
+    map.scrollTop = y * zoom / before - box.height / 2;
+  };
+  const fitting = () => (map.clientWidth - 16) / full;
+  const kinds = { out: () => zoom / 1.3, in: () => zoom * 1.3, fit: fitting, one: () => 1 };
+  for (const button of document.querySelectorAll("[data-zoom]")) {
+    button.parentNode.hidden = false;
+    button.addEventListener("click", () => scale(kinds[button.dataset.zoom]()));
+  }
+  map.addEventListener("wheel", (event) => {
+    if (!event.ctrlKey) return;
+    event.preventDefault();
+    scale(zoom * Math.exp(-event.deltaY / 300));
+  }, { passive: false });
+  let asIs = true;
+  const begin = () => {
+    if (!asIs) return;
+    scale(Math.min(1, Math.max(0.6, fitting())));
+    map.scrollLeft = (map.scrollWidth - map.clientWidth) / 2;
+    map.scrollTop = 0;
+  };
+  begin();
+  addEventListener("resize", begin);
+  for (const kind of ["wheel", "pointerdown"]) addEventListener(kind, () => { asIs = false; }, { passive: true });
+
+  const show = (box) => {
+    const a = box.getBoundingClientRect(), b = map.getBoundingClientRect();
+    map.scrollBy(a.left + a.width / 2 - b.left - b.width / 2, a.top + a.height / 2 - b.top - b.height / 2);
+  };
   const open = () => {
     const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    if (target && target.tagName === "DETAILS") { target.open = true; target.scrollIntoView(); target.firstChild.focus(); }
+    if (!target || target.tagName !== "DETAILS") return;
+    for (const old of document.querySelectorAll(".current")) old.classList.remove("current");
+    for (const kind of ["box", "row"]) document.getElementById(target.id.replace("layer", kind))?.classList.add("current");
+    target.open = true; target.scrollIntoView(); target.firstChild.focus();
   };
   addEventListener("hashchange", open);
   open();
-
-  for (const map of document.querySelectorAll(".map")) map.scrollLeft = (map.scrollWidth - map.clientWidth) / 2;
 
   const table = document.getElementById("layers-table"), body = table.tBodies[0];
   const value = (row, at) => {
@@ -33,13 +73,23 @@
   });
 
   const find = document.getElementById("find");
-  find.hidden = false;
+  find.parentNode.hidden = false;
   find.addEventListener("input", () => {
     const wanted = find.value.trim().toLowerCase();
-    for (const row of body.rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+    let first = null;
+    for (const row of body.rows) {
+      const name = row.cells[1], kind = name.querySelector("small");
+      const fits = `${name.dataset.v}\n${kind.textContent}`.toLowerCase().includes(wanted);
+      row.hidden = !fits;
+      const box = document.getElementById(row.id.replace("row", "box"));
+      box.classList.toggle("found", fits && wanted !== "");
+      if (fits && !first) first = box;
+    }
+    map.classList.toggle("searching", wanted !== "");
+    if (wanted && first) show(first);
   });
 
-  for (const button of document.querySelectorAll(".copy")) {
+  for (const button of document.querySelectorAll(".command .copy")) {
     button.hidden = false;
     button.addEventListener("click", async () => {
       const code = button.previousElementSibling;

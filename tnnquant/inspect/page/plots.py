@@ -11,13 +11,17 @@ from itertools import pairwise
 import numpy as np
 
 from tnnquant.inspect.page.marks import text
+from tnnquant.inspect.page.spread import grouped, spread
 from tnnquant.inspect.ranges import BlobRanges
+from tnnquant.inspect.weights import BEST_DB
 
 __all__ = ["channel_db_svg", "channel_ranges_svg", "histogram_svg", "weights_svg"]
 
-WIDE, TOP, LOW, LEFT, RIGHT = 560, 18, 22, 6, 6
+WIDE, TOP, LOW, LEFT, RIGHT = 560, 24, 22, 6, 6
 MOST_COLUMNS = 180
-METHOD_LETTERS = "abcdefghijklmnop"
+METHOD_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+#: Width of a letter and between labels; thresholds nearer than this share a label.
+LETTER, LETTER_GAP, NEAR = 7.0, 6.0, 2.0
 
 
 def _svg(height: float, label: str, *parts: str) -> str:
@@ -65,17 +69,16 @@ def histogram_svg(ranges: BlobRanges, chosen: np.ndarray | None) -> str:
         if high - low > 1.5:
             parts.append(f'<path class="band" d="M{low:.1f} {TOP}H{high:.1f}V{base}H{low:.1f}Z"/>')
         middle = at(float(np.median(chosen)))
-        parts.append(f'<path class="chosen" d="M{middle:.1f} {TOP - 4}V{base}"/>')
-    taken: list[tuple[float, float]] = []
-    for letter, threshold in zip(METHOD_LETTERS, ranges.thresholds, strict=False):
-        x = at(abs(threshold.high))
-        parts.append(f'<path class="method" d="M{x:.1f} {TOP}V{base}"/>')
-        y = 11.0
-        while any(abs(x - other) < 9 and y == line for other, line in taken):
-            y += 11
-        taken.append((x, y))
-        inside = x < WIDE - 14
-        parts.append(_label(x + (2 if inside else -2), y, letter, "start" if inside else "end", "letter"))
+        parts.append(f'<path class="chosen" d="M{middle:.1f} {TOP}V{base}"/>')
+    lines = [at(abs(threshold.high)) for threshold in ranges.thresholds]
+    parts += [f'<path class="method" d="M{x:.1f} {TOP}V{base}"/>' for x in lines]
+    labels = grouped(lines, METHOD_LETTERS[: len(lines)], NEAR)
+    widths = [LETTER * len(letters) + LETTER_GAP for _, letters in labels]
+    for (x, letters), place in zip(
+        labels, spread([x for x, _ in labels], widths, LEFT, WIDE - RIGHT), strict=True
+    ):
+        parts.append(f'<path class="method lead" d="M{place:.1f} 13L{x:.1f} {TOP}"/>')
+        parts.append(_label(place, 10, letters, "middle", "letter"))
     parts += [_label(LEFT, height - 6, "0"), _label(WIDE - RIGHT, height - 6, f"{limit:.4g}", "end"),
               _label(WIDE / 2, height - 6, "magnitude; height: logarithm of the count", "middle")]  # fmt: skip
     return _svg(height, "histogram of magnitudes with thresholds", *parts)
@@ -135,9 +138,12 @@ def weights_svg(before: np.ndarray | None, after: np.ndarray | None) -> str:
 
 
 def channel_db_svg(db: np.ndarray) -> str:
-    """SQNR of every channel as a bar from 0 to 60 dB, worst first; channels that are always 0 are left out."""
+    """SQNR of every channel as a bar from 0 to 60 dB, worst first; channels that are always 0 are left out.
+
+    Empty where no channel has an error: there is nothing to see.
+    """
     values = np.sort(db[np.isfinite(db)])
-    if not values.size:
+    if not values.size or values[0] >= BEST_DB:
         return ""
     height, base = 96.0, 96.0 - LOW
     (values,) = _columns(values, reduce=(np.min,))

@@ -7,16 +7,17 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping
 
-from tnnquant.inspect.advice import advise, cause_of
-from tnnquant.inspect.compare import Errors
+from tnnquant.inspect.advice import advise
 from tnnquant.inspect.coverage import SETTLED, Coverage
-from tnnquant.inspect.page.marks import LEVELS, count_text, db_text, level, section, tag, text
+from tnnquant.inspect.page.marks import section, tag, text
 from tnnquant.inspect.page.material import Material, Picture
-from tnnquant.inspect.page.network import anchor, network_svg
-from tnnquant.inspect.summary import LayerRow, Summary
+from tnnquant.inspect.page.network import network_svg
+from tnnquant.inspect.page.strip import worst_layers
+from tnnquant.inspect.page.table import layers_section
+from tnnquant.inspect.summary import Summary
 
-__all__ = ["coverage_section", "graph_section", "head_section", "layers_section", "pictures_section", "reading_section",
-           "stored_section"]  # fmt: skip
+__all__ = ["coverage_section", "explore_section", "head_section", "made_section", "pictures_section",
+           "reading_section", "stored_section"]  # fmt: skip
 
 WORDS = {"good": "Good", "doubtful": "Doubtful", "broken": "Broken"}
 
@@ -40,7 +41,7 @@ def head_section(material: Material) -> str:
         body.append(tag("ul", *(tag("li", text(line)) for line in lines), class_="advice"))
     if exclude:
         body.append(_command("--exclude " + shlex.quote(",".join(exclude))))
-    return tag("header", *body, _tiles(summary, errors))
+    return tag("header", *body)
 
 
 def _static_headline(summary: Summary) -> str:
@@ -55,101 +56,50 @@ def _command(line: str) -> str:
     return tag("div", tag("code", text(line)), button, class_="command")
 
 
-def _tiles(summary: Summary, errors: Errors | None) -> str:
-    totals = summary.totals()
-    share = 100 * totals["int8_macs"] / totals["macs"] if totals["macs"] else 0
-    tiles = [
-        (f"{totals['int8_layers']} / {totals['layers']}", "layers in int8" if summary.precision == "int8" else
-         "layers can be int8"),
-        (f"{share:.1f} %", "of the arithmetic"),
-        (count_text(totals["macs"]), "MACs per run"),
-        (count_text(totals["file_bytes"]) + "B", "on disk"),
-    ]  # fmt: skip
-    if errors is not None:
-        worst = min(errors.outputs.values(), key=lambda figures: figures.sqnr_db, default=None)
-        if worst is not None:
-            tiles[:0] = [(f"{worst.sqnr_db:.1f} dB", "output SQNR"), (f"{worst.cosine:.5f}", "output cosine")]
-        if errors.agreement:
-            tiles.insert(2, ("{} / {}".format(*errors.agreement), "same best score"))
-    boxes = (tag("div", tag("dt", text(what)), tag("dd", text(value))) for value, what in tiles)
-    return tag("dl", *boxes, class_="tiles")
-
-
 def graph_section(material: Material) -> str:
     """The graph, and what its colours mean."""
-    errors = material.errors
+    errors, shades = material.errors, material.shades
     body = [tag("h2", "Graph")]
     if errors is not None:
-        names = [f"{LEVELS[0]:.0f} dB and more", *(f"{low:.0f} to {high:.0f}" for low, high in
-                 zip(LEVELS[1:-1], LEVELS, strict=False)), f"below {LEVELS[-2]:.0f}"]  # fmt: skip
-        swatches = "".join(tag("li", tag("i", class_=f"swatch e{i}"), text(name)) for i, name in enumerate(names))
-        body += [
-            '<input type="radio" name="by" id="by-isolated" checked><label for="by-isolated">Isolated error</label>',
-            '<input type="radio" name="by" id="by-cumulative"><label for="by-cumulative">Cumulative error</label>',
-            tag("p", "Isolated: what a layer adds by itself, all before it in fp32. Cumulative: what has gathered up "
-                     "to it. Choose a layer for its details.", class_="note"),
-            tag("ul", swatches, tag("li", tag("i", class_="swatch n"), "fp32"), class_="legend"),
-        ]  # fmt: skip
+        body.append(
+            '<input type="radio" name="by" id="by-isolated" checked><label for="by-isolated">Isolated error</label>'
+            '<input type="radio" name="by" id="by-cumulative"><label for="by-cumulative">Cumulative error</label>'
+        )
+        body += [_legend(of.names(), f"legend of-{what}") for what, of in
+                 (("isolated", shades.isolated), ("cumulative", shades.cumulative))]  # fmt: skip
     else:
         kinds = Counter("int8" if row.precision.stored == "int8" else row.precision.planned
                         for row in material.summary.layers)  # fmt: skip
         word = "int8" if material.summary.precision == "int8" else "becomes int8"
         entries = ((word, "int8", "int8"), ("fp32", "fp32", "n"))
-        legend = (tag("li", tag("i", class_=f"swatch {colour}"), f"{name} ({kinds[kind]})")
-                  for name, kind, colour in entries)  # fmt: skip
-        body.append(tag("ul", *legend, class_="legend"))
-    body.append(tag("div", network_svg(material.summary, errors), class_="map" + ("" if errors else " plain"),
+        swatches = (tag("li", tag("i", class_=f"swatch {colour}"), f"{name} ({kinds[kind]})")
+                    for name, kind, colour in entries)  # fmt: skip
+        body.append(tag("ul", *swatches, class_="legend"))
+    body.append(_zoom())
+    drawing = network_svg(material.summary, errors, shades, worst_layers(errors))
+    body.append(tag("div", drawing, class_="map" + ("" if errors else " plain"), id="map",
                     tabindex="0", role="region", aria_label="Graph, scrollable"))  # fmt: skip
     return section("graph", *body)
 
 
-def layers_section(material: Material) -> str:
-    """The table of all layers, sortable by every column."""
-    errors = {row.name: row for row in material.errors.layers} if material.errors else {}
-    heads = ["#", "layer"]
-    if errors:
-        heads += ["isolated", "weights", "activations", "cumulative", "mostly", "RMSE", "cosine"]
-    heads += ["type", "is", "MACs", "bytes", "why fp32"]
-    numeric = {"#", "isolated", "weights", "activations", "cumulative", "RMSE", "cosine", "MACs", "bytes"}
-    row_of = "".join(
-        tag("th", tag("button", text(name), type="button"), scope="col", class_="num" if name in numeric else None)
-        for name in heads
-    )
-    body = [tag("h2", "Layers")]
-    if errors:
-        body.append(tag("p", "SQNR in dB, more is better: 6 dB more is half the error. RMSE in steps of the output's "
-                             "scale; 0.29 is what rounding alone costs.", class_="note"))  # fmt: skip
-    body.append('<label class="find">Find <input type="search" id="find" placeholder="name or type" hidden></label>')
-    rows = "".join(_table_row(row, errors.get(row.name), bool(errors)) for row in material.summary.layers)
-    table = tag("table", tag("thead", tag("tr", row_of)), tag("tbody", rows), id="layers-table")
-    body.append(tag("div", table, class_="scroll", tabindex="0", role="region",
-                    aria_label="Table of layers, scrollable"))  # fmt: skip
-    return section("layers", *body)
+def _legend(names: list[str], kind: str) -> str:
+    swatches = "".join(tag("li", tag("i", class_=f"swatch e{i}"), text(name)) for i, name in enumerate(names))
+    return tag("ul", swatches, tag("li", tag("i", class_="swatch n"), "fp32"), class_=kind)
 
 
-def _table_row(row: LayerRow, error, has_errors: bool) -> str:
-    kind = row.precision.stored if row.precision.stored == "int8" else row.precision.planned
-    shown = row.precision.stored if row.precision.stored != "fp32" or kind == "fp32" else "fp32 → int8"
-    cells = [tag("td", str(row.index), class_="num"),
-             tag("th", tag("a", text(row.name), href=f"#{anchor(row)}"), scope="row")]  # fmt: skip
-    if has_errors:
-        for what in ("isolated", "weights", "activations", "cumulative"):
-            figures = getattr(error, what) if error else None
-            db = figures.sqnr_db if figures else None
-            cells.append(tag("td", db_text(db), class_="num" + (f" {level(db)}" if db is not None else "")))
-        figures = error.isolated if error else None
-        steps = figures.rmse_steps if figures else None
-        cells += [
-            tag("td", text(cause_of(error)) if figures else ""),
-            tag("td", "" if steps is None else f"{steps:.2f}", class_="num"),
-            tag("td", f"{figures.cosine:.5f}" if figures else "", class_="num"),
-        ]
-    cells += [tag("td", text(row.type)), tag("td", text(shown))]
-    why = row.precision.problem or row.precision.reason
-    cells += [tag("td", count_text(row.macs) if row.macs else "", class_="num", data_v=row.macs),
-              tag("td", count_text(row.bytes) if row.bytes else "", class_="num", data_v=row.bytes),
-              tag("td", text(why), class_="why")]  # fmt: skip
-    return tag("tr", *cells)
+def _zoom() -> str:
+    """Buttons for the graph, which the script shows."""
+    buttons = (("out", "\N{MINUS SIGN}", "Zoom out"), ("in", "+", "Zoom in"), ("fit", "Fit", "Fit the width"),
+               ("one", "100 %", "Full size"))  # fmt: skip
+    return tag("div", *(tag("button", sign, type="button", class_="copy", data_zoom=what, aria_label=told)
+               for what, sign, told in buttons), class_="zoom", hidden="")  # fmt: skip
+
+
+def explore_section(material: Material) -> str:
+    """Graph and table of layers side by side where there is room, with one field to search both."""
+    find = '<label class="find" hidden>Find a layer <input type="search" id="find" placeholder="name or type"></label>'
+    return tag("div", find, tag("div", graph_section(material), layers_section(material), class_="sides"),
+               class_="explore")  # fmt: skip
 
 
 def pictures_section(material: Material) -> str:
@@ -236,9 +186,20 @@ def reading_section(material: Material) -> str:
                                  "quantized values."),
         ("Cumulative", "Both models run as a whole. Shows what reaches the output; a layer is blamed for all before "
                        "it."),
+        ("Colours", "Over the range of this model's own errors, in equal steps of dB; they do not compare models."),
         ("int8 form", "The layer is far worse than both parts together: TNN's int8 arithmetic does something else, for "
                       "instance ignores an activation, or a bias overflows."),
     )  # fmt: skip
     items = "".join(tag("dt", name) + tag("dd", meaning) for name, meaning in terms)
-    foot = tag("p", text(material.made_by), class_="note")
-    return section("reading", tag("h2", "How to read this"), tag("dl", items, class_="terms"), foot)
+    return section("reading", tag("h2", "How to read this"), tag("dl", items, class_="terms"))
+
+
+def made_section(material: Material) -> str:
+    """What made the page."""
+    made = material.made
+    body = [tag("h2", "Made by")]
+    if made.command:
+        body.append(_command(made.command))
+    facts = (", ".join(made.versions), made.machine, made.date, material.made_by)
+    body += [tag("p", text(fact), class_="note") for fact in facts if fact]
+    return section("made", *body)
