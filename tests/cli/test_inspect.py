@@ -143,7 +143,7 @@ def test_errors_against_fp32(inspected_files, quantized_files, pictures, capsys)
         (["small", "-b", "kl"], 2, "--blob_method is for --samples"),
         (["net", "--html", "x.html", "-t", "2"], 2, "--merge_type is for --samples"),
         (["small", "--with", "small", "--html", "x.html"], 2, "--with shows a second model on the page"),
-        (["small", "--against", "net", "-i", "pictures", "--with", "net", "--html", "x.html"], 2, "net.tnnproto is fp32"),
+        (["small", "--against", "net", "-i", "pictures", "--with", "net", "--html", "x"], 2, "net.tnnproto is fp32"),
         (["small", "--classes", "x.txt"], 2, "--classes names what pictures are taken for"),
         (["small", "--against", "net", "-i", "pictures", "--classes", "none.txt"], 5, "cannot read none.txt"),
         (["net", "--json", "--csv"], 2, "--json and --csv are two forms"),

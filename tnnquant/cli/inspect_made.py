@@ -28,7 +28,7 @@ def time_models(result: Study, config: QuantizeConfig, progress: Callable[[str, 
 
     With ``SOURCE_DATE_EPOCH`` the page is to be the same each time: times, which never are, stay out.
     """
-    if source_date() is not None or result.against is None:
+    if source_date() is not None or result.against is None or result.samples is None:
         return
     from tnnquant.base.threads import threads_in_use
     from tnnquant.bench.latency import whole_times

@@ -97,7 +97,8 @@ def test_a_second_model_and_names_of_classes(inspected_files, quantized_files, p
     result = study(model, against, samples, CONFIG, ranges=False, coverage=False, other=load(quantized_files))
     result.classes = ("<b>one</b>", "two")
     result.times = {"fp32": 0.004, "int8": 0.002, "other": 0.008}
-    write_page(result, tmp_path / "page.html", made=Made("tnnquant inspect 'a<b'", "now", ("tnnquant 1",), "a machine"))
+    made = Made("tnnquant inspect 'a<b'", "now", ("tnnquant 1",), "a machine")
+    write_page(result, tmp_path / "page.html", made=made)
     text = (tmp_path / "page.html").read_text("utf-8")
     check(text)
     assert text.count('<svg class="strip"') == 2

@@ -43,8 +43,8 @@ def _fold(material: Material, row: LayerRow, error: LayerError | None, blobs: di
     body = [tag("p", text(told))]
     if error is not None and (error.isolated or error.cumulative):
         body.append(_errors(error, material))
-        figures = error.isolated or error.cumulative
-        body.append(_plot("Error of each channel", channel_db_svg(figures.channel_db)))
+        if figures := error.isolated or error.cumulative:
+            body.append(_plot("Error of each channel", channel_db_svg(figures.channel_db)))
     if row.name in material.weights:
         body += _weights(material, row)
     for name in row.outputs:

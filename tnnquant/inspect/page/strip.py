@@ -39,11 +39,12 @@ def strip_section(material: Material) -> str:
         tag("h2", "Error by depth"),
         _strip(material.summary.layers, material.errors, low, high, material.title if others else ""),
     ]
-    body += [_strip(material.summary.layers, other.errors, low, high, f"B: {other.title}") for other in others if other.errors]
+    body += [_strip(material.summary.layers, other.errors, low, high, f"B: {other.title}")
+             for other in others if other.errors]  # fmt: skip
     body.append(tag(
-        "p", "One bar per layer, from input to output. ", tag("i", "", class_="key bar"), "isolated: what the layer "
-        "adds by itself; ", tag("i", "", class_="key curve"), "cumulative: what has gathered up to it. The higher, the "
-        "worse; numbers mark the worst layers. Choose a bar for its details.", class_="note",
+        "p", "One bar per layer, from input to output. ", tag("i", "", class_="key bar"),
+        "isolated: what the layer adds by itself; ", tag("i", "", class_="key curve"),
+        "cumulative: what has gathered up to it. The higher, the worse; numbers mark the worst layers. Choose a bar for its details.", class_="note",
     ))  # fmt: skip
     return section("depth", *body)
 
