@@ -73,7 +73,8 @@ def page(inspected_files, quantized_files, pictures, tmp_path):
 def test_everything_is_there(page):
     text = page.read_text("utf-8")
     checker = check(text)
-    assert {"depth", "figures", "graph", "layers", "pictures", "inputs", "details", "reading", "made"} <= set(checker.ids)
+    ids = {"depth", "figures", "graph", "layers", "pictures", "inputs", "details", "reading", "made"}
+    assert ids <= set(checker.ids)
     assert sum(name.startswith("layer-") for name in checker.ids) == 7
     assert checker.tags.count("img") == 8
     for word in ("Weights before and after", "minmax", "aciq-laplace", "--exclude", "Worst inputs"):

@@ -44,7 +44,8 @@ def strip_section(material: Material) -> str:
     body.append(tag(
         "p", "One bar per layer, from input to output. ", tag("i", "", class_="key bar"),
         "isolated: what the layer adds by itself; ", tag("i", "", class_="key curve"),
-        "cumulative: what has gathered up to it. The higher, the worse; numbers mark the worst layers. Choose a bar for its details.", class_="note",
+        "cumulative: what has gathered up to it. The higher, the worse; numbers "
+        "mark the worst layers. Choose a bar for its details.", class_="note",
     ))  # fmt: skip
     return section("depth", *body)
 
