@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tnnquant.base.tensor import QuantParams
+from tnnquant.engine.executor import Executor
 from tnnquant.errors import GraphError
+from tnnquant.graph import Graph, InputSpec, Node
 from tnnquant.layers.base import BlobSpec, QuantRole, find_layer
 from tnnquant.layers.pooling import pooling_axis
 
@@ -65,6 +68,54 @@ def test_adaptive(rng, run_layer, kind, size):
             columns = slice(column * 6 // size[1], -(-(column + 1) * 6 // size[1]))
             wanted = reduce(x[:, :, rows, columns], axis=(2, 3))
             np.testing.assert_allclose(got[..., y, column], wanted, rtol=0, atol=1e-6)
+
+
+def as_int8(x, kind, kernel, stride, begin, size):
+    """TNN's int8 loop: the maximum starts at -127, the average is cut toward zero."""
+    out = np.zeros((*x.shape[:2], *size), np.int8)
+    for y in range(size[0]):
+        for column in range(size[1]):
+            h0, w0 = y * stride[0] - begin[0], column * stride[1] - begin[1]
+            window = x[:, :, max(h0, 0) : max(h0 + kernel[0], 0), max(w0, 0) : max(w0 + kernel[1], 0)].astype(np.int64)
+            if window.size:
+                count = window.shape[2] * window.shape[3]
+                average = np.trunc(window.sum((2, 3)) / count)
+                out[..., y, column] = np.maximum(window.max((2, 3)), -127) if kind == 0 else average
+    return out
+
+
+INT8_CASES = {
+    "ordinary": ("3 2 2 1 1 0 -1 -1 -1 0 0 0 0", (3, 2), (2, 1), (1, 0), (3, 5)),
+    # TNN knows no adaptive windows of int8: kernel and stride are those of the line.
+    "adaptive, as the converter writes it": ("1 1 1 1 0 0 -1 -1 -1 0 1 2 5", (1, 1), (1, 1), (0, 0), (2, 5)),
+    "adaptive, with a kernel of its own": ("2 3 2 1 0 1 -1 -1 -1 0 1 2 4", (2, 3), (2, 1), (0, 1), (2, 4)),
+    "adaptive, windows beyond the picture": ("2 2 3 3 0 0 -1 -1 -1 0 1 4 4", (2, 2), (3, 3), (0, 0), (4, 4)),
+}
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+@pytest.mark.parametrize("name", INT8_CASES)
+def test_int8_blobs_without_scales(rng, run_layer, name, kind):
+    line, *geometry = INT8_CASES[name]
+    x = rng.integers(-128, 128, (2, 5, 5, 6), np.int8)
+    x[:, 0] = -128
+    (got,) = run_layer("Pooling", f"{kind} {line}", x)
+    assert got.dtype == np.int8
+    np.testing.assert_array_equal(got, as_int8(x, kind, *geometry))
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+@pytest.mark.parametrize("name", INT8_CASES)
+def test_quantized(rng, name, kind):
+    line, *geometry = INT8_CASES[name]
+    x = rng.standard_normal((1, 5, 5, 6)).astype(np.float32)
+    layer = find_layer("QuantizedPooling").parse(f"{kind} {line}".split())
+    node = Node("p", "Pooling", layer, ("x",), ("y",), quantized=True)
+    scale = QuantParams(np.full(1, 0.02, np.float32), np.zeros(1, np.int8))
+    graph = Graph({"x": InputSpec(x.shape)}, ("y",), (node,), {}, {"x": scale, "y": scale})
+    got = Executor(graph).run({"x": x})["y"]
+    codes = np.clip(np.rint(x.astype(np.float64) / np.float32(0.02)), -128, 127).astype(np.int8)
+    np.testing.assert_array_equal(np.rint(got / np.float32(0.02)), as_int8(codes, kind, *geometry))
 
 
 def test_what_is_saved():

@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from tnnquant.base.tensor import DataType, Tensor
-from tnnquant.errors import GraphError, UnsupportedLayerError
+from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobScales, BlobSpec, QuantRole, channels_last, from_channels_last, layer
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.convolution import EXPLICIT, SAME, VALID, Axis
 from tnnquant.layers.fields import param
 from tnnquant.layers.int8 import PixelInt8
+
+if TYPE_CHECKING:
+    from tnnquant.kernels.geometry import PoolGeometry
 
 __all__ = ["Pooling", "pooling_axis", "pooling_kernel"]
 
@@ -133,8 +136,10 @@ class Pooling(PixelInt8):
         from tnnquant.kernels.geometry import PoolGeometry
 
         check_inputs(inputs, 1)
-        check_types(inputs, DataType.FLOAT)
+        check_types(inputs, DataType.FLOAT, DataType.INT8)
         size = self.output_specs(inputs, tensors)[0].dims[2:]
+        if inputs[0].dtype == DataType.INT8:
+            return self._geometry_int8(inputs[0].dims), size
         if self.is_adaptive:
             return PoolGeometry(1, 1, 1, 1, 0, 0), size
         height, width = self.axes(inputs[0].dims)
@@ -145,6 +150,8 @@ class Pooling(PixelInt8):
         from tnnquant.kernels import pool_f32
 
         geometry, size = state
+        if inputs[0].dtype == np.int8:
+            return [self._pool_int8(inputs[0], geometry, size)]
         if self.is_adaptive and self.pool_type == MAX:
             return [_adaptive_max(inputs[0], size)]
         x, kind = channels_last(inputs[0]), self._kind()
@@ -154,7 +161,7 @@ class Pooling(PixelInt8):
     def emit(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state) -> np.ndarray | None:
         from tnnquant.kernels.pool_f32 import pool2d_f32_op
 
-        if self.is_adaptive and self.pool_type == MAX:
+        if inputs[0].dtype == np.int8 or (self.is_adaptive and self.pool_type == MAX):
             return None
         x, out = inputs[0].transpose(0, 2, 3, 1), outputs[0].transpose(0, 2, 3, 1)
         return pool2d_f32_op(x, state[0], self._kind(), out)
@@ -162,14 +169,27 @@ class Pooling(PixelInt8):
     def prepare_int8(
         self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
     ):
+        check_inputs(inputs, 1)
+        return self._geometry_int8(inputs[0].dims)
+
+    def _geometry_int8(self, dims: Sequence[int]) -> PoolGeometry:
+        """Windows of int8 codes: TNN's int8 loop knows no adaptive ones and takes kernel, stride and pad as given."""
         from tnnquant.kernels.geometry import PoolGeometry
 
-        check_inputs(inputs, 1)
         if self.is_adaptive:
-            raise UnsupportedLayerError("TNN has no int8 form of adaptive pooling")
-        height, width = self.axes(inputs[0].dims)
-        kernel = self.kernel(inputs[0].dims)
-        return PoolGeometry(*kernel, self.stride_h, self.stride_w, height.begin, width.begin)
+            return PoolGeometry(self.kernel_h, self.kernel_w, self.stride_h, self.stride_w, self.pad_h, self.pad_w)
+        height, width = self.axes(dims)
+        return PoolGeometry(*self.kernel(dims), self.stride_h, self.stride_w, height.begin, width.begin)
+
+    def _pool_int8(self, x: np.ndarray, geometry: PoolGeometry, size: Sequence[int]) -> np.ndarray:
+        """An int8 blob without scales: the same loop as over codes."""
+        from tnnquant.kernels import pool_i8
+
+        x = channels_last(x)
+        kind = pool_i8.MAX if self.pool_type == MAX else pool_i8.AVERAGE
+        out = np.empty((x.shape[0], *size, x.shape[3]), np.int8)
+        pool_i8.pool2d_i8(x, geometry, kind, out)
+        return from_channels_last(out)
 
     def ops_int8(self, inputs, outputs, state, keep: list) -> np.ndarray | None:
         from tnnquant.kernels import pool_i8
