@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,8 +12,11 @@ from tnnquant.config import QuantizeConfig
 from tnnquant.devices import examine
 from tnnquant.engine.executor import Executor
 from tnnquant.format import write_model
+from tnnquant.graph.meaning import meaning_of
+from tnnquant.inputs.split import Split
 from tnnquant.quantization.borders import BORDER, INPUT, with_copies_at_borders
 from tnnquant.quantization.quantize import quantize_graph
+from tnnquant.recipes.best.workbench import Steps, quantize_with
 
 
 def pictures(rng, dims, count=4):
@@ -186,3 +189,39 @@ def test_where_no_rule_is_hit_the_bytes_are_those_of_the_naive_device(build, rng
         write_model(quantize_graph(graph, samples, QuantizeConfig(device=device)).graph, *paths)
         written.append([path.read_bytes() for path in paths])
     assert written[1:] == written[:-1]
+
+
+def test_a_copy_stands_after_an_average_pooling(build, rng):
+    """What ``best`` makes of the blob before is told by the file: no layer between it, the pooling and its shift."""
+    net = build((1, 3, 12, 12))
+    x = net.add("ReLU", net.conv("input", 3, 10, kernel=1, name="first"))
+    gate = net.conv(net.pool(x, 1, kernel=3, stride=1, pad=1), 10, 6, kernel=1, name="gate")
+    last = net.conv(net.conv(x, 10, 6, kernel=1, name="point"), 6, 6, kernel=1, name="last")
+    graph = net.graph(gate, last)
+    samples = pictures(rng, (1, 3, 12, 12), 8)
+    result = quantize_graph(graph, samples, QuantizeConfig(exclude=("gate",)))
+    assert not [f for f in examine(result.graph, "any") if f.outcome.breaks]
+    pool = next(node for node in result.graph.nodes if node.layer.TYPE_NAMES[0] == "Pooling")
+    made = result.graph.producers()[pool.inputs[0]]
+    assert made.quantized, "the pooling reads what int8 layers make, not a copy"
+    assert result.graph.node("gate").inputs[0].endswith("_copy")
+    config = QuantizeConfig(recipe="best", exclude=("gate",))
+    kept = Kept(Picture(sample.name, sample.arrays) for sample in samples)
+    best = with_copies_at_borders(quantize_with(graph, Split(kept), config, Steps(full_range=True)), config)
+    assert not [f for f in examine(best.graph, "any") if f.outcome.breaks]
+    blob = next(node for node in best.graph.nodes if node.layer.TYPE_NAMES[0] == "Pooling").inputs[0]
+    assert (best.zero_codes[blob] == -128).all(), "the case shows nothing"
+    assert (meaning_of(best.graph).graph.scales[blob].zero_point == -128).all()
+
+
+@dataclass
+class Picture:
+    name: str
+    arrays: dict
+    fresh: int = 1
+
+
+class Kept(list):
+    """Samples of which none are kept apart."""
+
+    apart = ()

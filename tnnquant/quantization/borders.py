@@ -17,6 +17,8 @@ from tnnquant.devices.findings import findings, shapes_of
 from tnnquant.devices.rules import NAIVE
 from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph, Node
+from tnnquant.layers.batch_norm import BatchNorm
+from tnnquant.layers.pooling import Pooling
 from tnnquant.layers.reshape import Reshape
 from tnnquant.quantization.plan import QuantPlan
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["BORDER", "INPUT", "moved", "with_copies_at_borders"]
 
 _SUFFIX = "_copy"
+_AVERAGE = 1
 BORDER = "copies an int8 blob for the fp32 layers that read it: the ARM device needs it laid out anew"
 INPUT = "copies the model input: the ARM device refuses a deconvolution in a model whose input is int8"
 
@@ -80,8 +83,8 @@ def _with_copies(graph: Graph, config: QuantizeConfig) -> tuple[Graph, dict[str,
     rules = {finding.rule for finding in found}
     wanted: dict[str, str] = {}
     if "int8 border" in rules:
-        ragged = Net(inference.graph, inference.specs, mixed=True).ragged
-        wanted |= dict.fromkeys(sorted(ragged), BORDER)
+        net = Net(inference.graph, inference.specs, mixed=True)
+        wanted |= {blob: BORDER for source in sorted(net.ragged) for blob in _copied_for(net, source)}
     for finding in found:
         if finding.rule == "fp32 activation after int8":
             wanted[graph.node(finding.layer).inputs[0]] = BORDER
@@ -97,6 +100,22 @@ def _with_copies(graph: Graph, config: QuantizeConfig) -> tuple[Graph, dict[str,
                 scales = {copy if name == blob else name: params for name, params in graph.scales.items()}
                 graph, renamed[blob] = graph.replace(scales=scales), copy
     return graph, reasons, renamed
+
+
+def _copied_for(net: Net, blob: str) -> list[str]:
+    """Where to copy, so that no fp32 convolution reads what lies beyond the channels of an int8 blob: the blob, or, if
+    average poolings alone read it in fp32, what they make. Recipes may shift its codes, and the shift is undone right
+    after the pooling: nothing stands between, so that the file tells of it.
+    """
+    readers = [node for node in net.consumers.get(blob, ()) if not node.quantized]
+    made = []
+    for node in readers:
+        if not isinstance(node.layer, Pooling) or node.layer.pool_type != _AVERAGE:
+            return [blob]
+        after = net.consumers.get(node.outputs[0], ())
+        is_shift = len(after) == 1 and isinstance(after[0].layer, BatchNorm)
+        made.append(after[0].outputs[0] if is_shift else node.outputs[0])
+    return [each for each in made if net.reaches_convolution(each)]
 
 
 def _with_copy(graph: Graph, blob: str, rank: int, to_int8: bool, reason: str, reasons: dict[str, str]) -> Graph:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,6 +14,7 @@ from tnnquant.devices.findings import shapes_of
 from tnnquant.devices.rewrites import make_right
 from tnnquant.engine.executor import Executor
 from tnnquant.errors import TnnQuantError
+from tnnquant.format.proto import write_proto
 from tnnquant.graph import InputSpec
 
 
@@ -150,6 +154,25 @@ def test_same_outputs_and_no_rule_broken(build, rng, name):
         np.testing.assert_allclose(got[blob], values, rtol=0, atol=2e-5 * scale, err_msg=blob)
     # On the devices where the layer is right nothing is changed.
     assert make_right(graph, "naive", mixed=True).graph is graph
+
+
+#: What became of each case on the devices beside an int8 layer: the layer itself, and what is written instead.
+RECORDED = json.loads((Path(__file__).parents[1] / "data" / "rewrites.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_devices_ran_what_is_written(build, name):
+    """What is written now is what TNN's ARM (without and with dot product), x86 and naive devices got right."""
+    kind, shapes, values, extra = cases(np.random.default_rng(NAMES.index(name)))[name]
+    graph, recorded = graph_of(build, kind, shapes, values, extra), RECORDED[name]
+    assert set(recorded["rewritten"].values()) == {"right"}
+    written = write_proto(make_right(graph, "any", mixed=True).graph).decode()
+    assert written == recorded["written"], "in this form the devices have not run it: that must be seen to first"
+    inference = shapes_of(graph)
+    for run, outcome in recorded["original"].items():
+        device = run.partition("-")[0]
+        found = [f for f in findings(inference.graph, inference.specs, device, mixed=True) if f.outcome.breaks]
+        assert found or outcome == "right", f"{run}: {outcome}"
 
 
 @pytest.mark.parametrize("name", NAMES)
