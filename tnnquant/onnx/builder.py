@@ -14,6 +14,7 @@ from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import TnnQuantError
 from tnnquant.graph import InputSpec, Node, Resource
 from tnnquant.layers.base import BlobSpec, find_layer
+from tnnquant.onnx.budget import Budget
 from tnnquant.onnx.names import Names
 from tnnquant.onnx.qdq.record import Records
 from tnnquant.onnx.refusal import Refused
@@ -42,6 +43,8 @@ class Builder:
         Version of the operator set of the node being converted.
     records : Records
         What the model says of int8 codes.
+    budget : Budget
+        Of the constants that nodes make.
     outputs : int
         How many outputs that node has.
     wanted : frozenset of int
@@ -59,6 +62,7 @@ class Builder:
         self.scope = ""
         self.notes: list[str] = []
         self.records = Records()
+        self.budget = Budget()
         self._specs: dict[str, BlobSpec] = {}
         self._stored: dict[tuple, tuple[np.ndarray, Value]] = {}
 
@@ -134,6 +138,7 @@ class Builder:
             name: _tensor(stored(np.asarray(array)), with_dims=kind not in _WITHOUT_DIMS)
             for name, array in (tensors or {}).items()
         }
+        self.budget.spend(sum(tensor.data.nbytes for tensor in stored_tensors.values()))
         specs = [self._specs[value.name] for value in blobs]
         try:
             layer = layer_type(*params).with_outputs(outputs)

@@ -174,7 +174,7 @@ def _input_dims(inputs, given: Mapping[str, Sequence[int]], name: str, notes: li
             close = difflib.get_close_matches(wanted, names, 3, 0.4) or names[:5]
             raise ConfigError(f"--input-shape: {name} has no input {wanted!r}; it has {', '.join(close) or 'none'}")
     found: dict[str, tuple[int, ...]] = {}
-    open_inputs: list[str] = []
+    open_inputs: dict[str, str] = {}
     batches: list[str] = []
     for value in inputs:
         declared = _declared(value, name)
@@ -193,13 +193,14 @@ def _input_dims(inputs, given: Mapping[str, Sequence[int]], name: str, notes: li
             batches.append(value.name)
             dims = (1, *dims[1:])
         if any(isinstance(d, str) for d in dims):
-            open_inputs.append(f"{value.name} ({_shown(dims)})")
+            open_inputs[value.name] = f"{value.name} ({_shown(dims)})"
             dims = tuple(_guess(d, k, len(dims)) for k, d in enumerate(dims))
         found[value.name] = tuple(int(d) for d in dims)
     if open_inputs:
-        line = " ".join(f"--input-shape {key}:{','.join(map(str, dims))}" for key, dims in found.items())
+        line = " ".join(f"--input-shape {key}:{','.join(map(str, found[key]))}" for key in open_inputs)
         raise ConfigError(
-            f"{name}: the dims of {', '.join(open_inputs)} are not fixed in the file; say them, for example: {line}"
+            f"{name}: the dims of {', '.join(open_inputs.values())} are not fixed in the file; say them, for example: "
+            f"{line}"
         )
     if batches:
         notes.append(f"the batch of {', '.join(map(repr, batches))} is left open in the file: 1 is assumed")

@@ -25,13 +25,18 @@ _NEVER = (
     "DequantizeLinear",
 )  # fmt: skip
 
+#: Of an element; integers of 8 bytes take more, which is counted once they are there.
+_LEAST_BYTES = 4
+
 
 def may_fold(op: str, domain: str) -> bool:
     """Whether the operator gives the same tensors from the same tensors."""
     return domain == "" and not op.startswith(_NEVER)
 
 
-def evaluate(node: NodeProto, inputs: Sequence[np.ndarray | None], opset: int) -> list[np.ndarray]:
+def evaluate(
+    node: NodeProto, inputs: Sequence[np.ndarray | None], opset: int, most: int | None = None
+) -> list[np.ndarray]:
     """The outputs of a node of ONNX's own domain.
 
     Parameters
@@ -41,16 +46,18 @@ def evaluate(node: NodeProto, inputs: Sequence[np.ndarray | None], opset: int) -
     inputs : sequence of ndarray or None
         None: an optional input that is absent.
     opset : int
+    most : int, optional
+        Bytes that the outputs may take.
 
     Raises
     ------
     Refused
-        It cannot be computed, or its result would not fit into memory.
+        It cannot be computed, or its result would take more than that, or than there is memory.
     """
     from onnx import ModelProto
     from onnx.reference import ReferenceEvaluator
 
-    _refuse_giant(node, inputs)
+    _refuse_giant(node, inputs, most)
     model = ModelProto(ir_version=8)
     model.opset_import.add(domain="", version=opset)
     lone = model.graph.node.add()
@@ -81,7 +88,7 @@ def evaluate(node: NodeProto, inputs: Sequence[np.ndarray | None], opset: int) -
     return results
 
 
-def _refuse_giant(node: NodeProto, inputs: Sequence[np.ndarray | None]) -> None:
+def _refuse_giant(node: NodeProto, inputs: Sequence[np.ndarray | None], most: int | None) -> None:
     """Raise Refused where a few bytes ask for a result beyond memory."""
     arrays = [array for array in inputs if array is not None]
     sizes = [array.size for array in arrays]
@@ -116,6 +123,12 @@ def _refuse_giant(node: NodeProto, inputs: Sequence[np.ndarray | None]) -> None:
         raise Refused(f"its constants do not fit together ({' '.join(str(error).split())[:120]})") from None
     if any(d < 0 for d in dims):
         return
+    known = sum(array.nbytes for array in arrays)
+    if most is not None and prod(dims) * _LEAST_BYTES > most + known:
+        raise Refused(
+            f"its constant result would have dims {'x'.join(map(str, dims[:8]))}, more than a model of this size may "
+            "ask for; export the model with smaller dims"
+        )
     try:
         refuse_giant(tuple(dims), 8, "its constant result")
     except TnnQuantError as error:

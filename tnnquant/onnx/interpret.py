@@ -257,7 +257,11 @@ class Interpreter:
         if any(isinstance(value, Sequence_) for value in inputs):
             raise Refused("it reads a sequence; TNN has none")
         if domain == "" and all(v is None or v.is_constant for v in inputs) and may_fold(node.op_type, domain):
-            arrays = evaluate(node, [None if v is None else v.array for v in inputs], opset)
+            budget, operands = self.builder.budget, [None if v is None else v.array for v in inputs]
+            budget.read = self.weights.bytes
+            arrays = evaluate(node, operands, opset, budget.left)
+            grown = sum(array.nbytes for array in arrays) - sum(array.nbytes for array in operands if array is not None)
+            budget.spend(max(grown, 0))
             return [Value.constant(array) for array in arrays]
         converter = find_converter(domain, node.op_type, opset)
         if converter is None:
@@ -268,6 +272,7 @@ class Interpreter:
                 raise Refused(_unknown(domain))
             return self._call(body, node, inputs, frame)
         first = len(self.builder.nodes)
+        self.builder.budget.read = self.weights.bytes
         try:
             return self._apply(converter, node, inputs)
         except Refused:

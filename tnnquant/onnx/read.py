@@ -162,10 +162,16 @@ class Weights:
         Where the model lies; None: it does not lie in a file.
     name : str
         Of the model, for messages.
+
+    Attributes
+    ----------
+    bytes : int
+        Of the elements found so far.
     """
 
     def __init__(self, folder: Path | None, name: str):
         self._folder, self._name = folder, name
+        self.bytes = 0
 
     def array(self, tensor: TensorProto) -> np.ndarray:
         """The elements of an initializer.
@@ -178,9 +184,10 @@ class Weights:
         from onnx import TensorProto
 
         what = f"{self._name}: initializer {tensor.name!r}"
-        if tensor.data_location != TensorProto.EXTERNAL:
-            return tensor_array(tensor, what)
-        return self._external(tensor, what)
+        is_beside = tensor.data_location == TensorProto.EXTERNAL
+        array = self._external(tensor, what) if is_beside else tensor_array(tensor, what)
+        self.bytes += array.nbytes
+        return array
 
     def _external(self, tensor: TensorProto, what: str) -> np.ndarray:
         from onnx import helper

@@ -69,6 +69,7 @@ def made_onnx() -> list[bytes]:
               {"k": np.array([2])}),
         model([node("LayerNormalization", ["x", "s"], ["y"])], {"x": (2, 4)}, ["y"], {"s": np.ones(4, np.float32)}),
     ]  # fmt: skip
+    others += _quantized(model, node)
     beside = onnx.ModelProto.FromString(net)
     tensor = beside.graph.initializer[0]
     tensor.ClearField("raw_data")
@@ -79,11 +80,46 @@ def made_onnx() -> list[bytes]:
     return [net, shapes, control, beside.SerializeToString(), *others]
 
 
+def _quantized(model, node) -> list[bytes]:
+    """int8 models: with QuantizeLinear and DequantizeLinear, zero points, padding, joins; and of whole operators."""
+    u, s = np.uint8, np.float32
+    constants = {
+        "s": s(0.02), "t": s(0.03), "z": u(120), "n": u(0), "w": np.ones((4, 4, 3, 3), np.int8), "d": np.int8(0),
+        "b": np.ones(4, np.int32), "v": np.full(4, 0.01, s), "o": np.zeros(4, np.int8), "e": np.zeros(4, np.int32),
+        "p": np.full(4, 0.0002, s),
+    }  # fmt: skip
+    nodes = [
+        node("QuantizeLinear", ["x", "s", "z"], ["xq"]), node("DequantizeLinear", ["xq", "s", "z"], ["xd"]),
+        node("DequantizeLinear", ["w", "v", "o"], ["wd"], axis=0),
+        node("DequantizeLinear", ["b", "p", "e"], ["bd"], axis=0),
+        node("Conv", ["xd", "wd", "bd"], ["c"], pads=[1] * 4), node("QuantizeLinear", ["c", "t", "n"], ["cq"]),
+        node("DequantizeLinear", ["cq", "t", "n"], ["cd"]), node("Conv", ["cd", "wd"], ["f"], pads=[1] * 4),
+        node("QuantizeLinear", ["f", "s", "z"], ["fq"]), node("DequantizeLinear", ["fq", "s", "z"], ["fd"]),
+        node("Add", ["fd", "xd"], ["a"]), node("QuantizeLinear", ["a", "t", "z"], ["aq"]),
+        node("MaxPool", ["aq"], ["m"], kernel_shape=[2, 2]), node("DequantizeLinear", ["m", "t", "z"], ["md"]),
+        node("Concat", ["md", "md"], ["k"], axis=1), node("Sigmoid", ["k"], ["y"]),
+    ]  # fmt: skip
+    whole = [
+        node("QuantizeLinear", ["x", "s", "z"], ["xq"]),
+        node("QLinearConv", ["xq", "s", "z", "w", "v", "o", "t", "n", "b"], ["cq"], pads=[1] * 4),
+        node("QLinearAdd", ["cq", "t", "n", "xq", "s", "z", "t", "z"], ["aq"], domain="com.microsoft"),
+        node("QLinearSoftmax", ["aq", "t", "z", "s", "n"], ["yq"], domain="com.microsoft", axis=1, opset=13),
+        node("DequantizeLinear", ["yq", "s", "n"], ["y"]),
+    ]
+    shape = {"x": (1, 4, 6, 6)}
+    used = [{name for n in part for name in n.input} for part in (nodes, whole)]
+    return [
+        model(part, shape, ["y"], {k: v for k, v in constants.items() if k in names})
+        for part, names in zip((nodes, whole), used, strict=True)
+    ]
+
+
 def onnx_words() -> Sequence[bytes]:
     """Operators, attributes, and numbers as protobuf writes them."""
     words = b"""Relu Abs Conv Gemm MatMul Reshape Transpose Concat Split Slice Gather Pad Tile Expand Range CumSum Trilu
     OneHot Resize Upsample GridSample LSTM GRU RNN If Loop Scan Where Clip ReduceMax TopK NonZero Einsum SequenceAt
-    ConstantOfShape EyeLike Attention axis axes perm to kernel_shape pads strides dilations group equation ij,jk->ik
+    ConstantOfShape EyeLike Attention QuantizeLinear DequantizeLinear QLinearConv QLinearAdd MaxPool
+    axis axes perm to kernel_shape pads strides dilations group equation ij,jk->ik
     body then_branch ai.onnx com.microsoft NOTSET SAME_UPPER location /etc/passwd ../x""".split()
     numbers = (b"\xff" * 9 + b"\x01", b"\x80" * 9 + b"\x01", b"\xff\xff\xff\xff\x07", b"\x80\x80\x80\x80\x08", b"\x00")
     return (*words, *numbers)

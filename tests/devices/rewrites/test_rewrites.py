@@ -47,6 +47,8 @@ def cases(rng):
         "lower rank first": ("Sub", [(4, 5), (1, 3, 4, 5)], [-1], {}),
         "constant of lower rank": ("Div", [(1, 3, 5)], [-1], {"constants": [r(5) + 5]}),
         "constant first": ("Sub", [(1, 3, 5)], [-1], {"constants_first": [r(1)]}),
+        "vector and element": ("Add", [(5,)], [1], {"tensors": {"element": r(5)}}),
+        "element and vector": ("Sub", [(5,)], [0], {"tensors": {"element": r(1)}}),
         "vectors": ("Maximum", [(5,), (5,)], [-1], {}),
         "hard swish": ("HardSwish", [(1, 5, 3, 5), (1, 5)], [1 / 6, 0.5], {}),
         "hard swish both ways": ("HardSwish", [(1, 5, 1, 3), (1, 1, 4, 3)], [1 / 6, 0.5], {}),

@@ -9,7 +9,7 @@ import numpy as np
 from tnnquant.base.tensor import DataType
 from tnnquant.devices.memory import LANES
 from tnnquant.devices.rewrites.fragment import Fragment, rewrite
-from tnnquant.layers.binary import SquaredDifference
+from tnnquant.layers.binary import Binary, SquaredDifference
 from tnnquant.layers.gated import Glu, HardSwish
 from tnnquant.layers.softmax import LogSoftmax
 from tnnquant.layers.weighted import FusesActivation
@@ -46,6 +46,21 @@ def _same_rank(f: Fragment):
         operands.append(blob)
     x = f.keep(operands)
     return x if len(f.outputs[0].dims) == rank else f.reshape(x, f.outputs[0].dims)
+
+
+@rewrite("two dims", *_ARITHMETIC)
+def _vector_and_constant(f: Fragment):
+    """A blob of one dim, and an operand in the model file."""
+    element = f.node.tensors.get("element")
+    if len(f.node.inputs) != 1 or element is None or len(f.inputs[0].dims) != 1 or element.dtype != DataType.FLOAT:
+        return None
+    count = f.inputs[0].dims[0]
+    if element.size not in (1, count):
+        return None
+    row = f.reshape(f.node.inputs[0], (1, count))
+    index = f.layer.expect(Binary).weight_input_index
+    x = f.add(f.place.kind, row, index, tensors={"element": element.array().reshape(1, -1)})
+    return f.reshape(x, f.outputs[0].dims)
 
 
 @rewrite("Div, laid out anew by a Reshape", "Div")
