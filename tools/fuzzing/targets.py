@@ -379,8 +379,8 @@ def _run_onnx(data: bytes) -> None:
 
 #: What a model asks for, its dims being what they are, is bounded by the memory of the process alone.
 _WIDE = 3 << 30
-#: ONNX models: what their nodes may make of sizes alone here (1.6 GB for users), and memory beside three times the file:
-#: some copies of that, and what the onnx package takes.
+#: ONNX models: what their nodes may make of sizes alone here (1.6 GB for users), and memory beside three times the
+#: file: some copies of that, and what the onnx package takes.
 _MADE, _ONNX_ROOM = 4 << 20, 48 << 20
 TARGETS = {
     target.name: target
