@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
+from tnnquant.base.progress import Progress, shown
 from tnnquant.base.threads import set_threads
 from tnnquant.bench.latency import LatencyReport, measure_latency
 from tnnquant.bench.models import quantize_here, read_int8, samples_for
@@ -24,7 +24,7 @@ def bench_latency(
     *,
     repeats: int = 50,
     threads: int | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | bool | None = None,
 ) -> LatencyReport:
     """Time a model in fp32 and int8, run in turns, and every layer of both.
 
@@ -41,7 +41,8 @@ def bench_latency(
         Timed runs of each.
     threads : int, optional
         Default: one per core.
-    progress : callable (stage, done, total), optional
+    progress : callable (stage, done, total) or bool, optional
+        True: a bar, in a terminal or a notebook.
 
     Returns
     -------
@@ -59,9 +60,8 @@ def bench_latency(
         fp32, quantized = None, graph
     else:
         fp32 = graph
-        made = quantize_here(graph, samples, config, progress) if int8 is None else read_int8(*find_model(int8))
-        quantized = made
+        with shown(progress) as told:
+            quantized = quantize_here(graph, samples, config, told) if int8 is None else read_int8(*find_model(int8))
     fed = next(iter(samples)).arrays
-    return measure_latency(
-        fp32, quantized, fed, repeats=repeats, input_dims=config.input_dims, progress=progress
-    )
+    with shown(progress) as told:
+        return measure_latency(fp32, quantized, fed, repeats=repeats, input_dims=config.input_dims, progress=told)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from tnnquant.base.metric import as_metric
+from tnnquant.base.progress import Progress, shown
 from tnnquant.config import QuantizeConfig
 from tnnquant.inspect.compare import Errors
 from tnnquant.inspect.run import beside, compare_models, load, pick_samples
@@ -47,7 +48,7 @@ def compare(
     config: QuantizeConfig | None = None,
     *,
     limit: int | None = LIMIT,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | bool | None = None,
     device: str | None = None,
     metric: str | Callable | None = None,
     lower_is_better: bool = False,
@@ -64,7 +65,8 @@ def compare(
         How pictures become inputs, and ``input_dims``.
     limit : int or None, default 16
         At most so many files, evenly spread.
-    progress : callable (stage, done, total), optional
+    progress : callable (stage, done, total) or bool, optional
+        True: a bar, in a terminal or a notebook.
     device : str, optional
         As ``inspect --device``: the verdict is of this device, broken where a layer goes wrong there.
     metric : callable (outputs, references, labels) -> float, or str, optional
@@ -88,4 +90,5 @@ def compare(
     if model.summary.precision != "fp32" and against.summary.precision == "fp32":
         model = beside(model, against, config.input_dims)
     samples = pick_samples(against, inputs, config, limit)
-    return compare_models(model, against, samples, config, progress, device, own)
+    with shown(progress) as told:
+        return compare_models(model, against, samples, config, told, device, own)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from tnnquant import recipes
+from tnnquant.base.progress import Progress, shown
 from tnnquant.base.threads import set_threads
 from tnnquant.config import QuantizeConfig, SearchConfig, VerifyConfig
 from tnnquant.errors import ConfigError
@@ -22,7 +23,6 @@ from tnnquant.quantization.parts import Part
 __all__ = ["output_paths", "quantize_model"]
 
 PathLike = str | os.PathLike
-Progress = Callable[[str, int, int], None]
 
 
 def quantize_model(
@@ -39,7 +39,7 @@ def quantize_model(
     gather: Gather | None = None,
     threads: int | None = None,
     dry_run: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Report:
     """Quantize an fp32 TNN or ONNX model; write ``<output>_quantized.tnnproto`` and ``<output>_quantized.tnnmodel``.
 
@@ -70,8 +70,9 @@ def quantize_model(
         Default: one per core. The result does not depend on it.
     dry_run : bool
         Check everything and plan, but run and write nothing.
-    progress : callable (stage, done, total), optional
-        Told of progress within the stages "ranges", "histograms", "weights" and "verdict".
+    progress : callable (stage, done, total) or bool, optional
+        Told of progress within the stages "ranges", "histograms", "weights" and "verdict". True: a bar, in a terminal
+        or a notebook.
 
     Returns
     -------
@@ -96,7 +97,12 @@ def quantize_model(
         _check_statistics(gather, inputs, config, search)
     set_threads(threads)
     source, target = model_files(proto, model), output_paths(output)
-    job = Job(source, target, config, verify, search, threads, dry_run, progress, started)
+    with shown(progress) as told:
+        job = Job(source, target, config, verify, search, threads, dry_run, told, started)
+        return _routed(job, inputs, config, statistics, part, gather)
+
+
+def _routed(job: Job, inputs, config: QuantizeConfig, statistics, part: Part | None, gather: Gather | None) -> Report:
     if job.config != config and job.refitted and (statistics or part is not None or gather):
         raise ConfigError(job.refitted[0])
     if statistics or part is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from tnnquant.base.progress import Progress, shown
 from tnnquant.base.threads import set_threads
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import OutputError
@@ -30,7 +31,7 @@ def collect_statistics(
     *,
     after: Sequence[PathLike] = (),
     threads: int | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | bool | None = None,
 ) -> Part:
     """Run one pass over some of the samples and write its statistics to ``output``.
 
@@ -74,7 +75,8 @@ def collect_statistics(
         part = before
     else:
         samples = Samples(files, graph_inputs(graph, config), input_config(config), workers=threads)
-        part = gather(executor, plan, samples, digest, config, before=before, progress=progress)
+        with shown(progress) as told:
+            part = gather(executor, plan, samples, digest, config, before=before, progress=told)
     write_part(part, path)
     return part
 

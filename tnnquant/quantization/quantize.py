@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from tnnquant.base.progress import Progress, shown
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.config import QuantizeConfig
 from tnnquant.devices.rewrites import make_right
@@ -26,8 +27,6 @@ from tnnquant.quantization.plan import QuantPlan, for_device, make_plan
 from tnnquant.quantization.scales_file import read_scales, with_given_scales
 
 __all__ = ["Quantization", "Stopwatch", "quantize_graph", "quantize_split", "ready", "with_weights"]
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass
@@ -70,7 +69,7 @@ class Quantization:
 
 
 def quantize_graph(
-    graph: Graph, samples, config: QuantizeConfig | None = None, progress: Progress | None = None
+    graph: Graph, samples, config: QuantizeConfig | None = None, progress: Progress | bool | None = None
 ) -> Quantization:
     """Quantize a graph: passes, plan, statistics, blob scales, weights.
 
@@ -80,14 +79,16 @@ def quantize_graph(
         An fp32 model.
     samples : re-iterable of Sample
     config : QuantizeConfig, optional
-    progress : callable (stage, done, total), optional
+    progress : callable (stage, done, total) or bool, optional
+        True: a bar, in a terminal or a notebook.
 
     Raises
     ------
     TnnQuantError
         The model cannot be run or quantized, or the samples allow no statistics.
     """
-    return quantize_split(graph, Split(samples), config or QuantizeConfig(), progress)
+    with shown(progress) as told:
+        return quantize_split(graph, Split(samples), config or QuantizeConfig(), told)
 
 
 def quantize_split(

@@ -1,0 +1,44 @@
+"""A bar for callers from Python."""
+
+import tnnquant
+from tnnquant.base.progress import shown
+
+
+def test_true_is_a_bar_that_goes_away(capsys):
+    with shown(True) as told:
+        told("ranges", 1, 4)
+        told("ranges", 2, 4)
+        told("weights", 4, 4)
+        told("unknown", 0, 0)
+    error = capsys.readouterr().err
+    assert "ranges" in error
+    assert "[######..................] 1/4" in error
+    assert "[########################] 4/4" in error
+    assert "2/4" not in error, "at most ten a second"
+    assert error.endswith("\r")
+    assert error.split("\r")[-2].strip() == ""
+
+
+def test_a_callable_is_itself_and_nothing_is_nothing(capsys):
+    def told(stage, done, total):
+        pass
+
+    with shown(told) as given:
+        assert given is told
+    for nothing in (None, False):
+        with shown(nothing) as given:
+            assert given is None
+    assert capsys.readouterr().err == ""
+
+
+def test_the_functions_take_it(inspected_files, pictures, tmp_path, capsys):
+    pair = f"{inspected_files}.tnnproto", f"{inspected_files}.tnnmodel"
+    report = tnnquant.quantize_model(*pair, pictures, tmp_path / "out", progress=True)
+    assert "ranges" in capsys.readouterr().err
+    tnnquant.compare(tmp_path / "out_quantized", inspected_files, pictures, progress=True)
+    assert "\r" in capsys.readouterr().err
+    tnnquant.bench_latency(inspected_files, repeats=2, progress=True)
+    assert "layers" in capsys.readouterr().err
+    tnnquant.collect_statistics(*pair, pictures, tmp_path / "part.npz", progress=True)
+    assert "\r" in capsys.readouterr().err
+    assert report.verdict is not None

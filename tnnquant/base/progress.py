@@ -1,0 +1,69 @@
+"""``progress=True``: a bar for people who call from Python, in a terminal or a notebook.
+
+One line of text that is written over: both show it, and neither needs a library for it (a bar of rich wants ipywidgets
+in a notebook).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+__all__ = ["Progress", "shown"]
+
+#: Told of a stage, how much of it is done, and how much there is; 0: nobody knows.
+Progress = Callable[[str, int, int], None]
+
+_WIDTH = 24
+_PAUSE = 0.1  # seconds between two states of one stage
+
+
+@contextmanager
+def shown(progress: Progress | bool | None) -> Iterator[Progress | None]:
+    """What to tell of progress: the callable itself; of ``True`` a bar on standard error, gone at the end.
+
+    Parameters
+    ----------
+    progress : callable, bool or None
+    """
+    if callable(progress):
+        yield progress
+        return
+    if not progress:
+        yield None
+        return
+    bar = _Bar()
+    try:
+        yield bar
+    finally:
+        bar.clear()
+
+
+class _Bar:
+    def __init__(self) -> None:
+        self._last = 0.0
+        self._stage = ""
+        self._length = 0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        now = monotonic()
+        if stage == self._stage and done != total and now - self._last < _PAUSE:
+            return
+        self._stage, self._last = stage, now
+        text = stage[:_WIDTH].ljust(_WIDTH)
+        if total:
+            full = min(_WIDTH, _WIDTH * done // total)
+            text += f" [{'#' * full}{'.' * (_WIDTH - full)}] {done}/{total}"
+        self._write(text)
+
+    def clear(self) -> None:
+        """Leave the line as it was."""
+        if self._length:
+            self._write("")
+            print(end="\r", file=sys.stderr, flush=True)
+
+    def _write(self, text: str) -> None:
+        print("\r" + text.ljust(self._length), end="", file=sys.stderr, flush=True)
+        self._length = len(text)
