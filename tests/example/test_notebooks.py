@@ -18,6 +18,7 @@ def test_it_runs(path, example, tmp_path, monkeypatch):
     (tmp_path / "example").symlink_to(example.folder, target_is_directory=True)
     # The kernel that is installed beside this Python, none of the user's.
     monkeypatch.setenv("JUPYTER_PATH", str(Path(sys.prefix) / "share" / "jupyter"))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     notebook = nbformat.read(path, as_version=4)
     client = nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3",
