@@ -1,4 +1,4 @@
-"""The configuration: names and numbers of the original tool."""
+"""The configuration: names and numbers of TNN's tool."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from tnnquant.config import QuantizeConfig, SearchConfig, VerifyConfig, parse_ch
 from tnnquant.errors import ConfigError
 
 
-def test_the_defaults_are_those_of_the_original_tool():
+def test_the_defaults_are_those_of_tnns_tool():
     config = QuantizeConfig()
     assert (config.blob_method, config.weight_method, config.merge_type) == ("minmax", "minmax", "channel")
     assert (config.mean, config.scale, config.reverse_channel, config.resize) == ((0.0,), (1.0,), False, "stretch")

@@ -154,7 +154,7 @@ class QuantizeConfig:
     )
     recipe: str = option(
         "tnn",
-        "tnn: the methods above, as TNN's tool; best: as close to fp32 as int8 can be, methods are not looked at; "
+        "tnn: the methods above, as TNN's tool; best: as close to fp32 as int8 can be, methods have no effect; "
         "dynamic: int8 weights alone, no data needed.",
         "--recipe",
         choices="recipe",
@@ -224,7 +224,7 @@ class QuantizeConfig:
     skip_bad: bool = option(False, "Skip unreadable files, and count them, instead of stopping.", "--skip-bad")
     input_dims: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     fp32_layers: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Layers that stay fp32 whatever the user says, each with the reason."""
+    """Layers that stay fp32 for any option, each with the reason."""
 
     def __post_init__(self) -> None:
         for entry in dataclasses.fields(self):
@@ -300,7 +300,7 @@ class VerifyConfig:
         if self.metric is None and self.lower_is_better:
             raise ConfigError("--lower-is-better is said of --metric: give one")
         if self.metric is not None and self.no_verify:
-            raise ConfigError("--metric judges the model, which --no-verify leaves out: give one of them")
+            raise ConfigError("--metric judges the model, which --no-verify skips: give one of them")
         own = None if self.metric is None else as_metric(self.metric, self.lower_is_better)
         object.__setattr__(self, "own_metric", own)
 

@@ -122,7 +122,7 @@ def test_models_that_do_not_go_together(graphs, build):
 def test_maps_are_no_scores(build):
     net = build((1, 3, 8, 8))
     graph = net.graph(net.conv("input", 3, 4))
-    with pytest.raises(ConfigError, match="output 'convolution0_out' of net is 1x4x8x8, not one score a class"):
+    with pytest.raises(ConfigError, match="output 'convolution0_out' of net is 1x4x8x8, not one score per class"):
         measure_accuracy([Candidate("net", graph)], [], None)
 
 

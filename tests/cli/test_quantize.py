@@ -1,4 +1,4 @@
-"""The command line: flags of the original tool, errors in one line, exit codes, nothing half-written."""
+"""The command line: flags of TNN's tool, errors in one line, exit codes, nothing half-written."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def flags(model, *more):
     return ["quantize", "-p", proto, "-m", weights, "-i", pictures, "-n", "127.5", "-s", "1/127.5", *more]
 
 
-def test_the_flags_of_the_original(model, tmp_path, capsys):
+def test_the_flags_of_tnns_tool(model, tmp_path, capsys):
     target = tmp_path / "out"
     code = run(*flags(model, "-b", 2, "-w", 1, "-r", 1, "-t", 1, "-o", target))
     assert code == 0
@@ -322,7 +322,7 @@ def test_the_steps_of_a_recipe_are_shown(model, tmp_path, capsys):
     assert re.search(rf"methods   recipe best\n +{steps} {figures}\n", printed)
 
 
-def test_hyphens_do_for_the_underscores_of_the_original(model, tmp_path):
+def test_hyphens_do_for_the_underscores_of_tnns_tool(model, tmp_path):
     proto, weights, pictures = model
     args = ["--proto", proto, "--model", weights, f"--input-path={pictures}", "--mean", "127.5", "--scale", "1/127.5"]
     args += ["--blob-method", "kl", "--weight-method=1", "--merge-type", "mix", "--reverse-channel", "0", "--no-verify"]

@@ -12,7 +12,7 @@ from tnnquant.inputs import InputConfig
 from tnnquant.inputs.config import FIT_MODES
 
 
-def test_the_defaults_are_those_of_the_original_tool():
+def test_the_defaults_are_those_of_tnns_tool():
     config = InputConfig()
     assert (config.mean, config.scale, config.reverse_channel, config.resize) == ((0.0,), (1.0,), False, "stretch")
     assert config.skip_bad is False

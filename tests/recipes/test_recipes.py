@@ -37,7 +37,7 @@ def error(graph, result, data):
     return sum(np.square(a - b).sum() for a, b in pairs) / sum(np.square(a).sum() for a, _ in pairs)
 
 
-def test_best_is_closer_than_the_original_and_loads_again(build, rng, tmp_path):
+def test_best_is_closer_than_tnns_tool_and_loads_again(build, rng, tmp_path):
     graph, data, others = small_net(build), samples(rng, 24), samples(rng)
     best, tnn = (recipes.quantize(graph, Split(data), replace(BEST, recipe=name)) for name in ("best", "tnn"))
     assert error(graph, best, others) < 0.7 * error(graph, tnn, others)
@@ -181,11 +181,11 @@ def test_a_few_output_values_deny_no_step(build, rng):
     result = recipes.quantize(net.graph(scores), Split(samples(rng, 16)), BEST)
     for step in STEPS:
         assert result.notes[f"recipe: {step}"].startswith("kept")
-        assert result.notes[f"recipe: {step}"].endswith("of too few output values to deny it")
+        assert result.notes[f"recipe: {step}"].endswith("from too few output values to judge")
 
 
 def test_best_within_no_time_still_gives_a_model(build, rng):
-    """What is left out says why, and layers are rounded to the nearest."""
+    """What is skipped says why, and layers are rounded to the nearest."""
     graph, data = small_net(build), Split(samples(rng))
     plain = recipes.quantize(graph, data, BEST)
     result = recipes.quantize(graph, data, BEST, budget=0.0)

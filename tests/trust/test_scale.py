@@ -51,7 +51,7 @@ def test_5000_pictures_take_the_memory_of_64(case, tmp_path):
 @pytest.mark.parametrize(("method", "passes"), [("minmax", 1), ("kl", 2)])
 @pytest.mark.parametrize("is_cached", [True, False])
 def test_work_is_linear(case, tmp_path, monkeypatch, method, passes, is_cached):
-    """A picture more is one read (or one per pass, when those decoded before do not fit) and one run a pass more."""
+    """A picture more is one read (or one per pass, when those decoded before do not fit) and one run per pass more."""
     calls = []
 
     def counted(of, name):

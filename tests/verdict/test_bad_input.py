@@ -48,7 +48,7 @@ def test_one_picture(net, capsys):
     code, out, err = run(flags, capsys)
     assert code == 0
     assert "DOUBTFUL on 1 of the 1 pictures of the statistics" in out
-    assert "only 1 picture: fewer than 4 different ones prove nothing" in out
+    assert "only 1 picture: a verdict needs 4 different ones" in out
     assert "only 1 sample:" in err
     code, out, err = run([*flags, "--auto"], capsys)
     assert code == 0
@@ -71,7 +71,7 @@ def test_black_pictures(net, capsys):
         Image.fromarray(np.zeros((16 + i, 12, 3), np.uint8)).save(folder / f"{i:02}.png")
     code, out, err = run(flags, capsys)
     assert code in (0, 8)
-    assert "fp32 gives the same for all of them: they are no test" in out
+    assert "fp32 gives the same output for all of them, so they test nothing" in out
     assert "every pixel of every picture is the same" in err
 
 

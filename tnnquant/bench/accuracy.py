@@ -313,7 +313,7 @@ def _check_alike(runners: list[_Runner], metric: Metric | None) -> None:
         if not runner.are_scores and not metric:
             shown = "x".join(map(str, runner.dims))
             raise ConfigError(
-                f"output {runner.compared[0]!r} of {runner.name} is {shown}, not one score a class: "
+                f"output {runner.compared[0]!r} of {runner.name} is {shown}, not one score per class: "
                 "'tnnquant quantize --eval' and 'inspect --against' judge maps and boxes; or give a --metric"
             )
     if len({runner.name for runner in runners}) < len(runners):

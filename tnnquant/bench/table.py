@@ -1,4 +1,4 @@
-"""The configurations of the original tool's documentation, on the user's own model and pictures."""
+"""The configurations of TNN's documentation, on the user's own model and pictures."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def measure_table(
     labels : mapping of str to int, or None
         Right class by name of the evaluation picture.
     config : QuantizeConfig
-        What is not a method: preprocessing, dims of the inputs, layers left out.
+        What is not a method: preprocessing, dims of the inputs, layers kept in fp32.
     from_names, output, input_dims, metric
         As for :func:`~tnnquant.bench.accuracy.measure_accuracy`.
     progress : callable (stage, done, total), optional

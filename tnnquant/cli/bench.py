@@ -18,7 +18,7 @@ class BenchGroup(LazyGroup):
     commands_by_name: ClassVar = {
         "latency": ("bench_latency", "Time a model in fp32 and int8, whole and layer by layer."),
         "accuracy": ("bench_accuracy", "Accuracy of models side by side on a folder of pictures."),
-        "table": ("bench_table", "The accuracy table of the original documentation for your model and data."),
+        "table": ("bench_table", "The accuracy table of TNN's documentation for your model and data."),
         "kernels": ("bench_kernels", "Check and time every kernel, or one of your own."),
     }
 

@@ -20,7 +20,7 @@ EXAMPLES = (
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option("-i", "--input_path", required=True, metavar="FOLDER", help="Pictures (or tensors).")
 @device_option("A model that goes wrong there, by the rules of docs/devices.md, is broken, and has no figures.")
-@scoring_options("Lines 'name label', or one label a line in the order of the names; labels count from 0.")
+@scoring_options("Lines 'name label', or one label per line in the order of the names; labels count from 0.")
 def command(models, input_path, labels, no_labels, output, input_shape, threads, as_json, judged_on, **options) -> int:
     """Accuracy of any number of models on the same pictures: top-1, top-5, agreement and cosine with fp32.
 

@@ -1,4 +1,4 @@
-"""``tnnquant bench table``: the configurations of the original documentation on one's own model and pictures."""
+"""``tnnquant bench table``: the configurations of TNN's documentation on one's own model and pictures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EXAMPLES = (
 def command(
     name, proto, model, input_path, eval_path, labels, no_labels, output, input_shape, threads, as_json, **options
 ) -> int:
-    """The accuracy table of the original tool's documentation for your model and data: KL with ADMM per channel, per
+    """The accuracy table of TNN's documentation for your model and data: KL with ADMM per channel, per
     tensor and mixed, and min-max per channel, beside fp32 and our own recipe.
 
     Nothing is written. Rows with the same statistics share them. Flags are those of 'tnnquant quantize'.

@@ -25,9 +25,9 @@ from tnnquant.errors import ConfigError
 
 EPILOG = (
     "The two rankings of --against differ, and mean different things. Cumulative: both models run as a whole, and "
-    "every blob is compared. It shows what reaches the output, but a layer is blamed for all layers before it. "
-    "Isolated: one layer is int8 and reads fp32 inputs. It shows what a layer adds by itself, and is the one to find "
-    "the guilty with; but it does not tell how much the layers after it care."
+    "every blob is compared. It shows what reaches the output; it includes the errors of all layers before. "
+    "Isolated: one layer is int8 and reads fp32 inputs. It shows what a layer adds by itself, so it finds the "
+    "layers at fault. It does not tell how much of that reaches the output."
 )
 FIELDS = ("blob_method", "merge_type", "mean", "scale", "reverse_channel", "resize", "skip_bad")
 LIMIT = 16

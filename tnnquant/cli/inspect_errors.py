@@ -1,4 +1,4 @@
-"""The errors against fp32 on the terminal: what comes out, who is guilty, what to type next."""
+"""The errors against fp32 on the terminal: what comes out, which layers are at fault, what to type next."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _NUMBERS = {"SHARE": float, "COUNT": int, "SECONDS": float, "DROP": float}
 class VectorCommand(HelpedCommand):
     """A command whose lists need no quotes: numbers, ``-n 104 116.7 122``, and files, ``--from-stats part*.npz``.
 
-    The original's flags have underscores, ``--input_path``; hyphens do as well.
+    The flags of TNN's tool have underscores, ``--input_path``; hyphens are accepted too.
     """
 
     def __init__(self, *args, **options):

@@ -68,7 +68,7 @@ def command(
 
     MODEL is an .onnx, or a TNN model by its name (net, for net.tnnproto and net.tnnmodel), either file, or its folder.
 
-    Methods and types may be given by the original tool's numbers or by name: -b 2 is -b kl. In the end the written
+    Methods and types may be given by name or by the numbers of TNN's tool: -b 2 is -b kl. In the end the written
     model is run beside fp32, with the integers of the device, and judged: good, doubtful or broken.
     """
     config = QuantizeConfig(

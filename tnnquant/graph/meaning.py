@@ -298,7 +298,7 @@ def _copies(node: Node, quantized: Graph, originals: Mapping[str, Node]) -> bool
 
 
 def _without_guards(quantized: Graph, originals: Mapping[str, Node], zero: Mapping[str, np.ndarray]) -> Graph:
-    """The graph with as many channels as the original: guards (:mod:`tnnquant.recipes.best.guards`) are the last
+    """The graph with as many channels as the fp32 model: guards (:mod:`tnnquant.recipes.best.guards`) are the last
     ones."""
     made: dict[str, Any] = {node.outputs[0]: originals[node.name] for node in quantized.nodes if node.name in originals}
     channels = {

@@ -97,7 +97,7 @@ class FedStatistics:
         return float(self._sum.lowest.min()), float(self._sum.highest.max())
 
     def as_dict(self) -> dict:
-        """``lowest``, ``mean``, ``highest``: lists with one number a channel; ``items``."""
+        """``lowest``, ``mean``, ``highest``: lists with one number per channel; ``items``."""
         if self._sum is None:
             return {"items": 0, "lowest": [], "mean": [], "highest": []}
         lists = {"lowest": self._sum.lowest, "mean": self._sum.total / self._sum.count, "highest": self._sum.highest}

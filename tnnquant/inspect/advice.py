@@ -68,7 +68,7 @@ def advise(errors: Errors, summary: Summary) -> Advice:
 
 
 def _propose(advice: Advice, errors: Errors, summary: Summary, broken: set[str]) -> None:
-    """The layers to leave out; those that are broken for another reason are not among them."""
+    """The layers to keep in fp32; those that are broken for another reason are not among them."""
     guilty = [row.name for row in errors.guilty() if row.name not in broken]
     if guilty:
         macs = sum(row.macs for row in summary.layers if row.name in guilty)
@@ -83,9 +83,9 @@ def _propose(advice: Advice, errors: Errors, summary: Summary, broken: set[str])
     first = errors.candidates()
     spread = "No layer stands out: the error is spread over all of them."
     if errors.verdict.status != GOOD:
-        spread += " Other ranges (-b), weights (-w) or more calibration pictures will do more than leaving layers out."
+        spread += " Other ranges (-b), weights (-w) or more calibration pictures will do more than layers in fp32."
     if first:
-        advice.lines.append(f"{spread} The first to leave out would be:")
+        advice.lines.append(f"{spread} The first to keep in fp32 would be:")
         advice.exclude = [_pattern(first[0].name)]
 
 

@@ -1,9 +1,9 @@
 """An int8 model beside the fp32 one it was made from: the error of every layer, cumulative and isolated.
 
 *Cumulative*: both networks run on the same inputs and every blob is compared. That is what reaches the output, but a
-layer shows the errors of all layers before it, so the worst row need not be the guilty one. *Isolated*: one layer is
-int8, its inputs are those of the fp32 network (:mod:`~tnnquant.inspect.isolated`). That is what a layer adds by itself,
-but not how much later layers care.
+layer shows the errors of all layers before it, so the worst row need not be the layer at fault. *Isolated*: one layer
+is int8, its inputs are those of the fp32 network (:mod:`~tnnquant.inspect.isolated`). That is what a layer adds by
+itself, but not how much of it reaches the output.
 """
 
 from __future__ import annotations
@@ -187,11 +187,11 @@ class Errors:
         return (sum(a == b for a, b in pairs), len(pairs)) if pairs else None
 
     def candidates(self) -> list[LayerError]:
-        """The int8 layers with an arithmetic of their own, worst first: those that could be left out."""
+        """The int8 layers with an arithmetic of their own, worst first: those that could be kept in fp32."""
         return [row for row in self.ranked() if row.weights is not None or row.type in self._adds]
 
     def guilty(self) -> list[LayerError]:
-        """The candidates that stand out: what to leave out first."""
+        """The candidates that stand out: what to keep in fp32 first."""
         errors = [(row, row.isolated.sqnr_db) for row in self.candidates() if row.isolated is not None]
         if not errors:
             return []

@@ -16,7 +16,7 @@ from tnnquant.quantization.plan import make_plan
 __all__ = ["Precision", "as_fp32", "explain", "is_asymmetric", "merge_type_of"]
 
 FUSED = "becomes part of "
-LEFT_OUT = "could be int8; it was left out when the model was quantized"
+KEPT = "could be int8; it was kept in fp32 when the model was quantized"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ def explain(graph: Graph, input_dims: Mapping | None = None) -> dict[str, Precis
         host = (verdicts.get(node.name) and node) or _host(node, verdicts, makers, readers)
         if host is not node:
             planned = verdicts[host.name].planned if host else "fp32"
-            verdicts[node.name] = Precision(_stored(node), planned, FUSED + host.name if host else "left out")
+            reason = FUSED + host.name if host else "dropped before quantization"
+            verdicts[node.name] = Precision(_stored(node), planned, reason)
         else:
             verdicts[node.name] = replace(verdicts[node.name], stored=_stored(node))
     return verdicts
@@ -103,7 +104,7 @@ def _explain_quantized(graph: Graph, input_dims: Mapping | None) -> dict[str, Pr
                 problem = ""  # The plan has its producer in fp32; that it is int8 in the file is all that matters.
             verdicts[node.name] = Precision("int8", planned, "", problem)
         else:
-            verdicts[node.name] = Precision(_stored(node), planned, reason or _stuck(node) or LEFT_OUT)
+            verdicts[node.name] = Precision(_stored(node), planned, reason or _stuck(node) or KEPT)
     return verdicts
 
 

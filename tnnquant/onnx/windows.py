@@ -12,7 +12,7 @@ __all__ = ["Windows"]
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows over the spatial axes of an input, one entry an axis.
+    """Windows over the spatial axes of an input, one entry per axis.
 
     Attributes
     ----------

@@ -119,7 +119,7 @@ def _device_rows(report: Report):
 
 def _trial_rows(report: Report):
     width = max(len(trial["name"]) for trial in report.trials)
-    # Beside the names of the original's configurations this is as wide as a terminal of 80 columns.
+    # Beside the names of the configurations of TNN's tool this is as wide as a terminal of 80 columns.
     has_metric = any(trial.get("metric") is not None for trial in report.trials)
     own = f" {'metric':>8}" if has_metric else ""
     yield "trials", f"  {'':{width}} {'verdict':8} {'agree %':>7} {'cosine':>6} {'dB':>5} {'seconds':>7}{own}"

@@ -198,7 +198,7 @@ def _drop_lonely_joins(graph: Graph, int8: set[int], reasons: dict[int, str]) ->
         for blob in (*graph.nodes[position].inputs, *graph.nodes[position].outputs)
     )
     joins = [position for position in sorted(int8) if graph.nodes[position].layer.role == QuantRole.JOIN]
-    # Joins beside joins: those that lie behind or before an int8 layer stay, and so do their neighbours.
+    # Joins beside joins: those that lie after or before an int8 layer stay, and so do their neighbours.
     found = True
     while found:
         found = False
@@ -285,14 +285,14 @@ def _why_join_fp32(
     if isinstance(node.layer, Concat):
         per_tensor = all(count == 1 for count in counts)
         if per_tensor and output_count != 1:
-            return "its inputs have one scale each, its output one a channel; TNN would use the first only"
+            return "its inputs have one scale each, its output one per channel; TNN would use the first only"
         if not per_tensor and (output_count == 1 or counts != channels):
-            return "some blobs have one scale, some one a channel; TNN's int8 form cannot mix them"
+            return "some blobs have one scale, some one per channel; TNN's int8 form cannot mix them"
         if not per_tensor and node.layer.axis != 1:
             return f"joins axis {node.layer.axis}: TNN's int8 form copies bytes, right for channels only"
         return None
     if len({*counts, output_count}) > 1:
-        return "some blobs have one scale, some one a channel; TNN's int8 form cannot mix them"
+        return "some blobs have one scale, some one per channel; TNN's int8 form cannot mix them"
     return _why_fused_add_breaks(position, inference.graph, barred) if _is_fused_add(position, graph, int8) else None
 
 
@@ -321,7 +321,7 @@ def _why_fused_add_breaks(position: int, graph: Graph, barred: Mapping[int, str]
         return "adds a convolution's output to itself: TNN's fusion of the two crashes"
     convolution = previous.layer.expect(FusesActivation)
     if convolution.activation_type == RELU6:
-        return "behind a convolution with ReLU6: TNN's fusion of the two loses the addend"
+        return "after a convolution with ReLU6: TNN's fusion of the two loses the addend"
     if is_sigmoid_mul(graph, position + 1, target):
         return f"TNN's fusion with the convolution before it drops the Sigmoid {graph.nodes[position + 1].name!r}"
     follower = graph.nodes[position + 1] if position + 1 < len(graph.nodes) else None
@@ -331,7 +331,7 @@ def _why_fused_add_breaks(position: int, graph: Graph, barred: Mapping[int, str]
         return None
     # TNN also fuses the activation in the next line, whatever it reads and whether it is int8 or not.
     if follower.inputs != node.outputs or target in graph.outputs:
-        return f"TNN's fusion of convolution, add and {follower.name!r} behind them loses {target!r}"
+        return f"TNN's fusion of convolution, add and {follower.name!r} after them loses {target!r}"
     if follower.layer.role != QuantRole.PASS or position + 1 in barred:
         return f"TNN fuses convolution, add and {follower.name!r}, which has no int8 form, and then misses its scales"
     return None
@@ -344,7 +344,7 @@ def _channels(spec: BlobSpec) -> int:
 def _add_pass_through(
     inference: Inference, int8: set[int], reasons: dict[int, str], config: QuantizeConfig, barred: Mapping[int, str]
 ) -> None:
-    """ReLU and max pooling behind an int8 producer become int8."""
+    """ReLU and max pooling after an int8 producer become int8."""
     graph = inference.graph
     makers = {blob: p for p, node in enumerate(graph.nodes) if p not in inference.folded for blob in node.outputs}
     for position, node in enumerate(graph.nodes):
@@ -365,7 +365,7 @@ def _why_pass_fp32(
     graph, specs = inference.graph, inference.specs
     node = graph.nodes[position]
     if maker is None or maker not in int8:
-        return "not behind an int8 layer"
+        return "not after an int8 layer"
     if specs[node.inputs[0]].dtype != DataType.FLOAT:
         return f"blob {node.inputs[0]} is {specs[node.inputs[0]].dtype.name}, not FLOAT"
     reason = node.layer.why_not_int8([specs[b] for b in node.inputs], node.tensors)

@@ -34,7 +34,7 @@ class Recipe:
     settings : tuple of str
         The fields of :class:`~tnnquant.config.QuantizeConfig` that not every recipe looks at and this one does.
     bounded : bool
-        It takes ``budget``, seconds, and leaves out what cannot be done within.
+        It takes ``budget``, seconds, and skips what cannot be done within.
     takes_goal : bool
         It takes ``goal``, the user's own metric (:class:`tnnquant.verdict.own_metric.Goal` or None), and chooses by it.
     mixable : callable or None

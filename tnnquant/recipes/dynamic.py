@@ -33,7 +33,7 @@ from tnnquant.recipes.base import recipe
 
 __all__ = ["dynamic"]
 
-#: Which tensor of a layer becomes int8, and whether it has a scale a row (an output channel) or one.
+#: Which tensor of a layer becomes int8, and whether it has a scale per row (an output channel) or one.
 _WEIGHTS: dict[type[Layer], tuple[str, bool]] = {
     Convolution: ("filter", True), InnerProduct: ("weight", False), MatMul: ("weight", False),
 }

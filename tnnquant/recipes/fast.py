@@ -25,7 +25,7 @@ _MEMORY = 96 << 20
 
 @recipe(3, "fast")
 def fast(graph: Graph, split: Split, config: QuantizeConfig, progress=None) -> Quantization:
-    """Quantize by the steps of ``best`` that pay for their time; the flags for methods and types are not looked at."""
+    """Quantize by the steps of ``best`` that pay for their time; the flags for methods and types have no effect."""
     from tnnquant.recipes.best.kept import keep_samples
     from tnnquant.recipes.best.workbench import Effort, Steps, Workbench
 

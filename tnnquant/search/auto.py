@@ -2,7 +2,7 @@
 used with, then layers in fp32.
 
 That is the order of what a second is likely to gain. A recipe that chooses its steps gains most and takes long; it is
-given what is left of the time, and leaves out what does not fit. The other configurations seldom gain anything.
+given what is left of the time, and skips what does not fit. The other configurations seldom gain anything.
 """
 
 from __future__ import annotations

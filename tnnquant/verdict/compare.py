@@ -22,9 +22,9 @@ from tnnquant.verdict.result import BROKEN, DOUBTFUL, Check, SetVerdict, worst
 __all__ = ["Comparison", "compare"]
 
 _MOST_NAMES = 10
-_FLATTERY = (
-    "these pictures are also in the statistics, so fresh ones may come out worse: --holdout 0.2 or --eval FOLDER judge "
-    "the model on others"
+_NOT_HELD_OUT = (
+    "these pictures are also in the statistics, so other pictures may come out worse: --holdout 0.2 or --eval FOLDER "
+    "judge the model on others"
 )
 #: Fewer pictures allow no good verdict.
 _FEW = 4
@@ -166,20 +166,20 @@ class Comparison:
         own = [score.check()] if score else []
         remarks = [] if are_guessed else self._notes(labels)
         status = worst(check.status for check in (*limits, *own, *(c for output in outputs for c in output.checks)))
-        # None: whoever asks does not know. A broken model is broken, whatever the pictures.
-        flattered = [_FLATTERY] if held_out is False and status != BROKEN else []
+        # None: whoever asks does not know. A broken model is broken on any pictures.
+        remark = [_NOT_HELD_OUT] if held_out is False and status != BROKEN else []
         return SetVerdict(
             status, self.pictures, source, held_out, outputs, limits, top1,
-            list(dict.fromkeys(disagreeing))[:_MOST_NAMES], flattered + remarks, score,
+            list(dict.fromkeys(disagreeing))[:_MOST_NAMES], remark + remarks, score,
         )  # fmt: skip
 
     def _limits(self, looks_at_pictures: bool) -> list[Check]:
-        """Why nothing can be called good, whatever the figures are."""
+        """Why nothing can be called good, for any figures."""
         if self.pictures < _FEW:
             count = f"{self.pictures} picture{'s' if self.pictures != 1 else ''}"
-            return [Check(DOUBTFUL, f"only {count}: fewer than {_FEW} different ones prove nothing", "pictures")]
+            return [Check(DOUBTFUL, f"only {count}: a verdict needs {_FEW} different ones", "pictures")]
         if all(sums.is_constant for sums in self.sums.values()):
-            return [Check(DOUBTFUL, "fp32 gives the same for all of them: they are no test", "pictures")]
+            return [Check(DOUBTFUL, "fp32 gives the same output for all of them, so they test nothing", "pictures")]
         return [check for seen in self.seen.values() if looks_at_pictures and (check := seen.check())]
 
     def _class_output(self) -> str | None:
@@ -205,7 +205,7 @@ class Comparison:
 
     def _notes(self, labels: Mapping[int, int] | None) -> list[str]:
         if labels and self._class_output() is None and self._goal is None:
-            return ["labels are of no use: no output is one score a class"]
+            return ["labels are of no use: no output is one score per class"]
         return []
 
 

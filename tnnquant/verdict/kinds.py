@@ -1,6 +1,6 @@
 """What an output is, and so which figures make sense for it: classes, whole numbers, or values in rows and parts.
 
-- *classes*: one score a class, (N, C) or (N, C, 1, 1), C >= 2: agreement of the best class, cosine.
+- *classes*: one score per class, (N, C) or (N, C, 1, 1), C >= 2: agreement of the best class, cosine.
 - *integers*: an output of another type than float (the index of the best class, say): share of equal values.
 - *values*: anything else: maps, boxes, landmarks. Rows are channels, or, at rank 3, the shorter axis (a detector's 4
   box and 80 score rows beside 8400 places). The inputs of a concat that makes the rows are parts with a unit of their

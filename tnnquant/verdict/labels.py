@@ -20,8 +20,8 @@ def read_labels(path, names: Sequence[str], classes: int | None = None) -> dict[
     """The class of each picture that the file names.
 
     Two layouts: a line ``name label`` for each picture, in any order (separated by blanks, a tab or a comma; the name
-    with or without suffix); or a label a line, for the pictures in the order of their names. Empty lines and those that
-    begin with ``#`` do not count.
+    with or without suffix); or a label per line, for the pictures in the order of their names. Empty lines and those
+    that begin with ``#`` do not count.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def read_labels(path, names: Sequence[str], classes: int | None = None) -> dict[
     """
     lines = _lines(Path(path))
     if not lines:
-        raise InputError(f"{path}: holds no label; expected a line 'name label' a picture, or a label a line")
+        raise InputError(f"{path}: holds no label; expected a line 'name label' per picture, or a label per line")
     pairs = [_parsed(path, number, line, classes) for number, line in lines]
     named = [(name, label) for name, label in pairs if name is not None]
     if not named:

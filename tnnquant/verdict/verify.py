@@ -229,7 +229,7 @@ class Verification:
         if on_evaluation and self._evaluation is not None:
             self._tried += 1
             if self._tried == 2:
-                # The best of several trials flatters itself on the pictures that chose it.
+                # On the pictures that chose it the best of several trials looks better than it is.
                 first = self._sets[0]
                 self._sets[0] = replace(first, source=f"{first.source}; the model was chosen by them")
         return self._judge(self._sets[0 if on_evaluation else -1], self.executor(graph, fp32), fp32, None)

@@ -1,4 +1,4 @@
-"""The operators of ``tnnquant bench kernels``: one decorated class an operator, one file per family.
+"""The operators of ``tnnquant bench kernels``: one decorated class per operator, one file per family.
 
 A new one is a new file here; ``docs/kernels.md`` has an example.
 """

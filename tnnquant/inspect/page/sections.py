@@ -180,8 +180,8 @@ def reading_section(material: Material) -> str:
     terms = (
         ("SQNR", "Power of the fp32 values over power of the error, in dB. 6 dB more is half the error; 20 dB means "
                  "errors of a tenth."),
-        ("Isolated", "One layer is int8 and reads the fp32 network's values. Finds the guilty layer; does not tell how "
-                     "much the layers after it care."),
+        ("Isolated", "One layer is int8 and reads the fp32 network's values. Finds the layers at fault; does not tell "
+                     "how much of that reaches the output."),
         ("Weights, activations", "The parts of the isolated error: int8 weights in an fp32 layer; fp32 weights between "
                                  "quantized values."),
         ("Cumulative", "Both models run as a whole. Shows what reaches the output; a layer is blamed for all before "

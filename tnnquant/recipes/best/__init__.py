@@ -24,10 +24,10 @@ def best(
     graph: Graph, split: Split, config: QuantizeConfig, progress=None, budget: float | None = None,
     goal: Goal | None = None,
 ) -> Quantization:  # fmt: skip
-    """Quantize as closely to fp32 as the format allows; the flags for methods and types are not looked at.
+    """Quantize as closely to fp32 as the format allows; the flags for methods and types have no effect.
 
-    ``budget``: seconds, after which what is not done yet is left out. ``goal``: the user's own metric, by which as few
-    layers stay in fp32 as will do.
+    ``budget``: seconds, after which steps that are not done yet are skipped. ``goal``: the user's own metric, by which
+    as few layers stay in fp32 as will do.
     """
     from tnnquant.recipes.best.workbench import quantize_best
 

@@ -229,7 +229,7 @@ def _params(scale: np.ndarray) -> QuantParams:
 
 
 def _revived(peak: np.ndarray) -> np.ndarray:
-    """The peaks, of channels that no sample has awoken the median of the others: other pictures may awake them."""
+    """The peaks; channels that are 0 in all samples get the median, as other pictures may use them."""
     alive = peak > DEAD
     return np.where(alive, peak, np.median(peak[alive])) if alive.any() else peak
 

@@ -52,7 +52,7 @@ class Disturbance:
 
     Parts are the rows of an output that share a unit (:mod:`tnnquant.verdict.kinds`): the scores of a detector count as
     much as its boxes in pixels, however small they are. Class scores that a softmax makes are compared before it, as
-    logarithms less their mean: scores near 0 and 1 hardly move, whatever is done to the network, and tell nothing.
+    logarithms less their mean: scores near 0 and 1 hardly move with any change of the network, and tell nothing.
 
     Parameters
     ----------

@@ -47,7 +47,7 @@ __all__ = ["STEPS", "Effort", "Steps", "Workbench", "quantize_best", "quantize_w
 
 #: One sample in so many is held out, and at most so many are.
 _HELD_OUT_EVERY, _MOST_HELD_OUT = 4, 16
-#: Samples that layers are made from, at least, whatever their blobs take.
+#: Samples that layers are made from, at least, however large their blobs are.
 _LEAST_TOGETHER = 8
 #: Bytes: of the samples that are kept; of the blobs of those that layers are made from, all at a time.
 _MEMORY, _BLOB_MEMORY = 96 << 20, 96 << 20
@@ -117,7 +117,7 @@ class Steps:
 
 
 #: Steps that are tried together, in order, and how much the held-out error may grow by chance for them to be kept: a
-#: handful of samples cannot deny what theory says, and balanced scales show their worth with second-order rounding.
+#: few samples are no proof against a step, and balanced scales need second-order rounding to show their effect.
 _TRIALS = ((("balance",), 1.5), (("full_range",), 1.5), (("rounding", "bias"), 2.0), (("islands",), 1.1))
 
 #: With fewer output values in all held-out samples (two classes, four pictures), which error is larger is chance: one
@@ -249,7 +249,7 @@ class Workbench:
         again = self.error(candidate.graph)
         if again <= _PLAIN * error or not told:
             note = f"kept: held-out error {error:.3g} -> {again:.3g} with all steps"
-            note += "" if told else ", of too few output values to deny it"
+            note += "" if told else ", from too few output values to judge"
             steps, notes = whole, dict.fromkeys(STEPS, note)
         else:
             steps, notes, candidate = self._one_by_one(plain, base, error)
@@ -490,7 +490,7 @@ def _overall(errors: np.ndarray) -> float:
     """One figure of the errors of samples (rows) and parts: geometric mean over parts of a power mean over samples.
 
     The arithmetic mean over samples would be that of the one or two that come out worst, by chance; the geometric one
-    that of those whose scores are saturated, whatever the model.
+    that of those whose scores are saturated, for any model.
     """
     samples = np.mean(np.maximum(errors, _EXACT) ** _POWER, axis=0) ** (1 / _POWER)
     return float(np.exp(np.mean(np.log(samples))))
