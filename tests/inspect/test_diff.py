@@ -78,6 +78,6 @@ def test_int8_weights_become_those_they_were_made_of(inspected, quantized):
         original = (original["filter"] if "filter" in original else original["weight"]).data.reshape(channels, -1)
         real = real_weights(node, channels, quantized.scales[node.inputs[0]])
         step = np.abs(original).max(axis=1, keepdims=True) / 127
-        # One scale a channel of the products: within a step of the widest input channel.
+        # One scale per channel of the products: within a step of the widest input channel.
         spread = quantized.scales[node.inputs[0]].scale
         assert np.abs(real - original).max() <= 0.51 * (step * spread.max() / spread.min()).max()

@@ -243,7 +243,7 @@ def test_a_model_that_ruins_its_scores_is_broken(build, tmp_path, rng):
     assert report.verdict.status == "broken"
     assert output.figures["cosine"] > 0.99
     assert [part["pooled_cosine"] > 0.9 for part in output.parts] == [True, False]
-    # One scale a channel keeps them.
+    # One scale per channel keeps them.
     assert quantize_model(*files_of(tmp_path), tmp_path / "m").verdict.status == "good"
 
 

@@ -37,7 +37,7 @@ class Metric:
     name : str
         What it is called in reports.
     function : callable (outputs, references, labels) -> float
-        ``outputs`` and ``references`` (of fp32) are dicts of output name to array, one item a picture along the first
+        ``outputs`` and ``references`` (of fp32) are dicts of output name to array, one item per picture along the first
         axis; ``labels`` is int64 (pictures,) with -1 where there is none, or None. A parameter ``names`` is given the
         file names.
     lower_is_better : bool

@@ -1,4 +1,4 @@
-"""The command line: ``tnnquant COMMAND``. One module a command; a command is imported when it is called.
+"""The command line: ``tnnquant COMMAND``. One module per command; a command is imported when it is called.
 
 Exit codes: 0 done; 1 another failure; 2 a wrong option or argument; 3 a model file that is truncated, foreign or
 inconsistent; 4 a model that cannot be run or quantized; 5 calibration files that cannot be used; 6 statistics that

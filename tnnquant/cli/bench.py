@@ -1,4 +1,4 @@
-"""``tnnquant bench``: what kernels and models reach on this machine. One module a subcommand, imported when called."""
+"""``tnnquant bench``: what kernels and models reach on this machine. A subcommand is imported when called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of hundreds of rows at once: rich takes a millisecond a row, which is more than the whole inspection."""
+"""Tables of hundreds of rows at once: rich takes a millisecond per row, which is more than the whole inspection."""
 
 from __future__ import annotations
 

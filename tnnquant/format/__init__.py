@@ -6,8 +6,8 @@ tensors.
 The proto
 ---------
 Every double quote and every line feed is deleted; what remains is split at commas into *segments*, which lose blanks
-and control characters at both ends. Inside a segment, words are separated by spaces. TNN writes one segment a line, as
-``"<words> ,"`` and a line feed, but only the commas count. A segment has at most 4095 bytes. Names are raw bytes
+and control characters at both ends. Inside a segment, words are separated by spaces. TNN writes one segment per line,
+as ``"<words> ,"`` and a line feed, but only the commas count. A segment has at most 4095 bytes. Names are raw bytes
 without comma, space, double quote and control characters (those of model inputs also without colon).
 
 =======  ==============================================================================================================

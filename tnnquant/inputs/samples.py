@@ -84,7 +84,7 @@ class _Cache:
 
 
 class Samples:
-    """Calibration samples of a model, to be iterated over once a pass: the same ones in the same order each time.
+    """Calibration samples of a model, to be iterated over once per pass: the same ones in the same order each time.
 
     Decoded pictures are kept for the next pass up to ``config.cache_bytes``. Iterating runs a few files ahead on
     threads, which end with the loop, however it ends.

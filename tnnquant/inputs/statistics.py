@@ -26,7 +26,7 @@ class ItemStatistics:
     lowest, highest, total : float64 (C,)
         ``total`` is the sum.
     count : int
-        Values a channel.
+        Values per channel.
     """
 
     lowest: np.ndarray

@@ -151,7 +151,7 @@ class Add(PixelInt8, Binary):
         if any(spec.dims != outputs[0].dims for spec in inputs):
             dims = ", ".join(text(spec.dims) for spec in inputs)
             raise UnsupportedLayerError(f"TNN's int8 add does not broadcast, its inputs are {dims}")
-        # The first input decides for all blobs whether one scale or one a channel is used (docs/tnn-format.md, 6.5).
+        # The first input decides for all blobs whether one scale or one per channel is used (docs/tnn-format.md, 6.5).
         count = 1 if scales.of_inputs[0].scale.size == 1 else None
         return [(params.scale[:count], params.zero_point[:count]) for params in (*scales.of_inputs, *scales.of_outputs)]
 

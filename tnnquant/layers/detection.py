@@ -58,7 +58,7 @@ class DetectionOutput(Layer):
 
     The inputs are locations (N, priors*4 or priors*classes*4), scores (N, priors*classes), priors (1, 2, priors*4),
     and, for a refining detector, objectness (N, priors*2) and first locations (N, priors*4). Without any detection
-    there is one row an image: its number, then -1. TNN's output has room for ``keep_top_k`` rows of all images
+    there is one row per image: its number, then -1. TNN's output has room for ``keep_top_k`` rows of all images
     together; ours for as many of each.
     """
 

@@ -20,7 +20,7 @@ __all__ = ["Histogram", "NonZero", "OneHot"]
 
 @layer(309, "NonZero")
 class NonZero(Movement):
-    """The coordinates of the elements that are not zero: INT32 (rank, count), one row an axis.
+    """The coordinates of the elements that are not zero: INT32 (rank, count), one row per axis.
 
     -0.0 counts as non-zero: TNN looks at the bytes. Of a constant of rank 2 or more TNN's coordinates come out
     scrambled, all rows written over one another; that is reproduced. At run time, where TNN crashes, they are right.

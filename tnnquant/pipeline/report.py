@@ -130,7 +130,7 @@ class Report:
 
 
 def layer_reports(graph, plan, notes=None) -> list[LayerReport]:
-    """One entry a layer, in execution order.
+    """One entry per layer, in execution order.
 
     Parameters
     ----------

@@ -86,7 +86,7 @@ def _samples(report: Report) -> str:
 
 
 def _layer_rows(report: Report):
-    """Why layers are fp32, and what was special about others: a line a reason, the most frequent first."""
+    """Why layers are fp32, and what was special about others: a line per reason, the most frequent first."""
     reasons: dict[str, Counter] = {}
     for (kind, reason), count in report.fp32_reasons().most_common():
         reasons.setdefault(reason, Counter())[kind] = count

@@ -34,7 +34,7 @@ Progress = Callable[[str, int, int], None]
 #: Bytes that executors and their statistics may take beyond those of the first. Two cores have that for any model that
 #: runs on phones; a large machine has more cores than a sixteenth of it can feed.
 _MEMORY = 256 << 20
-#: Bytes of statistics a slot: a histogram and some more.
+#: Bytes of statistics per slot: a histogram and some more.
 _SLOT_BYTES = 9000
 
 

@@ -44,8 +44,8 @@ class BlobPlan:
         Scales of the blob: 1 or its channels.
     dims : tuple of int
     parts : tuple of str
-        A concat of blobs with a scale a channel has their scales side by side, whatever it would observe, because TNN
-        copies its bytes: it need not be observed. Empty for any other blob.
+        A concat of blobs with a scale per channel has their scales side by side, because TNN copies its bytes: it need
+        not be observed. Empty for any other blob.
     """
 
     method: str

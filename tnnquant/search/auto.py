@@ -42,7 +42,7 @@ ORIGINALS = (
     ("kl", "admm", MergeType.MIX),
     ("kl", "admm", MergeType.TENSOR),
 )
-#: Times the budget that may be used without a word.
+#: Times the budget that may be used without a note.
 _OVERRUN = 1.2
 Progress = Callable[[str, int, int], None]
 

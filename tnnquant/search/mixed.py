@@ -1,10 +1,10 @@
 """Mixed precision: the smallest set of layers that, kept in fp32, lets the model reach a target.
 
 Layers are taken out of a finished int8 model: what stays int8 keeps its weights and scales, so that a trial costs a run
-of a few pictures, whatever recipe made the model. First the noise that every layer makes alone, all others in fp32, is
-measured: such noises add up, whereas what it gains to leave one layer out drowns in the noise of the others. The
-smallest number of layers, the noisiest first, that reaches the target is found by halving; then layers that turn out
-not to be needed go back to int8.
+of a few pictures, for a model of any recipe. First the noise that every layer makes alone, all others in fp32, is
+measured. Such noises add up. The gain of one layer kept in fp32 is not measured: it is too small beside the noise of
+all others. The smallest number of layers, the noisiest first, that reaches the target is found by halving. Then layers
+that turn out not to be needed go back to int8.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def float_layers(int8: Graph, fp32: Graph, names: Iterable[str]) -> Graph:
 
 
 def candidates(int8: Graph, first: Sequence[str] = ()) -> list[str]:
-    """The layers worth leaving out: those with weights, and joins; ``first`` in front, in that order."""
+    """The layers worth keeping in fp32: those with weights, and joins; ``first`` in front, in that order."""
     names = [
         node.name
         for node in int8.nodes

@@ -73,9 +73,9 @@ class OutputSums:
     ----------
     pictures : int
     nonfinite : int
-        Pictures left out because a value of int8 is NaN or infinite.
+        Pictures not counted because a value of int8 is NaN or infinite.
     unlike : int
-        Pictures left out because the outputs have other dims.
+        Pictures not counted because the outputs have other dims.
     cosines : list of float
         Of each picture.
     """

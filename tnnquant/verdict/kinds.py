@@ -64,7 +64,7 @@ class OutputKind:
     batched: bool = True
 
     def items(self, array: np.ndarray, count: int) -> list[np.ndarray]:
-        """One array a picture, rows first; of the first ``count`` of the batch."""
+        """One array per picture, rows first; of the first ``count`` of the batch."""
         items = list(array[:count]) if self.batched else [array]
         return [np.moveaxis(item, self.axis, 0) if self.axis > 0 else item.reshape(self.rows, -1) for item in items]
 

@@ -34,7 +34,7 @@ def read_labels(path, names: Sequence[str], classes: int | None = None) -> dict[
     Returns
     -------
     dict of int to int
-        Class by position in ``names``; pictures that are not named are left out.
+        Class by position in ``names``; pictures that are not named are not in it.
 
     Raises
     ------

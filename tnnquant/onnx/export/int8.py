@@ -183,7 +183,7 @@ class Int8Layers:
     # --- layers that compute ---
 
     def _add(self, node: Node) -> None:
-        """The first input decides whether one scale or one a channel is used, for all blobs."""
+        """The first input decides whether one scale or one per channel is used, for all blobs."""
         count = 1 if self.codes.params(node.inputs[0]).scale.size == 1 else None
         total = None
         for blob in node.inputs:

@@ -1,4 +1,4 @@
-"""Histograms of the magnitudes of a blob, apart by fold of the samples, of the bins alone that tell of any scale."""
+"""Histograms of the magnitudes of a blob, apart by fold of the samples; only the bins that matter for some scale."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Histogram:
     first : int
         The bin (:mod:`tnnquant.kernels.octaves`) that the counts begin with; smaller values are counted there.
     counts : float16 (folds, slots, bins)
-        In units, rounded to eleven bits: half of the memory, and no scale hangs on the last bits of a count.
+        In units, rounded to eleven bits: half of the memory, and no scale depends on the last bits of a count.
     unit : float
         A power of two.
     """

@@ -18,8 +18,8 @@ __all__ = ["keep_samples"]
 def keep_samples(samples: Iterable[Sample], most: int, count: int | None = None) -> list[Sample]:
     """Copies of the samples in the order of their digests; if they do not fit, of those with the smallest digests.
 
-    That is a choice by chance which neither the names nor the order of the files sway: the same pictures give the same
-    model. Those that fall out are let go at once, so that memory stays within bounds for any number of samples.
+    That is a choice by chance, which does not depend on the names or the order of the files: the same pictures give the
+    same model. Those that fall out are let go at once, so that memory stays within bounds for any number of samples.
 
     Parameters
     ----------

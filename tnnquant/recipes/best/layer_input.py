@@ -49,7 +49,7 @@ class LayerInput:
         Of each sample.
     out_dims : (1, OC, OH, OW)
     windows : int
-        Windows a sample, at most.
+        Windows per sample, at most.
 
     Attributes
     ----------

@@ -1,9 +1,10 @@
 """Choose the scales of blobs: how far to clip, and how different the scales of a blob's channels may be.
 
-One scale a channel rounds activations finest, but then the weights, which absorb the scales of the channels they read,
-span wide ranges and are rounded coarsely; and the range of a channel, seen on few samples, is a poor guess of what
-other samples hold (a classifier's channel may not have met its class). One scale a blob is the other extreme. Between
-them lies a family (SmoothQuant does the same for transformers): ``scale[c] = h * own[c]**a * largest**(1 - a)``.
+One scale per channel rounds activations finest. But then the weights, which absorb the scales of the channels they
+read, span wide ranges and are rounded coarsely. And the range of a channel, seen on few samples, is a poor guess of
+what other samples hold (a classifier's channel may not have met its class). One scale per blob is the other extreme.
+Between them lies a family (SmoothQuant does the same for transformers):
+``scale[c] = h * own[c]**a * largest**(1 - a)``.
 
 For each set of channels that are read together, a and h are those with the smallest error at the outputs of the layers
 that read them, relative to the power of these outputs: activation noise through the weights, plus the noise of rounding

@@ -61,8 +61,8 @@ class Disturbance:
     wanted : sequence of mapping of str to ndarray
         The outputs of samples in fp32.
     by_score : bool
-        Places count for boxes by their best score: nobody looks at a box where nothing is. Of a few samples that is too
-        little to compare models by, but tells where in a model precision is needed.
+        Places count for boxes by their best score: a box without an object does not matter. Of a few samples that is
+        too little to compare models by, but tells where in a model precision is needed.
     """
 
     def __init__(self, inference: Inference, wanted: Sequence[Mapping[str, np.ndarray]], by_score: bool = False):

@@ -88,7 +88,7 @@ def gather(
     samples : sequence of Sample
         Sample i belongs to fold ``i % FOLDS``.
     windows : mapping of str to int
-        Windows a sample of each weighted layer's input, by layer name.
+        Windows per sample of each weighted layer's input, by layer name.
     chosen : sequence of int
         Numbers of the samples that windows are looked at of, rising.
     progress : callable (done, total), optional

@@ -1,7 +1,7 @@
 """The recipe ``best``: every step that brings the int8 model closer to fp32, each kept only if it does.
 
 One run of the fp32 network gathers all that is needed. A model with all steps is judged on samples that nothing was
-made from, beside one without any: mostly it is so much better that each step need not be asked alone. Otherwise models
+made from, beside one without any: mostly it is so much better that the steps are not tried one by one. Otherwise models
 are made with one more step each time. What helped is done once more with all samples.
 """
 
@@ -59,7 +59,7 @@ _LEAST_SAMPLES = 4
 _EXACT = 1e-12
 #: Of the mean over samples.
 _POWER = 0.25
-#: All steps are taken without asking each if they leave this share of the held-out error, or less.
+#: All steps are taken, without a trial of each, if they leave this share of the held-out error, or less.
 _PLAIN = 0.5
 
 
