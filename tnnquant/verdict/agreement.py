@@ -19,7 +19,7 @@ _NEXT = 5
 #: Of so many pictures the count alone is better: errors are not quite independent of distances. The trials of fewer
 #: count as so many pictures.
 _MANY, _WORTH = 100, 16
-#: Fewer prove nothing.
+#: Fewer say nothing.
 _FEW = 4
 #: Probabilities below this are taken for it: float32 knows hardly smaller ones.
 _LEAST = 1e-30

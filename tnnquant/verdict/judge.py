@@ -4,7 +4,7 @@ Classes are judged by the agreement of the best class that is expected of other 
 (:mod:`~tnnquant.verdict.agreement`) and by the cosine. A few pictures say little about an agreement: *broken* takes an
 interval (Wilson, 95 %) that lies below the threshold as a whole, and outputs that have visibly moved; of integers, one
 of a few may differ. Values are judged part by part: by the cosine, and by the contrast, the SQNR of what
-differs between pictures. A face's mean landmarks, a detector's grid, a bias are no achievement: an output that ignores
+differs between pictures. A face's mean landmarks, a detector's grid and a bias do not count: an output that ignores
 its input has a fine cosine, and a contrast of 0 dB.
 """
 

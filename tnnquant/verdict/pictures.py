@@ -24,7 +24,7 @@ __all__ = ["ADVICE", "SeenClasses", "normalizes_inside", "poor_pixels", "unusual
 ADVICE = "check -n, -s, -r and the pictures"
 #: From so many pictures on, fp32 itself is looked at.
 _ENOUGH = 8
-#: The share of pictures in one class from which they are no test.
+#: The share of pictures in one class from which they test little.
 _ONE_CLASS = 0.8
 #: Scores of so many classes differ between pictures; the mean cosine of two pictures above which they do not. With as
 #: many classes as those of photographs have, this is what crops of a few pictures look like.
@@ -49,7 +49,7 @@ class SeenClasses:
     Parameters
     ----------
     kind : OutputKind
-        Of one score a class.
+        Of one score per class.
     """
 
     def __init__(self, kind: OutputKind):
@@ -81,7 +81,7 @@ class SeenClasses:
             return None
         (most, times), *_ = Counter(self.classes).most_common(1)
         if times >= _ONE_CLASS * count:
-            return self._doubt(f"fp32 sees class {most} in {times} of {count} pictures: they are no test")
+            return self._doubt(f"fp32 sees class {most} in {times} of {count} pictures, so they test little")
         if kind.rows < _MANY_CLASSES or not (self._are_probabilities or self._spread >= _LOGITS):
             return None
         # |sum of n unit vectors|^2 = n + n (n - 1) times the mean cosine of two of them.
@@ -89,8 +89,8 @@ class SeenClasses:
         most_alike = _FEW_THINGS if kind.rows >= _PHOTOGRAPHS else _ALIKE
         if alike > most_alike:
             return self._doubt(
-                f"fp32 gives nearly the same for all of them (mean cosine of two pictures {alike:.2f}, expected at "
-                f"most {most_alike:g}): they are no test"
+                f"fp32 gives nearly the same output for all of them (mean cosine of two pictures {alike:.2f}, expected at "
+                f"most {most_alike:g}), so they test little"
             )
         sure = float(np.mean(self._heights))
         if sure < _UNSURE:
