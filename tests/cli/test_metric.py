@@ -202,7 +202,7 @@ def test_maps_can_be_measured(build, tmp_path, rng, capsys):
         (["--target", "0.1"], 2, "--target is in the unit of --metric"),
         (["--metric", "{metrics}:top1", "--target", "-1"], 2, "--target is -1, expected 0 or more"),
         (["--metric", "{metrics}:top1", "--target", "0.1", "--target-agreement", "0.9"], 2, "two targets"),
-        (["--metric", "{metrics}:top1", "--no-verify"], 2, "which --no-verify leaves out"),
+        (["--metric", "{metrics}:top1", "--no-verify"], 2, "which --no-verify skips"),
     ],
 )
 def test_what_does_not_fit_is_one_line_and_nothing_is_written(net, tmp_path, capsys, more, code, text):

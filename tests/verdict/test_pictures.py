@@ -43,7 +43,7 @@ def test_crops_of_two_pictures_are_alike(rng):
     rows = rng.standard_normal((24, 200))
     rows[:12, 3] += 12
     rows[12:, 50] += 12
-    assert "gives nearly the same for all of them" in seen(rows).text
+    assert "gives nearly the same output for all of them" in seen(rows).text
     assert "fp32 sees class 3 in 12 of 12 pictures" in seen(rows[:12]).text
 
 

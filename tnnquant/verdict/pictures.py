@@ -89,8 +89,8 @@ class SeenClasses:
         most_alike = _FEW_THINGS if kind.rows >= _PHOTOGRAPHS else _ALIKE
         if alike > most_alike:
             return self._doubt(
-                f"fp32 gives nearly the same output for all of them (mean cosine of two pictures {alike:.2f}, expected at "
-                f"most {most_alike:g}), so they test little"
+                f"fp32 gives nearly the same output for all of them (mean cosine of two pictures {alike:.2f}, expected "
+                f"at most {most_alike:g}), so they test little"
             )
         sure = float(np.mean(self._heights))
         if sure < _UNSURE:
