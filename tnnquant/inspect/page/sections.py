@@ -184,8 +184,8 @@ def reading_section(material: Material) -> str:
                      "how much of that reaches the output."),
         ("Weights, activations", "The parts of the isolated error: int8 weights in an fp32 layer; fp32 weights between "
                                  "quantized values."),
-        ("Cumulative", "Both models run as a whole. Shows what reaches the output; a layer is blamed for all before "
-                       "it."),
+        ("Cumulative", "Both models run as a whole. Shows what reaches the output; it includes the errors of all "
+                       "layers before."),
         ("Colours", "Over the range of this model's own errors, in equal steps of dB; they do not compare models."),
         ("int8 form", "The layer is far worse than both parts together: TNN's int8 arithmetic does something else, for "
                       "instance ignores an activation, or a bias overflows."),
