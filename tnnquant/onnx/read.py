@@ -79,6 +79,9 @@ def load(source: PathLike | bytes | ModelProto) -> tuple[ModelProto, Weights, st
             )
     return proto, Weights(folder, name), name
 
+#: Operators that begin a TensorFlow graph, and how far one looks for them.
+_TENSORFLOW, _LOOKED_AT = (b"Placeholder", b"VarHandleOp"), 1 << 16
+
 
 def _parsed(data: bytes, name: str) -> ModelProto:
     from google.protobuf.message import DecodeError
@@ -92,10 +95,12 @@ def _parsed(data: bytes, name: str) -> ModelProto:
     try:
         return ModelProto.FromString(data)
     except (DecodeError, RecursionError, ValueError) as error:
-        kind = "a TensorFlow graph (.pb)? Convert it with tf2onnx" if name.endswith(".pb") else "truncated?"
+        is_graph = name.endswith(".pb") or any(word in data[:_LOOKED_AT] for word in _TENSORFLOW)
+        advice = "truncated? Copy or export it again"
+        if is_graph:
+            advice = "a TensorFlow graph (.pb)? Convert it with tf2onnx"
         raise ModelFormatError(
-            f"{name}: it cannot be read as an ONNX model ({' '.join(str(error).split())[:100]}); {kind} Export or copy "
-            "it again"
+            f"{name}: it cannot be read as an ONNX model ({' '.join(str(error).split())[:100]}); {advice}"
         ) from None
 
 
