@@ -230,7 +230,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
         print(f"{title:30}{counts[0]:6}{counts[1]:10}{counts[2]:8}")
     for row in rows:
         is_kind = row["status"] == "good" and row["agreement"] < GOOD_FROM
-        is_harsh = not row["is_bad"] and row["status"] != "good"
+        is_harsh = not row["is_bad"] and row["status"] != "good" and row["agreement"] >= GOOD_FROM
         if is_kind or is_harsh:
             line = f"{row['network']}: {row['set']}: {row['status']} at {100 * row['agreement']:.1f} %"
             print(f"too {'kind ' if is_kind else 'harsh'}  {line}  {'; '.join(row['reasons'])}")
