@@ -40,6 +40,7 @@ class Model:
 
     stored: Graph
     summary: Summary
+    # None until __post_init__ replaces it.
     meaning: Meaning = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:

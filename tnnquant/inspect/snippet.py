@@ -204,7 +204,7 @@ def _feed(
     if dims not in fits:
         fits[dims] = _fit(picture, config.resize, shape).replace("Status Fit(", f"Status {fit}(")
     else:
-        fit = re.search(r"Status (Fit\d*)\(", fits[dims])[1]  # type: ignore[index]
+        fit = re.findall(r"Status (Fit\d*)\(", fits[dims])[0]
     order = {1: "grey", 3: "R, G, B", 4: "R, G, B, A"}[channels]
     wanted = order if not picture.is_reversed else order.replace("R, G, B", "B, G, R")
     what = f'Input "{_text(name)}", {dims.replace(", ", " x ")}: a picture of bytes.'

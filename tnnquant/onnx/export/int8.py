@@ -16,6 +16,8 @@ from tnnquant.errors import UnsupportedLayerError
 from tnnquant.graph import Node
 from tnnquant.layers.base import QuantRole
 from tnnquant.layers.elementwise import Unary
+from tnnquant.layers.pooling import Pooling
+from tnnquant.layers.reformat import Reformat
 from tnnquant.layers.upsample import Upsample
 from tnnquant.onnx.export.builder import Builder
 from tnnquant.onnx.export.layers.convolution import convolution_attributes, convolution_windows
@@ -75,7 +77,7 @@ class Int8Layers:
 
     def _convert(self, node: Node) -> None:
         for x, y in zip(node.inputs, node.outputs, strict=True):
-            if node.layer.dst == 2:  # type: ignore[attr-defined]
+            if node.layer.expect(Reformat).dst == 2:
                 self.codes.quantized(x, y)
             else:
                 self.codes.values(x, to=y)
@@ -136,7 +138,7 @@ class Int8Layers:
         """Maximum: TNN's starts from the code -127, and never gives -128. Average: cut off towards zero."""
         b, (out,) = self.b, node.outputs
         y = b.unused(f"{out}/float")
-        if node.layer.pool_type == 0:  # type: ignore[attr-defined]
+        if node.layer.expect(Pooling).pool_type == 0:
             x, unit, zero_point = self._moving(node)
             clipped = self.lowest(node.inputs[0]) < _POOLED
             pooled = b.unused(f"{out}/pooled") if clipped else y

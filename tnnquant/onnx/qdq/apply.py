@@ -20,11 +20,13 @@ from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.layers.base import BlobSpec, QuantRole
 from tnnquant.layers.binary import Add
 from tnnquant.layers.clip import Clip, Relu, Relu6
+from tnnquant.layers.inner_product import InnerProduct
 from tnnquant.layers.pad import Pad, PadV2
 from tnnquant.layers.permute import Permute
 from tnnquant.layers.pooling import Pooling
 from tnnquant.layers.reshape import Flatten, Reshape
 from tnnquant.layers.squeeze import Squeeze, Unsqueeze
+from tnnquant.layers.windowed import Windowed
 from tnnquant.onnx.qdq.parts import Names, rounded
 from tnnquant.onnx.qdq.record import BlobCodes, Records, WeightCodes
 from tnnquant.onnx.qdq.ties import matched
@@ -329,7 +331,8 @@ class _Plan:
 def _quantized(node: Node, weights: WeightCodes, source: np.ndarray, zero: np.ndarray, to: BlobCodes) -> Node:
     """The int8 form of a layer whose input has that scale and ``zero`` for 0, and whose output has the codes ``to``."""
     name = "filter" if "filter" in node.tensors else "weight"
-    count = getattr(node.layer, "output_channel", 0) or node.layer.num_output  # type: ignore[attr-defined]
+    given = node.layer
+    count = given.num_output if isinstance(given, InnerProduct) else given.expect(Windowed).output_channel
     # As onnxruntime multiplies: in float32.
     step = np.broadcast_to((weights.scale * source).astype(np.float32), count)
     bias = node.tensors.get("bias")
