@@ -7,7 +7,7 @@ from tnnquant.base.tensor import DataType, QuantParams, Tensor
 from tnnquant.errors import UnsupportedLayerError
 from tnnquant.graph import Node
 from tnnquant.layers.base import BlobScales, BlobSpec, QuantRole, layer_types
-from tnnquant.layers.halves import Fp32Half, Int8Half
+from tnnquant.layers.halves import Fp32Half, Int8Half, int8_half
 
 
 def test_a_node_has_the_half_it_runs():
@@ -23,7 +23,7 @@ def test_both_halves_of_a_relu(rng):
     params = QuantParams(np.float32([0.5]), np.int8([0]))
     values = rng.integers(-100, 100, (1, 4, 3, 3)).astype(np.int8)
     for half, x, spec in (
-        (Fp32Half(layer), values.astype(np.float32), DataType.FLOAT), (Int8Half(layer), values, DataType.INT8),
+        (Fp32Half(layer), values.astype(np.float32), DataType.FLOAT), (int8_half(layer), values, DataType.INT8),
     ):  # fmt: skip
         inputs = [BlobSpec(x.shape, spec)]
         outputs = half.output_specs(inputs, {})
@@ -35,7 +35,7 @@ def test_both_halves_of_a_relu(rng):
 
 
 def test_what_a_type_lacks():
-    half = Int8Half(layer_types()["Gather"]())
+    half = int8_half(layer_types()["Gather"]())
     assert (half.runnable, half.MISSING) == (False, "int8 form")
     with pytest.raises(UnsupportedLayerError, match="Gather has no int8 form"):
         half.prepare({"x": Tensor(np.zeros(1, np.float32))}, [], [], BlobScales((), ()))

@@ -16,6 +16,7 @@ from tnnquant.graph import Graph, Node
 from tnnquant.graph.passes import fuse_activations, fuse_swish
 from tnnquant.layers.base import BlobSpec, Layer
 from tnnquant.layers.device_f32 import as_on_device
+from tnnquant.layers.halves import Int8Half
 
 __all__ = ["garbage_on", "on_device"]
 
@@ -96,23 +97,34 @@ class _Garbage(Layer):
     def emit(self, inputs: Any, outputs: Any, state: Any) -> np.ndarray | None:
         return None
 
-    def emit_int8(self, inputs: Any, outputs: Any, state: Any, keep: list) -> np.ndarray | None:
-        return None
-
     def absorbed(self, following: Layer, state: Any) -> Layer | None:
         return None
 
     def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
-        return [self._spoilt(x) for x in super().forward(inputs, state)]
+        return [_spoilt(x, self.FIRST) for x in super().forward(inputs, state)]
 
-    def forward_int8(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
-        return [self._spoilt(x) for x in super().forward_int8(inputs, outputs, state)]
 
-    def _spoilt(self, x: np.ndarray) -> np.ndarray:
-        x = np.array(x)
-        x[self.FIRST :] = {np.dtype(np.float32): np.nan, DataType.INT8.numpy: -128}.get(x.dtype, 0)
-        return x
+class _GarbageInt8(Int8Half[Layer]):
+    """Mixin: the same of an int8 form."""
+
+    FIRST = 0
+
+    def emit(self, inputs: Any, outputs: Any, state: Any, keep: list) -> np.ndarray | None:
+        return None
+
+    def forward(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
+        return [_spoilt(x, self.FIRST) for x in super().forward(inputs, outputs, state)]
+
+
+def _spoilt(x: np.ndarray, first: int) -> np.ndarray:
+    x = np.array(x)
+    x[first:] = {np.dtype(np.float32): np.nan, DataType.INT8.numpy: -128}.get(x.dtype, 0)
+    return x
 
 
 def _garbage_class(kind: type[Layer], first: int) -> type[Layer]:
-    return type(f"Garbage{kind.__name__}", (_Garbage, kind), {"FIRST": first})
+    content: dict[str, Any] = {"FIRST": first}
+    form = kind.INT8
+    if form is not None:
+        content["INT8"] = type(f"Garbage{form.__name__}", (_GarbageInt8, form), {"FIRST": first})
+    return type(f"Garbage{kind.__name__}", (_Garbage, kind), content)

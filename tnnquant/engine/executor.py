@@ -461,7 +461,7 @@ class Executor:
                 kind, quantized = step.node.layer.TYPE_NAMES[0], step.node.quantized
                 rows = step.rows if step.fused is None else step.fused
                 if rows is None:
-                    method = f"{type(step.node.layer).__name__}.{'forward_int8' if quantized else 'forward'}"
+                    method = f"{type(step.half if quantized else step.node.layer).__name__}.forward"
                     yield Operation(name, kind, method, "", 0, 0, size, quantized)
                 else:
                     yield from _rows_explained(rows, name, kind, number, size, quantized)

@@ -12,7 +12,7 @@ from tnnquant.base.tensor import DataType, QuantParams
 from tnnquant.errors import GraphError
 from tnnquant.graph import Graph, Node
 from tnnquant.graph.infer import located
-from tnnquant.layers.base import BlobScales, BlobSpec
+from tnnquant.layers.base import BlobScales, BlobSpec, Layer
 from tnnquant.layers.halves import Half
 
 __all__ = ["Step", "checked_scales", "make_step"]
@@ -44,7 +44,7 @@ class Step:
     """
 
     node: Node
-    half: Half
+    half: Half[Layer]
     outputs: list[BlobSpec]
     state: object
     rows: np.ndarray | None = None

@@ -11,7 +11,7 @@ from typing import Any
 from tnnquant.base.tensor import DataType, QuantParams, Tensor
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import Layer, LayerType
-from tnnquant.layers.halves import Fp32Half, Half, Int8Half
+from tnnquant.layers.halves import Fp32Half, Half, int8_half
 
 __all__ = ["Graph", "InputSpec", "Node", "QuantParams", "Resource", "StandIn"]
 
@@ -76,13 +76,13 @@ class Node:
         return self.resource.tensors if self.resource else {}
 
     @property
-    def half(self) -> Half:
+    def half(self) -> Half[Layer]:
         """The form of its layer that it runs in: fp32 or int8."""
         return self.half_of(self.layer)
 
-    def half_of(self, layer: Layer) -> Half:
+    def half_of(self, layer: Layer) -> Half[Layer]:
         """:attr:`half` of another layer in its place."""
-        return Int8Half(layer) if self.quantized else Fp32Half(layer)
+        return int8_half(layer) if self.quantized else Fp32Half(layer)
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Node:
         """A copy with other tensors; the rest of its resource stays. Asked of nodes that have one."""

@@ -2,8 +2,10 @@
 
 A layer type is one frozen dataclass under ``@layer(id, "TypeString", "Alias", ...)``; its fields, in the order of the
 file, are declared with :func:`param`. Nothing else has to be edited: :func:`load_layers` imports every module of this
-package. A type with a line in the file that departs from that scheme overrides :meth:`Layer.parse` and
-:meth:`Layer.tokens`. A type that cannot be run keeps the default :meth:`Layer.forward`; it still loads and saves.
+package. The methods of the class are the layer's fp32 form; its int8 form is a class of its own
+(:mod:`tnnquant.layers.halves`). A type with a line in the file that departs from that scheme overrides
+:meth:`Layer.parse` and :meth:`Layer.tokens`. A type that cannot be run keeps the default :meth:`Layer.forward`; it
+still loads and saves.
 
 Arrays and layouts
 ------------------
@@ -23,7 +25,7 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar, NamedTuple, Self, TypeAlias, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeAlias, TypeVar, dataclass_transform
 
 import numpy as np
 
@@ -31,6 +33,9 @@ from tnnquant.base import plugins
 from tnnquant.base.tensor import DataType, QuantParams, Tensor
 from tnnquant.errors import GraphError, ModelFormatError, UnsupportedLayerError
 from tnnquant.layers.fields import PARSERS, ResourceField, format_tokens, param, parse_int
+
+if TYPE_CHECKING:
+    from tnnquant.layers.halves import Int8Half
 
 __all__ = [
     "BlobScales",
@@ -151,6 +156,8 @@ class Layer:
     SELECTS: ClassVar[bool] = False
     """What lies at a place of its outputs depends on values (non-maximum suppression, sorting): two models' outputs
     cannot be compared place by place."""
+    INT8: ClassVar[type[Int8Half[Any]] | None] = None
+    """Its int8 form (:func:`tnnquant.layers.halves.int8_form`); the methods here are the fp32 form."""
     WHY_NOT: ClassVar[str] = ""
     """Why the type cannot be run, where TNN itself cannot; shown to the user."""
 
@@ -262,43 +269,17 @@ class Layer:
         """Whether the type has an arithmetic of its own."""
         return cls.forward is not Layer.forward
 
-    # --- the int8 form (docs/tnn-format.md, 6), which nodes flagged as quantized run ---
-
     @classmethod
     def runnable_int8(cls) -> bool:
-        """Whether the type has an int8 form."""
-        return cls.prepare_int8 is not Layer.prepare_int8
-
-    def output_specs_int8(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
-        """Dims and data types of the int8 form's outputs: those of the fp32 form, as INT8."""
-        as_float = [dataclasses.replace(spec, dtype=DataType.FLOAT) for spec in inputs]
-        return [BlobSpec(spec.dims, DataType.INT8) for spec in self.output_specs(as_float, tensors)]
-
-    def prepare_int8(
-        self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
-    ) -> Any:
-        """What :meth:`forward_int8` and :meth:`emit_int8` want, made once a model; as :meth:`prepare`.
-
-        ``scales`` are checked: finite, not negative, one per blob or one per channel.
-        """
-        raise UnsupportedLayerError(f"{self.TYPE_NAMES[0]} has no int8 form")
-
-    def forward_int8(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
-        """Compute the int8 outputs from int8 inputs, with the integers that TNN's CPU device gives."""
-        raise UnsupportedLayerError(f"{self.TYPE_NAMES[0]} has no int8 form")
-
-    def emit_int8(
-        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any, keep: list
-    ) -> np.ndarray | None:
-        """As :meth:`emit`, of the int8 form; arrays that the rows read, beside the state, are appended to ``keep``."""
-        return None
+        """Whether the type has an int8 form (docs/tnn-format.md, 6), which nodes flagged as quantized run."""
+        return cls.INT8 is not None
 
     def relabels(self) -> bool:
         """Whether its output is its first input under other dims, element by element in logical order."""
         return False
 
-    def joins_in_place(self, state: Any, *, quantized: bool) -> bool:
-        """Whether the inputs may be made where they lie in the output: a concat along the channels that moves bytes."""
+    def joins_in_place(self, state: Any) -> bool:
+        """Whether the inputs may be made where they lie in the output: a concat along the channels."""
         return False
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from math import prod
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from tnnquant.layers.base import BlobScales, BlobSpec, Layer, QuantRole, layer
 from tnnquant.layers.checks import check_inputs, check_same_type, check_types
 from tnnquant.layers.elementwise import arithmetic, check_broadcast, right_maximum, spread, stretched
 from tnnquant.layers.fields import TensorField, param
+from tnnquant.layers.halves import int8_form
 from tnnquant.layers.int8 import PixelInt8
 from tnnquant.layers.movement import carried_dtype, text
 
@@ -135,7 +136,7 @@ def element_dims(element: Tensor, dims: Sequence[int]) -> tuple[int, ...]:
 
 
 @layer(38, "Add", "QuantizedAdd")
-class Add(PixelInt8, Binary):
+class Add(Binary):
     """a + b."""
 
     QUANT = QuantRole.JOIN
@@ -143,25 +144,6 @@ class Add(PixelInt8, Binary):
 
     def compute(self, a, b):
         return a + b
-
-    def prepare_int8(
-        self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        check_inputs(inputs, 2, 1 << 20)
-        if any(spec.dims != outputs[0].dims for spec in inputs):
-            dims = ", ".join(text(spec.dims) for spec in inputs)
-            raise UnsupportedLayerError(f"TNN's int8 add does not broadcast, its inputs are {dims}")
-        # The first input decides for all blobs whether one scale or one per channel is used (docs/tnn-format.md, 6.5).
-        count = 1 if scales.of_inputs[0].scale.size == 1 else None
-        return [(params.scale[:count], params.zero_point[:count]) for params in (*scales.of_inputs, *scales.of_outputs)]
-
-    def ops_int8(self, inputs, outputs, state, keep: list) -> np.ndarray | None:
-        from tnnquant.kernels.eltwise_i8 import Scales, add_i8_op
-
-        scales = [Scales(*params) for params in state]
-        op, table = add_i8_op(list(inputs), scales[:-1], scales[-1], outputs[0])
-        keep.append(table)
-        return op
 
     def why_not_int8(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> str | None:
         if len(inputs) < 2:
@@ -172,6 +154,32 @@ class Add(PixelInt8, Binary):
             dims = ", ".join(text(spec.dims) for spec in inputs)
             return f"TNN's int8 add does not broadcast, its inputs are {dims}"
         return None
+
+
+@int8_form(Add)
+class AddInt8(PixelInt8[Add]):
+    """Two or more blobs of the same dims."""
+
+    def prepare_scaled(
+        self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        check_inputs(inputs, 2, 1 << 20)
+        if any(spec.dims != outputs[0].dims for spec in inputs):
+            dims = ", ".join(text(spec.dims) for spec in inputs)
+            raise UnsupportedLayerError(f"TNN's int8 add does not broadcast, its inputs are {dims}")
+        # The first input decides for all blobs whether one scale or one per channel is used (docs/tnn-format.md, 6.5).
+        count = 1 if scales.of_inputs[0].scale.size == 1 else None
+        return [(params.scale[:count], params.zero_point[:count]) for params in (*scales.of_inputs, *scales.of_outputs)]
+
+    def ops(
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any, keep: list
+    ) -> np.ndarray | None:
+        from tnnquant.kernels.eltwise_i8 import Scales, add_i8_op
+
+        scales = [Scales(*params) for params in state]
+        op, table = add_i8_op(list(inputs), scales[:-1], scales[-1], outputs[0])
+        keep.append(table)
+        return op
 
 
 @layer(108, "Sub")

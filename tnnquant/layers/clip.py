@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -13,13 +13,14 @@ from tnnquant.layers.base import BlobScales, BlobSpec, QuantRole, layer
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.elementwise import Mapped
 from tnnquant.layers.fields import param
+from tnnquant.layers.halves import int8_form
 from tnnquant.layers.int8 import PixelInt8
 
 __all__ = ["Clip", "Relu", "Relu6"]
 
 
 @layer(5, "ReLU", "Relu", "QuantizedReLU")
-class Relu(PixelInt8, Mapped):
+class Relu(Mapped):
     """max(0, x), of integers too; 0 where x is NaN."""
 
     QUANT = QuantRole.PASS
@@ -33,12 +34,19 @@ class Relu(PixelInt8, Mapped):
     def integers(self, x):
         return np.maximum(x, 0)
 
-    def prepare_int8(
+
+@int8_form(Relu)
+class ReluInt8(PixelInt8[Relu]):
+    """max(0, code): right for blobs without a zero point."""
+
+    def prepare_scaled(
         self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
     ) -> None:
         check_inputs(inputs, 1)
 
-    def ops_int8(self, inputs, outputs, state, keep: list) -> np.ndarray | None:
+    def ops(
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any, keep: list
+    ) -> np.ndarray | None:
         from tnnquant.kernels.eltwise_i8 import relu_i8_op
 
         return relu_i8_op(inputs[0], outputs[0])

@@ -12,6 +12,7 @@ from tnnquant.base.tensor import DataType, QuantParams, Tensor
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobScales, BlobSpec, QuantRole, layer
 from tnnquant.layers.fields import param
+from tnnquant.layers.halves import Int8Half, int8_form
 from tnnquant.layers.int8 import as_pixels, from_pixels
 from tnnquant.layers.movement import (
     CopyLayer,
@@ -79,10 +80,18 @@ class Concat(CopyLayer):
     def copies(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any) -> Pairs | None:
         return _side_by_side(inputs, outputs[0], axis_of(self.axis, outputs[0].ndim))
 
-    def joins_in_place(self, state: Any, *, quantized: bool) -> bool:
-        return self.axis == 1 and not (quantized and any(params is not None for params in state))
+    def joins_in_place(self, state: Any) -> bool:
+        return self.axis == 1
 
-    def prepare_int8(
+    def why_not_int8(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> str | None:
+        return "has one input; TNN joins two or more" if len(inputs) < 2 else None
+
+
+@int8_form(Concat)
+class ConcatInt8(Int8Half[Concat]):
+    """Bytes are copied, or rescaled where all blobs have one scale."""
+
+    def prepare_scaled(
         self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
     ) -> list[tuple[QuantParams, QuantParams] | None]:
         """The scales each input is taken from and to, or None where bytes are copied (docs/tnn-format.md, 6.5)."""
@@ -92,17 +101,17 @@ class Concat(CopyLayer):
             return [None] * len(inputs)
         return [None if _is_same(params, target) else (params, target) for params in scales.of_inputs]
 
-    def forward_int8(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
+    def forward(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
         parts = [x if params is None else _rescaled(x, *params) for x, params in zip(inputs, state, strict=True)]
-        return self.forward(parts, np.dtype(np.int8))
+        return self.layer.forward(parts, np.dtype(np.int8))
 
-    def emit_int8(
+    def emit(
         self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any, keep: list
     ) -> np.ndarray | None:
         if all(params is None for params in state):
-            return self.emit(inputs, outputs, state)
-        pairs = self.copies(inputs, outputs, state)
-        if pairs is None or self.axis != 1 or outputs[0].ndim != 4 or len(pairs) != len(inputs):
+            return self.layer.emit(inputs, outputs, state)
+        pairs = self.layer.copies(inputs, outputs, state)
+        if pairs is None or self.layer.axis != 1 or outputs[0].ndim != 4 or len(pairs) != len(inputs):
             return None
         from tnnquant.kernels.eltwise_i8 import copy_i8_op, rescale_i8_op
 
@@ -117,8 +126,8 @@ class Concat(CopyLayer):
             rows.append(op)
         return np.concatenate(rows)
 
-    def why_not_int8(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> str | None:
-        return "has one input; TNN joins two or more" if len(inputs) < 2 else None
+    def joins_in_place(self, state: Any) -> bool:
+        return self.layer.axis == 1 and all(params is None for params in state)
 
 
 def _is_same(a: QuantParams, b: QuantParams) -> bool:

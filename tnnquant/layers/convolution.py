@@ -17,6 +17,7 @@ from tnnquant.layers.base import BlobScales, BlobSpec, Layer, channels_last, fro
 from tnnquant.layers.binary import Add
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.fields import param
+from tnnquant.layers.halves import int8_form
 from tnnquant.layers.int8 import PixelInt8, int8_quant
 from tnnquant.layers.movement import text
 from tnnquant.layers.weighted import Weighted
@@ -136,7 +137,7 @@ def check_groups(groups: int, channels: int, out_channels: int) -> None:
     "QuantizedConvolution_nhwc",
     "DynamicRangeQuantizedConvolution",
 )
-class Convolution(Windowed, Weighted, PixelInt8):
+class Convolution(Windowed, Weighted):
     """2-D convolution with bias and a fused activation (0 none, 1 ReLU, 2 ReLU6, 256 swish).
 
     TNN uses ``dilation_h`` for both axes in the arithmetic; ``dilation_w`` only shapes the output (docs/tnn-format.md,
@@ -267,35 +268,6 @@ class Convolution(Windowed, Weighted, PixelInt8):
         """What the fp32 kernel adds to its results, channels last, and the activation after that."""
         return None, 0
 
-    def prepare_int8(
-        self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
-    ):
-        from tnnquant.kernels.pack_i8 import pack_conv_i8, pack_depthwise_i8
-
-        check_inputs(inputs, 1 + (self.fusion != 0))
-        for spec in inputs[1:]:
-            if spec.dims != outputs[0].dims:
-                raise GraphError(f"adds a blob of dims {text(spec.dims)} to its output of {text(outputs[0].dims)}")
-        # TNN adds a bias that is in the file, whatever the parameter says (docs/tnn-format.md, 6.3).
-        quant = int8_quant(tensors, scales, self.output_channel, has_bias=True, what="filter")
-        shape = self.weight_shape(inputs[0].dims[1])
-        _check_size(tensors["filter"].size, shape, "OC*C/G*KH*KW")
-        weight, geometry = tensors["filter"].data.reshape(shape), self._geometry(inputs[0].dims)
-        depthwise = weight.shape[1] == 1 and self.group > 1
-        packed = (pack_depthwise_i8 if depthwise else pack_conv_i8)(weight, geometry, quant)
-        return geometry, packed, depthwise
-
-    def ops_int8(self, inputs, outputs, state, keep: list) -> np.ndarray | None:
-        from tnnquant.kernels.conv_i8 import conv2d_i8_op
-        from tnnquant.kernels.depthwise_i8 import depthwise_i8_op
-
-        geometry, packed, depthwise = state
-        activation = self.kernel_activation  # TNN ignores any other
-        if depthwise:
-            return depthwise_i8_op(inputs[0], packed, geometry, activation, outputs[0])
-        added = inputs[1] if self.fusion else None
-        return conv2d_i8_op(inputs[0], packed, geometry, activation, outputs[0], added, self.fusion)
-
     def with_add(self) -> ConvolutionAdd:
         return ConvolutionAdd(**_parameters(self), fusion=2 if self.activation_type else 1)
 
@@ -327,6 +299,42 @@ class Convolution(Windowed, Weighted, PixelInt8):
     def macs(self, inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec]) -> int:
         per_output = inputs[0].dims[1] // max(self.group, 1) * self.kernel_h * self.kernel_w
         return int(np.prod(outputs[0].dims)) * per_output
+
+
+@int8_form(Convolution)
+class ConvolutionInt8(PixelInt8[Convolution]):
+    """int8 weights, int32 sums, one rounding; with the add that is fused into it, if any."""
+
+    def prepare_scaled(
+        self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
+    ):
+        from tnnquant.kernels.pack_i8 import pack_conv_i8, pack_depthwise_i8
+
+        check_inputs(inputs, 1 + (self.layer.fusion != 0))
+        for spec in inputs[1:]:
+            if spec.dims != outputs[0].dims:
+                raise GraphError(f"adds a blob of dims {text(spec.dims)} to its output of {text(outputs[0].dims)}")
+        # TNN adds a bias that is in the file, whatever the parameter says (docs/tnn-format.md, 6.3).
+        quant = int8_quant(tensors, scales, self.layer.output_channel, has_bias=True, what="filter")
+        shape = self.layer.weight_shape(inputs[0].dims[1])
+        _check_size(tensors["filter"].size, shape, "OC*C/G*KH*KW")
+        weight, geometry = tensors["filter"].data.reshape(shape), self.layer._geometry(inputs[0].dims)
+        depthwise = weight.shape[1] == 1 and self.layer.group > 1
+        packed = (pack_depthwise_i8 if depthwise else pack_conv_i8)(weight, geometry, quant)
+        return geometry, packed, depthwise
+
+    def ops(
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any, keep: list
+    ) -> np.ndarray | None:
+        from tnnquant.kernels.conv_i8 import conv2d_i8_op
+        from tnnquant.kernels.depthwise_i8 import depthwise_i8_op
+
+        geometry, packed, depthwise = state
+        activation = self.layer.kernel_activation  # TNN ignores any other
+        if depthwise:
+            return depthwise_i8_op(inputs[0], packed, geometry, activation, outputs[0])
+        added = inputs[1] if self.layer.fusion else None
+        return conv2d_i8_op(inputs[0], packed, geometry, activation, outputs[0], added, self.layer.fusion)
 
 
 @dataclass(frozen=True)

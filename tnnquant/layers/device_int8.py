@@ -10,17 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.layers.base import BlobScales, BlobSpec, Layer
-from tnnquant.layers.binary import Add
-from tnnquant.layers.concat import Concat
-from tnnquant.layers.convolution import Convolution, ConvolutionAdd
+from tnnquant.layers.binary import Add, AddInt8
+from tnnquant.layers.concat import Concat, ConcatInt8
+from tnnquant.layers.convolution import Convolution, ConvolutionAdd, ConvolutionInt8
+from tnnquant.layers.halves import Int8Half
 from tnnquant.layers.int8 import as_pixels, from_pixels, int8_quant
-from tnnquant.layers.reformat import Reformat
+from tnnquant.layers.reformat import Reformat, ReformatInt8
 
 __all__ = ["int8_on_device"]
 
@@ -38,13 +39,16 @@ _WRAP = 1 << 16
 _SMALL = 32
 
 
-class _Pixels(Layer):
-    """Mixin: int8 layers in NumPy over pixels (N, H, W, C)."""
+_Kind = TypeVar("_Kind", bound=Layer, covariant=True)
 
-    def emit_int8(self, inputs: Any, outputs: Any, state: Any, keep: list) -> np.ndarray | None:
+
+class _Pixels(Int8Half[_Kind]):
+    """Mixin: int8 forms in NumPy over pixels (N, H, W, C)."""
+
+    def emit(self, inputs: Any, outputs: Any, state: Any, keep: list) -> np.ndarray | None:
         return None
 
-    def forward_int8(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
+    def forward(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
         made = self.pixels([as_pixels(x) for x in inputs], state)
         return [from_pixels(np.ascontiguousarray(x), spec.dims) for x, spec in zip(made, outputs, strict=True)]
 
@@ -52,7 +56,7 @@ class _Pixels(Layer):
         raise NotImplementedError
 
 
-class _ReciprocalAdd(_Pixels, Add):
+class _ReciprocalAddInt8(_Pixels[Add], AddInt8):
     """``fma(a, scale a, b * scale b) * (1 / scale)``."""
 
     def pixels(self, inputs: list[np.ndarray], state: Any) -> list[np.ndarray]:
@@ -62,18 +66,26 @@ class _ReciprocalAdd(_Pixels, Add):
         return [_codes(total * _inverse(scale))]
 
 
-class _FactorConcat(_Pixels, Concat):
+class _ReciprocalAdd(Add):
+    INT8 = _ReciprocalAddInt8
+
+
+class _FactorConcatInt8(_Pixels[Concat], ConcatInt8):
     """``x * (scale / output scale)`` where the blobs have one scale each."""
 
-    def forward_int8(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
+    def forward(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
         parts = [
             x if params is None else _codes(x * _ratio(params[0].scale, params[1].scale))
             for x, params in zip(inputs, state, strict=True)
         ]
-        return self.forward(parts, np.dtype(np.int8))
+        return self.layer.forward(parts, np.dtype(np.int8))
 
 
-class _ReciprocalReformat(_Pixels, Reformat):
+class _FactorConcat(Concat):
+    INT8 = _FactorConcatInt8
+
+
+class _ReciprocalReformatInt8(_Pixels[Reformat], ReformatInt8):
     """``x * (1 / scale)`` where fp32 becomes int8."""
 
     #: What 0 by a scale of 0 becomes.
@@ -87,10 +99,18 @@ class _ReciprocalReformat(_Pixels, Reformat):
             ]
 
 
-class _LowNanReformat(_ReciprocalReformat):
+class _LowNanReformatInt8(_ReciprocalReformatInt8):
     """As on x86."""
 
     NAN_CODE = _LOWEST
+
+
+class _ReciprocalReformat(Reformat):
+    INT8 = _ReciprocalReformatInt8
+
+
+class _LowNanReformat(Reformat):
+    INT8 = _LowNanReformatInt8
 
 
 def _inverse(scale: np.ndarray) -> np.ndarray:
@@ -135,24 +155,24 @@ class _Sums:
     wraps: bool
 
 
-class _DeviceSums(_Pixels):
-    """Mixin: an int8 convolution with dilations of its own along both axes; a blob is added in one rounding."""
+class _DeviceSums(_Pixels[Convolution], ConvolutionInt8):
+    """An int8 convolution with dilations of its own along both axes; a blob is added in one rounding."""
 
     #: Sums of two products in 16 bits, as on ARM without dot product.
     IN_16_BITS = False
 
-    def prepare_int8(
-        self: Any, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec],
-        scales: BlobScales,
-    ) -> _Sums:  # fmt: skip
-        super().prepare_int8(tensors, inputs, outputs, scales)  # checks
-        count, channels = self.output_channel, inputs[0].dims[1]
+    def prepare_scaled(
+        self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
+    ) -> _Sums:
+        super().prepare_scaled(tensors, inputs, outputs, scales)  # checks
+        layer = self.layer
+        count, channels = layer.output_channel, inputs[0].dims[1]
         quant = int8_quant(tensors, scales, count, has_bias=True, what="filter")
-        weight = tensors["filter"].data.reshape(self.group, count // self.group, -1, self.kernel_h, self.kernel_w)
-        height, width = self.axes(inputs[0].dims)
-        is_depthwise = self.group == channels == count
-        is_small = self.fuses_add and channels <= _SMALL and height.size * width.size > count
-        added = None if quant.added_scale is None or not self.fusion else _ratio(quant.added_scale, quant.output_scale)
+        weight = tensors["filter"].data.reshape(layer.group, count // layer.group, -1, layer.kernel_h, layer.kernel_w)
+        height, width = layer.axes(inputs[0].dims)
+        is_depthwise = layer.group == channels == count
+        is_small = layer.fuses_add and channels <= _SMALL and height.size * width.size > count
+        added = None if quant.added_scale is None or not layer.fusion else _ratio(quant.added_scale, quant.output_scale)
         with np.errstate(divide="ignore"):
             limit = _codes(np.broadcast_to(_F32(6) / quant.output_scale, (count,)))
         return _Sums(
@@ -164,44 +184,44 @@ class _DeviceSums(_Pixels):
             self.IN_16_BITS and bool((weight == _LOWEST).any()) and not is_depthwise and not is_small,
         )  # fmt: skip
 
-    def pixels(self: Any, inputs: list[np.ndarray], state: _Sums) -> list[np.ndarray]:
-        pairs = zip(np.split(inputs[0], self.group, 3), state.weight, strict=True)
+    def pixels(self, inputs: list[np.ndarray], state: _Sums) -> list[np.ndarray]:
+        pairs = zip(np.split(inputs[0], self.layer.group, 3), state.weight, strict=True)
         parts = [self._sums(part, weight, state) for part, weight in pairs]
         total = np.concatenate(parts, 3) + state.bias
         scaled = total.astype(np.int32).astype(_F32) * state.factor
-        if self.fusion == 2:
+        if self.layer.fusion == 2:
             scaled = np.maximum(scaled, 0)
         if state.added is not None:
             scaled = (scaled + inputs[1] * state.added.astype(np.float64)).astype(_F32)
         codes = _codes(scaled)
-        if self.activation_type in (1, 2) and self.fusion != 2:
+        if self.layer.activation_type in (1, 2) and self.layer.fusion != 2:
             codes = np.maximum(codes, 0)
-        return [np.minimum(codes, state.limit) if self.activation_type == 2 else codes]
+        return [np.minimum(codes, state.limit) if self.layer.activation_type == 2 else codes]
 
-    def _sums(self: Any, x: np.ndarray, weight: np.ndarray, state: _Sums) -> np.ndarray:
+    def _sums(self, x: np.ndarray, weight: np.ndarray, state: _Sums) -> np.ndarray:
         """int64 (N, H, W, OC / groups) of int8 (N, H, W, C / groups)."""
         taps = [
             (x_tap, weight[:, i, j])
-            for i in range(self.kernel_h) for j in range(self.kernel_w)
+            for i in range(self.layer.kernel_h) for j in range(self.layer.kernel_w)
             for x_tap in (self._tap(x, i, j, state),)
         ]  # fmt: skip
-        total = sum(x_tap.astype(np.float64) @ part.T for x_tap, part in taps)
+        total: Any = sum(x_tap.astype(np.float64) @ part.T for x_tap, part in taps)
         if state.wraps:
             total -= _WRAP * self._overflows(taps)
         return np.asarray(total).astype(np.int64)
 
-    def _tap(self: Any, x: np.ndarray, row: int, column: int, state: _Sums) -> np.ndarray:
+    def _tap(self, x: np.ndarray, row: int, column: int, state: _Sums) -> np.ndarray:
         """The codes that one weight of each window meets, 0 beyond the blob."""
         n, h, w, c = x.shape
         made = np.zeros((n, *state.size, c), np.int8)
-        rows = np.arange(state.size[0]) * self.stride_h - state.begin[0] + row * self.dilation_h
-        columns = np.arange(state.size[1]) * self.stride_w - state.begin[1] + column * self.dilation_w
+        rows = np.arange(state.size[0]) * self.layer.stride_h - state.begin[0] + row * self.layer.dilation_h
+        columns = np.arange(state.size[1]) * self.layer.stride_w - state.begin[1] + column * self.layer.dilation_w
         inside = np.ix_((rows >= 0) & (rows < h), (columns >= 0) & (columns < w))
         taken = x[:, rows[(rows >= 0) & (rows < h)]][:, :, columns[(columns >= 0) & (columns < w)]]
         made[:, inside[0], inside[1]] = taken
         return made
 
-    def _overflows(self: Any, taps: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    def _overflows(self, taps: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
         """How many sums of two products do not fit 16 bits: those of four codes of -128."""
         channels = taps[0][0].shape[-1]
         lanes = channels if channels < _LANES else -(-channels // _LANES) * _LANES
@@ -228,20 +248,24 @@ def _ratio(scale: np.ndarray, output: np.ndarray) -> np.ndarray:
         return np.where(output >= _TINY, scale / output, _F32(0)).astype(_F32)
 
 
-class _DeviceConvolution(_DeviceSums, Convolution):
-    pass
-
-
-class _DeviceConvolutionAdd(_DeviceSums, ConvolutionAdd):
-    pass
-
-
-class _NarrowConvolution(_DeviceConvolution):
+class _NarrowSums(_DeviceSums):
     IN_16_BITS = True
 
 
-class _NarrowConvolutionAdd(_DeviceConvolutionAdd):
-    IN_16_BITS = True
+class _DeviceConvolution(Convolution):
+    INT8 = _DeviceSums
+
+
+class _DeviceConvolutionAdd(ConvolutionAdd):
+    INT8 = _DeviceSums
+
+
+class _NarrowConvolution(Convolution):
+    INT8 = _NarrowSums
+
+
+class _NarrowConvolutionAdd(ConvolutionAdd):
+    INT8 = _NarrowSums
 
 
 def int8_on_device(

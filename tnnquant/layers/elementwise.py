@@ -12,9 +12,9 @@ import numpy as np
 
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import BlobScales, BlobSpec, Layer
+from tnnquant.layers.base import BlobSpec, Layer
 from tnnquant.layers.checks import check_inputs, check_types
-from tnnquant.layers.int8 import through_float
+from tnnquant.layers.int8 import ThroughFloat
 from tnnquant.layers.memory import dense, like, matching, restored
 from tnnquant.layers.movement import text
 
@@ -39,6 +39,8 @@ class Unary(Layer):
     6.5).
     """
 
+    INT8 = ThroughFloat
+
     def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
         check_inputs(inputs, 1)
         check_types(inputs, DataType.FLOAT, DataType.INT32, DataType.INT8)
@@ -58,15 +60,6 @@ class Unary(Layer):
     def integers(self, x: np.ndarray) -> np.ndarray:
         """What an INT32 or INT8 array becomes."""
         return x
-
-
-    def prepare_int8(
-        self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
-    ) -> Any:
-        return self.prepare(tensors, inputs), scales
-
-    def forward_int8(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
-        return through_float(self, inputs, state)
 
 
 class Mapped(Unary):

@@ -1,16 +1,18 @@
 """The two halves of a layer: its fp32 and its int8 form, as objects with the same verbs.
 
-What prepares, infers and runs nodes asks :attr:`tnnquant.graph.Node.half` once and need not know which form it has. A
-layer type writes the methods of both forms side by side (:class:`~tnnquant.layers.base.Layer`).
+What prepares, infers and runs nodes asks :attr:`tnnquant.graph.Node.half` once and need not know which form it has. The
+methods of a layer type are its fp32 form, which every type has that can be run; a type with an int8 form declares it as
+a class of its own below, ``@int8_form(Pooling) class PoolingInt8(Int8Half[Pooling])``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from tnnquant.base.tensor import DataType
+from tnnquant.errors import UnsupportedLayerError
 from tnnquant.layers.base import BlobScales, BlobSpec, Layer
 
 if TYPE_CHECKING:
@@ -20,11 +22,13 @@ if TYPE_CHECKING:
 
     from tnnquant.base.tensor import Tensor
 
-__all__ = ["Fp32Half", "Half", "Int8Half"]
+__all__ = ["Fp32Half", "Half", "Int8Half", "int8_form", "int8_half"]
+
+_Kind = TypeVar("_Kind", bound=Layer, covariant=True)
 
 
 @dataclass(frozen=True)
-class Half:
+class Half(Generic[_Kind]):
     """One form of a layer.
 
     Attributes
@@ -40,7 +44,7 @@ class Half:
         What the type lacks if it is not :attr:`runnable`.
     """
 
-    layer: Layer
+    layer: _Kind
     NEEDS_SCALES: ClassVar[bool] = False
     PLACED: ClassVar[tuple[DataType, ...]] = (DataType.FLOAT,)
     MISSING: ClassVar[str] = "kernel"
@@ -81,7 +85,7 @@ class Half:
         raise NotImplementedError
 
 
-class Fp32Half(Half):
+class Fp32Half(Half[Layer]):
     """The fp32 form."""
 
     @property
@@ -110,11 +114,14 @@ class Fp32Half(Half):
         return self.layer.emit(inputs, outputs, state)
 
     def joins_in_place(self, state: Any) -> bool:
-        return self.layer.joins_in_place(state, quantized=False)
+        return self.layer.joins_in_place(state)
 
 
-class Int8Half(Half):
-    """The int8 form."""
+class Int8Half(Half[_Kind]):
+    """The int8 form of a layer type (docs/tnn-format.md, 6); this base is that of a type that has none.
+
+    Results are the integers that TNN's CPU device gives.
+    """
 
     NEEDS_SCALES = True
     PLACED = (DataType.FLOAT, DataType.INT8)
@@ -122,29 +129,56 @@ class Int8Half(Half):
 
     @property
     def runnable(self) -> bool:
-        return self.layer.runnable_int8()
+        return type(self) is not Int8Half
 
     @property
     def may_emit(self) -> bool:
-        return type(self.layer).emit_int8 is not Layer.emit_int8
+        return type(self).emit is not Int8Half.emit
 
     def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
-        return self.layer.output_specs_int8(inputs, tensors)
+        """Dims and data types of the outputs: those of the fp32 form, as INT8."""
+        as_float = [replace(spec, dtype=DataType.FLOAT) for spec in inputs]
+        return [BlobSpec(spec.dims, DataType.INT8) for spec in self.layer.output_specs(as_float, tensors)]
 
     def prepare(
         self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec],
         scales: BlobScales | None,
     ) -> Any:  # fmt: skip
-        assert scales is not None
-        return self.layer.prepare_int8(tensors, inputs, outputs, scales)
+        assert scales is not None  # NEEDS_SCALES
+        return self.prepare_scaled(tensors, inputs, outputs, scales)
+
+    def prepare_scaled(
+        self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
+    ) -> Any:
+        """As :meth:`prepare`; ``scales`` are checked: finite, not negative, one per blob or one per channel."""
+        raise UnsupportedLayerError(f"{self.layer.TYPE_NAMES[0]} has no int8 form")
 
     def forward(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
-        return self.layer.forward_int8(inputs, outputs, state)
+        raise UnsupportedLayerError(f"{self.layer.TYPE_NAMES[0]} has no int8 form")
 
     def emit(
         self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any, keep: list
     ) -> np.ndarray | None:
-        return self.layer.emit_int8(inputs, outputs, state, keep)
+        """As :meth:`Half.emit`; arrays that the rows read, beside the state, are appended to ``keep``."""
+        return None
 
     def joins_in_place(self, state: Any) -> bool:
-        return self.layer.joins_in_place(state, quantized=True)
+        return False
+
+
+_Form = TypeVar("_Form", bound="type[Int8Half[Any]]")
+
+
+def int8_form(kind: type[Layer]) -> Callable[[_Form], _Form]:
+    """Decorator: declare the int8 form of a layer type, and of those derived from it."""
+
+    def declare(form: _Form) -> _Form:
+        kind.INT8 = form
+        return form
+
+    return declare
+
+
+def int8_half(layer: Layer) -> Int8Half[Layer]:
+    """The int8 form of a layer; one that is not :attr:`Half.runnable` if its type has none."""
+    return (type(layer).INT8 or Int8Half)(layer)

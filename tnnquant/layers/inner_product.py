@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from tnnquant.errors import GraphError, UnsupportedLayerError
 from tnnquant.layers.base import BlobScales, BlobSpec, layer
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.fields import ScaleField, TensorField, TextField, param
+from tnnquant.layers.halves import int8_form
 from tnnquant.layers.int8 import PixelInt8, int8_quant
 from tnnquant.layers.weighted import Weighted
 
@@ -22,7 +24,7 @@ __all__ = ["InnerProduct"]
 @layer(
     19, "InnerProduct", "InnerProduct_nhwc", "QuantizedInnerProduct", "DynamicRangeQuantizedInnerProduct"
 )
-class InnerProduct(Weighted, PixelInt8):
+class InnerProduct(Weighted):
     """``y[n, o] = sum_k x[n, k] * w[o, k] + b[o]``, x flattened after the batch axis in the order c, h, w."""
 
     PER_TENSOR_BLOBS = True
@@ -95,34 +97,6 @@ class InnerProduct(Weighted, PixelInt8):
             return None
         return gemm_f32_op(rows, state, with_sum_mode(0), outputs[0])
 
-    def prepare_int8(
-        self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
-    ):
-        from tnnquant.kernels.pack_i8 import pack_inner_product_i8
-
-        check_inputs(inputs, 1)
-        quant = int8_quant(tensors, scales, self.num_output, has_bias=bool(self.has_bias), what="weight")
-        channels, inner = (*inputs[0].dims, 1)[1], prod(inputs[0].dims[2:])
-        stored = tensors["weight"].data
-        if stored.size != self.num_output * channels * inner:
-            raise GraphError(
-                f"weight has {stored.size} values, expected num_output*K = {self.num_output}*{channels * inner} = "
-                f"{self.num_output * channels * inner}"
-            )
-        # Sums of integers do not depend on the order: the weights take that of the blob's pixels.
-        weight = stored.reshape(self.num_output, channels, inner).transpose(0, 2, 1).reshape(self.num_output, -1)
-        zero = np.broadcast_to(quant.input_zero, (inner, channels)).reshape(-1)
-        return pack_inner_product_i8(weight, quant._replace(input_zero=zero))
-
-    def ops_int8(self, inputs, outputs, state, keep: list) -> np.ndarray | None:
-        from tnnquant.kernels.gemm_i8 import gemm_i8_op
-
-        x, out = inputs[0], outputs[0]
-        rows = x.reshape(x.shape[0], -1)
-        if not np.shares_memory(rows, x):
-            return None
-        return gemm_i8_op(rows, state, out.reshape(out.shape[0], -1))
-
     def widened(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if "weight" not in tensors or "scale" not in tensors or not tensors["scale"].size:
             raise GraphError("has no int8 weight with a scale in the model file")
@@ -137,3 +111,39 @@ class InnerProduct(Weighted, PixelInt8):
 
     def macs(self, inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec]) -> int:
         return prod(inputs[0].dims) * self.num_output
+
+
+@int8_form(InnerProduct)
+class InnerProductInt8(PixelInt8[InnerProduct]):
+    """int8 weights, int32 sums, one rounding."""
+
+    def prepare_scaled(
+        self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
+    ):
+        from tnnquant.kernels.pack_i8 import pack_inner_product_i8
+
+        check_inputs(inputs, 1)
+        count = self.layer.num_output
+        quant = int8_quant(tensors, scales, count, has_bias=bool(self.layer.has_bias), what="weight")
+        channels, inner = (*inputs[0].dims, 1)[1], prod(inputs[0].dims[2:])
+        stored = tensors["weight"].data
+        if stored.size != count * channels * inner:
+            raise GraphError(
+                f"weight has {stored.size} values, expected num_output*K = {count}*{channels * inner} = "
+                f"{count * channels * inner}"
+            )
+        # Sums of integers do not depend on the order: the weights take that of the blob's pixels.
+        weight = stored.reshape(count, channels, inner).transpose(0, 2, 1).reshape(count, -1)
+        zero = np.broadcast_to(quant.input_zero, (inner, channels)).reshape(-1)
+        return pack_inner_product_i8(weight, quant._replace(input_zero=zero))
+
+    def ops(
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any, keep: list
+    ) -> np.ndarray | None:
+        from tnnquant.kernels.gemm_i8 import gemm_i8_op
+
+        x, out = inputs[0], outputs[0]
+        rows = x.reshape(x.shape[0], -1)
+        if not np.shares_memory(rows, x):
+            return None
+        return gemm_i8_op(rows, state, out.reshape(out.shape[0], -1))

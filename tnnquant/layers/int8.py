@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from tnnquant.base.tensor import DataType, QuantParams, Tensor
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobScales, BlobSpec, Layer, channels_last, from_channels_last
+from tnnquant.layers.halves import Int8Half
 from tnnquant.layers.movement import copy_ops
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PixelInt8",
+    "ThroughFloat",
     "as_pixels",
     "dequantized",
     "from_pixels",
@@ -27,26 +29,29 @@ __all__ = [
 ]
 
 
-class PixelInt8(Layer):
-    """Mixin: the int8 form is made of kernels over arrays of pixels (N, H, W, C), see :meth:`ops_int8`.
+_Kind = TypeVar("_Kind", bound=Layer, covariant=True)
+
+
+class PixelInt8(Int8Half[_Kind]):
+    """An int8 form made of kernels over arrays of pixels (N, H, W, C), see :meth:`ops`.
 
     Blobs of rank 2 are pixels as they lie in memory; those of other ranks but 4 are copied to pixels and back.
     """
 
-    def ops_int8(
+    def ops(
         self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any, keep: list
     ) -> np.ndarray | None:
-        """The rows of a kernel program that compute outputs from inputs, all (N, H, W, C); see ``Layer.emit_int8``."""
+        """The rows of a kernel program that compute outputs from inputs, all (N, H, W, C); see :meth:`emit`."""
         raise NotImplementedError
 
-    def emit_int8(
+    def emit(
         self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any, keep: list
     ) -> np.ndarray | None:
         blobs = [*inputs, *outputs]
         pixels = [seen for seen in map(_placed_pixels, blobs) if seen is not None]
         if len(pixels) < len(blobs):
             return None
-        rows = self.ops_int8(pixels[: len(inputs)], pixels[len(inputs) :], state, keep)
+        rows = self.ops(pixels[: len(inputs)], pixels[len(inputs) :], state, keep)
         # Those that are no view of the blob are copied to and fro.
         apart = [not np.may_share_memory(x, seen) for x, seen in zip(blobs, pixels, strict=True)]
         if rows is None or not any(apart):
@@ -58,12 +63,12 @@ class PixelInt8(Layer):
         before, after = copy_ops(pairs[:first]), copy_ops([(seen, x) for x, seen in pairs[first:]])
         return None if before is None or after is None else np.concatenate([before, rows, after])
 
-    def forward_int8(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
+    def forward(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
         from tnnquant.kernels.program import run
 
         results = [as_pixels(np.empty(spec.dims, spec.dtype.numpy)) for spec in outputs]
         keep = [as_pixels(x) for x in inputs]  # alive until the rows have run
-        rows = self.ops_int8(keep[: len(inputs)], results, state, keep)
+        rows = self.ops(keep[: len(inputs)], results, state, keep)
         assert rows is not None  # of contiguous pixels
         run(rows)
         return [from_pixels(x, spec.dims) for x, spec in zip(results, outputs, strict=True)]
@@ -156,6 +161,18 @@ def int8_quant(
 
 
 # --- int8 forms by way of float: rare ones, in NumPy; zero points are ignored as in TNN ---
+
+
+class ThroughFloat(Int8Half[Layer]):
+    """Dequantize, run the fp32 form, quantize."""
+
+    def prepare_scaled(
+        self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
+    ) -> tuple[Any, BlobScales]:
+        return self.layer.prepare(tensors, inputs), scales
+
+    def forward(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
+        return through_float(self.layer, inputs, state)
 
 
 def through_float(layer: Layer, inputs: Sequence[np.ndarray], state: tuple[Any, BlobScales]) -> list[np.ndarray]:

@@ -11,6 +11,7 @@ import numpy as np
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
 from tnnquant.layers.base import BlobScales, BlobSpec, Layer
+from tnnquant.layers.halves import Int8Half, int8_form
 
 __all__ = [
     "CopyLayer",
@@ -115,20 +116,23 @@ class CopyLayer(Movement):
         pairs = self.copies(inputs, outputs, state)
         return None if pairs is None else copy_ops(pairs)
 
-    # The int8 form moves bytes, whatever the scales of input and output (docs/tnn-format.md, 6.5).
 
-    def prepare_int8(
+@int8_form(CopyLayer)
+class CopyInt8(Int8Half[CopyLayer]):
+    """Bytes are moved, whatever the scales of input and output (docs/tnn-format.md, 6.5)."""
+
+    def prepare_scaled(
         self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
     ) -> Any:
-        return self.prepare(tensors, inputs)
+        return self.layer.prepare(tensors, inputs)
 
-    def forward_int8(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
-        return self.forward(inputs, state)
+    def forward(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
+        return self.layer.forward(inputs, state)
 
-    def emit_int8(
+    def emit(
         self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any, keep: list
     ) -> np.ndarray | None:
-        return self.emit(inputs, outputs, state)
+        return self.layer.emit(inputs, outputs, state)
 
 
 def copy_ops(pairs: Pairs) -> np.ndarray | None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
-from tnnquant.layers.base import BlobScales, BlobSpec, QuantRole, channels_last, from_channels_last, layer
+from tnnquant.layers.base import BlobScales, BlobSpec, Layer, QuantRole, channels_last, from_channels_last, layer
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.convolution import EXPLICIT, SAME, VALID, Axis
 from tnnquant.layers.fields import param
+from tnnquant.layers.halves import int8_form
 from tnnquant.layers.int8 import PixelInt8
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def pooling_kernel(size: int, extent: int, index: int, dims: Sequence[int]) -> i
 
 
 @layer(4, "Pooling", "Pooling_split_CC", "Pooling_nhwc", "QuantizedPooling")
-class Pooling(PixelInt8):
+class Pooling(Layer):
     """Maximum (``pool_type`` 0) or average over windows; padding is never counted."""
 
     QUANT = QuantRole.PASS
@@ -139,7 +140,7 @@ class Pooling(PixelInt8):
         check_types(inputs, DataType.FLOAT, DataType.INT8)
         size = self.output_specs(inputs, tensors)[0].dims[2:]
         if inputs[0].dtype == DataType.INT8:
-            return self._geometry_int8(inputs[0].dims), size
+            return self.geometry_int8(inputs[0].dims), size
         if self.is_adaptive:
             return PoolGeometry(1, 1, 1, 1, 0, 0), size
         height, width = self.axes(inputs[0].dims)
@@ -166,13 +167,7 @@ class Pooling(PixelInt8):
         x, out = inputs[0].transpose(0, 2, 3, 1), outputs[0].transpose(0, 2, 3, 1)
         return pool2d_f32_op(x, state[0], self._kind(), out)
 
-    def prepare_int8(
-        self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
-    ):
-        check_inputs(inputs, 1)
-        return self._geometry_int8(inputs[0].dims)
-
-    def _geometry_int8(self, dims: Sequence[int]) -> PoolGeometry:
+    def geometry_int8(self, dims: Sequence[int]) -> PoolGeometry:
         """Windows of int8 codes: TNN's int8 loop knows no adaptive ones and takes kernel, stride and pad as given."""
         from tnnquant.kernels.geometry import PoolGeometry
 
@@ -191,18 +186,31 @@ class Pooling(PixelInt8):
         pool_i8.pool2d_i8(x, geometry, kind, out)
         return from_channels_last(out)
 
-    def ops_int8(self, inputs, outputs, state, keep: list) -> np.ndarray | None:
-        from tnnquant.kernels import pool_i8
-
-        kind = pool_i8.MAX if self.pool_type == MAX else pool_i8.AVERAGE
-        return pool_i8.pool2d_i8_op(inputs[0], state, kind, outputs[0])
-
     def _kind(self) -> int:
         from tnnquant.kernels import pool_f32
 
         if self.is_adaptive:
             return pool_f32.ADAPTIVE_AVERAGE
         return pool_f32.MAX if self.pool_type == MAX else pool_f32.AVERAGE
+
+
+@int8_form(Pooling)
+class PoolingInt8(PixelInt8[Pooling]):
+    """Of codes."""
+
+    def prepare_scaled(
+        self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
+    ) -> PoolGeometry:
+        check_inputs(inputs, 1)
+        return self.layer.geometry_int8(inputs[0].dims)
+
+    def ops(
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any, keep: list
+    ) -> np.ndarray | None:
+        from tnnquant.kernels import pool_i8
+
+        kind = pool_i8.MAX if self.layer.pool_type == MAX else pool_i8.AVERAGE
+        return pool_i8.pool2d_i8_op(inputs[0], state, kind, outputs[0])
 
 
 def _adaptive_max(x: np.ndarray, size: Sequence[int]) -> np.ndarray:

@@ -15,9 +15,10 @@ import numpy as np
 
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError, UnsupportedLayerError
-from tnnquant.layers.base import BlobScales, BlobSpec, from_channels_last, layer
+from tnnquant.layers.base import BlobSpec, from_channels_last, layer
 from tnnquant.layers.fields import param
-from tnnquant.layers.int8 import through_float
+from tnnquant.layers.halves import int8_form
+from tnnquant.layers.int8 import ThroughFloat
 from tnnquant.layers.movement import (
     CopyLayer,
     Pairs,
@@ -128,15 +129,11 @@ class Upsample(CopyLayer):
         return bilinear_f32_op(x, rows, row_weights, columns, column_weights, out)
 
 
-    def prepare_int8(
-        self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
-    ) -> Any:
-        return self.prepare(tensors, inputs), scales
+@int8_form(Upsample)
+class UpsampleInt8(ThroughFloat):
+    """By way of float, nearest too."""
 
-    def forward_int8(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
-        return through_float(self, inputs, state)
-
-    def emit_int8(
+    def emit(
         self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any, keep: list
     ) -> np.ndarray | None:
         return None
