@@ -13,6 +13,7 @@ from tnnquant.graph.infer import infer
 from tnnquant.graph.meaning import meaning_of
 from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.inputs.split import Split
+from tnnquant.pipeline.report import blob_reports
 from tnnquant.quantization.quantize import plan_graph
 from tnnquant.recipes.best.network import prepare, with_useful_copies
 from tnnquant.recipes.best.shifted_copies import REASON, copyable, final_codes, lopsided
@@ -159,6 +160,15 @@ def test_copies_whose_readers_go_back_to_fp32_are_gone(build, rng):
     assert {name for name in names if name.endswith("_copy")} == {
         blob for node in result.graph.nodes for blob in node.inputs if blob.endswith("_copy")
     }
+
+
+def test_copies_that_are_not_needed_are_not_reported(build, rng):
+    """Without codes that are shifted no copy stays; the report once looked for its scales."""
+    graph = swished(build)
+    assert planned(graph)[2].keys() > {"input"}
+    result = quantize_with(graph, Split(samples(rng)), BEST, Steps(full_range=False, rounding=False, bias=False))
+    assert not [node.name for node in result.graph.nodes if node.name.endswith("_copy")]
+    assert set(blob_reports(result)) == set(result.plan.blobs) <= set(result.graph.scales)
 
 
 def test_the_pair_reads_back_and_runs_the_same(build, rng, tmp_path):
