@@ -169,7 +169,7 @@ def _changed(graph, blob, **changes):
 @pytest.mark.parametrize(
     ("scale", "message"),
     [
-        ([1.0, 1.0], r"layer 'convolution0' .*'convolution0_out' has 2 scales and 5 zero points, expected 1 or one per"),
+        ([1.0, 1.0], r"layer 'convolution0' .*'convolution0_out' has 2 scales and 5 zero points, expected 1 or one"),
         ([1, 1, np.nan, 1, 1], "scale 2 of the int8 blob 'convolution0_out' is nan, expected a number >= 0"),
         ([1, -1, 1, 1, 1], "scale 1 of the int8 blob 'convolution0_out' is -1.0"),
     ],
