@@ -4,8 +4,9 @@
 
 The models are quantized from the 64 calibration pictures (a quarter of which the recipe holds out) and run in int8 on
 ``data/imagenet-dev``: share of pictures with the same best class as fp32, mean cosine of the softmax, top-1 by the
-number that begins the file name less that of fp32, seconds to make the model once the statistics are there. The last
-row is the recipe as users have it: the steps it chooses, then all pictures.
+number that begins the file name less that of fp32, seconds to make the model once the statistics are there. One row is
+the recipe as users have it: the steps it chooses, then all pictures. The last two are all in int8 (``--fp32-share 0``),
+without repeated channels and with them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tnnquant.inputs import Samples, scan
 from tnnquant.inputs.split import split_samples
 from tnnquant.pipeline.settings import input_config
 from tnnquant.quantization.quantize import quantize_graph
-from tnnquant.recipes.best.workbench import STEPS, Steps, Workbench
+from tnnquant.recipes.best.workbench import STEPS, Effort, Steps, Workbench
 
 NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "squeezenet": (
@@ -110,8 +111,16 @@ def main(shared: str, *wanted: str) -> None:
         bench.take_in_held_out()
         result = bench.quantize(steps)
         spent = time.perf_counter() - started
-        print(f"| recipe best, from all pictures | {evaluation.row(result.graph)} | {spent:.1f} |\n", flush=True)
-        print("\n".join(f"{step}: {note}" for step, note in tried.items()) + "\n", flush=True)
+        print(f"| recipe best, from all pictures | {evaluation.row(result.graph)} | {spent:.1f} |", flush=True)
+        del bench, result
+        for label, repeats in (("no repeated channels", False), ("repeated channels", True)):
+            share = replace(config, fp32_share=0.0)
+            bench = Workbench(graph, split_samples(samples, compares=True), share, effort=Effort(repeats=repeats))
+            started = time.perf_counter()
+            result = bench.quantize(Steps(**dict.fromkeys(STEPS, True)))
+            spent = time.perf_counter() - started
+            print(f"| all in int8, {label} | {evaluation.row(result.graph)} | {spent:.1f} |", flush=True)
+        print("\n" + "\n".join(f"{step}: {note}" for step, note in tried.items()) + "\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from tnnquant.graph import Graph
 from tnnquant.graph.infer import infer
 from tnnquant.graph.meaning import Meaning, base_name, meaning_of
 from tnnquant.graph.passes import prepare_for_quantization
+from tnnquant.graph.repeats import repeated_like
 from tnnquant.inputs import Sample, Samples
 from tnnquant.inspect.codes import CodeUsage, usage_of_counts
 from tnnquant.inspect.isolated import Isolated, Requantizer, check_same_network
@@ -268,6 +269,7 @@ class _Comparison:
     ):  # fmt: skip
         prepared = prepare_for_quantization(fp32)
         check_same_network(quantized, prepared)
+        prepared = repeated_like(quantized, prepared)
         kinds = judged_kinds(infer(prepared, input_dims))
         self._judged = Comparison(kinds, Goal(metric) if metric else None, prepared.outputs)
         self._outputs = tuple(kind.name for kind in kinds)
@@ -373,7 +375,7 @@ def _top1(wanted: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray]) -> tu
     """Where the largest score is, if the model has one output that is one row of scores."""
     if len(wanted) != 1:
         return None
-    (name, scores), = wanted.items()
+    ((name, scores),) = wanted.items()
     if scores.ndim < 2 or scores.shape[0] != 1 or scores.size != scores.shape[1] or scores.size < 2 or name not in got:
         return None
     return int(scores.argmax()), int(got[name].argmax())

@@ -10,6 +10,7 @@ from tnnquant.config import QuantizeConfig
 from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph
 from tnnquant.graph.passes import prepare_for_quantization
+from tnnquant.graph.repeats import repeated_like
 from tnnquant.inspect.classes import class_name
 from tnnquant.inspect.compare import Errors, SampleError
 from tnnquant.inspect.coverage import Coverage, measure_coverage
@@ -42,7 +43,9 @@ def blob_ranges(fp32: Model, quantized: Model | None, samples, config: QuantizeC
     -------
     dict of str to BlobRanges
     """
-    executor = Executor(prepare_for_quantization(fp32.graph), config.input_dims, exact=False)
+    graph = prepare_for_quantization(fp32.graph)
+    graph = graph if quantized is None else repeated_like(quantized.stored, graph)
+    executor = Executor(graph, config.input_dims, exact=False)
     if quantized is None:
         names = list(make_plan(executor.inference, config).blobs)
     else:

@@ -14,6 +14,7 @@ from tnnquant.graph import Graph
 from tnnquant.graph.infer import infer
 from tnnquant.graph.meaning import Meaning, meaning_of
 from tnnquant.graph.passes import prepare_for_quantization
+from tnnquant.graph.repeats import repeated_like
 from tnnquant.inspect.summary import Summary, summarize
 from tnnquant.pipeline.devices import broken_on
 from tnnquant.pipeline.models import find_model, read_model
@@ -89,7 +90,7 @@ def beside(model: Model, fp32: Model, input_dims: Mapping | None = None) -> Mode
 
     prepared = prepare_for_quantization(fp32.graph)
     check_same_network(model.stored, prepared)
-    meaning = meaning_of(model.stored, prepared)
+    meaning = meaning_of(model.stored, repeated_like(model.stored, prepared))
     if meaning.is_as_stored and model.meaning.is_as_stored:
         return model
     summary = summarize(model.stored, model.summary.proto, model.summary.model, input_dims, meaning)

@@ -18,7 +18,7 @@ __all__ = ["fast"]
 #: Samples that the model is made from, at most.
 _SAMPLES = 24
 #: Samples and windows for second-order rounding, and the steps it tries (:class:`Effort` in the workbench of best).
-_EFFORT = (12, 2048, 512, 8192, 6, (1.0, 0.9, 0.8))
+_EFFORT = (12, 2048, 512, 8192, 6, 768, (1.0, 0.9, 0.8), True)
 #: Bytes of all samples.
 _MEMORY = 96 << 20
 

@@ -50,6 +50,8 @@ class LayerInput:
     out_dims : (1, OC, OH, OW)
     windows : int
         Windows per sample, at most.
+    outputs : int
+        Windows per sample, at most, whose sums are asked for.
 
     Attributes
     ----------
@@ -57,10 +59,42 @@ class LayerInput:
         Mean window, in the order of the weights.
     """
 
-    def __init__(self, node: Node, arrays: Sequence[np.ndarray], out_dims: Sequence[int], windows: int):
+    def __init__(
+        self, node: Node, arrays: Sequence[np.ndarray], out_dims: Sequence[int], windows: int, outputs: int = 128
+    ):
+        self._source = node, arrays, out_dims, outputs
         self._codes = np.concatenate([windows_of(node, array, out_dims, windows) for array in arrays])
         self._groups = getattr(node.layer, "group", 1)
         self.mean = mean_window(node, self._codes)
+
+    def sums(self, weight: np.ndarray) -> np.ndarray:
+        """What the layer adds up with some weights, without its bias, exact, float64 (OC, windows).
+
+        Parameters
+        ----------
+        weight : int8 (OC, C/G, ...)
+        """
+        node, arrays, out_dims, outputs = self._source
+        return np.concatenate(
+            [self._sums(weight, windows_of(node, array, out_dims, outputs)) for array in arrays], axis=1
+        )
+
+    def _sums(self, weight: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Of one sample, int8 (windows, taps, C)."""
+        count, taps, channels = codes.shape
+        rows = weight.reshape(self._groups, -1, channels // self._groups, taps).astype(np.float32)
+        if self._groups == channels:  # few products: float32 sums them exactly
+            totals = np.zeros((rows.shape[1], count, channels), np.float32)
+            for tap in range(taps):
+                totals += codes[:, tap] * rows[:, :, 0, tap].T[:, None]
+            return totals.transpose(2, 0, 1).reshape(-1, count).astype(np.float64)
+        total = np.zeros((self._groups, rows.shape[1], count))
+        columns = codes.transpose(2, 1, 0).reshape(self._groups, -1, count).astype(np.float32)
+        flat = rows.reshape(self._groups, rows.shape[1], -1)
+        for first in range(0, flat.shape[2], _EXACT_ROWS):
+            part = slice(first, first + _EXACT_ROWS)
+            total += np.matmul(flat[:, :, part], columns[:, part])
+        return total.reshape(-1, count)
 
     def moments(self, guards: int) -> Moments:
         """Second moments; with guard channels (:mod:`tnnquant.recipes.best.guards`) those of ``code - guard``.

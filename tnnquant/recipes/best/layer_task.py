@@ -8,9 +8,10 @@ import numpy as np
 
 from tnnquant.graph import Node
 from tnnquant.layers.weighted import Weighted
+from tnnquant.recipes.best.full_range import CEILING, RELU, RELU6
 from tnnquant.recipes.best.guards import least_steps, with_guard_outputs, with_guard_weights
 from tnnquant.recipes.best.layer_input import LayerInput, Moments
-from tnnquant.recipes.best.rounding import CLIPS, corrected_bias, round_layer, shifted_bias
+from tnnquant.recipes.best.rounding import CLIPS, corrected_bias, moved_bias, offset_bias, round_layer, shifted_bias
 from tnnquant.weights import LayerWeights, quantize_layer
 
 __all__ = ["LayerTask"]
@@ -37,6 +38,8 @@ class LayerTask:
         Taps that meet padding; needed with input guards.
     clips : tuple of float
         See :func:`tnnquant.recipes.best.rounding.round_layer`.
+    offsets : float64 (OC,) or None
+        By how many steps of its codes each output is moved (:mod:`tnnquant.recipes.best.repeats`).
     """
 
     node: Node
@@ -48,8 +51,12 @@ class LayerTask:
     output_guards: int
     taps: np.ndarray | None
     clips: tuple[float, ...] = CLIPS
+    offsets: np.ndarray | None = None
 
-    def solve(self, seen: LayerInput | None, second_order: bool, mean_input: np.ndarray | None) -> LayerWeights:
+    def solve(
+        self, seen: LayerInput | None, second_order: bool, mean_input: np.ndarray | None,
+        wanted: np.ndarray | None = None,
+    ) -> LayerWeights:  # fmt: skip
         """Round the weights and set the bias.
 
         Parameters
@@ -61,6 +68,9 @@ class LayerTask:
         mean_input : float64 (G, K) or None
             Mean window of the input in fp32, for a bias that makes the mean output that of fp32; None: the bias is as
             it was.
+        wanted : float32 (OC, windows) or None
+            Outputs in fp32 at the windows of :meth:`LayerInput.sums`, for a bias that suits what is left of them after
+            the activation; only with ``mean_input``.
         """
         node, groups = self.node, getattr(self.node.layer, "group", 1)
         layer = node.layer.expect(Weighted)
@@ -71,9 +81,29 @@ class LayerTask:
         if mean_input is not None:
             assert seen is not None
             result = corrected_bias(weight, bias, result, mean_input, seen.mean)
+            limits = self._limits()
+            if wanted is not None and limits is not None:
+                result = moved_bias(result, seen.sums(result.weight), wanted, self._low, *limits)
         else:
             result = shifted_bias(result, self.input_zero, groups)
+        if self.offsets is not None:
+            result = offset_bias(result, self.offsets * self.output_scale)
         return with_guard_outputs(result, self.output_guards, self.output_scale)
+
+    @property
+    def _low(self) -> np.ndarray:
+        """By how much sums are lower than the values they mean, float64 (OC,) or (1,)."""
+        return np.asarray(self.output_zero * self.output_scale.astype(np.float64))
+
+    def _limits(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Between which values of the output the code tells the sum, float64 (OC,) or (1,) each; None: not known."""
+        kind, scale = getattr(self.node.layer, "activation_type", 0), self.output_scale.astype(np.float64)
+        high = (127 - self.output_zero) * scale
+        if kind == 0:
+            return (-128 - self.output_zero) * scale, high
+        if kind not in (RELU, RELU6):
+            return None
+        return np.zeros_like(high), np.minimum(high, CEILING) if kind == RELU6 else high
 
     def _rounded(
         self, weight: np.ndarray, bias: np.ndarray, seen: LayerInput | None, second_order: bool

@@ -38,6 +38,7 @@ def quantize_layers(
     progress: Callable[[int, int], None] | None = None,
     input_dims: Mapping[str, Sequence[int]] | None = None,
     is_late: Callable[[], bool] = lambda: False,
+    outputs: int = 128,
 ) -> dict[str, Resource]:
     """Find the int8 tensors of every weighted int8 layer, in order.
 
@@ -56,6 +57,8 @@ def quantize_layers(
     input_dims : mapping of str to sequence of int, optional
     is_late : callable () -> bool
         Once it says so, layers are quantized without looking at what they read: None.
+    outputs : int
+        Windows per sample, at most, whose sums a layer may ask for.
 
     Returns
     -------
@@ -82,7 +85,7 @@ def quantize_layers(
                 return found | {other.name: decide(other, None) for other in rest}
             arrays = [blobs[node.inputs[0]] for blobs in live]
             with located(node):
-                seen = LayerInput(node, arrays, specs[node.outputs[0]].dims, windows[node.name])
+                seen = LayerInput(node, arrays, specs[node.outputs[0]].dims, windows[node.name], outputs)
                 found[node.name] = decide(node, seen)
                 del seen
             node = node.replace(resource=found[node.name])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,14 +12,16 @@ from tnnquant.config import QuantizeConfig
 from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph, Node
 from tnnquant.graph.patterns import fused_names
+from tnnquant.graph.repeats import with_repeats
 from tnnquant.layers.base import QuantRole
 from tnnquant.layers.weighted import Weighted
 from tnnquant.quantization.plan import QuantPlan, make_plan
 from tnnquant.quantization.quantize import plan_graph, ready
 from tnnquant.recipes.best.islands import LONE, useful_plan, without
+from tnnquant.recipes.best.repeats import chosen_channels, offsets_of
 from tnnquant.recipes.best.shifted_copies import REASON, Copies, copyable, lopsided, with_copies
 
-__all__ = ["Network", "prepare", "with_useful_copies"]
+__all__ = ["Network", "prepare", "with_useful_copies", "with_useful_repeats"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +40,8 @@ class Network:
         Layers that became part of others, with their names.
     copies : Copies
         Layers that no other recipe has.
+    offsets : dict of str to float64 (C,)
+        Of blobs with repeated channels (:mod:`tnnquant.recipes.best.repeats`).
     """
 
     executor: Executor
@@ -45,6 +49,7 @@ class Network:
     config: QuantizeConfig
     fused: Mapping[str, str]
     copies: Copies
+    offsets: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def prepare(graph: Graph, config: QuantizeConfig) -> Network:
@@ -53,6 +58,33 @@ def prepare(graph: Graph, config: QuantizeConfig) -> Network:
     planned, plan = plan_graph(_with_biases(ready(graph, config)), config)
     executor = Executor(planned.graph, config.input_dims, exact=False)
     return Network(executor, _useful(executor, plan), config, fused_names(graph, planned.graph), Copies())
+
+
+def with_useful_repeats(network: Network, samples: Sequence) -> Network:
+    """The network with the channels once more whose rounding some samples show to do most harm.
+
+    Parameters
+    ----------
+    network : Network
+        Of :func:`prepare`.
+    samples : sequence of Sample
+    """
+    chosen = chosen_channels(network.executor, network.plan, samples)
+    if not chosen:
+        return network
+    graph = with_repeats(network.executor.graph, chosen)
+    return replace(_planned_again(network, graph), offsets=offsets_of(chosen))
+
+
+def _planned_again(network: Network, graph: Graph) -> Network:
+    """The network with another graph; what was fp32 stays so."""
+    before, config = network.executor.graph, network.config
+    int8 = {before.nodes[position].name for position in network.plan.int8}
+    executor = Executor(graph, config.input_dims, exact=False)
+    nodes = executor.graph.nodes
+    plan = make_plan(executor.inference, config, network.fused)
+    plan = without(executor.inference, plan, {p for p in plan.int8 if nodes[p].name not in int8}, LONE)
+    return replace(network, executor=executor, plan=plan)
 
 
 def with_useful_copies(network: Network, samples: Sequence) -> Network:
@@ -64,21 +96,17 @@ def with_useful_copies(network: Network, samples: Sequence) -> Network:
         Of :func:`prepare`.
     samples : sequence of Sample
     """
-    executor, plan, config = network.executor, network.plan, network.config
+    executor, plan = network.executor, network.plan
     pads = copyable(executor.inference, plan)
     chosen = {blob: pads[blob] for blob in lopsided(executor, samples, pads)}
     if not chosen:
         return network
-    int8 = {executor.graph.nodes[position].name for position in plan.int8}
     channels = {blob: executor.specs[blob].dims[1] for blob in chosen}
     graph, copies = with_copies(executor.graph, plan, chosen, channels)
-    executor = Executor(graph, config.input_dims, exact=False)
-    nodes = executor.graph.nodes
-    plan = make_plan(executor.inference, config, network.fused)
-    plan = without(executor.inference, plan, {p for p in plan.int8 if nodes[p].name not in int8}, LONE)
+    again = _planned_again(network, graph)
+    nodes = again.executor.graph.nodes
     reasons = {position: REASON for position, node in enumerate(nodes) if copies.makes(node)}
-    plan = replace(plan, reasons={**plan.reasons, **reasons})
-    return replace(network, executor=executor, plan=plan, copies=copies)
+    return replace(again, plan=replace(again.plan, reasons={**again.plan.reasons, **reasons}), copies=copies)
 
 
 def _useful(executor: Executor, plan: QuantPlan) -> QuantPlan:

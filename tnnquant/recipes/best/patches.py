@@ -9,7 +9,7 @@ import numpy as np
 from tnnquant.graph import Node
 from tnnquant.layers.convolution import Convolution
 
-__all__ = ["mean_window", "windows_of"]
+__all__ = ["mean_window", "outputs_at", "windows_of"]
 
 
 def windows_of(node: Node, x: np.ndarray, out_dims: Sequence[int], most: int) -> np.ndarray:
@@ -34,9 +34,8 @@ def windows_of(node: Node, x: np.ndarray, out_dims: Sequence[int], most: int) ->
     if not isinstance(layer, Convolution):
         return np.ascontiguousarray(x).reshape(x.shape[0], 1, -1)
     height, width = x.shape[2:]
-    places = out_dims[2] * out_dims[3]
-    count = min(most, places)
-    at = np.arange(count) * places // count
+    at = _places(out_dims, most)
+    count = len(at)
     top, left = at // out_dims[3] * layer.stride_h - layer.pad_h, at % out_dims[3] * layer.stride_w - layer.pad_w
     dilation = layer.dilation_h  # TNN uses it for both axes
     pixels = x.transpose(0, 2, 3, 1)[0]
@@ -61,3 +60,24 @@ def mean_window(node: Node, windows: np.ndarray) -> np.ndarray:
     """
     mean = windows.mean(axis=0, dtype=np.float64)
     return np.ascontiguousarray(mean.T).reshape(getattr(node.layer, "group", 1), -1)
+
+
+def outputs_at(node: Node, y: np.ndarray, most: int) -> np.ndarray:
+    """What a layer gives at the places of :func:`windows_of`, float32 (windows, OC).
+
+    Parameters
+    ----------
+    node : Node
+    y : float32 (1, OC, OH, OW), or (items, ...) for an inner product
+    most : int
+    """
+    if not hasattr(node.layer, "kernel_h"):
+        return np.array(y, np.float32).reshape(y.shape[0], -1)
+    return np.ascontiguousarray(y.reshape(y.shape[1], -1)[:, _places(y.shape, most)].T)
+
+
+def _places(out_dims: Sequence[int], most: int) -> np.ndarray:
+    """Numbers of output positions, evenly spaced."""
+    places = out_dims[2] * out_dims[3]
+    count = min(most, places)
+    return np.arange(count) * places // count

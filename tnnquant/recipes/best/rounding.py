@@ -9,13 +9,15 @@ import numpy as np
 from tnnquant.recipes.best.layer_input import Moments
 from tnnquant.weights.layer import LayerWeights, fit_scale_to_bias, fold_input_scale, quantize_bias
 
-__all__ = ["CLIPS", "corrected_bias", "round_layer", "shifted_bias"]
+__all__ = ["CLIPS", "corrected_bias", "moved_bias", "offset_bias", "round_layer", "shifted_bias"]
 
 #: Steps that are tried, as shares of max|w| / 127: a smaller step clips the largest weights.
 CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
 #: Added to the diagonal of the second moments: share of its mean, for plenty of windows; more for fewer than needed.
 _DAMPING = 0.01
 _ENOUGH = 4
+#: Rounds in which biases are moved.
+_ROUNDS = 4
 
 
 def round_layer(
@@ -101,6 +103,45 @@ def corrected_bias(
     dead = result.scale == 0
     assert result.bias is not None  # every layer has one (network.py)
     return replace(result, bias=np.where(dead, result.bias, fitted).astype(np.int32))
+
+
+def moved_bias(
+    result: LayerWeights, sums: np.ndarray, wanted: np.ndarray, lower: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> LayerWeights:
+    """Move the biases so that what the activation leaves of the outputs comes closer to fp32.
+
+    The mean output before the activation is mostly that of places where the activation cuts it off: an error there
+    does nothing, and a bias that makes up for it does harm elsewhere.
+
+    Parameters
+    ----------
+    result : LayerWeights
+        With a bias for the codes as they are.
+    sums : float64 (OC, windows)
+        Of products of codes, without the bias.
+    wanted : float32 (OC, windows)
+        Outputs of the fp32 layer, after the activation.
+    lower : float64 (OC,) or (1,)
+        What the outputs are lower by for all 256 codes (:mod:`tnnquant.recipes.best.full_range`), at most 0.
+    low, high : float64 (OC,) or (1,)
+        Values that the activation, or saturation, cuts off.
+    """
+    from tnnquant.kernels.clipped_shift import clipped_shift
+
+    assert result.bias is not None  # every layer has one (network.py)
+    count, step = len(sums), result.scale.astype(np.float64)
+    low, high = (np.ascontiguousarray(np.broadcast_to(limit, count), np.float64) for limit in (low, high))
+    values = (sums + result.bias[:, None]) * step[:, None] - np.broadcast_to(lower, count)[:, None]
+    shift = clipped_shift(np.ascontiguousarray(values), wanted, low, high, _ROUNDS)
+    return offset_bias(result, shift)
+
+
+def offset_bias(result: LayerWeights, offset: np.ndarray) -> LayerWeights:
+    """Add to the biases, float64 (OC,), in units of the output."""
+    assert result.bias is not None
+    target = result.bias * result.scale.astype(np.float64) + offset
+    fitted = quantize_bias(np.clip(target, *_bounds(result.scale)), result.scale)
+    return replace(result, bias=np.where(result.scale == 0, result.bias, fitted).astype(np.int32))
 
 
 def shifted_bias(result: LayerWeights, zero: np.ndarray, groups: int) -> LayerWeights:

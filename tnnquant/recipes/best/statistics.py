@@ -16,8 +16,9 @@ from tnnquant.layers.base import QuantRole
 from tnnquant.quantization.plan import QuantPlan
 from tnnquant.recipes.best.histogram import Histogram
 from tnnquant.recipes.best.lanes import in_lanes
-from tnnquant.recipes.best.patches import mean_window, windows_of
+from tnnquant.recipes.best.patches import mean_window, outputs_at, windows_of
 from tnnquant.recipes.best.responses import responses
+from tnnquant.recipes.best.wanted import Wanted
 
 __all__ = ["FOLDS", "Statistics", "gather"]
 
@@ -42,6 +43,8 @@ class Statistics:
         How far the values go below 0, at least 0.
     mean_patch : dict of str to float64 (chosen samples, G, K)
         Of each weighted int8 layer: the mean window of its input, by sample.
+    wanted : dict of str to list of Wanted
+        Of each weighted int8 layer: some of its outputs, by chosen sample.
     chosen : tuple of int
         Numbers of the samples that layers are made from.
     samples : int
@@ -53,6 +56,7 @@ class Statistics:
     peak: dict[str, np.ndarray]
     low: dict[str, np.ndarray]
     mean_patch: dict[str, np.ndarray]
+    wanted: dict[str, list[Wanted]]
     chosen: tuple[int, ...]
     samples: int
 
@@ -66,6 +70,7 @@ class Statistics:
             self.low[blob] = np.maximum(self.low[blob], other.low[blob])
         for name, means in self.mean_patch.items():
             self.mean_patch[name] = np.concatenate([means, other.mean_patch[name]])
+            self.wanted[name] += other.wanted[name]
         self.chosen = (*self.chosen, *(self.samples + number for number in other.chosen))
         self.samples += other.samples
 
@@ -77,6 +82,7 @@ def gather(
     windows: Mapping[str, int],
     chosen: Sequence[int],
     progress: Callable[[int, int], None] | None = None,
+    outputs: int = 128,
 ) -> Statistics:
     """Run the samples once, fold by fold, so that one fold's full histograms are in memory at a time.
 
@@ -92,6 +98,8 @@ def gather(
     chosen : sequence of int
         Numbers of the samples that windows are looked at of, rising.
     progress : callable (done, total), optional
+    outputs : int
+        Windows per sample, at most, whose outputs are kept.
 
     Raises
     ------
@@ -103,26 +111,32 @@ def gather(
         node = executor.graph.nodes[position]
         if node.layer.role == QuantRole.WEIGHTED:
             readers.setdefault(node.inputs[0], []).append(node)
-    gathering = _Gathering(executor, plan, readers, windows)
+    gathering = _Gathering(executor, plan, readers, windows, outputs)
     ticker = _Ticker(progress, len(samples))
 
-    def run(mine: Executor, job: tuple) -> dict[str, np.ndarray] | None:
+    def run(mine: Executor, job: tuple) -> _Seen | None:
         number, sample = job
-        means: dict[str, np.ndarray] | None = {} if number in chosen else None
-        mine.run_sample(sample, lambda name, x: gathering.show(name, x, sample, means))
+        seen = _Seen({}, {}) if number in chosen else None
+        mine.run_sample(sample, lambda name, x: gathering.show(name, x, sample, seen))
         ticker.tick()
-        return means
+        return seen
 
     found: list = [None] * len(samples)
     for fold in range(FOLDS):
         numbers = range(fold, len(samples), FOLDS)
         with gathering.fold():
             results = in_lanes(executor, [(number, samples[number]) for number in numbers], run)
-        for number, means in zip(numbers, results, strict=True):
-            found[number] = means
-    seen = [found[number] for number in chosen]
-    means = {name: np.stack([means[name] for means in seen]) for name in seen[0]}
-    return gathering.result(means, chosen, len(samples))
+        for number, seen in zip(numbers, results, strict=True):
+            found[number] = seen
+    return gathering.result([found[number] for number in chosen], chosen, len(samples))
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """Of one sample, by layer name: the mean window of the input, and some of the outputs."""
+
+    means: dict[str, np.ndarray]
+    wanted: dict[str, Wanted]
 
 
 class _Gathering:
@@ -136,8 +150,13 @@ class _Gathering:
         Of each blob, the weighted int8 layers.
     """
 
-    def __init__(self, executor: Executor, plan: QuantPlan, readers: Mapping[str, list], windows: Mapping[str, int]):
+    def __init__(
+        self, executor: Executor, plan: QuantPlan, readers: Mapping[str, list], windows: Mapping[str, int],
+        outputs: int,
+    ):  # fmt: skip
         self._specs, self._readers, self._windows = executor.specs, readers, windows
+        self._outputs = outputs
+        self._weighted = {node.outputs[0]: node for nodes in readers.values() for node in nodes}
         self._makers = {blob: str(node) for node in executor.graph.nodes for blob in node.outputs}
         self._slots = {blob: entry.slots for blob, entry in plan.blobs.items()}
         self._shaped = sorted(responses(executor.graph).keys() & plan.blobs.keys())
@@ -168,8 +187,8 @@ class _Gathering:
         del self._ranges
         release_freed()
 
-    def show(self, name: str, x: np.ndarray, sample, means: dict[str, np.ndarray] | None) -> None:
-        """Take in a blob; notes the mean windows of the layers that read it, if they are asked for."""
+    def show(self, name: str, x: np.ndarray, sample, seen: _Seen | None) -> None:
+        """Take in a blob; notes what is asked for of the layers that make and read it."""
         if name in self._ranges:
             try:
                 self._ranges[name].update(x, 0)
@@ -180,20 +199,24 @@ class _Gathering:
             _count(self._octaves[name], x)
         if name in self._above:
             _count(self._above[name], np.maximum(x, 0))
-        if means is None:
+        if seen is None:
             return
         for node in self._readers.get(name, ()):
             dims = self._specs[node.outputs[0]].dims
-            means[node.name] = mean_window(node, windows_of(node, x, dims, self._windows[node.name]))
+            seen.means[node.name] = mean_window(node, windows_of(node, x, dims, self._windows[node.name]))
+        if name in self._weighted:
+            node = self._weighted[name]
+            seen.wanted[node.name] = Wanted.of(outputs_at(node, x, self._outputs))
 
-    def result(self, means: dict[str, np.ndarray], chosen: Sequence[int], samples: int) -> Statistics:
-        """What was gathered of all folds."""
+    def result(self, seen: Sequence[_Seen], chosen: Sequence[int], samples: int) -> Statistics:
+        """What was gathered of all folds, and what was seen of each of the samples chosen."""
         return Statistics(
             {blob: _joined(folds) for blob, folds in self._counts.items()},
             {blob: _joined(folds) for blob, folds in self._positive.items()},
             {blob: np.stack(folds) for blob, folds in self._peak.items()},
             self._low,
-            means,
+            {name: np.stack([one.means[name] for one in seen]) for name in seen[0].means},
+            {name: [one.wanted[name] for one in seen] for name in seen[0].wanted},
             tuple(chosen),
             samples,
         )

@@ -32,7 +32,7 @@ from tnnquant.recipes.best.lanes import in_lanes
 from tnnquant.recipes.best.layer_input import LayerInput
 from tnnquant.recipes.best.layer_task import LayerTask
 from tnnquant.recipes.best.layerwise import quantize_layers
-from tnnquant.recipes.best.network import prepare, with_useful_copies
+from tnnquant.recipes.best.network import prepare, with_useful_copies, with_useful_repeats
 from tnnquant.recipes.best.ranges import balanced_scales, peak_scales
 from tnnquant.recipes.best.rounding import CLIPS
 from tnnquant.recipes.best.sensitivity import Disturbance, sensitivities
@@ -41,6 +41,7 @@ from tnnquant.recipes.best.slots import ScaleSlots, scale_slots
 from tnnquant.recipes.best.statistics import Statistics, gather
 from tnnquant.recipes.best.unshift import REASON as UNSHIFTS
 from tnnquant.recipes.best.unshift import with_shifts_undone
+from tnnquant.recipes.best.wanted import Wanted
 from tnnquant.verdict.own_metric import GatheredOutputs, Goal, MetricScore
 
 __all__ = ["STEPS", "Effort", "Steps", "Workbench", "quantize_best", "quantize_with"]
@@ -78,8 +79,13 @@ class Effort:
     most_windows : int
     windows_per_weight : int
         Of each output.
+    outputs : int
+        Windows of all samples together that biases are judged by after the activation.
     clips : tuple of float
         Steps of the weights that are tried, as shares of the one that cuts nothing off.
+    repeats : bool or None
+        Whether channels may be repeated (:mod:`tnnquant.recipes.best.repeats`); None: if no layer is kept in fp32 for
+        its accuracy, which costs more and does more.
     """
 
     together: int = 24
@@ -87,7 +93,9 @@ class Effort:
     grouped_windows: int = 1536
     most_windows: int = 16384
     windows_per_weight: int = 12
+    outputs: int = 1024
     clips: tuple[float, ...] = CLIPS
+    repeats: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -197,16 +205,21 @@ class Workbench:
         network = prepare(graph, config)
         self.fitted, self.held_out = _samples_of(split) if fitted is None else (fitted, [])
         self.apart = bool(self.held_out) and self.held_out[0] is not self.fitted[0]
+        repeats = self._effort.repeats
+        if config.fp32_share == 0 if repeats is None else repeats:
+            network = with_useful_repeats(network, self.fitted)
         network = with_useful_copies(network, self.fitted)
+        self._offsets = network.offsets
         self.executor, self.plan, self._copies = network.executor, network.plan, network.copies
         self.graph, self.inference = self.executor.graph, self.executor.inference
         together = max(_LEAST_TOGETHER, min(self._effort.together, _BLOB_MEMORY // max(self.executor.blob_bytes, 1)))
         #: How many of the fitted samples, and of those held out, layers are made from.
         self._together = together - together // _HELD_OUT_EVERY, together // _HELD_OUT_EVERY
         self._windows = self._window_counts(min(len(self.fitted), self._together[0]))
+        self._outputs = -(-self._effort.outputs // min(len(self.fitted), self._together[0]))
         chosen = _spread(len(self.fitted), self._together[0])
         self.statistics: Statistics = gather(
-            self.executor, self.plan, self.fitted, self._windows, chosen, self._stage("ranges")
+            self.executor, self.plan, self.fitted, self._windows, chosen, self._stage("ranges"), self._outputs
         )
         wanted = in_lanes(self.executor, self.held_out, lambda mine, sample: mine.run_sample(sample))
         self._measure = Disturbance(self.inference, wanted) if wanted else None
@@ -257,9 +270,7 @@ class Workbench:
         self.clock.lap("choosing steps")
         return steps, notes
 
-    def _one_by_one(
-        self, steps: Steps, best: Quantization, error: float
-    ) -> tuple[Steps, dict[str, str], Quantization]:
+    def _one_by_one(self, steps: Steps, best: Quantization, error: float) -> tuple[Steps, dict[str, str], Quantization]:
         """One step more each time, beginning with a model and its error."""
         notes: dict[str, str] = {}
         for names, most in _TRIALS:
@@ -333,7 +344,13 @@ class Workbench:
         self._known.clear()
         chosen = _spread(len(self.held_out), self._together[1])
         more = gather(
-            self.executor, self.plan, self.held_out, self._windows, chosen, self._stage("ranges, others")
+            self.executor,
+            self.plan,
+            self.held_out,
+            self._windows,
+            chosen,
+            self._stage("ranges, others"),
+            self._outputs,
         )
         self.statistics.take_in(more)
         self.fitted = [*self.fitted, *self.held_out]
@@ -370,7 +387,8 @@ class Workbench:
         if steps.rounding or steps.bias:
             arrays = [self.fitted[number].arrays for number in self.statistics.chosen]
             progress = self._stage(stage)
-            found = quantize_layers(flagged, arrays, self._windows, decide, progress, self._dims, self._is_late)
+            options = progress, self._dims, self._is_late, self._outputs
+            found = quantize_layers(flagged, arrays, self._windows, decide, *options)
         else:  # the samples do not matter
             names = [node.name for node in flagged.nodes if node.quantized and node.layer.role == QuantRole.WEIGHTED]
             found = {name: decide(flagged.node(name), None) for name in names}
@@ -458,18 +476,21 @@ class Workbench:
         graph = widened(self.graph.with_nodes(nodes).replace(scales=scaled.scales), scaled.guards)
         return self._copies.settled(with_shifts_undone(graph, scaled.shifted()), scaled.shifted())
 
-    def _weights(
-        self, name: str, scaled: _Scaled, seen: LayerInput | None, steps: Steps
-    ) -> tuple[Resource, str]:
+    def _weights(self, name: str, scaled: _Scaled, seen: LayerInput | None, steps: Steps) -> tuple[Resource, str]:
         node = self.graph.node(name)
         source, target = node.inputs[0], node.outputs[0]
         task = LayerTask(
             node, scaled.scales[source].scale, scaled.scales[target].scale, scaled.zero_of(source),
             scaled.zero[scaled.slots.of[target]], scaled.guards.get(source, 0), scaled.guards.get(target, 0),
             open_taps(node, self.inference.specs) if source in scaled.guards else None, self._effort.clips,
+            self._offsets.get(target),
         )  # fmt: skip
-        wanted = self.statistics.mean_patch[name].mean(axis=0) if steps.bias else None
-        result = task.solve(seen, steps.rounding, wanted) if seen is not None else task.solve(None, False, None)
+        if seen is None:
+            result = task.solve(None, False, None)
+        else:
+            mean = self.statistics.mean_patch[name].mean(axis=0) if steps.bias else None
+            wanted = Wanted.rows(self.statistics.wanted[name]) if steps.bias else None
+            result = task.solve(seen, steps.rounding, mean, wanted)
         return with_weights(node, result), result.note
 
 

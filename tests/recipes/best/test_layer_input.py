@@ -1,0 +1,27 @@
+"""What a layer adds up, exactly, for given weights."""
+
+import numpy as np
+import pytest
+
+from tnnquant.graph.infer import infer
+from tnnquant.recipes.best.layer_input import LayerInput
+
+
+@pytest.mark.parametrize(("groups", "channels", "count"), [(1, 3, 5), (4, 4, 4), (4, 4, 8), (2, 4, 6), (1, 150, 2)])
+def test_sums_are_those_of_the_convolution(build, rng, groups, channels, count):
+    net = build(dims=(1, channels, 7, 6))
+    net.conv("input", channels, count, groups=groups, name="a")
+    node = infer(net.graph("a_out")).graph.node("a")
+    arrays = [rng.integers(-128, 128, (1, channels, 7, 6)).astype(np.int8) for _ in range(2)]
+    weight = rng.integers(-127, 128, (count, channels // groups, 3, 3)).astype(np.int8)
+    found = LayerInput(node, arrays, (1, count, 7, 6), 5, outputs=42).sums(weight)
+    wide = [np.pad(array[0].astype(np.int64), ((0, 0), (1, 1), (1, 1))) for array in arrays]
+    wanted = np.zeros((count, 2, 7, 6), np.int64)
+    for out in range(count):
+        first = out // (count // groups) * (channels // groups)
+        for row in range(3):
+            for column in range(3):
+                for number, x in enumerate(wide):
+                    part = x[first : first + channels // groups, row : row + 7, column : column + 6]
+                    wanted[out, number] += np.einsum("c,chw->hw", weight[out, :, row, column].astype(np.int64), part)
+    np.testing.assert_array_equal(found, wanted.reshape(count, -1))

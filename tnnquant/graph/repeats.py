@@ -1,0 +1,182 @@
+"""Networks in which some channels are made several times, for a finer int8 code; in fp32 they give the same.
+
+The recipe ``best`` makes them (:mod:`tnnquant.recipes.best.repeats`). Whatever compares such an int8 model with the
+fp32 model it was made from gives the latter the same channels first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tnnquant.base.tensor import DataType, Tensor
+from tnnquant.graph.graph import Graph, Node
+from tnnquant.graph.traces import GUARD_BIAS
+from tnnquant.layers.convolution import Convolution
+
+__all__ = ["Site", "repeated_like", "site_at", "weight_of", "with_repeats"]
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """Where channels may be repeated.
+
+    Attributes
+    ----------
+    maker : Node
+    depthwise : Node or None
+    readers : tuple of Node
+    """
+
+    maker: Node
+    depthwise: Node | None
+    readers: tuple[Node, ...]
+
+    @property
+    def blobs(self) -> tuple[str, ...]:
+        """The blobs whose channels are repeated."""
+        made = (self.maker.outputs[0],)
+        return made if self.depthwise is None else (*made, self.depthwise.outputs[0])
+
+    @property
+    def channels(self) -> int:
+        """Of each of these blobs."""
+        layer: Any = self.maker.layer
+        return int(layer.output_channel)
+
+
+def site_at(node: Node, readers: Mapping[str, list[Node]], outputs: Collection[str]) -> Site | None:
+    """The site that begins with a layer, if one does.
+
+    Parameters
+    ----------
+    node : Node
+    readers : mapping of str to list of Node
+        Who reads each blob.
+    outputs : collection of str
+        Blobs that must stay as they are.
+    """
+    if not _is_plain(node) or node.outputs[0] in outputs:
+        return None
+    behind, depthwise = readers.get(node.outputs[0], []), None
+    if len(behind) == 1 and _is_depthwise(behind[0], node):
+        depthwise = behind[0]
+        if depthwise.outputs[0] in outputs:
+            return None
+        behind = readers.get(depthwise.outputs[0], [])
+    return Site(node, depthwise, tuple(behind)) if behind and all(map(_is_plain, behind)) else None
+
+
+def _is_plain(node: Node) -> bool:
+    return isinstance(node.layer, Convolution) and node.layer.group == 1 and len(node.inputs) == 1
+
+
+def _is_depthwise(node: Node, maker: Node) -> bool:
+    layer: Any = node.layer
+    before: Any = maker.layer
+    count = before.output_channel
+    if not isinstance(node.layer, Convolution) or len(node.inputs) != 1:
+        return False
+    return (layer.group, layer.output_channel, layer.input_channel) == (count, count, 1)
+
+
+def weight_of(node: Node) -> np.ndarray:
+    """The weights of a convolution, float32 (OC, C/G, KH, KW)."""
+    layer: Any = node.layer
+    weight: np.ndarray = layer.weight_array(node.tensors)
+    return weight
+
+
+def with_repeats(graph: Graph, chosen: Sequence[tuple[Site, np.ndarray]]) -> Graph:
+    """The graph with more channels, which gives the same: those repeated are the last ones.
+
+    Parameters
+    ----------
+    graph : Graph
+        In fp32.
+    chosen : sequence of (Site, int64 (n,))
+        Of :func:`tnnquant.recipes.best.repeats.chosen_channels`, with the layers of this graph.
+    """
+    nodes = {node.name: node for node in graph.nodes}
+    for site, channels in chosen:
+        nodes[site.maker.name] = _taller(nodes[site.maker.name], channels)
+        if site.depthwise is not None:
+            nodes[site.depthwise.name] = _taller(nodes[site.depthwise.name], channels)
+        times = 1 + np.bincount(channels, minlength=site.channels)
+        for reader in site.readers:
+            nodes[reader.name] = _wider(nodes[reader.name], channels, times)
+    return graph.with_nodes(nodes[node.name] for node in graph.nodes)
+
+
+def _taller(node: Node, channels: np.ndarray) -> Node:
+    """A layer that makes some of its outputs once more, at the end."""
+    layer: Any = node.layer
+    rows = np.append(np.arange(layer.output_channel), channels)
+    tensors = {"filter": weight_of(node)[rows]}
+    if "bias" in node.tensors and node.tensors["bias"].size:
+        tensors["bias"] = layer.bias_array(node.tensors)[rows]
+    changes = {"output_channel": len(rows)} | ({"group": len(rows)} if layer.group > 1 else {})
+    return _with(node, tensors, changes)
+
+
+def _wider(node: Node, channels: np.ndarray, times: np.ndarray) -> Node:
+    """A layer that reads some of its inputs once more, at the end, and takes the mean of each."""
+    weight = weight_of(node) / times.reshape(1, -1, 1, 1).astype(np.float32)
+    weight = np.concatenate([weight, weight[:, channels]], axis=1)
+    return _with(node, {"filter": weight}, {"input_channel": weight.shape[1]})
+
+
+def _with(node: Node, arrays: Mapping[str, np.ndarray], changes: Mapping[str, int]) -> Node:
+    layer: Any = node.layer
+    new = {
+        name: Tensor(np.ascontiguousarray(array, np.float32).reshape(-1), (), DataType.FLOAT)
+        for name, array in arrays.items()
+    }
+    resource = node.resource and replace(node.resource, tensors={**node.tensors, **new})
+    return node.replace(layer=replace(layer, **changes), resource=resource)
+
+
+def repeated_like(quantized: Graph, fp32: Graph) -> Graph:
+    """The fp32 network with the channels that an int8 model made from it has more than once.
+
+    Parameters
+    ----------
+    quantized : Graph
+        As in its file.
+    fp32 : Graph
+        In the form that is quantized.
+    """
+    stored = {node.name: node for node in quantized.nodes if node.quantized}
+    readers = fp32.consumers()
+    found = []
+    for node in fp32.nodes:
+        twin = stored.get(node.name)
+        site = site_at(node, readers, fp32.outputs) if twin is not None else None
+        if site is not None and twin is not None and (channels := _repeated(twin, site.channels)).size:
+            found.append((site, channels))
+    return with_repeats(fp32, found) if found else fp32
+
+
+def _repeated(node: Node, count: int) -> np.ndarray:
+    """Which of the first ``count`` outputs of an int8 convolution each further one repeats, but guards; none if one
+    of them repeats none."""
+    none = np.zeros(0, np.int64)
+    layer: Any = node.layer
+    total = getattr(layer, "output_channel", 0)
+    if total <= count or not {"filter", "scale", "bias"} <= node.tensors.keys():
+        return none
+    rows, bias = node.tensors["filter"].data, node.tensors["bias"].data
+    if rows.size % total or bias.size != total or node.tensors["scale"].size != total:
+        return none
+    rows = rows.reshape(total, -1)
+    keys = [(row.tobytes(), scale) for row, scale in zip(rows, node.tensors["scale"].float32().tolist(), strict=True)]
+    first: dict[tuple[bytes, float], int] = {}
+    for channel in reversed(range(count)):
+        first[keys[channel]] = channel
+    more = [i for i in range(count, total) if rows[i].any() or bias[i] != GUARD_BIAS]
+    if not more or any(keys[i] not in first for i in more):
+        return none
+    return np.array([first[keys[i]] for i in more], np.int64)

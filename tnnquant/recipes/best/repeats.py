@@ -1,0 +1,180 @@
+"""Channels that are made several times, each rounded elsewhere: a finer code for those whose rounding does most harm.
+
+The output of a first convolution that a depthwise one reads with padding has 7 bits, and a few of its channels can
+carry most of the error of a whole network. Such a channel is made n times by biases that differ by 1/n of a step of its
+codes. The layers after it do with each what they did with the one, and the layer that adds channels up takes 1/n of
+each: the mean of the n codes has n times as many values, and n**2 times less error power. In fp32 nothing changes.
+
+A *site* is a blob, the convolution that makes it, a depthwise one that alone reads it, if any, and the convolutions
+without groups that read it, or the output of the depthwise one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tnnquant.engine.executor import Executor
+from tnnquant.graph.infer import Inference
+from tnnquant.graph.repeats import Site, site_at, weight_of
+from tnnquant.quantization.plan import QuantPlan
+from tnnquant.recipes.best.islands import layer_macs
+from tnnquant.recipes.best.lanes import in_lanes
+
+__all__ = ["chosen_channels", "offsets_of", "sites_of"]
+
+#: Channels are added so many at a time: int8 kernels read so many at once.
+_BLOCK = 4
+#: What a block must save, as a share of the noise of all sites, and in multiples of its share of the multiplications.
+_LEAST, _WORTH = 0.03, 4.0
+#: Blocks of a site, at most, as a share of its channels.
+_MOST = 0.5
+#: Samples that are looked at.
+_LOOKED_AT = 8
+_RELU6 = 2
+_CEILING = 6.0
+_LEVELS = 127
+_KINDS = (0, 1, 2)
+
+
+def sites_of(inference: Inference, plan: QuantPlan) -> list[Site]:
+    """The places of a planned graph where channels of int8 blobs may be repeated, in its order."""
+    graph = inference.graph
+    readers = graph.consumers()
+    int8 = {graph.nodes[position].name for position in plan.int8}
+    sites = (site_at(node, readers, graph.outputs) for node in graph.nodes)
+    return [site for site in sites if site is not None and _may_repeat(site, int8)]
+
+
+def _may_repeat(site: Site, int8: set[str]) -> bool:
+    made: list[Any] = [site.maker, *([site.depthwise] if site.depthwise else [])]
+    return all(node.name in int8 for node in (*made, *site.readers)) and all(
+        node.layer.activation_type in _KINDS for node in made
+    )
+
+
+def chosen_channels(executor: Executor, plan: QuantPlan, samples: Sequence) -> list[tuple[Site, np.ndarray]]:
+    """The sites where channels are worth repeating, and these channels: one entry for each time more, int64 (n,).
+
+    Parameters
+    ----------
+    executor : Executor
+        Of the fp32 graph.
+    plan : QuantPlan
+    samples : sequence of Sample
+
+    Notes
+    -----
+    Noise is the power that rounding with the finest step that clips nothing gives in the sums of the readers, relative
+    to what varies in these: through the depthwise layer where its activation lets changes pass.
+    """
+    sites = sites_of(executor.inference, plan)
+    if not sites:
+        return []
+    seen = _seen(executor, sites, samples)
+    noise = [_noise(site, seen) for site in sites]
+    total = sum(float(rows.sum()) for rows in noise)
+    macs = layer_macs(executor.inference)
+    costs = {executor.graph.nodes[position].name: count for position, count in macs.items()}
+    return [
+        (site, channels)
+        for site, rows in zip(sites, noise, strict=True)
+        if (channels := _worth(rows / max(total, 1e-30), _cost(site, costs))).size
+    ]
+
+
+def _cost(site: Site, macs: Mapping[str, int]) -> float:
+    """The share of all multiplications that one channel of the site takes."""
+    touched = {node.name for node in (site.maker, *site.readers, *([site.depthwise] if site.depthwise else []))}
+    return sum(macs.get(name, 0) for name in touched) / site.channels / max(sum(macs.values()), 1)
+
+
+def _worth(noise: np.ndarray, cost: float) -> np.ndarray:
+    times = np.ones(len(noise))
+    chosen: list[int] = []
+    while len(chosen) + _BLOCK <= max(_BLOCK, _MOST * len(noise)):
+        block, saved = [], 0.0
+        for _ in range(_BLOCK):
+            gains = noise * (1 / times**2 - 1 / (times + 1) ** 2)
+            best = int(np.argmax(gains))
+            saved += float(gains[best])
+            times[best] += 1
+            block.append(best)
+        if saved < max(_LEAST, _WORTH * _BLOCK * cost):
+            break
+        chosen += block
+    return np.array(chosen, np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class _Figures:
+    """Of the channels of a blob, float64 (C,) each, over places and samples: largest magnitude, shares of values that
+    are not 0 and of those that are neither 0 nor cut off at 6, variance."""
+
+    peak: np.ndarray
+    alive: np.ndarray
+    between: np.ndarray
+    variance: np.ndarray
+
+
+def _seen(executor: Executor, sites: Sequence[Site], samples: Sequence) -> dict[str, _Figures]:
+    names = {blob for site in sites for blob in (*site.blobs, *(reader.outputs[0] for reader in site.readers))}
+    chosen = [samples[i] for i in np.linspace(0, len(samples) - 1, min(_LOOKED_AT, len(samples))).astype(int)]
+
+    def look(mine: Executor, sample: Any) -> dict[str, np.ndarray]:
+        found: dict[str, np.ndarray] = {}
+
+        def tap(name: str, x: np.ndarray) -> None:
+            if name in names:
+                rows = x.reshape(x.shape[1], -1)
+                means = [rows, np.square(rows), rows != 0, (rows > 0) & (rows < _CEILING)]
+                found[name] = np.stack(
+                    [np.abs(rows).max(axis=1), *(np.mean(part, axis=1, dtype=np.float64) for part in means)]
+                )
+
+        mine.run_sample(sample, tap)
+        return found
+
+    each = in_lanes(executor, chosen, look)
+    figures = {}
+    for name in names:
+        table = np.stack([one[name] for one in each]).astype(np.float64)
+        mean, square, alive, between = table[:, 1:].mean(axis=0)
+        figures[name] = _Figures(table[:, 0].max(axis=0), alive, between, np.maximum(square - mean**2, 0))
+    return figures
+
+
+def _noise(site: Site, seen: Mapping[str, _Figures]) -> np.ndarray:
+    """Of each channel, float64 (C,)."""
+    made = seen[site.maker.outputs[0]]
+    layer: Any = site.maker.layer
+    peak = np.minimum(made.peak, _CEILING) if layer.activation_type == _RELU6 else made.peak
+    noise = np.square(peak / _LEVELS) / 12 * made.alive
+    if site.depthwise is not None:
+        passed = seen[site.depthwise.outputs[0]]
+        through: Any = site.depthwise.layer
+        share = (np.ones(1), passed.alive, passed.between)[through.activation_type]
+        noise = noise * share * np.square(weight_of(site.depthwise)).reshape(site.channels, -1).sum(axis=1)
+    total = np.zeros(site.channels)
+    for reader in site.readers:
+        power = max(float(seen[reader.outputs[0]].variance.sum()), 1e-30)
+        total += noise * np.square(weight_of(reader), dtype=np.float64).sum(axis=(0, 2, 3)) / power
+    return total
+
+
+def offsets_of(chosen: Sequence[tuple[Site, np.ndarray]]) -> dict[str, np.ndarray]:
+    """By how many steps the codes of each channel are moved before they are rounded, float64 (C,) by blob.
+
+    Those of one channel are evenly spread around 0, within half a step: 0 stays 0.
+    """
+    found: dict[str, np.ndarray] = {}
+    for site, channels in chosen:
+        whole = np.append(np.arange(site.channels), channels)
+        times = np.bincount(whole)
+        number = np.array([np.count_nonzero(whole[:i] == channel) for i, channel in enumerate(whole)])
+        offsets = (2 * number + 1 - times[whole]) / (2 * times[whole])
+        found |= dict.fromkeys(site.blobs, offsets)
+    return found
