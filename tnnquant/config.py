@@ -162,7 +162,8 @@ class QuantizeConfig:
     )
     fp32_share: float | None = option(
         None,
-        "With the recipe best, at most this share of the multiplications is kept in fp32: 0 for the fastest model. "
+        "With the recipe best, at most this share of the multiplications is kept in fp32. 0, also with "
+        "fast: no layer that int8 can hold. "
         "Default: 0.3, or 0.6 where outputs are numbers.",
         "--fp32-share",
         metavar="SHARE",

@@ -65,3 +65,18 @@ def test_columns_of_the_environment_hold_in_pipes(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "60")
     print_table(("one", "two", "three"), rows)
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 60
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_a_row_is_one_line_where_columns_are_ranked(capsys, width):
+    columns = (">#", "layer", "type", ">fp32", ">int8", ">other", "why")
+    rows = [(str(i), f"a/very/long/name/of/layer/{i}", "Convolution", "1.25", "2.50", "x" * 9, "because " * 4)
+            for i in range(3)]  # fmt: skip
+    print_table(columns, rows, width, important=("layer", "fp32", "int8", "#"))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == (4 if width >= 80 else 5)
+    assert all(len(line) <= width for line in lines[:4])
+    assert all("1.25" in line and "2.50" in line for line in lines[1:4])
+    if width < 80:
+        assert lines[4].startswith("(no room for ")
+        assert "why" in lines[4]

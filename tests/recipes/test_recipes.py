@@ -138,6 +138,38 @@ def test_the_share_of_fp32_is_kept_to(build, rng):
     assert counts[0] > counts[1] >= counts[2] > 0
 
 
+def gated_net(build):
+    """Squeeze and excitation: a tiny group of layers between fp32 ones, and a join of what fp32 layers make."""
+    net = build()
+    a = net.add("Swish", [net.conv("input", 3, 8, name="a")], name="swish")
+    mean = net.add("Pooling", [a], 1, 0, 0, 1, 1, 0, 0, -1, -1, -1, name="mean")
+    low = net.conv(mean, 8, 2, kernel=1, pad=0, name="low", activation_type=1)
+    gate = net.add("Sigmoid", [net.conv(low, 2, 8, kernel=1, pad=0, name="high")], name="gate")
+    b = net.add("Mul", [a, gate], name="gated")
+    c = net.add("Swish", [net.conv(b, 8, 8, name="c")], name="swish_c")
+    joined = net.add("Concat", [net.add("Add", [c, b], name="sum"), c], 1, name="cat")
+    last = net.conv(joined, 16, 8, name="last", activation_type=1)
+    return net.graph(net.inner_product(net.pool(last, 1, name="end"), 8 * 6 * 5, 4, name="fc"))
+
+
+@pytest.mark.parametrize("make", [small_net, gated_net])
+@pytest.mark.parametrize("name", ["best", "fast"])
+def test_no_share_of_fp32_is_none_that_int8_can_hold(build, rng, make, name):
+    graph, data = make(build), samples(rng, 20)
+    plain = recipes.quantize(graph, Split(data), QuantizeConfig())
+    result = recipes.quantize(graph, Split(data), QuantizeConfig(recipe=name, fp32_share=0.0))
+    wanted = {node.name for node in plain.graph.nodes if node.quantized}
+    assert {"low", "high"} <= wanted or make is small_net
+    assert wanted <= {node.name for node in result.graph.nodes if node.quantized}
+    if name == "best":
+        assert result.notes["recipe: islands"] == "dropped: --fp32-share is 0"
+
+
+def test_fast_takes_no_other_share_of_fp32(build, rng):
+    with pytest.raises(ConfigError, match="expected 0 or none"):
+        recipes.quantize(small_net(build), Split(samples(rng, 20)), QuantizeConfig(recipe="fast", fp32_share=0.3))
+
+
 def test_few_samples_serve_twice_and_none_is_an_error(build, rng):
     graph = small_net(build)
     assert recipes.quantize(graph, Split(samples(rng, 1)), BEST).graph.is_quantized

@@ -27,11 +27,12 @@ def _console() -> Console:
     return Console(highlight=False, width=screen_width())
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table between empty lines; columns that are no names or words are figures."""
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], important: Sequence[str] = ()) -> None:
+    """A table between empty lines; columns that are no names or words are figures; ``important`` as in plain."""
     click.echo()
     names = 2 if columns[1] == "case" else 1
-    plain.print_table([name if name in _LEFT else f">{name}" for name in columns], rows, names=names)
+    plain.print_table([name if name in _LEFT else f">{name}" for name in columns], rows, names=names,
+                      important=[name for name in important if name in columns])  # fmt: skip
     click.echo()
 
 
@@ -195,7 +196,7 @@ def _print_layers(report) -> None:
         if len(sides) == 2:
             cells.append(_ratio(row))
         rows.append(cells)
-    print_table(columns, rows)
+    print_table(columns, rows, ("layer", "fp32 us", "int8 us", "ratio", "MMAC", "type", "int8 of peak", "fp32 of peak"))
     print_lines("Each layer is timed alone and repeated, its data in the caches: the sum differs from the whole.")
 
 

@@ -46,7 +46,8 @@ def print_errors(errors: Errors, summary: Summary, classes: tuple[str, ...] = ()
         ))  # fmt: skip
     heads = (">#", "layer", "type", ">isolated", ">weights", ">activations", ">cosine", ">RMSE", ">cumulative",
              ">its rank")  # fmt: skip
-    print_table(heads, table)
+    important = ("layer", "isolated", "weights", "activations", "cumulative", "#", "type", "RMSE", "cosine")
+    print_table(heads, table, important=important)
     if len(rows) > SHOWN:
         click.echo(f"... {len(rows) - SHOWN} better ones (all: --csv, --json or --html)")
     click.echo()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 import click
 import numpy as np
 
 from tnnquant.cli.plain import print_table
+from tnnquant.inspect.codes import CodeUsage
 from tnnquant.inspect.summary import BlobRow, LayerRow, Summary
 
 __all__ = ["bytes_text", "count_text", "dims_text", "print_channels", "print_diff", "print_summary"]
@@ -64,7 +66,8 @@ def _print_fp32_layers(summary: Summary) -> None:
             str(row.index), row.name, row.type, dims_text(row.dims), count_text(row.parameters),
             bytes_text(row.bytes), count_text(row.macs), (kind, LIKE[kind]), (row.precision.reason, "bright_black"),
         ))  # fmt: skip
-    print_table((">#", "layer", "type", "output", ">params", ">bytes", ">MACs", "becomes", "why"), rows)
+    print_table((">#", "layer", "type", "output", ">params", ">bytes", ">MACs", "becomes", "why"), rows,
+                important=("layer", "becomes", "type", "output", "MACs", "bytes", "why", "#"))  # fmt: skip
 
 
 def _print_int8_layers(summary: Summary) -> None:
@@ -85,7 +88,8 @@ def _print_int8_layers(summary: Summary) -> None:
         ))  # fmt: skip
     heads = (">#", "layer", "type", "output", ">bytes", ">MACs", "is", ">out scale", ">out range", ">weight codes",
              ">unused", ">at ends", "why")  # fmt: skip
-    print_table(heads, rows)
+    important = ("layer", "is", "output", "out range", "type", "bytes", "MACs", "weight codes", "out scale")
+    print_table(heads, rows, important=important)
 
 
 def _scale_texts(blob: BlobRow | None) -> tuple[str, str]:
@@ -127,14 +131,31 @@ def print_channels(row: LayerRow | BlobRow, summary: Summary, errors=None) -> No
     if reason:
         click.echo(f"  {reason}")
     click.echo(f"  {row.parameters} parameters, {row.bytes} bytes, {row.macs} MACs")
-    if row.weights is not None:
-        _print_weights(row)
-    for name in row.outputs:
-        if name in blobs and blobs[name].params is not None:
-            _print_blob(blobs[name], usage.get(name))
     for error in errors.layers if errors else ():
         if error.name == row.name:
             _print_figures(error)
+    made = [blobs[name] for name in row.outputs if name in blobs and blobs[name].params is not None]
+    _print_in_short(row, made, usage)
+    if row.weights is not None:
+        _print_weights(row)
+    for blob in made:
+        _print_blob(blob, usage.get(blob.name))
+
+
+def _print_in_short(row: LayerRow, made: list[BlobRow], usage: Mapping[str, CodeUsage]) -> None:
+    """A line for the weights and one for each blob, before a row for each of a thousand channels."""
+    if row.weights is not None and row.weights.usage is not None:
+        click.echo(f"  weights: {_codes_text(row.weights.usage)}")
+    for blob in made:
+        scale, reach = _scale_texts(blob)
+        told = f"; {_codes_text(usage[blob.name])}" if blob.name in usage else ""
+        click.echo(f"  {blob.name}: scale {scale}, range {reach}{told}")
+
+
+def _codes_text(usage: CodeUsage) -> str:
+    unused, ends = np.median(usage.unused), 100 * usage.saturated.mean()
+    codes = f"codes {usage.low.min()}..{usage.high.max()}"
+    return f"{codes}, a channel leaves {unused:.0f} of 255 levels unused (median), {ends:.2f} % at the ends"
 
 
 def _print_figures(error) -> None:

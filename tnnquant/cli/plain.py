@@ -13,6 +13,8 @@ __all__ = ["print_table", "print_trimmed", "screen_width"]
 
 GAP = "  "
 SHORTEST = 12
+#: The name of a row is cut to no less.
+SHORTEST_NAME = 24
 UNLIMITED = 10_000
 
 Cell = str | tuple[str, str]
@@ -27,7 +29,7 @@ def screen_width() -> int:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], width: int | None = None, *,
-                names: int | None = None) -> None:  # fmt: skip
+                names: int | None = None, important: Sequence[str] = ()) -> None:  # fmt: skip
     """Print rows under a header; what does not fit beside the names of the rows comes below, with the names again.
 
     Parameters
@@ -39,14 +41,20 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], width: i
         Default: the screen's.
     names : int, optional
         How many columns name the row. Default: up to the first one that is aligned on the left.
+    important : sequence of str, optional
+        Headings, the most important first. With them a row is one line: columns that do not fit are left out, those
+        that are not named first, and a last line says which.
     """
     rows = list(rows)
     texts = [[cell if isinstance(cell, str) else cell[0] for cell in row] for row in rows]
     right = [name.startswith(">") for name in columns]
     heads = [name.lstrip(">") for name in columns]
     widths = [max(len(head), *(len(row[i]) for row in texts)) if texts else len(head) for i, head in enumerate(heads)]
+    room = width or screen_width()
+    is_cut = bool(important) and sum(widths) + len(GAP) * (len(widths) - 1) > room
+    blocks = [_fitting(heads, widths, right, room, important)] if is_cut else _blocks(widths, right, room, names)
     parts = []
-    for chosen in _blocks(widths, right, width or screen_width(), names):
+    for chosen in blocks:
         spaces, sides = [widths[i] for i in chosen], [right[i] for i in chosen]
         lines = [click.style(_line([heads[i] for i in chosen], spaces, sides), bold=True)]
         for row, plain in zip(rows, texts, strict=True):
@@ -54,6 +62,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], width: i
             lines.append(_line([plain[i] for i in chosen], spaces, sides, styles))
         parts.append("\n".join(lines))
     click.echo("\n\n".join(parts))
+    if is_cut and len(blocks[0]) < len(heads):
+        left_out = ", ".join(head for i, head in enumerate(heads) if i not in blocks[0])
+        click.echo(f"(no room for {left_out})")
 
 
 def print_trimmed(console, table) -> None:
@@ -62,6 +73,26 @@ def print_trimmed(console, table) -> None:
         console.print(table)
     lines = (line.rstrip() for line in shown.get().rstrip().splitlines())
     click.echo("\n".join(lines).lstrip("\n"), color=console.is_terminal)
+
+
+def _fitting(
+    heads: Sequence[str], widths: list[int], right: Sequence[bool], room: int, important: Sequence[str]
+) -> list[int]:
+    """The columns that fit, in their order; widths of texts are cut to what is left for them."""
+    order = [heads.index(head) for head in important]
+    order += [i for i in range(len(heads)) if i not in order]
+    whole, kept, used = list(widths), [], -len(GAP)
+    for i in order:
+        if not right[i]:
+            widths[i] = min(widths[i], SHORTEST_NAME if i == order[0] else SHORTEST)
+        if not kept or used + len(GAP) + widths[i] <= room:
+            used += len(GAP) + widths[i]
+            kept.append(i)
+    for i in kept:  # what is left of the room goes to the texts that were cut
+        more = min(whole[i] - widths[i], max(0, room - used))
+        widths[i] += more
+        used += more
+    return sorted(kept)
 
 
 def _blocks(widths: list[int], right: Sequence[bool], room: int, count: int | None) -> list[list[int]]:

@@ -7,6 +7,7 @@ accuracy, and nothing is compared. The pictures for the verdict are never among 
 from __future__ import annotations
 
 from tnnquant.config import QuantizeConfig
+from tnnquant.errors import ConfigError
 from tnnquant.graph import Graph
 from tnnquant.inputs.split import Split
 from tnnquant.quantization.borders import with_copies_at_borders
@@ -23,9 +24,14 @@ _EFFORT = (12, 2048, 512, 8192, 6, 768, (1.0, 0.9, 0.8), True)
 _MEMORY = 96 << 20
 
 
-@recipe(3, "fast")
+@recipe(3, "fast", settings=("fp32_share",))
 def fast(graph: Graph, split: Split, config: QuantizeConfig, progress=None) -> Quantization:
     """Quantize by the steps of ``best`` that pay for their time; the flags for methods and types have no effect."""
+    if config.fp32_share:
+        raise ConfigError(
+            f"--fp32-share is {config.fp32_share:g}, with --recipe fast expected 0 or none: it keeps nothing in fp32 "
+            "but what int8 would only slow down"
+        )
     from tnnquant.recipes.best.kept import keep_samples
     from tnnquant.recipes.best.workbench import Effort, Steps, Workbench
 

@@ -57,7 +57,9 @@ def prepare(graph: Graph, config: QuantizeConfig) -> Network:
     config = replace(config, blob_method="minmax", weight_method="minmax", merge_type="channel")
     planned, plan = plan_graph(_with_biases(ready(graph, config)), config)
     executor = Executor(planned.graph, config.input_dims, exact=False)
-    return Network(executor, _useful(executor, plan), config, fused_names(graph, planned.graph), Copies())
+    # Without a share of fp32 also what int8 hardly pays for becomes int8.
+    useful = plan if config.fp32_share == 0 else _useful(executor, plan)
+    return Network(executor, useful, config, fused_names(graph, planned.graph), Copies())
 
 
 def with_useful_repeats(network: Network, samples: Sequence) -> Network:

@@ -132,6 +132,9 @@ _TRIALS = ((("balance",), 1.5), (("full_range",), 1.5), (("rounding", "bias"), 2
 #: step or another would be dropped by luck.
 _TELLING = 64
 
+#: What is told of the step that looks for layers to keep in fp32.
+_NO_SHARE = "dropped: --fp32-share is 0"
+
 STEPS = tuple(entry.name for entry in fields(Steps))
 
 
@@ -201,6 +204,8 @@ class Workbench:
         self._until = time.perf_counter() + (inf if budget is None else budget)
         self._needed = 0.0
         self._dims, self._share = config.input_dims, config.fp32_share
+        #: Whether the user wants no layer in fp32 that int8 can hold; the share itself may be lowered on the way.
+        self._keeps_none = config.fp32_share == 0
         self._names: list[str] = getattr(split.samples, "names", [])
         network = prepare(graph, config)
         self.fitted, self.held_out = _samples_of(split) if fitted is None else (fitted, [])
@@ -253,7 +258,7 @@ class Workbench:
     def choose(self) -> tuple[Steps, dict[str, str]]:
         """The steps that make the held-out samples come out closer, and what each did."""
         told = self._judge.values * len(self.held_out) >= _TELLING
-        plain, whole = Steps(), Steps(**dict.fromkeys(STEPS, True))
+        plain, whole = Steps(), replace(Steps(**dict.fromkeys(STEPS, True)), islands=not self._keeps_none)
         base = self.quantize(plain)
         error = self.error(base.graph)
         started = time.perf_counter()
@@ -264,6 +269,7 @@ class Workbench:
             note = f"kept: held-out error {error:.3g} -> {again:.3g} with all steps"
             note += "" if told else ", from too few output values to judge"
             steps, notes = whole, dict.fromkeys(STEPS, note)
+            notes |= {} if whole.islands else {"islands": _NO_SHARE}
         else:
             steps, notes, candidate = self._one_by_one(plain, base, error)
         self.candidate = candidate
@@ -274,6 +280,9 @@ class Workbench:
         """One step more each time, beginning with a model and its error."""
         notes: dict[str, str] = {}
         for names, most in _TRIALS:
+            if names == ("islands",) and self._keeps_none:
+                notes["islands"] = _NO_SHARE
+                continue
             more = replace(steps, **dict.fromkeys(names, True))
             if self._is_late():
                 notes |= dict.fromkeys(names, "dropped: no time was left")
@@ -407,7 +416,7 @@ class Workbench:
         key = steps.balance, steps.full_range, steps.islands, self._share if steps.islands else None
         if key not in self._scaled:
             plan = self.plan
-            if steps.islands:
+            if steps.islands and not self._keeps_none:
                 plan = without(self.inference, plan, self._find_islands(steps), COSTLY)
                 plan = useful_plan(self.inference, plan) if plan.int8 else self.plan
             slots = scale_slots(self.graph, plan)
