@@ -49,7 +49,7 @@ class LazyGroup(click.Group):
     commands_by_name: ClassVar = COMMANDS
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args:
+        if not args and not ctx.resilient_parsing:
             # click's own help for lack of arguments is an error, whose lines would become one.
             click.echo(ctx.get_help(), err=True)
             ctx.exit(2)
