@@ -81,7 +81,8 @@ def _fitting(
     """The columns that fit, in their order; widths of texts are cut to what is left for them."""
     order = [heads.index(head) for head in important]
     order += [i for i in range(len(heads)) if i not in order]
-    whole, kept, used = list(widths), [], -len(GAP)
+    whole, used = list(widths), -len(GAP)
+    kept: list[int] = []
     for i in order:
         if not right[i]:
             widths[i] = min(widths[i], SHORTEST_NAME if i == order[0] else SHORTEST)
