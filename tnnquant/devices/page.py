@@ -77,7 +77,7 @@ without and with dot product, and x86. Right means: as close to fp32 as on the n
 | CRNN with LSTM | 4, 4, 4 | 12, 12, 12 | LSTM step by step, MatMul as InnerProduct |
 | transformer | 4, 4, 4 | 12, 12, 12 | LayerNorm and MatMul of two dims, MatMul as InnerProduct |
 | random layers | 30, 30, 30 | 90, 90, 90 | nothing |
-| random layers, 10 heads | 60, 60, 60 | 180, 180, 180 | in 162: all of the list above; dynamic: 9 (ArgMax, before it had a rewrite) |
+| random layers, 10 heads | 60, 60, 60 | 180, 180, 180 | in 162; 9 by --recipe dynamic (ArgMax) |
 
 A ViT, silero VAD (LSTM), MTCNN O-Net, ppocr_cls, ppocr_det and YOLOv8n by the default methods are right on all three;
 in the ViT 9 LayerNorm, 13 Gather and 8 MatMul are written in another way, in the VAD its LSTM, in the others nothing. A
