@@ -47,7 +47,7 @@ def test_one_picture(net, capsys):
     save(folder, noise, 1)
     code, out, err = run(flags, capsys)
     assert code == 0
-    assert "DOUBTFUL on 1 of the 1 pictures of the statistics" in out
+    assert "DOUBTFUL on 1 of the 1 calibration pictures, which the model was made from" in out
     assert "only 1 picture: a verdict needs 4 different ones" in out
     assert "only 1 sample:" in err
     code, out, err = run([*flags, "--auto"], capsys)
@@ -61,7 +61,7 @@ def test_identical_pictures(net, capsys):
     code, out, err = run([*flags, "--target-agreement", "1"], capsys)
     assert code == 0
     assert "59 of 60 calibration pictures are copies of others: the statistics are those of one picture" in err
-    assert "DOUBTFUL on 1 of the 60 pictures" in out
+    assert "DOUBTFUL on 1 of the 60 calibration pictures" in out
 
 
 def test_black_pictures(net, capsys):

@@ -49,10 +49,11 @@ def test_the_verdict_is_that_of_the_written_files(files, tmp_path):
     assert verdict.status == "good"
     found, apart = verdict.sets
     assert (found.pictures, found.held_out) == (16, False)
-    assert found.source == "16 of the 24 pictures of the statistics: not held out"
+    assert found.source == "16 of the 24 calibration pictures, which the model was made from"
     assert (apart.pictures, apart.held_out) == (12, True)
     assert apart.source == (
-        "12 calibration pictures, with a model made without them; less what it lacks by having been made from fewer"
+        "12 calibration pictures, by a second model made without them; "
+        "corrected for the fewer pictures that it was made from"
     )
     # By hand, from the files.
     fp32 = Executor(prepare_for_quantization(read_model(*files[:2])))
@@ -149,9 +150,9 @@ def test_what_the_recipe_takes_in_after_all_is_not_called_held_out(files, tmp_pa
     report = quantize_model(*files, tmp_path / "out", config)
     assert (report.samples, report.held_out) == (24, 0)
     found = {verdict.source: verdict for verdict in report.verdict.sets}
-    own, other = "6 of the 24 pictures of the statistics: not held out", (
-        "6 calibration pictures, with a model made without them; its steps were chosen by them; less what it lacks by "
-        "having been made from fewer"
+    own, other = "6 of the 24 calibration pictures, which the model was made from", (
+        "6 calibration pictures, by a second model made without them; its steps were chosen by them; "
+        "corrected for the fewer pictures that it was made from"
     )
     assert set(found) == {own, other}
     assert (found[own].held_out, found[other].held_out) == (False, True)

@@ -152,7 +152,7 @@ class Verification:
         elif split.calibrate is None:
             source = f"{count} of the {whole} pictures"
         else:
-            source = f"{count} of the {whole} pictures of the statistics: not held out"
+            source = f"{count} of the {whole} calibration pictures, which the model was made from"
         is_new = split.is_held_out or split.calibrate is None
         guessed = labels_of_names(split.samples.names)
         return _Set(split.samples.subset(split.judge), source, is_new, split.references, guessed, True, True)
@@ -192,7 +192,8 @@ class Verification:
         numbers = split.unseen
         if split.is_held_out and unseen is not None:
             # The model was made of the pictures that choose, too, in the end: the one made before was not.
-            source = f"{len(split.judge)} of the {len(split.samples.names)} pictures of the statistics: not held out"
+            count, whole = len(split.judge), len(split.samples.names)
+            source = f"{count} of the {whole} calibration pictures, which the model was made from"
             self._sets[-1] = replace(self._sets[-1], source=source, held_out=False)
             numbers = split.judge if self._evaluation is None else ()
         seen = [self._compare(chosen, int8, fp32, progress) for chosen in self._sets]
@@ -202,7 +203,7 @@ class Verification:
         few = self._sets[-1] if is_apart and self._sets[-1].is_calibration else None
         found = [self._verdict(*pair, fp32, looks=pair[0] is not few) for pair in zip(self._sets, seen, strict=True)]
         if is_apart and unseen is not None:
-            source = f"{len(usable)} calibration pictures, with a model made without them"
+            source = f"{len(usable)} calibration pictures, by a second model made without them"
             source += "; its steps were chosen by them" if split.is_held_out else ""
             labels = dict(self.goal.labels) if self.goal else {}  # for the metric
             chosen = _Set(split.samples.subset(usable), source, True, split.references, labels, True, True)
@@ -210,7 +211,7 @@ class Verification:
             if not is_whole and few is not None:
                 lost = len({*split.samples.digests()}) - len(usable)
                 apart = apart.mixed(seen[-1], lost / (lost + len(usable)))
-                chosen = replace(chosen, source=f"{source}; less what it lacks by having been made from fewer")
+                chosen = replace(chosen, source=f"{source}; corrected for the fewer pictures that it was made from")
             found.append(self._verdict(chosen, apart, fp32))
             status = found[-1].status
             if self._evaluation is not None or is_whole or any(verdict.status == BROKEN for verdict in found):
