@@ -17,7 +17,8 @@ __all__ = ["clipped_shift", "clipped_shift_naive"]
 
 @kernel
 def clipped_shift_naive(sums, wanted, low, high, rounds, shift):
-    # sums: float64 (rows, places); wanted: float32 (rows, places); low, high: float64 (rows,); shift: float64 (rows,)
+    # sums: float64 (rows, places); wanted: float32 (rows, places); low, high: float64 (rows,); rounds: int; shift:
+    # float64 (rows,)
     places = sums.shape[1]
     for row in range(sums.shape[0]):
         shift[row] = 0.0

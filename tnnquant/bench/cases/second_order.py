@@ -4,6 +4,7 @@ import numpy as np
 
 from tnnquant.bench.cases.convolution_f32 import random
 from tnnquant.bench.operators import OTHER, Operator, Prepared, operator
+from tnnquant.kernels.clipped_shift import clipped_shift, clipped_shift_naive
 from tnnquant.kernels.mse_range import histogram_errors, histogram_errors_naive
 from tnnquant.kernels.nearest_plane import cholesky, cholesky_naive, nearest_plane, nearest_plane_naive
 from tnnquant.kernels.octaves import OCTAVE_BINS, octave_histogram_naive, octave_histogram_op
@@ -52,6 +53,26 @@ class HistogramErrors(Operator):
 
     def work(self, counts, rows, table, errors):
         return errors.size * OCTAVE_BINS
+
+
+@operator("clipped_shift")
+class ClippedShift(Operator):
+    computes = "A constant per row that brings its sums, once they are clipped, closer to those wanted."
+    naive = staticmethod(clipped_shift_naive)
+    cases = {"17 x 35": (17, 35, 3), "256 x 1024": (256, 1024, 3)}
+    tolerance, why = 1e-12, "sums of double precision may be fused otherwise"
+    unit = OTHER
+
+    def make(self, rng, rows, places, rounds):
+        sums = rng.standard_normal((rows, places))
+        wanted = (np.clip(sums, 0, 6) + 0.1 * rng.standard_normal((rows, places))).astype(np.float32)
+        return sums, wanted, np.zeros(rows), np.full(rows, 6.0), rounds, np.zeros(rows)
+
+    def builtin(self, sums, wanted, low, high, rounds, shift):
+        return Prepared(call=lambda: np.copyto(shift, clipped_shift(sums, wanted, low, high, rounds)))
+
+    def work(self, sums, wanted, low, high, rounds, shift):
+        return sums.size * rounds
 
 
 def _moments(rng, groups, n):
