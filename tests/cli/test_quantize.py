@@ -75,7 +75,13 @@ def test_the_default_output_is_in_the_current_folder(model, tmp_path, monkeypatc
 def test_dry_run_writes_nothing_and_prints_the_plan(model, tmp_path, capsys):
     assert run(*flags(model, "-o", tmp_path / "out", "--dry-run")) == 0
     assert not list(tmp_path.glob("out*"))
-    assert "nothing was run or written" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "nothing was run or written" in printed
+    planned = re.search(r"-> about ([\d.]+) MB \(\d+ %\), (\d+) % of the multiplications in int8", printed)
+    assert run(*flags(model, "-o", tmp_path / "out", "--no-verify")) == 0
+    made = re.search(r"-> ([\d.]+) MB", capsys.readouterr().out)
+    assert float(planned[1]) == pytest.approx(float(made[1]), rel=0.05, abs=0.01)
+    assert planned[2] == "100"
     for recipe, layers in (("best", "4 int8, 0 fp32, before the recipe chooses some more to stay fp32"),
                            ("dynamic", "0 int8, 2 fp32, 3 with int8 weights that are widened on loading")):  # fmt: skip
         assert run(*flags(model, "-o", tmp_path / "out", "--dry-run", "--recipe", recipe)) == 0

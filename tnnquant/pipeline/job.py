@@ -20,6 +20,7 @@ from tnnquant.graph.meaning import meaning_of
 from tnnquant.inputs import Samples, scan
 from tnnquant.inputs.split import Split, split_samples
 from tnnquant.pipeline.devices import fitting_recipe, tell_of_devices
+from tnnquant.pipeline.estimate import estimate
 from tnnquant.pipeline.models import open_model
 from tnnquant.pipeline.report import ENOUGH_SAMPLES, Report, blob_reports, layer_reports
 from tnnquant.pipeline.settings import PathLike, graph_inputs, input_config, settings
@@ -162,6 +163,7 @@ class Job:
         if self.recipe.needs_inputs:
             executor, plan = plan_graph(self.graph, self.config)
             self.report.layers = layer_reports(executor.graph, plan)
+            self.report.estimate = estimate(executor, plan, self.report.bytes_before)
             tell_of_devices(self.report, executor.graph, self.config)
         else:
             result = recipes.quantize(self.graph, None, self.config)

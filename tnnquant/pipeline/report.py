@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 
 from tnnquant.devices import Finding
+from tnnquant.pipeline.estimate import Estimate
 from tnnquant.quantization.quantize import Quantization
 from tnnquant.verdict import Verdict
 
@@ -78,6 +79,8 @@ class Report:
     tail : dict or None
         The second model, with ``split``: its files ``proto`` and ``model``, and the blobs ``inputs`` that it reads from
         the first.
+    estimate : Estimate or None
+        In a dry run of a recipe with statistics: size and int8 share of what would be written.
     """
 
     proto: str
@@ -101,6 +104,7 @@ class Report:
     rewritten: list[dict] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     tail: dict | None = None
+    estimate: Estimate | None = None
 
     def __repr__(self) -> str:
         verdict = f", {self.verdict.status}" if self.verdict else ""

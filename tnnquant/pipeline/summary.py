@@ -57,6 +57,10 @@ def summary_rows(report: Report, seconds: float | None = None) -> Iterator[tuple
     yield from _layer_rows(report)
     yield from _device_rows(report)
     if report.dry_run:
+        if report.estimate:
+            share = 100 * report.estimate.bytes / max(report.bytes_before, 1)
+            sizes = f"{_megabytes(report.bytes_before)} -> about {_megabytes(report.estimate.bytes)} ({share:.0f} %)"
+            yield "size", f"{sizes}, {100 * report.estimate.int8_share:.0f} % of the multiplications in int8"
         yield "dry run", "nothing was run or written"
         yield "would write", report.proto
         yield "", report.model
