@@ -59,7 +59,7 @@ def test_the_commands_of_use(place):
 def test_options_that_the_readme_names_exist():
     helps = "".join(
         subprocess.run([BIN / "tnnquant", *words, "--help"], capture_output=True, text=True, check=True).stdout
-        for words in (["quantize"], ["inspect"], ["convert"], ["export"])
+        for words in (["quantize"], ["inspect"], ["convert"], ["export"], ["bench", "latency"], ["bench", "kernels"])
     )
     named = set(re.findall(r"(?<![\w-])--[a-z][\w-]+", SECTIONS["Use"]))
     assert {option for option in named if option not in helps} == set()
