@@ -30,7 +30,7 @@ _ONE_CLASS = 0.8
 #: many classes as those of photographs have, this is what crops of a few pictures look like.
 _MANY_CLASSES, _ALIKE, _FEW_THINGS = 10, 0.5, 0.25
 #: Mean probability of the best class below which fp32 is unsure.
-_UNSURE = 0.45
+_UNSURE = 0.42
 #: Probabilities add up to 1, within this.
 _ROUNDING = 0.01
 #: Scores whose best one is never so far above their mean are no logits: similarities, embeddings.
