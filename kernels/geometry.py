@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["NO_ACTIVATION", "RELU", "RELU6", "ConvGeometry", "Extent", "PoolGeometry", "pixel_stride"]
+__all__ = ["NO_ACTIVATION", "RELU", "RELU6", "SWISH", "ConvGeometry", "Extent", "PoolGeometry", "pixel_stride"]
 
 #: Activation codes, TNN's own (256, x*sigmoid(x), is an elementwise step of its own).
-NO_ACTIVATION, RELU, RELU6 = 0, 1, 2
+NO_ACTIVATION, RELU, RELU6, SWISH = 0, 1, 2, 256
 
 
 class ConvGeometry(NamedTuple):

@@ -17,6 +17,7 @@ from tnnquant.devices.memory import LANES, is_plain, keeps_rows
 from tnnquant.graph import Graph, Node
 from tnnquant.graph.lower import fuse_adds
 from tnnquant.graph.passes import is_fused_swish, is_sigmoid_mul
+from tnnquant.kernels.geometry import RELU6, SWISH
 from tnnquant.layers.base import BlobSpec
 from tnnquant.layers.expand import Tile
 from tnnquant.layers.gated import Glu
@@ -30,7 +31,6 @@ from tnnquant.layers.windowed import Windowed
 
 __all__ = ["CONDITIONS", "Net", "Place", "condition", "explanation", "is_taken_for_fused"]
 
-SWISH, RELU6 = 256, 2
 _REPACKING = frozenset({
     "Reshape", "Flatten", "Permute", "InnerProduct", "Softmax", "LogSoftmax", "DetectionOutput", "PriorBox",
 })  # fmt: skip

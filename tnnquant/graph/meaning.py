@@ -21,6 +21,7 @@ from tnnquant.base.tensor import QuantParams, Tensor
 from tnnquant.graph.graph import Graph, Node
 from tnnquant.graph.lower import REFORMATTED
 from tnnquant.graph.traces import bias_of_codes, made_up_original, shift_of_copy
+from tnnquant.kernels.geometry import RELU, RELU6
 from tnnquant.layers.base import QuantRole
 from tnnquant.layers.convolution import Convolution
 
@@ -191,7 +192,6 @@ def _taken_out(stored: Graph, meant: Graph, copies: Mapping[str, Node]) -> tuple
     return tuple(found)
 
 
-RELU, RELU6 = 1, 2
 _LOWEST, _POOLED = -128, -127
 
 

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from tnnquant.base.names import unused_name
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.graph import Graph, Node
 from tnnquant.graph.infer import located
+from tnnquant.kernels.geometry import SWISH
 from tnnquant.layers.activation import Sigmoid, Swish
 from tnnquant.layers.base import QuantRole
 from tnnquant.layers.binary import Add, Mul
@@ -26,7 +28,6 @@ __all__ = [
     "widen_dynamic_range",
 ]  # fmt: skip
 
-SWISH = Swish.ACTIVATION_CODE
 #: Appended to the name of an int8 constant of a dynamic-range layer: the name of its scale.
 CONSTANT_SCALE = "_dynamic_range_quant_scale"
 
@@ -185,7 +186,6 @@ def _swish(name: str, source: str, target: str) -> Node:
 
 
 def _unused(name: str, taken: set[str]) -> str:
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    return name
+    found = unused_name(name, taken)
+    taken.add(found)
+    return found

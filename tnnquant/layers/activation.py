@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tnnquant.base.arithmetic import is_exact
+from tnnquant.kernels.geometry import SWISH
 from tnnquant.layers.base import Layer, layer
 from tnnquant.layers.elementwise import Mapped, Unary
 from tnnquant.layers.fields import param
@@ -43,7 +44,7 @@ class Tanh(Unary):
 class Swish(Mapped):
     """x / (1 + exp(-x))."""
 
-    ACTIVATION_CODE = 256
+    ACTIVATION_CODE = SWISH
 
     def function(self):
         return "SWISH", 0.0, 0.0

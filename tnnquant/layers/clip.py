@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from tnnquant.base.tensor import DataType, Tensor
+from tnnquant.kernels.geometry import RELU, RELU6
 from tnnquant.layers.base import BlobScales, BlobSpec, QuantRole, layer
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.elementwise import Mapped
@@ -25,7 +26,7 @@ class Relu(Mapped):
 
     QUANT = QuantRole.PASS
     KEEPS_ZERO_POINT = False
-    FUSED_CODE = ACTIVATION_CODE = 1
+    FUSED_CODE = ACTIVATION_CODE = RELU
     rectifies = True
 
     def function(self):
@@ -56,7 +57,7 @@ class ReluInt8(PixelInt8[Relu]):
 class Relu6(Mapped):
     """min(6, max(0, x)), of integers too; 0 where x is NaN."""
 
-    FUSED_CODE = ACTIVATION_CODE = 2
+    FUSED_CODE = ACTIVATION_CODE = RELU6
     rectifies = True
 
     def function(self):

@@ -13,6 +13,7 @@ from tnnquant.base.arithmetic import with_sum_mode
 from tnnquant.base.memory import refuse_giant
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
+from tnnquant.kernels.geometry import SWISH
 from tnnquant.layers.base import BlobScales, BlobSpec, Layer, channels_last, from_channels_last, layer
 from tnnquant.layers.binary import Add
 from tnnquant.layers.checks import check_inputs, check_types
@@ -24,7 +25,6 @@ from tnnquant.layers.weighted import Weighted
 from tnnquant.layers.windowed import Windowed
 
 __all__ = [
-    "SWISH",
     "Axis",
     "Convolution",
     "bias_array",
@@ -36,7 +36,6 @@ __all__ = [
 ]
 
 SAME, VALID, EXPLICIT = 0, 1, -1
-SWISH = 256
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import numpy as np
 
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
+from tnnquant.kernels.geometry import SWISH
 from tnnquant.layers.base import BlobSpec, layer
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.convolution import (
     EXPLICIT,
-    SWISH,
     Axis,
     bias_array,
     check_groups,

@@ -11,12 +11,12 @@ import numpy as np
 
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
+from tnnquant.kernels.geometry import SWISH
 from tnnquant.layers.base import BlobSpec, channels_last, from_channels_last, layer
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.convolution import (
     EXPLICIT,
     SAME,
-    SWISH,
     VALID,
     Axis,
     bias_array,

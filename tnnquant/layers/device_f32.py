@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tnnquant.base.tensor import Tensor
+from tnnquant.kernels.geometry import SWISH
 from tnnquant.layers.activation import Sigmoid, Swish
 from tnnquant.layers.base import Layer
-from tnnquant.layers.convolution import SWISH, Convolution
+from tnnquant.layers.convolution import Convolution
 from tnnquant.layers.device_int8 import int8_on_device
 
 __all__ = ["as_on_device", "fast_sigmoid", "sigmoid"]

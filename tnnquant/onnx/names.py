@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 
+from tnnquant.base.names import unused_name
+
 __all__ = ["Names"]
 
 _FORBIDDEN = re.compile(r'[\x00- ,":\x7f]')
@@ -52,12 +54,9 @@ class Names:
 
     @staticmethod
     def _unused(name: str, taken: set[str]) -> str:
-        candidate, number = name, 2
-        while candidate in taken:
-            candidate = f"{name}_{number}"
-            number += 1
-        taken.add(candidate)
-        return candidate
+        found = unused_name(name, taken)
+        taken.add(found)
+        return found
 
 
 def writable(name: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tnnquant.base.names import unused_name
 from tnnquant.config import QuantizeConfig
 from tnnquant.devices.conditions import Net
 from tnnquant.devices.findings import findings, shapes_of
@@ -121,9 +122,7 @@ def _copied_for(net: Net, blob: str) -> list[str]:
 def _with_copy(graph: Graph, blob: str, rank: int, to_int8: bool, reason: str, reasons: dict[str, str]) -> Graph:
     """The graph with a copy of a blob that its int8 readers, or its fp32 readers, read instead; before the first."""
     taken = {*graph.blob_names(), *graph.constants, *(node.name for node in graph.nodes)}
-    copy = blob + _SUFFIX
-    while copy in taken:
-        copy += "_"
+    copy = unused_name(blob + _SUFFIX, taken)
     node = Node(copy, Reshape.TYPE_NAMES[0], Reshape(0, rank, (0,) * rank, 0), (blob,), (copy,))
     reasons[copy] = reason
     return _inserted(graph, node, to_int8)

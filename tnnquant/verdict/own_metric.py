@@ -116,7 +116,8 @@ class GatheredOutputs:
 
     def __init__(self, names: Iterable[str]):
         self.outputs = tuple(names)
-        self._items: tuple[dict[str, list], dict[str, list]] = tuple({n: [] for n in self.outputs} for _ in range(2))  # type: ignore[assignment]
+        # Of fp32, of int8.
+        self._items: tuple[dict[str, list], ...] = tuple({name: [] for name in self.outputs} for _ in range(2))
         self.names: list[str] = []
         self.numbers: list[int] = []
 

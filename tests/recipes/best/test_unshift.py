@@ -9,7 +9,7 @@ from tnnquant.engine.executor import Executor
 from tnnquant.graph.meaning import meaning_of
 from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.inputs.split import Split
-from tnnquant.recipes.best.unshift import REASON, unused
+from tnnquant.recipes.best.unshift import REASON
 from tnnquant.recipes.best.workbench import Steps, quantize_with
 from tnnquant.verdict.layers import layer_noise
 
@@ -57,8 +57,3 @@ def test_noise_is_that_of_what_the_codes_mean(build, rng):
     meaning = meaning_of(result.graph, prepare_for_quantization(graph), result.zero_codes)
     rows = layer_noise(Executor(result.fp32), Executor(result.graph), data[:2], meaning)
     assert min(row.sqnr_db for row in rows) > 25
-
-
-def test_names_that_are_taken():
-    assert unused("a", {"b"}) == "a"
-    assert unused("a", {"a", "a_2"}) == "a_3"

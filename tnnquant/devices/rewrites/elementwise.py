@@ -9,6 +9,7 @@ import numpy as np
 from tnnquant.base.tensor import DataType
 from tnnquant.devices.memory import LANES
 from tnnquant.devices.rewrites.fragment import Fragment, rewrite
+from tnnquant.kernels.geometry import SWISH
 from tnnquant.layers.binary import Binary, SquaredDifference
 from tnnquant.layers.gated import Glu, HardSwish
 from tnnquant.layers.softmax import LogSoftmax
@@ -108,7 +109,7 @@ def _squared_difference(f: Fragment):
 
 @rewrite("the swish as a layer of its own", "Convolution", "Convolution1D", "Deconvolution")
 def _swish_apart(f: Fragment):
-    if f.layer.expect(FusesActivation).activation_type != 256:
+    if f.layer.expect(FusesActivation).activation_type != SWISH:
         return None
     return f.add("Swish", f.keep(f.node.inputs, activation_type=0))
 

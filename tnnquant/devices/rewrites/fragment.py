@@ -10,6 +10,7 @@ from math import prod
 
 import numpy as np
 
+from tnnquant.base.names import unused_name
 from tnnquant.base.tensor import Tensor
 from tnnquant.devices.conditions import Place
 from tnnquant.graph import Node, Resource
@@ -200,10 +201,7 @@ class Fragment:
         return nodes
 
     def _unused(self, name: str) -> str:
-        number, free = 1, name
-        while free in self._taken:
-            number += 1
-            free = f"{name}{number}"
+        free = unused_name(name, self._taken, joint="")
         self._taken.add(free)
         return free
 

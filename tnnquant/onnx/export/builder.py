@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tnnquant.base.names import unused_name
 from tnnquant.base.tensor import DataType
 from tnnquant.layers.base import BlobSpec
 
@@ -114,7 +115,7 @@ class Builder:
 
     def unused(self, name: str) -> str:
         """``name``, or the first of ``name_2``, ``name_3``, ... that no tensor has; taken from now on."""
-        found = _first_free(name, self._taken)
+        found = unused_name(name, self._taken)
         self._taken.add(found)
         return found
 
@@ -137,17 +138,9 @@ class Builder:
         return made
 
     def _node_name(self, kind: str) -> str:
-        name = _first_free(f"{self.scope}/{kind}", self._node_names)
+        name = unused_name(f"{self.scope}/{kind}", self._node_names)
         self._node_names.add(name)
         return name
-
-
-def _first_free(name: str, taken: set[str]) -> str:
-    found, number = name, 1
-    while found in taken:
-        number += 1
-        found = f"{name}_{number}"
-    return found
 
 
 def element_type(dtype: DataType) -> int:

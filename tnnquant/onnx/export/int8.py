@@ -14,6 +14,7 @@ import numpy as np
 from tnnquant.base.tensor import DataType
 from tnnquant.errors import UnsupportedLayerError
 from tnnquant.graph import Node
+from tnnquant.kernels.geometry import RELU, RELU6
 from tnnquant.layers.base import QuantRole
 from tnnquant.layers.elementwise import Unary
 from tnnquant.layers.pooling import Pooling
@@ -28,7 +29,6 @@ from tnnquant.onnx.export.windows import trimmed
 
 __all__ = ["Int8Layers"]
 
-RELU, RELU6 = 1, 2
 _SIX = 6.0
 _LOWEST, _POOLED, _HIGHEST = -128, -127, 127
 #: Scales below are taken for 0 (TNN's FLT_MIN).

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from tnnquant.base.names import unused_name
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.graph import Graph, Node, Resource
 from tnnquant.layers.base import BlobSpec
@@ -25,10 +26,7 @@ class Names:
 
     def new(self, wanted: str) -> str:
         """The name, or the first of ``wanted_2``, ``wanted_3``, ... that is free; it is taken from now on."""
-        number, found = 1, wanted
-        while found in self._taken:
-            number += 1
-            found = f"{wanted}_{number}"
+        found = unused_name(wanted, self._taken)
         self._taken.add(found)
         return found
 

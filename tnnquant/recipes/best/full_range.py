@@ -19,6 +19,7 @@ import numpy as np
 
 from tnnquant.graph import Graph, Node, QuantParams
 from tnnquant.graph.infer import Inference
+from tnnquant.kernels.geometry import RELU, RELU6
 from tnnquant.layers.base import BlobSpec, QuantRole
 from tnnquant.layers.convolution import Convolution
 from tnnquant.layers.pooling import Pooling
@@ -30,7 +31,6 @@ from tnnquant.recipes.best.unshift import averages
 
 __all__ = ["guarded_blobs", "guards_of", "highest_codes", "limits", "zero_codes"]
 
-RELU, RELU6 = 1, 2
 CEILING = 6.0
 _LOWEST, _POOLED = -128, -127
 _HIGHEST = 127

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tnnquant.graph import Node
+from tnnquant.kernels.geometry import RELU, RELU6
 from tnnquant.layers.weighted import Weighted
-from tnnquant.recipes.best.full_range import CEILING, RELU, RELU6
+from tnnquant.recipes.best.full_range import CEILING
 from tnnquant.recipes.best.guards import least_steps, with_guard_outputs, with_guard_weights
 from tnnquant.recipes.best.layer_input import LayerInput, Moments
 from tnnquant.recipes.best.rounding import CLIPS, corrected_bias, moved_bias, offset_bias, round_layer, shifted_bias

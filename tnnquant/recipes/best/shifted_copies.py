@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from tnnquant.base.names import unused_name
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph, Node, Resource
@@ -25,7 +26,6 @@ from tnnquant.layers.convolution import EXPLICIT, VALID, Convolution
 from tnnquant.quantization.plan import QuantPlan
 from tnnquant.recipes.best.guards import guardable, is_plain
 from tnnquant.recipes.best.lanes import in_lanes
-from tnnquant.recipes.best.unshift import unused
 
 __all__ = ["REASON", "Copies", "copyable", "final_codes", "lopsided", "with_copies"]
 
@@ -191,7 +191,7 @@ def with_copies(
         source = node.inputs[0] if position in plan.int8 else ""
         if source in pads:
             if source not in copies:
-                copies[source] = unused(f"{source}_copy", taken | set(copies.values()))
+                copies[source] = unused_name(f"{source}_copy", taken | set(copies.values()))
                 nodes.append(_copy(source, copies[source], channels[source], pads[source]))
             padded = node.layer.expect(Convolution)
             readers[node.name] = padded

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from tnnquant.base.names import unused_name
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.graph import Graph, Node, Resource
 from tnnquant.layers.batch_norm import BatchNorm
@@ -42,19 +43,10 @@ def with_shifts_undone(graph: Graph, zero: Mapping[str, np.ndarray]) -> Graph:
             nodes.append(node)
             continue
         blob, codes = node.outputs[0], zero[node.inputs[0]]
-        low = unused(f"{blob}_shifted", graph.blob_names())
+        low = unused_name(f"{blob}_shifted", graph.blob_names())
         bias = (-codes * graph.scales[node.inputs[0]].scale.astype(np.float64)).astype(np.float32)
         tensors = {"scale": Tensor(np.ones_like(bias), (), DataType.FLOAT), "bias": Tensor(bias, (), DataType.FLOAT)}
-        name = unused(f"{node.name}_unshift", {other.name for other in graph.nodes})
+        name = unused_name(f"{node.name}_unshift", {other.name for other in graph.nodes})
         resource = Resource(tensors, {}, "BatchNormCxx")
         nodes += [node.replace(outputs=(low,)), Node(name, "BatchNormCxx", BatchNorm(), (low,), (blob,), resource)]
     return graph.with_nodes(nodes)
-
-
-def unused(name: str, names) -> str:
-    """The name, or the first of ``name_2``, ``name_3``, ... that is not taken."""
-    number, found = 1, name
-    while found in names:
-        number += 1
-        found = f"{name}_{number}"
-    return found

@@ -9,13 +9,13 @@ import numpy as np
 
 from tnnquant.errors import UnsupportedLayerError
 from tnnquant.graph import Node
+from tnnquant.kernels.geometry import RELU, RELU6, SWISH
 from tnnquant.onnx.export.builder import Builder
 from tnnquant.onnx.export.registry import exports
 from tnnquant.onnx.export.windows import Window, trimmed
 
 __all__ = ["activated", "convolution_attributes", "convolution_windows"]
 
-RELU, RELU6, SWISH = 1, 2, 256
 
 
 def activated(b: Builder, code: int, x: str, to: str) -> None:
