@@ -13,7 +13,7 @@ def _run_both(graph, x, exact):
     seen = executor.run({"input": x}, lambda name, array: shown.setdefault(name, array.copy()))
     unseen = executor.run({"input": x})
     assert set(shown) >= {blob for node in graph.nodes for blob in node.outputs}
-    return seen, unseen, len(executor._unseen().steps)
+    return seen, unseen, len(executor.unwatched().steps)
 
 
 def _blocks(net):
@@ -78,6 +78,6 @@ def test_twins_have_memory_of_their_own(rng, build):
     x = rng.standard_normal((1, 3, 11, 9)).astype(np.float32)
     want = next(iter(executor.run({"input": x}).values()))
     other = executor.twin()
-    assert other._unseen() is not executor._unseen()
+    assert other.unwatched() is not executor.unwatched()
     got = next(iter(other.run({"input": x}).values()))
     assert got.tobytes() == want.tobytes()

@@ -64,7 +64,7 @@ def test_they_end_with_the_command(monkeypatch, tmp_path):
         pass
     assert not others._processes
     for cores, count in ((1, 0), (2, 1), (3, 2), (16, 3)):
-        monkeypatch.setattr(ahead, "_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(ahead, "available_cores", lambda cores=cores: cores)
         with ahead.ahead_of(str(tmp_path / "missing")) as others:
             others.start()
             assert len(others._processes) == count

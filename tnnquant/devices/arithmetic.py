@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -80,7 +80,7 @@ def _node_on(device: str, node: Node, garbage: Mapping[str, int], high: bool) ->
     )
     marked = [garbage[blob] for blob in node.outputs if blob in garbage]
     if marked:
-        layer = _garbage_class(type(layer), min(marked))(**{f.name: getattr(layer, f.name) for f in fields(layer)})
+        layer = layer.as_kind(_garbage_class(type(layer), min(marked)))
     node = node.replace(layer=layer)
     stored = node.tensors.get("zero_point")
     if node.resource is not None and stored is not None and np.any(stored.data):

@@ -151,6 +151,7 @@ class Executor:
         ]
         self._check_scales()
         self._fast: Executor | None = None
+        self._is_fused = False  # no two neighbours can be one any more
         self._find_lookups()
         self._lay_out()
 
@@ -205,15 +206,18 @@ class Executor:
         with exact_sums(self._exact):
             self._lookups = find_lookups(self._steps, self.graph, self.specs)
 
-    def _unseen(self) -> Executor:
-        """What runs where no blob is shown: neighbouring layers in one, in memory of its own."""
-        if self._keeps:
+    def unwatched(self) -> Executor:
+        """What runs where no blob is shown: itself, or a twin in which neighbouring layers are one."""
+        if self._keeps or self._is_fused:
             return self
         if self._fast is None:
             made = {blob for step in self._steps for blob in step.node.outputs}
             steps = fused(self._steps, self.specs, {*self.graph.outputs, *(set(self.specs) - made)})
-            self._fast = self if len(steps) == len(self._steps) else self._with_steps(steps)
-            self._fast._fast = self._fast
+            if len(steps) == len(self._steps):
+                self._is_fused = True
+                return self
+            self._fast = self._with_steps(steps)
+            self._fast._is_fused = True
         return self._fast
 
     def _lay_out(self) -> None:
@@ -328,7 +332,7 @@ class Executor:
                 blobs = {**self._constants, **self._fed(arrays)}
                 self._run_with(tap, blobs)
             else:
-                blobs = self._unseen()._run_all(arrays)
+                blobs = self.unwatched()._run_all(arrays)
         except MemoryError:
             raise GraphError(
                 "not enough memory to run the model; check its parameters, and the dims of its inputs (--input-shape "
@@ -437,7 +441,7 @@ class Executor:
         ProgramTable
             A sequence of :class:`~tnnquant.engine.explain.Operation`; ``print`` shows a table.
         """
-        running = self._unseen()
+        running = self.unwatched()
         return ProgramTable(tuple(running._operations()))
 
     def _operations(self) -> Iterator[Operation]:
@@ -473,10 +477,6 @@ class Executor:
         weights = sum(tensor.data.nbytes for step in steps for tensor in step.node.tensors.values())
         specs = [self.specs[blob] for blob in blobs]
         return sum(int(np.prod(spec.dims)) * spec.dtype.numpy.itemsize for spec in specs) + weights
-
-    def unwatched(self) -> Executor:
-        """What runs where no blob is shown: itself, or a twin in which neighbouring layers are one."""
-        return self._unseen()
 
     @property
     def feeds(self) -> Mapping[str, Feed]:

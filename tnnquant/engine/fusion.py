@@ -7,7 +7,7 @@ to float32 whether it goes through memory or not.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from tnnquant.engine.steps import Step
 from tnnquant.layers.base import BlobSpec
@@ -40,7 +40,10 @@ def fused(steps: Sequence[Step], specs: Mapping[str, BlobSpec], kept: Collection
     return result
 
 
-def _merged(step: Step, result, made, specs, is_private) -> tuple[int, Step | None]:
+def _merged(
+    step: Step, result: Sequence[Step], made: Mapping[str, int], specs: Mapping[str, BlobSpec],
+    is_private: Callable[[str], bool],
+) -> tuple[int, Step | None]:  # fmt: skip
     """The place of an earlier step and what it becomes with this one, or None."""
     node = step.node
     if node.quantized or step.state is not None or len(node.outputs) != 1 or len(node.inputs) > 2:

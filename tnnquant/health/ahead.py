@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 
+from tnnquant.base.threads import available_cores
 from tnnquant.errors import TnnQuantError
 from tnnquant.graph import Graph
 from tnnquant.graph.infer import infer
@@ -80,7 +80,7 @@ def _takes_tiles(groups: int, channels: int, dims: tuple[int, ...] | None) -> bo
 
 
 def _tile_tasks(graph: Graph) -> list[str]:
-    """Those that take the place of ``conv_i8`` where the machine multiplies tiles: one an activation."""
+    """Those that take the place of ``conv_i8`` where the machine multiplies tiles: one per activation."""
     from tnnquant.kernels.amx import tiles
     from tnnquant.kernels.tile_amx import runner
 
@@ -110,7 +110,7 @@ class Ahead:
         """Start them, if there are cores for them; that one fails costs time, nothing else."""
         if self._processes or not sys.executable or getattr(sys, "frozen", False):
             return
-        count = min(_cores() - 1, _MOST)
+        count = min(available_cores() - 1, _MOST)
         none = subprocess.DEVNULL
         with contextlib.suppress(OSError):
             for part in range(count):
@@ -133,10 +133,6 @@ def ahead_of(proto: str) -> Iterator[Ahead]:
         yield ahead
     finally:
         ahead.stop()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _compile(proto: str, part: int = 0, parts: int = 1) -> None:

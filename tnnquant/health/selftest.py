@@ -22,7 +22,7 @@ FP32 = "fp32 convolution"
 
 
 def case_graphs() -> dict[str, Graph]:
-    """One fp32 layer a case, with sizes that no block of a kernel divides."""
+    """One fp32 layer per case, with sizes that no block of a kernel divides."""
     cases: dict[str, Graph] = {}
 
     def case(name: str, dims: tuple[int, ...], build) -> None:

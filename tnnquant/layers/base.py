@@ -111,6 +111,7 @@ def _given(params: QuantParams | None, what: str) -> QuantParams:
     return params
 
 
+_OtherLayer = TypeVar("_OtherLayer", bound="Layer")
 _Kind = TypeVar("_Kind")
 """What a layer is expected to be; a mixin need not derive from Layer."""
 
@@ -264,6 +265,11 @@ class Layer:
             raise TypeError(f"a layer of type {type(self).__name__} stands where {kind.__name__} is expected")
         return self
 
+    def as_kind(self, kind: type[_OtherLayer], **changes: Any) -> _OtherLayer:
+        """A layer of another class that has the parameters of this one; ``changes``: values of some, or of its own."""
+        values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
+        return kind(**values | changes)
+
     @classmethod
     def runnable(cls) -> bool:
         """Whether the type has an arithmetic of its own."""
@@ -397,7 +403,7 @@ def layer_types() -> dict[str, type[Layer]]:
 
 
 def channels_last(x: np.ndarray) -> np.ndarray:
-    """The (N, H, W, C) C-contiguous array after a blob of logical shape (N, C, H, W); a copy only if need be."""
+    """A blob of logical shape (N, C, H, W) as a C-contiguous array (N, H, W, C); a copy only if need be."""
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, Self
 
@@ -232,7 +232,7 @@ class Convolution(Windowed, Weighted):
         _, _, depthwise, _ = state
         if depthwise or type(following) is not Add:
             return None
-        return ConvolutionSum(**_parameters(self))
+        return self.as_kind(ConvolutionSum)
 
     def forward(self, inputs: Sequence[np.ndarray], state) -> list[np.ndarray]:
         from tnnquant.kernels.conv_f32 import conv2d_f32
@@ -268,7 +268,7 @@ class Convolution(Windowed, Weighted):
         return None, 0
 
     def with_add(self) -> ConvolutionAdd:
-        return ConvolutionAdd(**_parameters(self), fusion=2 if self.activation_type else 1)
+        return self.as_kind(ConvolutionAdd, fusion=2 if self.activation_type else 1)
 
     @property
     def fusion(self) -> int:
@@ -356,10 +356,6 @@ class ConvolutionSum(Convolution):
 
     def _sum(self, others: Sequence[np.ndarray]) -> tuple[np.ndarray | None, int]:
         return others[0], self.after
-
-
-def _parameters(layer: Layer) -> dict[str, Any]:
-    return {entry.name: getattr(layer, entry.name) for entry in fields(layer)}
 
 
 def swish_inplace(x: np.ndarray) -> None:

@@ -7,7 +7,6 @@ They stand in for those of a model when it is run as on a device, and are never 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -78,7 +77,7 @@ class _FastConvolution(_Approximate, Convolution):
     """A convolution with a fused swish."""
 
     def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
-        linear = Convolution(**{f.name: getattr(self, f.name) for f in fields(self)} | {"activation_type": 0})
+        linear = self.as_kind(Convolution, activation_type=0)
         return [x * self.SIGMOID(x) for x in linear.forward(inputs, state)]
 
 
@@ -115,6 +114,4 @@ def as_on_device(
         kind = _LayerSwish
     elif type(layer) is Convolution and layer.activation_type == SWISH:
         kind = _HighConvolution if high else _FastConvolution
-    if kind is None:
-        return layer
-    return kind(**{f.name: getattr(layer, f.name) for f in fields(layer)})
+    return layer if kind is None else layer.as_kind(kind)

@@ -201,10 +201,10 @@ class _DeviceSums(_Pixels[Convolution], ConvolutionInt8):
     def _sums(self, x: np.ndarray, weight: np.ndarray, state: _Sums) -> np.ndarray:
         """int64 (N, H, W, OC / groups) of int8 (N, H, W, C / groups)."""
         taps = [
-            (x_tap, weight[:, i, j])
-            for i in range(self.layer.kernel_h) for j in range(self.layer.kernel_w)
-            for x_tap in (self._tap(x, i, j, state),)
-        ]  # fmt: skip
+            (self._tap(x, i, j, state), weight[:, i, j])
+            for i in range(self.layer.kernel_h)
+            for j in range(self.layer.kernel_w)
+        ]
         total: Any = sum(x_tap.astype(np.float64) @ part.T for x_tap, part in taps)
         if state.wraps:
             total -= _WRAP * self._overflows(taps)
@@ -216,9 +216,9 @@ class _DeviceSums(_Pixels[Convolution], ConvolutionInt8):
         made = np.zeros((n, *state.size, c), np.int8)
         rows = np.arange(state.size[0]) * self.layer.stride_h - state.begin[0] + row * self.layer.dilation_h
         columns = np.arange(state.size[1]) * self.layer.stride_w - state.begin[1] + column * self.layer.dilation_w
-        inside = np.ix_((rows >= 0) & (rows < h), (columns >= 0) & (columns < w))
-        taken = x[:, rows[(rows >= 0) & (rows < h)]][:, :, columns[(columns >= 0) & (columns < w)]]
-        made[:, inside[0], inside[1]] = taken
+        in_rows, in_columns = (rows >= 0) & (rows < h), (columns >= 0) & (columns < w)
+        to, source = np.ix_(in_rows, in_columns), np.ix_(rows[in_rows], columns[in_columns])
+        made[:, to[0], to[1]] = x[:, source[0], source[1]]
         return made
 
     def _overflows(self, taps: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

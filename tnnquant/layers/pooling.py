@@ -176,14 +176,19 @@ class Pooling(Layer):
         height, width = self.axes(dims)
         return PoolGeometry(*self.kernel(dims), self.stride_h, self.stride_w, height.begin, width.begin)
 
-    def _pool_int8(self, x: np.ndarray, geometry: PoolGeometry, size: Sequence[int]) -> np.ndarray:
-        """An int8 blob without scales: the same loop as over codes."""
+    def kind_int8(self) -> int:
+        """The code of :mod:`tnnquant.kernels.pool_i8` for what is taken of a window of codes."""
         from tnnquant.kernels import pool_i8
 
+        return pool_i8.MAX if self.pool_type == MAX else pool_i8.AVERAGE
+
+    def _pool_int8(self, x: np.ndarray, geometry: PoolGeometry, size: Sequence[int]) -> np.ndarray:
+        """An int8 blob without scales: the same loop as over codes."""
+        from tnnquant.kernels.pool_i8 import pool2d_i8
+
         x = channels_last(x)
-        kind = pool_i8.MAX if self.pool_type == MAX else pool_i8.AVERAGE
         out = np.empty((x.shape[0], *size, x.shape[3]), np.int8)
-        pool_i8.pool2d_i8(x, geometry, kind, out)
+        pool2d_i8(x, geometry, self.kind_int8(), out)
         return from_channels_last(out)
 
     def _kind(self) -> int:
@@ -207,10 +212,9 @@ class PoolingInt8(PixelInt8[Pooling]):
     def ops(
         self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any, keep: list
     ) -> np.ndarray | None:
-        from tnnquant.kernels import pool_i8
+        from tnnquant.kernels.pool_i8 import pool2d_i8_op
 
-        kind = pool_i8.MAX if self.layer.pool_type == MAX else pool_i8.AVERAGE
-        return pool_i8.pool2d_i8_op(inputs[0], state, kind, outputs[0])
+        return pool2d_i8_op(inputs[0], state, self.layer.kind_int8(), outputs[0])
 
 
 def _adaptive_max(x: np.ndarray, size: Sequence[int]) -> np.ndarray:
