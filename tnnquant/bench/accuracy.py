@@ -204,7 +204,7 @@ def measure_accuracy(
     for sample, scores, outputs in _run_all(runners, samples, labels, reference, keeps=metric is not None):
         names.append(sample.name)
         rows.append(scores)
-        for seen, mine in zip(gathered, outputs, strict=bool(gathered)):
+        for seen, mine in zip(gathered, outputs, strict=True):
             seen.add(sample, outputs[reference or 0], mine)
         if progress:
             progress("pictures", len(names), len(samples))

@@ -8,7 +8,7 @@ import numpy as np
 
 from tnnquant.bench.operators import Operator
 
-__all__ = ["Arguments", "difference", "wrong_values"]
+__all__ = ["Arguments", "difference", "first_wrong", "wrong_values"]
 
 _GUARD_BYTES = 256
 _GUARD = np.uint8(0xA5)
@@ -85,9 +85,7 @@ def difference(operator: Operator, want: Arguments, got: Arguments, returned: tu
             unwritten = _unwritten(operator, got, returned[1])
             if unwritten:
                 return unwritten
-            where = tuple(int(n) for n in np.unravel_index(int(np.argmax(wrong)), wrong.shape))
-            count = f"{int(wrong.sum())} of {wrong.size} values"
-            return f"output {i}: {count} differ; [{', '.join(map(str, where))}] is {b[where]}, expected {a[where]}"
+            return f"output {i}: {first_wrong(wrong, a, b)}"
     return ""
 
 
@@ -112,6 +110,13 @@ def _unwritten(operator: Operator, got: Arguments, returned: Any) -> str:
     if returned is not None and not operator.returns:
         return f"returns {_short(returned)} and leaves {where} as it was; {hint}"
     return f"leaves {where} as it was; {hint}"
+
+
+def first_wrong(wrong: np.ndarray, want: np.ndarray, got: np.ndarray) -> str:
+    """How many values differ, and the first of them, in words; ``wrong``: as :func:`wrong_values`, not all False."""
+    where = tuple(int(n) for n in np.unravel_index(int(np.argmax(wrong)), wrong.shape))
+    count = f"{int(wrong.sum())} of {wrong.size} values differ"
+    return f"{count}; [{', '.join(map(str, where))}] is {got[where]}, expected {want[where]}"
 
 
 def wrong_values(a: np.ndarray, b: np.ndarray, tolerance: float) -> np.ndarray:

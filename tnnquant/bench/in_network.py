@@ -10,8 +10,9 @@ import numpy as np
 
 from tnnquant.base.threads import set_threads
 from tnnquant.bench.apart import Send
-from tnnquant.bench.check import wrong_values
+from tnnquant.bench.check import first_wrong, wrong_values
 from tnnquant.bench.custom import CustomKernel, chosen_kernels
+from tnnquant.bench.machine import describe
 from tnnquant.bench.models import quantize_here, read_int8, samples_for
 from tnnquant.bench.substitute import Place, Substitution, marks_of
 from tnnquant.bench.timing import in_turns
@@ -158,7 +159,7 @@ def _outputs(
     """The largest difference of each output, and what is wrong in words."""
     found: dict[str, float] = {}
     problem = ""
-    for number, arrays in enumerate(samples):
+    for number, arrays in enumerate(samples, 1):
         want, got = builtin.run(arrays), executor.run(arrays)
         for name, array in want.items():
             a, b = np.asarray(array, np.float64), np.asarray(got[name], np.float64)
@@ -168,12 +169,7 @@ def _outputs(
             largest = float(np.abs(a[np.isfinite(a)]).max(initial=0)) or 1.0
             found[name] = max(found.get(name, 0.0), gap / largest)
             if wrong.any() and not problem:
-                at = tuple(int(n) for n in np.unravel_index(int(np.argmax(wrong)), wrong.shape))
-                place = f"[{', '.join(map(str, at))}]"
-                problem = (
-                    f"output {name!r}: {int(wrong.sum())} of {wrong.size} values differ (sample {number + 1}); {place} "
-                    f"is {got[name][at]}, expected {array[at]}"
-                )
+                problem = f"output {name!r} of sample {number}: {first_wrong(wrong, array, got[name])}"
     return found, problem
 
 
@@ -231,6 +227,4 @@ def report_network(
     if not found:
         names = ", ".join(kernel.operator.name for kernel in kernels)
         raise ConfigError(f"{path}: no program of the network calls {names} (bench latency --program shows them)")
-    from tnnquant.bench.machine import describe
-
     send("machine", describe())

@@ -196,7 +196,7 @@ def whole_times(
         Executor(graph if graph.is_quantized else lower(graph), input_dims, exact=False) for graph in graphs.values()
     ]
     fed = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
-    runs = [lambda run=executor.run: run(fed) for executor in executors]
+    runs = [partial(executor.run, fed) for executor in executors]
     first = sum(times.minimum for times in in_turns(runs, 1, warm_up=1))
     repeats = int(np.clip(room / max(first, 1e-6), _FEWEST, _MOST))
     return {name: times.median for name, times in zip(graphs, in_turns(runs, repeats, 0), strict=True)}

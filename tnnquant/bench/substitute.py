@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from tnnquant.bench.check import wrong_values
+from tnnquant.bench.check import first_wrong, wrong_values
+from tnnquant.bench.custom import reason
 from tnnquant.bench.operators import Operator
 from tnnquant.bench.seams import SEAMS, Plain
 from tnnquant.errors import ConfigError, KernelError
@@ -172,8 +173,6 @@ class Substitution:
         try:
             self._run(place)
         except Exception as error:
-            from tnnquant.bench.custom import reason
-
             raise KernelError(f"{type(error).__name__}: {reason(error)}") from error
         made = [array.copy() for array in outputs]
         for array, old in zip(outputs, before, strict=True):
@@ -182,11 +181,7 @@ class Substitution:
         for want, got in zip(outputs, made, strict=True):
             wrong = wrong_values(want, got, self.operator.tolerance)
             if wrong.any() and not place.difference:
-                at = tuple(int(n) for n in np.unravel_index(int(np.argmax(wrong)), wrong.shape))
-                place.difference = (
-                    f"{int(wrong.sum())} of {wrong.size} values differ; [{', '.join(map(str, at))}] is {got[at]}, "
-                    f"expected {want[at]}"
-                )
+                place.difference = first_wrong(wrong, want, got)
 
 
 def marks_of(rows: np.ndarray | None) -> list[int]:

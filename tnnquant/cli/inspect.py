@@ -174,7 +174,7 @@ def _study(first, config: QuantizeConfig, options: dict):
 
     set_threads(options["threads"])
     against = load(options["against"], input_dims=config.input_dims) if options["against"] else None
-    other = load(options["other"]) if options["other"] else None
+    other = load(options["other"], input_dims=config.input_dims) if options["other"] else None
     classes = read_classes(options["classes"], _scores(against.summary)) if options["classes"] and against else ()
     limit = options["limit"] if options["limit"] is not None else (None if options["samples"] else LIMIT)
     samples = pick_samples(first, options["input_path"], config, limit, options["threads"])

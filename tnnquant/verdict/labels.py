@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tnnquant.errors import InputError
 
-__all__ = ["PLAUSIBLE_TOP1", "labels_of_names", "read_labels"]
+__all__ = ["PLAUSIBLE_TOP1", "labels_of_names", "parse_labels", "read_labels"]
 
 #: Numbers that begin file names are taken for classes only if the fp32 model is right by them at least as often.
 PLAUSIBLE_TOP1 = 0.05
@@ -41,7 +41,16 @@ def read_labels(path, names: Sequence[str], classes: int | None = None) -> dict[
     InputError
         The file cannot be read, a line is none of this, or labels and pictures do not fit together.
     """
-    lines = _lines(Path(path))
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: the labels cannot be read: {(error.strerror or str(error)).lower()}") from None
+    return parse_labels(content, path, names, classes)
+
+
+def parse_labels(content: bytes, path, names: Sequence[str], classes: int | None = None) -> dict[int, int]:
+    """As :func:`read_labels`, of what the file holds; its ``path`` is for messages."""
+    lines = _lines(content, path)
     if not lines:
         raise InputError(f"{path}: holds no label; expected a line 'name label' per picture, or a label per line")
     pairs = [_parsed(path, number, line, classes) for number, line in lines]
@@ -86,12 +95,11 @@ def labels_of_names(names: Sequence[str], classes: int | None = None) -> dict[in
     return {} if counted and len(values) != classes else labels
 
 
-def _lines(path: Path) -> list[tuple[int, str]]:
+def _lines(content: bytes, path) -> list[tuple[int, str]]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "is no UTF-8 text"
-        raise InputError(f"{path}: the labels cannot be read: {why.lower()}") from None
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: the labels cannot be read: not UTF-8 text") from None
     lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), 1))
     return [(number, line) for number, line in lines if line and not line.startswith("#")]
 

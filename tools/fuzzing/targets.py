@@ -331,18 +331,9 @@ def _run_part(data: bytes) -> None:
 
 
 def _run_labels(data: bytes) -> None:
-    from tnnquant.verdict import labels
+    from tnnquant.verdict.labels import parse_labels
 
-    class InMemory(type(_PATH)):  # type: ignore[misc]  # PosixPath or WindowsPath
-        def read_text(self, encoding=None, errors=None, **_):
-            return data.decode(encoding, errors or "strict")
-
-    before = labels.Path
-    labels.Path = InMemory  # type: ignore[misc]  # in place of the class, for this call
-    try:
-        _run_input(data, lambda: labels.read_labels("l", ["a.png", "b 2.png", "7_c.png"], 10))
-    finally:
-        labels.Path = before  # type: ignore[misc]
+    _run_input(data, lambda: parse_labels(data, "l", ["a.png", "b 2.png", "7_c.png"], 10))
 
 
 def _npy_words() -> Sequence[bytes]:
