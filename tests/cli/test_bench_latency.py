@@ -232,3 +232,4 @@ def test_the_program(pairs, capsys, columns, monkeypatch):
     values = json.loads(capsys.readouterr().out)
     assert [op["layer"] for op in values["int8"]["operations"]][:2] == ["input", "first"]
     assert run("-p", p, "-m", m, "--program", "--kernel", "mine.py") == 2
+    assert run("-p", p, "-m", m, "--program", "--no-layers") == 2

@@ -143,6 +143,8 @@ def test_the_snippet_is_printed(pairs, capsys):
         (["inspect", "int8", "--device", "arm", "--csv"], "--device lists what goes wrong on a device: not with --csv"),
         (["inspect", "int8", "--snippet", "cpp", "--json"], "--snippet prints calls of TNN for MODEL: not with --json"),
         (["inspect", "int8", "--device", "arm", "--layer", "stem"], "not with --layer"),
+        (["inspect", "int8", "--device", "arm", "-i", "pictures", "--samples"], "not with --samples"),
+        (["inspect", "fp32", "--device", "arm", "-i", "pictures", "--json"], "give its fp32 model with --against"),
         (["bench", "accuracy", "int8", "-i", "pictures", "--device", "x68"], "did you mean x86?"),
     ],
 )

@@ -68,6 +68,8 @@ def command(
     config = QuantizeConfig(**from_options(QuantizeConfig, options), input_dims=parse_input_shapes(input_shape))
     if kernel and program:
         raise ConfigError("--kernel measures and --program shows: give one of them")
+    if no_layers and (kernel or program):
+        raise ConfigError(f"--no-layers is of the table of times: not with {'--kernel' if kernel else '--program'}")
     if kernel:
         pair = tuple(int8_pair) if int8_pair else None
         source = chosen_model(name, proto, model)

@@ -121,17 +121,17 @@ def _check(options: dict, is_diff: bool, layer: str | None) -> None:
         raise ConfigError("--metric compares a model with its fp32 one: give that with --against, and pictures with -i")
     if options["as_json"] and options["as_csv"]:
         raise ConfigError("--json and --csv are two forms of the same; give one of them")
+    others = [name for name, is_given in (("--diff", is_diff), ("--layer", layer)) if is_given]
     if options["snippet"]:
-        others = [name for name, is_given in (("--diff", is_diff), ("--layer", layer)) if is_given]
         others += given("against", "input_path", "samples", "sheet", "html", "as_json", "as_csv")
         if others:
             raise ConfigError(f"--snippet prints calls of TNN for MODEL: not with {others[0]}")
     elif options["judged_on"]:
-        others = [name for name, is_given in (("--diff", is_diff), ("--layer", layer)) if is_given]
-        others += [f"--{name}" for name in ("html", "samples", "sheet") if options[name] and not options["against"]]
-        others += ["--csv"] if options["as_csv"] else []
+        others += given("as_csv") + (given("html", "samples", "sheet") if not options["against"] else [])
         if others:
             raise ConfigError(f"--device lists what goes wrong on a device: not with {others[0]}")
+        if options["input_path"] and not options["against"]:
+            raise ConfigError("--device with inputs judges an int8 model: give its fp32 model with --against")
     if options["as_csv"] and (is_diff or layer):
         raise ConfigError(f"--csv is the table of layers: not with {'--diff' if is_diff else '--layer'}")
 
