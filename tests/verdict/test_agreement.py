@@ -50,3 +50,8 @@ def test_pictures_that_do_not_count_alike(rng):
     assert bad.mixed(good, 0.25).counted == pytest.approx(0.75 * good.counted + 0.25 * bad.counted)
     expected = [bad.mixed(good, share).expected for share in (0.0, 0.25, 0.5, 1.0)]
     assert expected == sorted(expected, reverse=True)
+
+
+def test_pictures_that_both_models_were_judged_on_count_once(rng):
+    found = gathered(rng, 12, 5.0).mixed(gathered(rng, 16, 0.01), 0.5)
+    assert (found.count, len(found.shares)) == (12, 28)

@@ -43,7 +43,7 @@ def test_classes(rng, agreeing, pictures, noise, expected):
 
 def test_thresholds_are_in_the_text(rng):
     texts = [check.text for check in classes(rng, 14, 16, 0.3).checks]
-    assert texts[0].startswith("same top-1 as fp32 87.5 % of 16 (95 % interval 64..97 %; good from 90 %, or one")
+    assert texts[0].startswith("same top-1 as fp32 87.5 % of 16 (95 % interval 64..97 %; good from 90 %, or if one")
     assert texts[1].endswith("(good from 0.97, broken below 0.9)")
 
 

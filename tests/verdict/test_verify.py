@@ -53,7 +53,7 @@ def test_the_verdict_is_that_of_the_written_files(files, tmp_path):
     assert (apart.pictures, apart.held_out) == (12, True)
     assert apart.source == (
         "12 calibration pictures, by a second model made without them; "
-        "corrected for the fewer pictures that it was made from"
+        "corrected, as it was made from fewer pictures"
     )
     # By hand, from the files.
     fp32 = Executor(prepare_for_quantization(read_model(*files[:2])))
@@ -152,7 +152,7 @@ def test_what_the_recipe_takes_in_after_all_is_not_called_held_out(files, tmp_pa
     found = {verdict.source: verdict for verdict in report.verdict.sets}
     own, other = "6 of the 24 calibration pictures, which the model was made from", (
         "6 calibration pictures, by a second model made without them; its steps were chosen by them; "
-        "corrected for the fewer pictures that it was made from"
+        "corrected, as it was made from fewer pictures"
     )
     assert set(found) == {own, other}
     assert (found[own].held_out, found[other].held_out) == (False, True)

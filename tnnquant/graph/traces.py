@@ -21,10 +21,11 @@ import numpy as np
 
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.graph.graph import Graph, Node
+from tnnquant.kernels.geometry import RELU
 from tnnquant.layers.base import QuantRole
 from tnnquant.layers.batch_norm import BatchNorm
 from tnnquant.layers.convolution import EXPLICIT, Convolution
-from tnnquant.layers.pooling import Pooling
+from tnnquant.layers.pooling import AVERAGE, Pooling
 
 __all__ = ["GUARD_BIAS", "bias_of_codes", "made_up_original", "shift_of_copy"]
 
@@ -34,7 +35,6 @@ GUARD_BIAS = -512
 _WHOLE = 1e-2
 #: Biases rise with the sums of weights by so many codes at least, and that many standard errors.
 _RISES, _SURELY = 32.0, 3.0
-_RELU, _AVERAGE = 1, 1
 _LOWEST, _POOLED = -128, -127
 
 
@@ -113,7 +113,7 @@ def _is_shift(node: Node, graph: Graph, readers: Mapping[str, list[Node]]) -> bo
     if len(readers.get(node.inputs[0], [])) != 1:
         return False
     pool = graph.producers().get(node.inputs[0])
-    if pool is None or pool.quantized or not isinstance(pool.layer, Pooling) or pool.layer.pool_type != _AVERAGE:
+    if pool is None or pool.quantized or not isinstance(pool.layer, Pooling) or pool.layer.pool_type != AVERAGE:
         return False
     if pool.inputs[0] not in graph.scales or "scale" not in node.tensors:
         return False
@@ -209,7 +209,7 @@ def _biases_tell(graph: Graph, blob: str, readers: Mapping[str, list[Node]], shi
         first, last, count = ones[name]
         for node in readers.get(name, []):
             if not node.quantized:
-                if not (isinstance(node.layer, Pooling) and node.layer.pool_type == _AVERAGE):
+                if not (isinstance(node.layer, Pooling) and node.layer.pool_type == AVERAGE):
                     return False
             elif node.layer.role == QuantRole.WEIGHTED:
                 part = np.zeros(count, np.int8)
@@ -297,7 +297,7 @@ def _original(node: Node, graph: Graph, traces: _Traces, shifted: set[str]) -> N
     if blob in traces.guards:
         changes["output_channel"] = layer.output_channel - traces.guards[blob]
     if blob in shifted:
-        changes["activation_type"] = _RELU
+        changes["activation_type"] = RELU
         if not node.quantized:
             node = _unshifted(node, graph, layer.output_channel - traces.guards.get(blob, 0))
     if blob in traces.shifts:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Pooling", "pooling_axis", "pooling_kernel"]
 
-MAX = 0
+MAX, AVERAGE = 0, 1
 
 
 def pooling_axis(size: int, kernel: int, stride: int, pad: int, pad_type: int, ceil_mode: bool) -> Axis:

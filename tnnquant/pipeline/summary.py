@@ -156,12 +156,11 @@ def _verdict_rows(verdict: Verdict):
         label = "verdict" if number == 0 else ""
         yield label, f"{found.status.upper() if number == 0 else found.status} on {found.source}"
         if number == 0:
-            yield "", "it holds for pictures like these; none of other kinds were seen"
+            yield "", "it holds for pictures like these, not for other kinds"
         for check in found.checks():
             yield "", f"{check.status}: {check.where} - {check.text}"
         for output in found.outputs:
-            sqnr = output.figures["sqnr_db"]
-            yield "", f"{output.name}: SQNR {sqnr:.1f} dB, mean cosine {output.figures['cosine']:.4f}"
+            yield "", f"{output.name}: SQNR {output.figures['sqnr_db']:.1f} dB"
         if found.labels:
             labels = found.labels
             yield (

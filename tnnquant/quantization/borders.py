@@ -19,7 +19,7 @@ from tnnquant.devices.rules import NAIVE
 from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph, Node
 from tnnquant.layers.batch_norm import BatchNorm
-from tnnquant.layers.pooling import Pooling
+from tnnquant.layers.pooling import AVERAGE, Pooling
 from tnnquant.layers.reshape import Reshape
 from tnnquant.quantization.plan import QuantPlan
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["BORDER", "INPUT", "moved", "with_copies_at_borders"]
 
 _SUFFIX = "_copy"
-_AVERAGE = 1
 BORDER = "copies an int8 blob for the fp32 layers that read it: the ARM device needs it laid out anew"
 INPUT = "copies the model input: the ARM device refuses a deconvolution in a model whose input is int8"
 
@@ -111,7 +110,7 @@ def _copied_for(net: Net, blob: str) -> list[str]:
     readers = [node for node in net.consumers.get(blob, ()) if not node.quantized]
     made = []
     for node in readers:
-        if not isinstance(node.layer, Pooling) or node.layer.pool_type != _AVERAGE:
+        if not isinstance(node.layer, Pooling) or node.layer.pool_type != AVERAGE:
             return [blob]
         after = net.consumers.get(node.outputs[0], ())
         is_shift = len(after) == 1 and isinstance(after[0].layer, BatchNorm)

@@ -19,13 +19,13 @@ from tnnquant.graph.infer import Inference
 from tnnquant.graph.passes import is_sigmoid_mul
 from tnnquant.graph.patterns import match_layers
 from tnnquant.graph.ties import tied_blobs, top_of, who_takes_whose
+from tnnquant.kernels.geometry import RELU6
 from tnnquant.layers.base import BlobSpec, QuantRole
 from tnnquant.layers.concat import Concat
 from tnnquant.layers.weighted import FusesActivation
 
 __all__ = ["BlobPlan", "QuantPlan", "for_device", "make_plan"]
 
-RELU6 = 2
 #: The methods of blobs and weights that have zero points, and what is used where a device ignores these.
 ZERO_POINTS, SYMMETRIC = "asymmetric", "minmax"
 FOLLOW_PEAK = ("minmax", "asymmetric")

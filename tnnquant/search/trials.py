@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from math import inf
 
 from tnnquant.verdict.kinds import VALUES
 from tnnquant.verdict.result import BROKEN, DOUBTFUL, GOOD, SetVerdict
@@ -50,7 +51,7 @@ class Trial:
     def rank(self) -> tuple:
         """The larger, the better: by the verdict, then int8 everywhere, the user's own metric, and likeness: a share of
         pictures is the same for many models."""
-        own = 0.0 if self.drop is None else -self.drop
+        own = -inf if self.drop is None else -self.drop
         return (
             _RANK.get(self.status, -1), not self.fp32_layers, own, self.likeness, self.agreement,
             -len(self.fp32_layers),

@@ -36,10 +36,13 @@ class Agreement:
     Attributes
     ----------
     shares : list of float
+    count : int
+        Pictures; of :meth:`mixed` those of the first part, which the other part may hold too.
     """
 
     def __init__(self, shares: Iterable[float] = ()):
         self.shares = list(shares)
+        self.count = len(self.shares)
         self._margins: list[np.ndarray] = []
         self._errors: list[np.ndarray] = []
         self._weights: np.ndarray | None = None
@@ -47,6 +50,7 @@ class Agreement:
     def add(self, share: float) -> None:
         """Count a picture in."""
         self.shares.append(share)
+        self.count += 1
 
     def add_scores(self, wanted: np.ndarray, got: np.ndarray, are_probabilities: bool) -> None:
         """Note the distances of a picture's scores (classes,) and what int8 makes of them; to be added too."""
@@ -62,16 +66,12 @@ class Agreement:
     def mixed(self, own: Agreement, share: float) -> Agreement:
         """These pictures with the weight ``share``, and those of ``own`` with the rest."""
         found = Agreement([*self.shares, *own.shares])
+        found.count = self.count
         found._margins, found._errors = self._margins + own._margins, self._errors + own._errors
         counts = len(self.shares), len(own.shares)
         weights = [np.full(n, part / max(n, 1)) for n, part in zip(counts, (share, 1 - share), strict=True)]
         found._weights = np.concatenate(weights)
         return found
-
-    @property
-    def count(self) -> int:
-        """How many pictures."""
-        return len(self.shares)
 
     @property
     def counted(self) -> float:
@@ -87,7 +87,7 @@ class Agreement:
     @property
     def tried(self) -> float | None:
         """Share of the trials in which the class stays; None: there are too few pictures, or enough to count them."""
-        if not _FEW <= len(self.shares) < _MANY or len(self._margins) != len(self.shares):
+        if not _FEW <= self.count < _MANY or len(self._margins) != len(self.shares):
             return None
         margins, errors = np.array(self._margins), np.array(self._errors)
         changed = np.array([(margins + error < 0).any(axis=1).mean() for error in errors])

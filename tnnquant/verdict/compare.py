@@ -23,8 +23,7 @@ __all__ = ["Comparison", "compare"]
 
 _MOST_NAMES = 10
 _NOT_HELD_OUT = (
-    "these pictures are also in the statistics, so other pictures may come out worse: --holdout 0.2 or --eval FOLDER "
-    "judge the model on others"
+    "other pictures may come out worse: --holdout 0.2 or --eval FOLDER judge the model on pictures it was not made from"
 )
 #: Fewer pictures allow no good verdict.
 _FEW = 4

@@ -129,7 +129,7 @@ class OutputSums:
 
     def mixed(self, own: OutputSums, share: float) -> OutputSums:
         """Sums in which these pictures have the weight ``share``, and those of ``own`` the rest."""
-        count = self.pictures + own.pictures
+        count = self.pictures  # the others may be the same
         found = OutputSums(self._sums.shape[1])
         found.pictures = count
         found.nonfinite, found.unlike = self.nonfinite + own.nonfinite, self.unlike + own.unlike

@@ -110,11 +110,11 @@ def _check_agreement(kind: OutputKind, agreed: Agreement, cosine: float) -> list
     else:
         status = BROKEN if high < broken and is_moved else DOUBTFUL
     what = "equal values" if kind.kind == INTEGERS else "same top-1 as fp32"
-    more = f", expected of others {100 * expected:.1f} %" if is_guess else ""
+    more = f", expected on other pictures {100 * expected:.1f} %" if is_guess else ""
     text = (
         f"{what} {100 * agreement:.1f} % of {count}{more} "
         f"(95 % interval {100 * low:.0f}..{100 * high:.0f} %; good from {100 * good:g} %"
-        f"{', or one that differs' if count <= _FEW else ''}, broken below {100 * broken:g} %)"
+        f"{', or if one differs' if count <= _FEW else ''}, broken below {100 * broken:g} %)"
     )
     return [Check(status, text, kind.name)]
 

@@ -142,6 +142,12 @@ class Verification:
             sets.append(self._own_set())
         return sets
 
+    @property
+    def _made_from(self) -> str:
+        """What is said of the calibration pictures that judge where they are in the statistics."""
+        count, whole = len(self.split.judge), len(self.split.samples.names)
+        return f"{count} of the {whole} calibration pictures, which the model was made from"
+
     def _own_set(self) -> _Set:
         """The calibration pictures that judge."""
         split = self.split
@@ -152,7 +158,7 @@ class Verification:
         elif split.calibrate is None:
             source = f"{count} of the {whole} pictures"
         else:
-            source = f"{count} of the {whole} calibration pictures, which the model was made from"
+            source = self._made_from
         is_new = split.is_held_out or split.calibrate is None
         guessed = labels_of_names(split.samples.names)
         return _Set(split.samples.subset(split.judge), source, is_new, split.references, guessed, True, True)
@@ -169,7 +175,7 @@ class Verification:
     ) -> Verdict:
         """Compare on all sets of pictures, and find the layers that add most noise.
 
-        The status is that of ``--eval``, if given; else the worst.
+        The status is that of ``--eval``, if given; else that of the second model, or *broken* where either is.
 
         Parameters
         ----------
@@ -192,15 +198,13 @@ class Verification:
         numbers = split.unseen
         if split.is_held_out and unseen is not None:
             # The model was made of the pictures that choose, too, in the end: the one made before was not.
-            count, whole = len(split.judge), len(split.samples.names)
-            source = f"{count} of the {whole} calibration pictures, which the model was made from"
-            self._sets[-1] = replace(self._sets[-1], source=source, held_out=False)
+            self._sets[-1] = replace(self._sets[-1], source=self._made_from, held_out=False)
             numbers = split.judge if self._evaluation is None else ()
         seen = [self._compare(chosen, int8, fp32, progress) for chosen in self._sets]
         usable = split.samples.subset(numbers).usable
         is_apart = unseen is not None and len(usable) >= (1 if split.is_held_out else LEAST_UNSEEN)
-        # fp32 is asked once about the calibration pictures: on those that are more.
-        few = self._sets[-1] if is_apart and self._sets[-1].is_calibration else None
+        # fp32 is asked once about the calibration pictures: on those that are more. There is no --eval then.
+        few = self._sets[-1] if is_apart else None
         found = [self._verdict(*pair, fp32, looks=pair[0] is not few) for pair in zip(self._sets, seen, strict=True)]
         if is_apart and unseen is not None:
             source = f"{len(usable)} calibration pictures, by a second model made without them"
@@ -208,13 +212,13 @@ class Verification:
             labels = dict(self.goal.labels) if self.goal else {}  # for the metric
             chosen = _Set(split.samples.subset(usable), source, True, split.references, labels, True, True)
             apart = self._compare(chosen, self.executor(unseen, fp32), fp32, None)
-            if not is_whole and few is not None:
+            if not is_whole:
                 lost = len({*split.samples.digests()}) - len(usable)
                 apart = apart.mixed(seen[-1], lost / (lost + len(usable)))
-                chosen = replace(chosen, source=f"{source}; corrected for the fewer pictures that it was made from")
+                chosen = replace(chosen, source=f"{source}; corrected, as it was made from fewer pictures")
             found.append(self._verdict(chosen, apart, fp32))
             status = found[-1].status
-            if self._evaluation is not None or is_whole or any(verdict.status == BROKEN for verdict in found):
+            if is_whole or any(verdict.status == BROKEN for verdict in found):
                 status = worst(verdict.status for verdict in found)
             # What is doubtful on the pictures of the statistics alone is in the other figures already.
             found.sort(key=lambda verdict: verdict.status != status)

@@ -71,7 +71,7 @@ def outputs_at(node: Node, y: np.ndarray, most: int) -> np.ndarray:
     y : float32 (1, OC, OH, OW), or (items, ...) for an inner product
     most : int
     """
-    if not hasattr(node.layer, "kernel_h"):
+    if not isinstance(node.layer, Convolution):
         return np.array(y, np.float32).reshape(y.shape[0], -1)
     return np.ascontiguousarray(y.reshape(y.shape[1], -1)[:, _places(y.shape, most)].T)
 

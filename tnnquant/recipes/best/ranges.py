@@ -22,6 +22,7 @@ import numpy as np
 from tnnquant.graph import Node, QuantParams
 from tnnquant.graph.infer import Inference
 from tnnquant.layers.base import Layer, QuantRole
+from tnnquant.layers.pooling import AVERAGE
 from tnnquant.layers.weighted import Weighted
 from tnnquant.observers.base import DEAD, FLOOR_SCALE
 from tnnquant.recipes.best.full_range import highest_codes, limits
@@ -33,7 +34,6 @@ from tnnquant.verdict.kinds import CLASSES, output_kind
 
 __all__ = ["Choice", "balanced_scales", "peak_scales"]
 
-AVERAGE = 1
 _EXPONENTS = (0.0, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 _HEADROOM = (0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)
 #: Second-order rounding leaves about this share of the error of plain rounding.

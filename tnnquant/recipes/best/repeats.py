@@ -20,7 +20,9 @@ import numpy as np
 from tnnquant.engine.executor import Executor
 from tnnquant.graph.infer import Inference
 from tnnquant.graph.repeats import Site, site_at, weight_of
+from tnnquant.kernels.geometry import NO_ACTIVATION, RELU, RELU6
 from tnnquant.quantization.plan import QuantPlan
+from tnnquant.recipes.best.full_range import CEILING
 from tnnquant.recipes.best.islands import layer_macs
 from tnnquant.recipes.best.lanes import in_lanes
 
@@ -34,10 +36,8 @@ _LEAST, _WORTH = 0.03, 4.0
 _MOST = 0.5
 #: Samples that are looked at.
 _LOOKED_AT = 8
-_RELU6 = 2
-_CEILING = 6.0
 _LEVELS = 127
-_KINDS = (0, 1, 2)
+_KINDS = (NO_ACTIVATION, RELU, RELU6)
 
 
 def sites_of(inference: Inference, plan: QuantPlan) -> list[Site]:
@@ -130,7 +130,7 @@ def _seen(executor: Executor, sites: Sequence[Site], samples: Sequence) -> dict[
         def tap(name: str, x: np.ndarray) -> None:
             if name in names:
                 rows = x.reshape(x.shape[1], -1)
-                means = [rows, np.square(rows), rows != 0, (rows > 0) & (rows < _CEILING)]
+                means = [rows, np.square(rows), rows != 0, (rows > 0) & (rows < CEILING)]
                 found[name] = np.stack(
                     [np.abs(rows).max(axis=1), *(np.mean(part, axis=1, dtype=np.float64) for part in means)]
                 )
@@ -151,7 +151,7 @@ def _noise(site: Site, seen: Mapping[str, _Figures]) -> np.ndarray:
     """Of each channel, float64 (C,)."""
     made = seen[site.maker.outputs[0]]
     layer: Any = site.maker.layer
-    peak = np.minimum(made.peak, _CEILING) if layer.activation_type == _RELU6 else made.peak
+    peak = np.minimum(made.peak, CEILING) if layer.activation_type == RELU6 else made.peak
     noise = np.square(peak / _LEVELS) / 12 * made.alive
     if site.depthwise is not None:
         passed = seen[site.depthwise.outputs[0]]

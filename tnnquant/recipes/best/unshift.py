@@ -14,11 +14,10 @@ from tnnquant.base.names import unused_name
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.graph import Graph, Node, Resource
 from tnnquant.layers.batch_norm import BatchNorm
-from tnnquant.layers.pooling import Pooling
+from tnnquant.layers.pooling import AVERAGE, Pooling
 
 __all__ = ["REASON", "averages", "with_shifts_undone"]
 
-AVERAGE = 1
 REASON = "shifts averages back: the int8 codes that were averaged use all 256 values, 0 being -128"
 
 

@@ -226,7 +226,7 @@ class Workbench:
         self.statistics: Statistics = gather(
             self.executor, self.plan, self.fitted, self._windows, chosen, self._stage("ranges"), self._outputs
         )
-        wanted = in_lanes(self.executor, self.held_out, lambda mine, sample: mine.run_sample(sample))
+        wanted = self._run_held_out(self.executor)
         self._measure = Disturbance(self.inference, wanted) if wanted else None
         self.clock.lap("statistics")
         self._known: dict = {}
@@ -304,7 +304,8 @@ class Workbench:
         str
             What came of it; :attr:`candidate` is the model.
         """
-        score = self._score(goal, self.candidate.graph)
+        wanted = self._run_held_out(self.executor)
+        score = self._score(goal, self.candidate.graph, wanted)
         if not score.is_reached:
             return f"; {score.check().text}: not reached with fewer layers in fp32"
         limit = BUDGET if self._share is None else self._share
@@ -312,10 +313,10 @@ class Workbench:
             return f"; {score.check().text}"
         for share in (0.0, limit / 2):
             if self._is_late():
-                break
+                return f"; {score.check().text}; no time was left to try fewer layers in fp32"
             before, self._share = self._share, share
             candidate = self.quantize(steps, "weights, trial")
-            again = self._score(goal, candidate.graph)
+            again = self._score(goal, candidate.graph, wanted)
             if again.is_reached:
                 self.candidate = candidate
                 enough = f"at most {100 * share:g} % of the multiplications" if share else "none"
@@ -323,15 +324,16 @@ class Workbench:
             self._share = before
         return f"; {score.check().text}, and not with fewer layers in fp32"
 
-    def _score(self, goal: Goal, graph: Graph) -> MetricScore:
-        """The user's own metric on the held-out samples."""
+    def _run_held_out(self, executor: Executor) -> list[dict[str, np.ndarray]]:
+        """The outputs for the held-out samples."""
+        return in_lanes(executor, self.held_out, lambda mine, sample: mine.run_sample(sample))
+
+    def _score(self, goal: Goal, graph: Graph, wanted: list[dict[str, np.ndarray]]) -> MetricScore:
+        """The user's own metric on the held-out samples, of which fp32 gives ``wanted``."""
         gathered = GatheredOutputs(graph.outputs)
-        both = [
-            in_lanes(executor, self.held_out, lambda mine, sample: mine.run_sample(sample))
-            for executor in (self.executor, Executor(graph, self._dims, exact=False))
-        ]
-        for sample, wanted, got in zip(self.held_out, *both, strict=True):
-            gathered.add(sample, wanted, got)
+        outputs = self._run_held_out(Executor(graph, self._dims, exact=False))
+        for sample, own, got in zip(self.held_out, wanted, outputs, strict=True):
+            gathered.add(sample, own, got)
         return gathered.score(goal, gathered.by_number(goal.labels), self._names)
 
     def _is_late(self) -> bool:
