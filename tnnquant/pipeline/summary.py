@@ -193,8 +193,8 @@ def _advice_rows(report: Report, seconds: float):
         return
     # In a first run most of the time before the statistics is the compiling of kernels, which no later run repeats.
     base = (seconds - report.seconds.get("preparing", 0.0)) / _COSTS[name]
-    shown = (f"--recipe {other} about {max(1, round(base * cost))} s" for other, cost in others.items())
-    yield "advice", f"closer to fp32: the same command with {', '.join(shown)} (estimated from this run)"
+    shown = (f"with --recipe {other} in about {max(1, round(base * cost))} s" for other, cost in others.items())
+    yield "advice", f"closer to fp32: the same command {', '.join(shown)} (estimated from this run)"
 
 
 def _megabytes(count: int) -> str:
