@@ -163,6 +163,49 @@ def test_a_product_with_a_matrix_is_an_inner_product_with_its_bias():
     np.testing.assert_allclose(run(proto, x=x)["y"], reference(proto, x=x)[0], rtol=1e-5)
 
 
+def unrolled(steps, op):
+    """A recurrence as exporters write it out: each step multiplies by the same two constants."""
+    rng = np.random.default_rng(4)
+    c = {"w": rng.standard_normal((12, 6)), "r": rng.standard_normal((6, 6)), "b": rng.standard_normal(6)}
+    c = {name: array.astype(np.float32) for name, array in c.items()}
+    nodes, h = [], "h"
+    for k in range(steps):
+        c[f"k{k}"] = np.array(k)
+        nodes += [node("Gather", ["x", f"k{k}"], [f"x{k}"], axis=0)]
+        if op == "Gemm":
+            nodes += [node("Gemm", [f"x{k}", "w", "b"], [f"u{k}"]), node("Gemm", [h, "r"], [f"v{k}"], transB=1)]
+        else:
+            nodes += [node("MatMul", [f"x{k}", "w"], [f"u{k}"]), node("MatMul", [h, "r"], [f"v{k}"])]
+        nodes += [node("Add", [f"u{k}", f"v{k}"], [f"s{k}"]), node("Tanh", [f"s{k}"], [f"h{k}"])]
+        h = f"h{k}"
+    return model(nodes, {"x": (steps, 1, 12), "h": (1, 6)}, [h], c)
+
+
+@pytest.mark.parametrize("op", ["Gemm", "MatMul"])
+def test_weights_that_every_step_reads_are_stored_once(op):
+    proto, rng = unrolled(9, op), np.random.default_rng(5)
+    graph = convert(proto).graph
+    stored = sum(t.size for node in graph.nodes for t in node.tensors.values())
+    stored += sum(t.size for t in graph.constants.values())
+    assert stored < 2 * 12 * 6 + 2 * 6 * 6
+    assert "InnerProduct" not in [node.type_string for node in graph.nodes]
+    feeds = {"x": rng.standard_normal((9, 1, 12)), "h": rng.standard_normal((1, 6))}
+    (got,) = run(proto, **feeds).values()
+    np.testing.assert_allclose(got, reference(proto, **feeds)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_branches_that_share_weights_keep_their_inner_products():
+    assert kinds(unrolled(3, "MatMul")).count("InnerProduct") == 6
+
+
+def test_weights_in_many_layers_are_told():
+    nodes = []
+    for k in range(4):
+        nodes += [node("Conv", ["x" if not k else f"y{k - 1}", "w"], [f"y{k}"], pads=[1, 1, 1, 1])]
+    notes = convert(model(nodes, {"x": (1, 512, 4, 4)}, ["y3"], {"w": np.ones((512, 512, 3, 3), np.float32)})).notes
+    assert [note for note in notes if note.startswith("28 of 38 MB are weights that several layers read")]
+
+
 def test_uneven_borders():
     """SAME_UPPER with a stride is TNN's SAME; a border wider before is a layer of its own.
 

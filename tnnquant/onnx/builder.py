@@ -65,6 +65,7 @@ class Builder:
         self.budget = Budget()
         self._specs: dict[str, BlobSpec] = {}
         self._stored: dict[tuple, tuple[np.ndarray, Value]] = {}
+        self._matrices: dict[tuple, tuple[np.ndarray, np.ndarray]] = {}
 
     # --- model inputs and constants ---
 
@@ -97,6 +98,17 @@ class Builder:
             self.constants[name] = _tensor(array)
             self._specs[name] = BlobSpec(array.shape, DataType.of(array), array)
         return self._stored[key][1]
+
+    def matrix(self, array: np.ndarray) -> np.ndarray:
+        """A constant matrix as float32 with its rows one after another; the same array for the same elements in memory.
+
+        Weights that many layers read are held once, and found again by their place.
+        """
+        place = array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str
+        if place not in self._matrices:
+            # An array that is kept is at no other one's place.
+            self._matrices[place] = array, np.ascontiguousarray(array, np.float32)
+        return self._matrices[place][1]
 
     # --- layers ---
 

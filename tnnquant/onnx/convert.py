@@ -28,6 +28,8 @@ __all__ = ["Conversion", "convert"]
 
 #: Operators that take pictures of bytes to floats; after an input, they say that it may as well be one of floats.
 _TO_FLOAT = "Cast"
+#: Bytes; the user is told of no fewer that could be saved.
+_WORTH_A_NOTE = 8 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,9 +149,9 @@ def _attempt(proto: ModelProto, weights: Weights, name: str, input_shapes, half:
     has_codes = bool(builder.records.blobs and builder.records.weights)
     if has_codes:  # while layers that move codes are all there
         builder.records.blobs = passed_on(built, builder.records.blobs)
-    simple = simplify(built, builder.dims(), half=half and not has_codes)
+    simple = simplify(built, builder.dims(), half=half and not has_codes, keep_products=has_codes)
     applied = apply_codes(_as_written(simple, name), builder.records)
-    builder.notes += applied.notes()
+    builder.notes += [*applied.notes(), *_repeated(applied.graph)]
     return Conversion(applied.graph, builder.names.replaced, builder.notes, dims, applied.tensors), [], name
 
 
@@ -322,6 +324,22 @@ def _as_written(graph: Graph, name: str) -> Graph:
     text = read_proto(write_proto(graph), name)
     nodes = tuple(read.replace(resource=made.resource) for read, made in zip(text.nodes, graph.nodes, strict=True))
     return text.replace(nodes=nodes, constants=_sorted(graph))
+
+
+def _repeated(graph: Graph) -> list[str]:
+    """A note, where most of the pair is weights that stand in it several times."""
+    total, held = 0, {}
+    for tensors in (*(node.tensors for node in graph.nodes), graph.constants):
+        for tensor in tensors.values():
+            total += tensor.data.nbytes
+            held[tensor.data.__array_interface__["data"][0], tensor.data.nbytes] = tensor.data.nbytes
+    repeated = total - sum(held.values())
+    if repeated <= max(total / 2, _WORTH_A_NOTE):
+        return []
+    return [
+        f"{repeated / 1e6:.0f} of {total / 1e6:.0f} MB are weights that several layers read: TNN's layers have weights "
+        "of their own, so that each of them holds a copy"
+    ]
 
 
 def _sorted(graph: Graph):

@@ -40,7 +40,7 @@ _HALF = {
 }  # fmt: skip
 
 
-def simplify(graph: Graph, dims: Dims, *, half: bool = False) -> Graph:
+def simplify(graph: Graph, dims: Dims, *, half: bool = False, keep_products: bool = False) -> Graph:
     """The graph after all passes; the outputs stay what they are.
 
     Parameters
@@ -50,6 +50,8 @@ def simplify(graph: Graph, dims: Dims, *, half: bool = False) -> Graph:
         Of every blob.
     half : bool
         Store weights as float16.
+    keep_products : bool
+        Leave inner products what they are, each with weights of its own.
     """
     graph = without_unread(graph)
     constants = dict(graph.constants)
@@ -61,6 +63,7 @@ def simplify(graph: Graph, dims: Dims, *, half: bool = False) -> Graph:
         change(net)
         graph = net.result()
     graph = without_unread(_activations_first(graph))
+    graph = graph if keep_products else weights.share_products(graph)
     return _halved(graph) if half else graph
 
 

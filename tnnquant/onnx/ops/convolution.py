@@ -252,7 +252,7 @@ def inner_product(g: Builder, x: Value, weight: np.ndarray, bias: np.ndarray | N
     values = np.zeros(0, np.float32) if bias is None else np.ascontiguousarray(bias, np.float32)
     made = g.add(
         "InnerProduct", [rows], count, int(bias is not None), 0, 1,
-        tensors={"weight": np.ascontiguousarray(weight), "bias": values},
+        tensors={"weight": g.matrix(weight), "bias": values},
     )  # fmt: skip
     return g.reshape(made, (*x.dims[:-1], count))
 

@@ -6,13 +6,20 @@ from dataclasses import replace
 
 import numpy as np
 
+from tnnquant.base.names import unused_name
 from tnnquant.base.tensor import Tensor
-from tnnquant.graph import Node, Resource
+from tnnquant.graph import Graph, Node, Resource
+from tnnquant.layers.binary import Add
 from tnnquant.layers.deconvolution import Deconvolution
+from tnnquant.layers.inner_product import InnerProduct
+from tnnquant.layers.matmul import MatMul
 from tnnquant.onnx.patterns.net import Net, new_node
 
-__all__ = ["fold_affine", "merge_affine"]
+__all__ = ["fold_affine", "merge_affine", "share_products"]
 
+#: Weights that more inner products than this read are stored once, in a constant that matrix products read. A
+#: recurrence exported step by step has as many as steps; the branches of a siamese network keep their int8 layers.
+_MOST_COPIES = 3
 _CONVOLUTIONS = ("Convolution", "Convolution1D", "Convolution3D", "Deconvolution")
 
 
@@ -113,3 +120,49 @@ def merge_affine(net: Net) -> None:
         k, b = outer[0] * inner[0], outer[0] * inner[1] + outer[1]
         net.remove(first)
         net.replace(node, new_node("BatchNormCxx", node, first.inputs, (), {"scale": k, "bias": b}))
+
+
+def share_products(graph: Graph) -> Graph:
+    """Inner products that read the same weights, as matrix products of one constant."""
+    readers: dict[tuple[int, tuple[int, int]], list[Node]] = {}
+    for node in graph.nodes:
+        if node.type_string == "InnerProduct":
+            readers.setdefault(_place(node), []).append(node)
+    shared = {place: nodes for place, nodes in readers.items() if len(nodes) > _MOST_COPIES}
+    if not shared:
+        return graph
+    taken = {*graph.blob_names(), *(node.name for node in graph.nodes)}
+
+    def fresh(wanted: str) -> str:
+        name = unused_name(wanted, taken)
+        taken.add(name)
+        return name
+
+    constants = dict(graph.constants)
+    names = {}
+    for place, (first, *_) in shared.items():
+        name = names[place] = fresh(f"{first.name}_weights")
+        matrix = np.ascontiguousarray(first.tensors["weight"].data.reshape(place[1]).T)
+        constants[name] = Tensor(matrix.reshape(-1), matrix.shape)
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        name = names.get(_place(node), "") if node.type_string == "InnerProduct" else ""
+        if not name:
+            nodes.append(node)
+            continue
+        bias = node.tensors.get("bias")
+        has_bias = bias is not None and bias.size > 0
+        target = fresh(f"{node.outputs[0]}_product") if has_bias else node.outputs[0]
+        product = node.name if not has_bias else fresh(f"{node.name}_product")
+        nodes.append(Node(product, "MatMul", MatMul(weight_position=-1), (node.inputs[0], name), (target,)))
+        if bias is not None and has_bias:
+            summand = Resource({"element": Tensor(bias.float32(), (1, bias.size))}, {}, "Add")
+            nodes.append(Node(node.name, "Add", Add(weight_input_index=1), (target,), node.outputs, summand))
+    return graph.replace(nodes=tuple(nodes), constants=constants)
+
+
+def _place(node: Node) -> tuple[int, tuple[int, int]]:
+    """Where the weights of an inner product lie in memory, and how many rows and columns they have."""
+    data = node.tensors["weight"].data
+    count = node.layer.expect(InnerProduct).num_output
+    return data.__array_interface__["data"][0], (count, data.size // max(count, 1))
