@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from tnnquant.devices.arm import ARITHMETIC, SAME_FLOATS, SAME_ON_DEVICES
-from tnnquant.devices.naive import FLOAT_ACTIVATION, FUSED_ON_X86, lost_activations
+from tnnquant.devices.common import (
+    ARITHMETIC,
+    EVERYWHERE,
+    FUSED_ON_X86,
+    SAME_FLOATS,
+    SAME_INT8,
+    SUMS_AND_PEAKS,
+    int8_values,
+    int32,
+    lost_activations,
+    no_kernel,
+    or_rewritten,
+    single_output,
+)
 from tnnquant.devices.rules import Outcome, Rule, device
 
 __all__ = ["x86"]
 
 _COMPARISONS = ("Equal", "Greater", "Less", "SquaredDifference", "Where")
-_REDUCE = (
-    "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "ReduceSumSquare",
-)  # fmt: skip
-_REWRITTEN = "tnnquant writes other layers instead where it can (--device)"
 
 
 @device(2, "x86")
 def x86() -> tuple[Rule, ...]:
     """The table of the x86 device."""
     return (
-        *SAME_ON_DEVICES,
-        FLOAT_ACTIVATION,
+        *SAME_INT8,
+        EVERYWHERE,
         *lost_activations(FUSED_ON_X86),
         Rule(
             "int8 reshape", ("Reshape",), "int8", "always", Outcome.WRONG,
@@ -28,16 +36,16 @@ def x86() -> tuple[Rule, ...]:
         ),
         Rule(
             "group norm", ("GroupNorm",), "fp32", "always", Outcome.WRONG,
-            "normalizes by groups, wrong in every case", "use instance norm of reshaped groups; " + _REWRITTEN,
+            "normalizes by groups, wrong in every case", or_rewritten("use instance norm of reshaped groups"),
         ),
         Rule(
             "product over axes", ("ReduceProd",), "fp32", "not folded", Outcome.WRONG,
-            "multiplies along axes, wrong in every case", "split and multiply; " + _REWRITTEN,
+            "multiplies along axes, wrong in every case", or_rewritten("split and multiply"),
         ),
         Rule(
             "fused swish", ("Convolution", "Convolution1D", "Deconvolution"), "fp32", "fused swish", Outcome.WRONG,
             "has a fused swish that is off by percents, or far off",
-            "compute the sigmoid and the product in layers of their own; " + _REWRITTEN,
+            or_rewritten("compute the sigmoid and the product in layers of their own"),
         ),
         Rule(
             "constant operand", _COMPARISONS, "fp32", "constant operand", Outcome.CRASHES,
@@ -53,41 +61,27 @@ def x86() -> tuple[Rule, ...]:
         ),
         Rule(
             "index input", ("ScatterND",), "fp32", "operand from a blob", Outcome.FAILS,
-            "takes its indices from a blob", "store the indices in the layer; " + _REWRITTEN,
+            "takes its indices from a blob", or_rewritten("store the indices in the layer"),
         ),
         Rule(
             "negative index", ("Gather",), "fp32", "negative index", Outcome.FAILS,
-            "has negative indices", "count from the front; " + _REWRITTEN,
+            "has negative indices", or_rewritten("count from the front"),
         ),
-        Rule(
-            "single output", ("LSTMONNX",), "fp32", "one output", Outcome.CRASHES,
-            "has one output, the kernel wants three", "name all three; " + _REWRITTEN,
-        ),
-        Rule(
-            "int32", (*ARITHMETIC, *_REDUCE, "Abs", "Neg"), "fp32", "int32", Outcome.WRONG,
-            "computes int32 values", "cast them to float before",
-        ),
-        Rule(
-            "int32", ("Expand",), "fp32", "int32", Outcome.FAILS, "expands int32 values", "cast them to float before",
-        ),
-        Rule("int8 values", ("Cast",), "fp32", "int8 values", Outcome.WRONG, "casts INT8 values", "cast in the app"),
-        Rule(
-            "int32", ("StridedSliceV2",), "fp32", "int32", Outcome.FAILS, "cuts int32 values",
-            "cast them to float before",
-        ),
+        single_output(Outcome.CRASHES),
+        int32((*ARITHMETIC, *SUMS_AND_PEAKS, "Abs", "Neg"), Outcome.WRONG),
+        int32(("Expand",), Outcome.FAILS, "expands int32 values"),
+        int8_values(Outcome.WRONG),
+        int32(("StridedSliceV2",), Outcome.FAILS, "cuts int32 values"),
         *SAME_FLOATS,
         Rule(
             "operands broadcast both ways", ("HardSwish",), "fp32", "operands broadcast both ways", Outcome.WRONG,
-            "has two operands that are each repeated along some axis", "expand one of them before; " + _REWRITTEN,
+            "has two operands that are each repeated along some axis", or_rewritten("expand one of them before"),
         ),
         Rule(
             "half-precision weights", ("Scale",), "fp32", "half-precision weights", Outcome.WRONG,
             "has weights stored in half precision", "store them as float",
         ),
-        Rule(
-            "no kernel", ("Convolution3D", "Pooling3D"), "fp32", "always", Outcome.REFUSED,
-            "has no kernel on x86", "use other layers",
-        ),
+        no_kernel(("Convolution3D", "Pooling3D"), "x86"),
         Rule(
             "place of the values found", ("NonMaxSuppression",), "fp32", "always", Outcome.WRONG,
             "gives as many boxes as were allocated, not as were found", "do it in the app",

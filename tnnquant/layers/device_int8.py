@@ -66,10 +66,6 @@ class _ReciprocalAddInt8(_Pixels[Add], AddInt8):
         return [_codes(total * _inverse(scale))]
 
 
-class _ReciprocalAdd(Add):
-    INT8 = _ReciprocalAddInt8
-
-
 class _FactorConcatInt8(_Pixels[Concat], ConcatInt8):
     """``x * (scale / output scale)`` where the blobs have one scale each."""
 
@@ -79,10 +75,6 @@ class _FactorConcatInt8(_Pixels[Concat], ConcatInt8):
             for x, params in zip(inputs, state, strict=True)
         ]
         return self.layer.forward(parts, np.dtype(np.int8))
-
-
-class _FactorConcat(Concat):
-    INT8 = _FactorConcatInt8
 
 
 class _ReciprocalReformatInt8(_Pixels[Reformat], ReformatInt8):
@@ -103,14 +95,6 @@ class _LowNanReformatInt8(_ReciprocalReformatInt8):
     """As on x86."""
 
     NAN_CODE = _LOWEST
-
-
-class _ReciprocalReformat(Reformat):
-    INT8 = _ReciprocalReformatInt8
-
-
-class _LowNanReformat(Reformat):
-    INT8 = _LowNanReformatInt8
 
 
 def _inverse(scale: np.ndarray) -> np.ndarray:
@@ -252,22 +236,6 @@ class _NarrowSums(_DeviceSums):
     IN_16_BITS = True
 
 
-class _DeviceConvolution(Convolution):
-    INT8 = _DeviceSums
-
-
-class _DeviceConvolutionAdd(ConvolutionAdd):
-    INT8 = _DeviceSums
-
-
-class _NarrowConvolution(Convolution):
-    INT8 = _NarrowSums
-
-
-class _NarrowConvolutionAdd(ConvolutionAdd):
-    INT8 = _NarrowSums
-
-
 def int8_on_device(
     layer: Layer, tensors: Mapping[str, Tensor], device: str, inputs: int
 ) -> type[Layer] | None:
@@ -282,18 +250,28 @@ def int8_on_device(
     inputs : int
         How many blobs it reads.
     """
-    kind, is_arm = type(layer), device == "arm"
+    form = _form(layer, tensors, device == "arm", inputs)
+    return None if form is None else _with_form(type(layer), form)
+
+
+def _form(layer: Layer, tensors: Mapping[str, Tensor], is_arm: bool, inputs: int) -> type[Int8Half] | None:
+    kind = type(layer)
     if kind is Add and inputs == 2:
-        return _ReciprocalAdd
+        return _ReciprocalAddInt8
     if kind is Concat:
-        return _FactorConcat
+        return _FactorConcatInt8
     if isinstance(layer, Reformat) and layer.dst == DataType.INT8 and layer.src == DataType.FLOAT:
-        return _ReciprocalReformat if is_arm else _LowNanReformat
+        return _ReciprocalReformatInt8 if is_arm else _LowNanReformatInt8
     if kind is ConvolutionAdd:
-        return _NarrowConvolutionAdd if is_arm else _DeviceConvolutionAdd
+        return _NarrowSums if is_arm else _DeviceSums
     if isinstance(layer, Convolution) and kind is Convolution:
         stored = tensors.get("filter")
         if is_arm and stored is not None and bool(np.any(stored.data == _LOWEST)):
-            return _NarrowConvolution
-        return _DeviceConvolution if layer.dilation_h != layer.dilation_w else None
+            return _NarrowSums
+        return _DeviceSums if layer.dilation_h != layer.dilation_w else None
     return None
+
+
+def _with_form(kind: type[Layer], form: type[Int8Half]) -> type[Layer]:
+    """A layer type with another int8 form."""
+    return type(f"Device{kind.__name__}", (kind,), {"INT8": form})
