@@ -24,6 +24,7 @@ from tnnquant.graph.traces import bias_of_codes, made_up_original, shift_of_copy
 from tnnquant.kernels.geometry import RELU, RELU6
 from tnnquant.layers.base import QuantRole
 from tnnquant.layers.convolution import Convolution
+from tnnquant.layers.weighted import fused_activation
 
 __all__ = ["Meaning", "TakenOut", "base_name", "meaning_of", "without_copies", "zero_points"]
 
@@ -229,7 +230,7 @@ def _count(graph: Graph, blob: str) -> int:
 def _lost_its_relu(node: Node, original: Node | None) -> bool:
     if node.layer.role != QuantRole.WEIGHTED or original is None or original.outputs != node.outputs:
         return False
-    before, now = (getattr(layer, "activation_type", 0) for layer in (original.layer, node.layer))
+    before, now = (fused_activation(layer) for layer in (original.layer, node.layer))
     return before in (RELU, RELU6) and now == 0
 
 

@@ -164,8 +164,9 @@ def _repeated(node: Node, count: int) -> np.ndarray:
     """Which of the first ``count`` outputs of an int8 convolution each further one repeats, but guards; none if one
     of them repeats none."""
     none = np.zeros(0, np.int64)
-    layer: Any = node.layer
-    total = getattr(layer, "output_channel", 0)
+    if not isinstance(node.layer, Convolution):
+        return none
+    total = node.layer.output_channel
     if total <= count or not {"filter", "scale", "bias"} <= node.tensors.keys():
         return none
     rows, bias = node.tensors["filter"].data, node.tensors["bias"].data

@@ -26,6 +26,7 @@ from tnnquant.layers.base import QuantRole
 from tnnquant.layers.batch_norm import BatchNorm
 from tnnquant.layers.convolution import EXPLICIT, Convolution
 from tnnquant.layers.pooling import AVERAGE, Pooling
+from tnnquant.layers.weighted import Weighted
 
 __all__ = ["GUARD_BIAS", "bias_of_codes", "made_up_original", "shift_of_copy"]
 
@@ -270,9 +271,8 @@ def _codes(blob: str, graph: Graph, shifted: set[str]) -> np.ndarray:
 
 def bias_of_codes(node: Node, codes: np.ndarray) -> np.ndarray:
     """Sums of an int8 layer's weights times the codes of the input channels they meet, int64 (OC,)."""
-    layer: Any = node.layer
-    weight = node.tensors["filter" if "filter" in node.tensors else "weight"]
-    groups, count = getattr(layer, "group", 1), getattr(layer, "output_channel", 0) or layer.num_output
+    layer = node.layer.expect(Weighted)
+    weight, groups, count = node.tensors[layer.WEIGHTS], layer.groups, layer.outputs
     each = codes.size // groups if codes.size > 1 else 1
     rows = weight.data.astype(np.int64).reshape(groups, count // groups, each, -1).sum(axis=3)
     return (rows * codes.astype(np.int64).reshape(-1 if codes.size > 1 else 1, 1, each)).sum(axis=2).reshape(-1)

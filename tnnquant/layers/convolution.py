@@ -144,6 +144,14 @@ class Convolution(Windowed, Weighted):
     """
 
     @property
+    def groups(self) -> int:
+        return self.group
+
+    @property
+    def outputs(self) -> int:
+        return self.output_channel
+
+    @property
     def rectifies(self) -> bool:
         return self.activation_type in (1, 2)
 

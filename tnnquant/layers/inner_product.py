@@ -28,12 +28,18 @@ class InnerProduct(Weighted):
     """``y[n, o] = sum_k x[n, k] * w[o, k] + b[o]``, x flattened after the batch axis in the order c, h, w."""
 
     PER_TENSOR_BLOBS = True
+    WEIGHTS = "weight"
+    BIAS_FLAG = "has_bias"
     RESOURCE = (TextField(), TensorField("weight"), TensorField("bias"), ScaleField("weight"))
 
     num_output: int = param()
     has_bias: int = param()
     transpose: int = param()
     axis: int = param()
+
+    @property
+    def outputs(self) -> int:
+        return self.num_output
 
     def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
         check_inputs(inputs[:1], 1)

@@ -8,6 +8,14 @@ import numpy as np
 
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.graph import Graph, Node, Resource
+from tnnquant.layers.activation import Swish
+from tnnquant.layers.batch_norm import BatchNorm
+from tnnquant.layers.clip import Relu, Relu6
+from tnnquant.layers.convolution import Convolution
+from tnnquant.layers.deconvolution import Deconvolution
+from tnnquant.layers.inner_product import InnerProduct
+from tnnquant.layers.matmul import MatMul
+from tnnquant.layers.moment_norm import InstanceNorm
 from tnnquant.onnx.patterns import activations, layout, norms, weights
 from tnnquant.onnx.patterns.net import Net
 
@@ -35,8 +43,8 @@ PASSES: tuple[Callable[[Net], None], ...] = (
 
 #: Layers whose weights TNN widens when it loads them (Convolution1D and 3D are not among them).
 _HALF = {
-    "Convolution": ("filter", "bias"), "Deconvolution": ("filter", "bias"), "InnerProduct": ("weight", "bias"),
-    "BatchNormCxx": ("scale", "bias"), "InstBatchNormCxx": ("scale", "bias"), "MatMul": ("weight",),
+    Convolution: ("filter", "bias"), Deconvolution: ("filter", "bias"), InnerProduct: ("weight", "bias"),
+    BatchNorm: ("scale", "bias"), InstanceNorm: ("scale", "bias"), MatMul: ("weight",),
 }  # fmt: skip
 
 
@@ -84,9 +92,9 @@ def _activations_first(graph: Graph) -> Graph:
     followers = {
         node.inputs[0]: node
         for node in graph.nodes
-        if node.type_string in ("ReLU", "ReLU6", "Swish") and len(node.inputs) == 1
+        if isinstance(node.layer, (Relu, Relu6, Swish)) and len(node.inputs) == 1
     }
-    made = {blob for node in graph.nodes if node.type_string == "Convolution" for blob in node.outputs}
+    made = {blob for node in graph.nodes if isinstance(node.layer, Convolution) for blob in node.outputs}
     moved = {id(node) for blob, node in followers.items() if blob in made}
     nodes: list[Node] = []
     for node in graph.nodes:
@@ -105,10 +113,10 @@ def _halved(graph: Graph) -> Graph:
     limit = float(np.finfo(np.float16).max)
 
     def halved(node: Node) -> Node:
-        if node.type_string not in _HALF or node.resource is None:
+        if type(node.layer) not in _HALF or node.resource is None:
             return node
         tensors = dict(node.tensors)
-        for name in _HALF[node.type_string]:
+        for name in _HALF[type(node.layer)]:
             tensor = tensors.get(name)
             if tensor is not None and tensor.size and tensor.dtype == DataType.FLOAT:
                 data = np.clip(tensor.data, -limit, limit).astype(np.float16)

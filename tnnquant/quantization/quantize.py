@@ -244,7 +244,7 @@ def with_weights(node: Node, result) -> Resource:
     node : Node
     result : LayerWeights
     """
-    name = "filter" if "filter" in node.tensors else "weight"
+    name = node.layer.expect(Weighted).WEIGHTS
     tensors = {
         name: Tensor(result.weight.reshape(-1), (), DataType.INT8),
         "scale": Tensor(result.scale, (), DataType.FLOAT),

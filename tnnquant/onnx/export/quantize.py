@@ -15,8 +15,10 @@ import numpy as np
 
 from tnnquant.errors import UnsupportedLayerError
 from tnnquant.graph import Graph, Node, QuantParams
+from tnnquant.layers.clip import Relu
 from tnnquant.layers.concat import Concat
 from tnnquant.layers.movement import CopyLayer
+from tnnquant.layers.pooling import Pooling
 from tnnquant.layers.upsample import Upsample
 from tnnquant.onnx.export.builder import Builder
 
@@ -33,7 +35,7 @@ def moves_codes(node: Node, graph: Graph) -> bool:
     layer = node.layer
     if isinstance(layer, Concat):
         return any(graph.scales[blob].scale.size != 1 for blob in node.inputs)
-    if getattr(layer, "pool_type", None) is not None or layer.TYPE_NAMES[0] == "ReLU":
+    if isinstance(layer, (Pooling, Relu)):
         return True
     return isinstance(layer, CopyLayer) and not isinstance(layer, Upsample)
 

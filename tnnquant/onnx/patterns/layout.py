@@ -6,9 +6,11 @@ from dataclasses import replace
 
 from tnnquant.graph import Node
 from tnnquant.layers.convolution import Convolution
+from tnnquant.layers.inner_product import InnerProduct
 from tnnquant.layers.pad import Pad
 from tnnquant.layers.permute import Permute
 from tnnquant.layers.reduce import ReduceMax
+from tnnquant.layers.reshape import Reshape
 from tnnquant.onnx.patterns.net import Net, new_node
 
 __all__ = ["drop_reshapes", "find_global_maximum", "find_reorg", "find_shuffle", "merge_moves", "merge_pads"]
@@ -21,9 +23,9 @@ def _reshape(node: Node, source: str, dims) -> Node:
 def merge_moves(net: Net) -> None:
     """Two Reshapes, or two Permutes, become one; what changes nothing goes."""
     for node in list(net.nodes):
-        if node is None or node.type_string not in ("Reshape", "Permute") or len(node.inputs) != 1:
+        if node is None or not isinstance(node.layer, (Reshape, Permute)) or len(node.inputs) != 1:
             continue
-        first = net.private_maker(node.inputs[0], node.type_string)
+        first = net.private_maker(node.inputs[0], type(node.layer))
         if first is None or len(first.inputs) != 1:
             continue
         source = first.inputs[0]
@@ -48,9 +50,9 @@ def merge_moves(net: Net) -> None:
 def drop_reshapes(net: Net) -> None:
     """An inner product flattens its input by itself."""
     for node in list(net.nodes):
-        if node is None or node.type_string != "InnerProduct":
+        if node is None or not isinstance(node.layer, InnerProduct):
             continue
-        moved = net.private_maker(node.inputs[0], "Reshape")
+        moved = net.private_maker(node.inputs[0], Reshape)
         if moved is None or len(moved.inputs) != 1 or len(net.dims[moved.inputs[0]]) < 2:
             continue
         if net.dims[moved.inputs[0]][0] == net.dims[moved.outputs[0]][0]:
@@ -60,10 +62,10 @@ def drop_reshapes(net: Net) -> None:
 
 def _moved(net: Net, node: Node | None) -> tuple[str, tuple[int, ...], tuple[int, ...]] | None:
     """Source, inner dims and order of a Reshape, Permute, Reshape that ends here; nothing else reads the first two."""
-    if node is None or node.type_string != "Reshape" or len(node.inputs) != 1:
+    if node is None or not isinstance(node.layer, Reshape) or len(node.inputs) != 1:
         return None
-    permute = net.private_maker(node.inputs[0], "Permute")
-    split = net.private_maker(permute.inputs[0], "Reshape") if permute is not None else None
+    permute = net.private_maker(node.inputs[0], Permute)
+    split = net.private_maker(permute.inputs[0], Reshape) if permute is not None else None
     if permute is None or not isinstance(permute.layer, Permute) or split is None or len(split.inputs) != 1:
         return None
     return split.inputs[0], net.dims[split.outputs[0]], tuple(permute.layer.orders)
@@ -138,10 +140,10 @@ def find_global_maximum(net: Net) -> None:
 def merge_pads(net: Net) -> None:
     """A border of zeros before a convolution without one, where the convolution can have it itself."""
     for node in list(net.nodes):
-        if node is None or node.type_string != "Convolution" or not isinstance(node.layer, Convolution):
+        if node is None or not isinstance(node.layer, Convolution):
             continue
         c = node.layer
-        pad = net.private_maker(node.inputs[0], "Pad")
+        pad = net.private_maker(node.inputs[0], Pad)
         if pad is None or not isinstance(pad.layer, Pad) or c.pad_type != -1 or c.pad_h or c.pad_w:
             continue
         p = pad.layer

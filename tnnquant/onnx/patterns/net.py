@@ -9,7 +9,8 @@ import numpy as np
 
 from tnnquant.base.tensor import Tensor
 from tnnquant.graph import Graph, Node, Resource
-from tnnquant.layers.base import find_layer
+from tnnquant.layers.base import Layer, find_layer
+from tnnquant.layers.binary import Binary
 
 __all__ = ["Net", "new_node"]
 
@@ -45,13 +46,13 @@ class Net:
 
     # --- looking ---
 
-    def maker(self, blob: str, *kinds: str) -> Node | None:
+    def maker(self, blob: str, *kinds: type[Layer]) -> Node | None:
         """The layer that makes a blob, if it is of one of these types (any, without types)."""
         position = self._makers.get(blob)
         node = None if position is None else self.nodes[position]
-        return node if node is not None and (not kinds or node.type_string in kinds) else None
+        return node if node is not None and (not kinds or isinstance(node.layer, kinds)) else None
 
-    def private_maker(self, blob: str, *kinds: str) -> Node | None:
+    def private_maker(self, blob: str, *kinds: type[Layer]) -> Node | None:
         """As :meth:`maker`, if nothing else reads the blob: it may vanish."""
         return self.maker(blob, *kinds) if self.is_private(blob) else None
 
@@ -75,13 +76,15 @@ class Net:
     def element(self, node: Node) -> tuple[np.ndarray, int] | None:
         """The constant operand of a layer of two, as float32 under its dims, and which of the two it is."""
         tensor = node.tensors.get("element")
-        if tensor is None or len(node.inputs) != 1 or tensor.data.dtype != np.float32:
+        if tensor is None or not isinstance(node.layer, Binary):
             return None
-        return tensor.array().reshape(tensor.dims or (-1,)), getattr(node.layer, "weight_input_index", 1)
+        if len(node.inputs) != 1 or tensor.data.dtype != np.float32:
+            return None
+        return tensor.array().reshape(tensor.dims or (-1,)), node.layer.weight_input_index
 
-    def scalar(self, node: Node | None, kind: str, position: int | None = None) -> float | None:
+    def scalar(self, node: Node | None, kind: type[Binary], position: int | None = None) -> float | None:
         """The constant operand of a layer of that type, if it is one number."""
-        if node is None or node.type_string != kind:
+        if node is None or not isinstance(node.layer, kind):
             return None
         found = self.element(node)
         if found is None or found[0].size != 1 or (position is not None and found[1] != position):

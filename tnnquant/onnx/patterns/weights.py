@@ -9,10 +9,15 @@ import numpy as np
 from tnnquant.base.names import unused_name
 from tnnquant.base.tensor import Tensor
 from tnnquant.graph import Graph, Node, Resource
-from tnnquant.layers.binary import Add
+from tnnquant.layers.batch_norm import BatchNorm
+from tnnquant.layers.binary import Add, Div, Mul, Sub
+from tnnquant.layers.convolution import Convolution
+from tnnquant.layers.convolution_nd import Convolution1D, Convolution3D
 from tnnquant.layers.deconvolution import Deconvolution
 from tnnquant.layers.inner_product import InnerProduct
 from tnnquant.layers.matmul import MatMul
+from tnnquant.layers.reshape import Reshape
+from tnnquant.layers.weighted import FusesActivation
 from tnnquant.onnx.patterns.net import Net, new_node
 
 __all__ = ["fold_affine", "merge_affine", "share_products"]
@@ -20,7 +25,7 @@ __all__ = ["fold_affine", "merge_affine", "share_products"]
 #: Weights that more inner products than this read are stored once, in a constant that matrix products read. A
 #: recurrence exported step by step has as many as steps; the branches of a siamese network keep their int8 layers.
 _MOST_COPIES = 3
-_CONVOLUTIONS = ("Convolution", "Convolution1D", "Convolution3D", "Deconvolution")
+_CONVOLUTIONS = (Convolution, Convolution1D, Convolution3D, Deconvolution)
 
 
 def fold_affine(net: Net) -> None:
@@ -28,17 +33,17 @@ def fold_affine(net: Net) -> None:
     for node in list(net.nodes):
         if node is None or not node.inputs:
             continue
-        found = net.private_maker(node.inputs[0], *_CONVOLUTIONS, "InnerProduct", "Reshape")
+        found = net.private_maker(node.inputs[0], *_CONVOLUTIONS, InnerProduct, Reshape)
         if found is None:
             continue
         weighted, between, axis = found, None, 1
-        if found.type_string == "Reshape":
-            inner = net.private_maker(found.inputs[0], "InnerProduct")
+        if isinstance(found.layer, Reshape):
+            inner = net.private_maker(found.inputs[0], InnerProduct)
             last = net.dims[found.outputs[0]][-1:]
             if inner is None or last != net.dims[inner.outputs[0]][-1:]:
                 continue
             weighted, between, axis = inner, found, len(net.dims[found.outputs[0]]) - 1
-        if getattr(weighted.layer, "activation_type", 0):
+        if isinstance(weighted.layer, FusesActivation) and weighted.layer.activation_type:
             continue
         channels = net.dims[weighted.outputs[0]][1]
         terms = _affine(net, node, channels, len(net.dims[node.inputs[0]]), axis)
@@ -55,7 +60,7 @@ def fold_affine(net: Net) -> None:
 def _affine(net: Net, node: Node, channels: int, rank: int, axis: int) -> tuple[np.ndarray, np.ndarray] | None:
     """k and b, float64 (channels,), of a layer that computes ``x * k[c] + b[c]``."""
     one, zero = np.ones(channels), np.zeros(channels)
-    if node.type_string == "BatchNormCxx" and axis == 1:
+    if isinstance(node.layer, BatchNorm) and axis == 1:
         k, b = (node.tensors[name].float32().astype(np.float64) for name in ("scale", "bias"))
         return np.broadcast_to(k, (channels,)), np.broadcast_to(b, (channels,))
     found = net.element(node)
@@ -66,16 +71,16 @@ def _affine(net: Net, node: Node, channels: int, rank: int, axis: int) -> tuple[
     if len(dims) != rank or any(d != 1 for k, d in enumerate(dims) if k != axis) or dims[axis] not in (1, channels):
         return None
     values = np.broadcast_to(element.reshape(-1).astype(np.float64), (channels,))
-    match node.type_string, position:
-        case "Mul", _:
+    match node.layer, position:
+        case Mul(), _:
             return values, zero
-        case "Add", _:
+        case Add(), _:
             return one, values
-        case "Sub", 1:
+        case Sub(), 1:
             return one, -values
-        case "Sub", 0:
+        case Sub(), 0:
             return -one, values
-        case "Div", 1 if np.all(values != 0):
+        case Div(), 1 if np.all(values != 0):
             return 1 / values, zero
     return None
 
@@ -110,7 +115,7 @@ def merge_affine(net: Net) -> None:
     for node in list(net.nodes):
         if node is None or not node.inputs or len(net.dims[node.inputs[0]]) < 2:
             continue
-        first = net.private_maker(node.inputs[0], "Mul", "Div", "Add", "Sub", "BatchNormCxx")
+        first = net.private_maker(node.inputs[0], Mul, Div, Add, Sub, BatchNorm)
         if first is None or len(first.inputs) != 1 or net.dims[first.inputs[0]] != net.dims[node.outputs[0]]:
             continue
         dims = net.dims[first.inputs[0]]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -20,13 +19,15 @@ from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.layers.base import BlobSpec, QuantRole
 from tnnquant.layers.binary import Add
 from tnnquant.layers.clip import Clip, Relu, Relu6
-from tnnquant.layers.inner_product import InnerProduct
+from tnnquant.layers.convolution import Convolution
+from tnnquant.layers.convolution_nd import Convolution1D, Convolution3D
+from tnnquant.layers.deconvolution import Deconvolution
 from tnnquant.layers.pad import Pad, PadV2
 from tnnquant.layers.permute import Permute
 from tnnquant.layers.pooling import Pooling
 from tnnquant.layers.reshape import Flatten, Reshape
 from tnnquant.layers.squeeze import Squeeze, Unsqueeze
-from tnnquant.layers.windowed import Windowed
+from tnnquant.layers.weighted import FusesActivation, Weighted
 from tnnquant.onnx.qdq.parts import Names, rounded
 from tnnquant.onnx.qdq.record import BlobCodes, Records, WeightCodes
 from tnnquant.onnx.qdq.ties import matched
@@ -238,8 +239,10 @@ def _rescaled(graph: Graph, codes: dict[str, BlobCodes], specs: Mapping[str, Blo
 
 
 def _is_depthwise(node: Node, specs: Mapping[str, BlobSpec]) -> bool:
-    group = getattr(node.layer, "group", 1)
-    return group > 1 and group == specs[node.inputs[0]].dims[1] == getattr(node.layer, "output_channel", 0)
+    if not isinstance(node.layer, (Convolution, Convolution1D, Convolution3D, Deconvolution)):
+        return False
+    group = node.layer.group
+    return group > 1 and group == specs[node.inputs[0]].dims[1] == node.layer.output_channel
 
 
 def _unfused(
@@ -330,9 +333,8 @@ class _Plan:
 
 def _quantized(node: Node, weights: WeightCodes, source: np.ndarray, zero: np.ndarray, to: BlobCodes) -> Node:
     """The int8 form of a layer whose input has that scale and ``zero`` for 0, and whose output has the codes ``to``."""
-    name = "filter" if "filter" in node.tensors else "weight"
-    given = node.layer
-    count = given.num_output if isinstance(given, InnerProduct) else given.expect(Windowed).output_channel
+    layer = node.layer.expect(Weighted)
+    count = layer.outputs
     # As onnxruntime multiplies: in float32.
     step = np.broadcast_to((weights.scale * source).astype(np.float32), count)
     bias = node.tensors.get("bias")
@@ -346,15 +348,14 @@ def _quantized(node: Node, weights: WeightCodes, source: np.ndarray, zero: np.nd
     stored = stored + summand
     tensors = {
         **node.tensors,
-        name: Tensor(weights.codes, (), DataType.INT8),
+        layer.WEIGHTS: Tensor(weights.codes, (), DataType.INT8),
         "scale": Tensor(np.ascontiguousarray(step), (), DataType.FLOAT),
         "zero_point": Tensor(np.zeros(step.size, np.int8), (), DataType.INT8),
         "bias": Tensor(np.clip(stored, _LIMIT.min, _LIMIT.max).astype(np.int32), (), DataType.INT32),
     }
     extras = {**node.resource.extras, "has_bias": 1} if node.resource else {}
     resource = replace(node.resource, tensors=tensors, extras=extras) if node.resource else None
-    layer: Any = node.layer
-    changes = {flag: 1 for flag in ("bias", "has_bias") if hasattr(layer, flag)}
-    if to.zero.any() and hasattr(layer, "activation_type"):
+    changes = {layer.BIAS_FLAG: 1}
+    if to.zero.any() and isinstance(layer, FusesActivation):
         changes["activation_type"] = 0  # codes end where it would cut
     return node.replace(layer=replace(layer, **changes), resource=resource, quantized=True)

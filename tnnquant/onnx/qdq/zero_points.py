@@ -22,6 +22,7 @@ import numpy as np
 
 from tnnquant.base.tensor import QuantParams
 from tnnquant.graph import Graph, Node
+from tnnquant.kernels.geometry import NO_ACTIVATION, RELU, RELU6
 from tnnquant.layers.base import BlobSpec, QuantRole
 from tnnquant.layers.binary import Add
 from tnnquant.layers.concat import Concat
@@ -32,6 +33,7 @@ from tnnquant.layers.reshape import Flatten, Reshape
 from tnnquant.layers.shuffle import PixelShuffle, Reorg, ShuffleChannel
 from tnnquant.layers.squeeze import Squeeze, Unsqueeze
 from tnnquant.layers.upsample import Upsample
+from tnnquant.layers.weighted import fused_activation
 from tnnquant.onnx.qdq.parts import Names, added, all_equal, bordered, rounded
 from tnnquant.onnx.qdq.record import BlobCodes
 from tnnquant.recipes.best.guards import open_taps
@@ -39,7 +41,6 @@ from tnnquant.recipes.best.guards import open_taps
 __all__ = ["Stored", "absorbs_activation", "borders", "stored"]
 
 _LOWEST, _HIGHEST = -128, 127
-_NO_ACTIVATION, _RELU, _RELU6 = 0, 1, 2
 #: A ReLU6 is saturation if the highest code means at most this.
 _CEILING = 6.01
 _NOTHING = np.zeros(1)
@@ -77,13 +78,13 @@ class Stored:
 
 def absorbs_activation(node: Node, codes: BlobCodes) -> bool:
     """Whether a weighted int8 layer can write these codes: its activation, if any, is where they end or zero is 0."""
-    activation = getattr(node.layer, "activation_type", _NO_ACTIVATION)
-    if activation == _NO_ACTIVATION or not codes.zero.any():
+    activation = fused_activation(node.layer)
+    if activation == NO_ACTIVATION or not codes.zero.any():
         return True
     ends = bool((codes.zero == _LOWEST).all())
-    if activation == _RELU6:
+    if activation == RELU6:
         return ends and bool((codes.scale * (_HIGHEST - _LOWEST) <= _CEILING).all())
-    return ends and activation == _RELU
+    return ends and activation == RELU
 
 
 def borders(node: Node, specs: Mapping[str, BlobSpec]) -> tuple[int, int, int, int] | None:

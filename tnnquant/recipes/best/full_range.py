@@ -23,7 +23,7 @@ from tnnquant.kernels.geometry import RELU, RELU6
 from tnnquant.layers.base import BlobSpec, QuantRole
 from tnnquant.layers.convolution import Convolution
 from tnnquant.layers.pooling import Pooling
-from tnnquant.layers.weighted import Weighted
+from tnnquant.layers.weighted import Weighted, fused_activation
 from tnnquant.quantization.plan import QuantPlan
 from tnnquant.recipes.best.guards import count_guards, guardable, is_plain, open_taps
 from tnnquant.recipes.best.slots import ScaleSlots
@@ -64,7 +64,7 @@ def zero_codes(
         elif maker.layer.role == QuantRole.PASS:
             zero[of] = np.maximum(zero[of], _POOLED) if isinstance(maker.layer, Pooling) else 0
         elif maker.layer.role == QuantRole.WEIGHTED:
-            if getattr(maker.layer, "activation_type", 0) not in (RELU, RELU6) or of.size == 1:
+            if fused_activation(maker.layer) not in (RELU, RELU6) or of.size == 1:
                 zero[of] = 0
         elif not maker.layer.JOINS_CHANNELS:
             zero[of] = 0
@@ -131,6 +131,6 @@ def limits(graph: Graph, slots: ScaleSlots) -> np.ndarray:
     """
     most = np.full(slots.count, np.inf)
     for node in graph.nodes:
-        if getattr(node.layer, "activation_type", 0) == RELU6 and node.outputs[0] in slots.of:
+        if fused_activation(node.layer) == RELU6 and node.outputs[0] in slots.of:
             most[slots.of[node.outputs[0]]] = CEILING
     return most

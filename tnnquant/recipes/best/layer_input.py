@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tnnquant.graph import Node
+from tnnquant.layers.weighted import Weighted
 from tnnquant.recipes.best.patches import mean_window, windows_of
 
 __all__ = ["LayerInput", "Moments"]
@@ -64,7 +65,7 @@ class LayerInput:
     ):
         self._source = node, arrays, out_dims, outputs
         self._codes = np.concatenate([windows_of(node, array, out_dims, windows) for array in arrays])
-        self._groups = getattr(node.layer, "group", 1)
+        self._groups = node.layer.expect(Weighted).groups
         self.mean = mean_window(node, self._codes)
 
     def sums(self, weight: np.ndarray) -> np.ndarray:

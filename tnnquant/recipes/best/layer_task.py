@@ -8,7 +8,7 @@ import numpy as np
 
 from tnnquant.graph import Node
 from tnnquant.kernels.geometry import RELU, RELU6
-from tnnquant.layers.weighted import Weighted
+from tnnquant.layers.weighted import Weighted, fused_activation
 from tnnquant.recipes.best.full_range import CEILING
 from tnnquant.recipes.best.guards import least_steps, with_guard_outputs, with_guard_weights
 from tnnquant.recipes.best.layer_input import LayerInput, Moments
@@ -73,8 +73,7 @@ class LayerTask:
             Outputs in fp32 at the windows of :meth:`LayerInput.sums`, for a bias that suits what is left of them after
             the activation; only with ``mean_input``.
         """
-        node, groups = self.node, getattr(self.node.layer, "group", 1)
-        layer = node.layer.expect(Weighted)
+        node, layer = self.node, self.node.layer.expect(Weighted)
         weight, bias = layer.weight_array(node.tensors), layer.bias_array(node.tensors)
         assert bias is not None  # every layer has one (network.py)
         bias = bias + (self.output_zero * self.output_scale).astype(np.float32)
@@ -86,7 +85,7 @@ class LayerTask:
             if wanted is not None and limits is not None:
                 result = moved_bias(result, seen.sums(result.weight), wanted, self._low, *limits)
         else:
-            result = shifted_bias(result, self.input_zero, groups)
+            result = shifted_bias(result, self.input_zero, layer.groups)
         if self.offsets is not None:
             result = offset_bias(result, self.offsets * self.output_scale)
         return with_guard_outputs(result, self.output_guards, self.output_scale)
@@ -98,7 +97,7 @@ class LayerTask:
 
     def _limits(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Between which values of the output the code tells the sum, float64 (OC,) or (1,) each; None: not known."""
-        kind, scale = getattr(self.node.layer, "activation_type", 0), self.output_scale.astype(np.float64)
+        kind, scale = fused_activation(self.node.layer), self.output_scale.astype(np.float64)
         high = (127 - self.output_zero) * scale
         if kind == 0:
             return (-128 - self.output_zero) * scale, high
@@ -109,7 +108,7 @@ class LayerTask:
     def _rounded(
         self, weight: np.ndarray, bias: np.ndarray, seen: LayerInput | None, second_order: bool
     ) -> LayerWeights:
-        scale, groups = self.input_scale, getattr(self.node.layer, "group", 1)
+        scale, groups = self.input_scale, self.node.layer.expect(Weighted).groups
         if not second_order and not self.input_guards:
             return quantize_layer(weight, bias, scale, method="minmax", merge_type="channel", groups=groups)
         # To the nearest is what comes out for inputs that have nothing to do with each other.

@@ -122,14 +122,13 @@ def _with_biases(graph: Graph) -> Graph:
     def with_bias(node: Node) -> Node:
         if node.layer.role != QuantRole.WEIGHTED or node.resource is None or node.quantized:
             return node
-        flag = "has_bias" if hasattr(node.layer, "has_bias") else "bias"
-        if getattr(node.layer, flag) and "bias" in node.tensors and node.tensors["bias"].size:
+        layer = node.layer.expect(Weighted)
+        if getattr(layer, layer.BIAS_FLAG) and "bias" in node.tensors and node.tensors["bias"].size:
             return node
-        name = "filter" if "filter" in node.tensors else "weight"
-        if name not in node.tensors or not node.tensors[name].size:
+        if layer.WEIGHTS not in node.tensors or not node.tensors[layer.WEIGHTS].size:
             return node
-        count = node.layer.expect(Weighted).weight_array(node.tensors).shape[0]
+        count = layer.weight_array(node.tensors).shape[0]
         bias = Tensor(np.zeros(count, np.float32), (), DataType.FLOAT)
-        return node.with_tensors({**node.tensors, "bias": bias}).replace(layer=replace(node.layer, **{flag: 1}))
+        return node.with_tensors({**node.tensors, "bias": bias}).replace(layer=replace(layer, **{layer.BIAS_FLAG: 1}))
 
     return graph.with_nodes(with_bias(node) for node in graph.nodes)

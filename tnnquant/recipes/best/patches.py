@@ -8,6 +8,7 @@ import numpy as np
 
 from tnnquant.graph import Node
 from tnnquant.layers.convolution import Convolution
+from tnnquant.layers.weighted import Weighted
 
 __all__ = ["mean_window", "outputs_at", "windows_of"]
 
@@ -59,7 +60,7 @@ def mean_window(node: Node, windows: np.ndarray) -> np.ndarray:
     windows : float32 or int8 (windows, taps, C)
     """
     mean = windows.mean(axis=0, dtype=np.float64)
-    return np.ascontiguousarray(mean.T).reshape(getattr(node.layer, "group", 1), -1)
+    return np.ascontiguousarray(mean.T).reshape(node.layer.expect(Weighted).groups, -1)
 
 
 def outputs_at(node: Node, y: np.ndarray, most: int) -> np.ndarray:

@@ -22,7 +22,8 @@ import numpy as np
 from tnnquant.graph import Node, QuantParams
 from tnnquant.graph.infer import Inference
 from tnnquant.layers.base import Layer, QuantRole
-from tnnquant.layers.pooling import AVERAGE
+from tnnquant.layers.pooling import AVERAGE, Pooling
+from tnnquant.layers.pooling_nd import Pooling1D, Pooling3D
 from tnnquant.layers.weighted import Weighted
 from tnnquant.observers.base import DEAD, FLOOR_SCALE
 from tnnquant.recipes.best.full_range import highest_codes, limits
@@ -270,8 +271,9 @@ def _cost(read: _Read, inference: Inference, statistics: Statistics) -> _Cost:
         total = max(float(power.sum()), 1e-30)
         smoothing = 1 / np.sqrt(_averaged(node, inference)) if node is not None and not reader.quantized else 1.0
         return _Cost(reader.blob, of, np.full(of.size, 1 / total), smoothing, None, power / total)
-    weight = node.layer.expect(Weighted).weight_array(node.tensors)
-    square, largest = _by_channel(weight, getattr(node.layer, "group", 1), of.size)
+    layer = node.layer.expect(Weighted)
+    weight = layer.weight_array(node.tensors)
+    square, largest = _by_channel(weight, layer.groups, of.size)
     total = max(float((square * power).sum()), 1e-30)
     taps = int(np.prod(weight.shape[2:])) if of.size > 1 else int(np.prod(weight.shape[1:]))
     depthwise = weight.ndim == 4 and weight.shape[1] == 1
@@ -313,7 +315,7 @@ def _by_channel(weight: np.ndarray, groups: int, channels: int) -> tuple[np.ndar
 
 def _averaged(node: Node, inference: Inference) -> float:
     """Values that go into one output of an average pooling; 1 for other layers."""
-    if getattr(node.layer, "pool_type", 0) != AVERAGE:
+    if not isinstance(node.layer, (Pooling, Pooling1D, Pooling3D)) or node.layer.pool_type != AVERAGE:
         return 1.0
     size, out = (prod(inference.specs[blob].dims[2:]) for blob in (node.inputs[0], node.outputs[0]))
     return max(1.0, size / max(out, 1))

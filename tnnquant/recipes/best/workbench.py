@@ -242,7 +242,7 @@ class Workbench:
             node = self.graph.nodes[position]
             if node.layer.role == QuantRole.WEIGHTED:
                 length = int(np.prod(node.layer.expect(Weighted).weight_array(node.tensors).shape[1:]))
-                least = effort.windows if getattr(node.layer, "group", 1) == 1 else effort.grouped_windows
+                least = effort.windows if node.layer.expect(Weighted).groups == 1 else effort.grouped_windows
                 wanted = min(max(least, effort.windows_per_weight * length), effort.most_windows)
                 counts[node.name] = -(-wanted // samples)
         return counts
