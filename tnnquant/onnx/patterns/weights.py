@@ -87,7 +87,7 @@ def _affine(net: Net, node: Node, channels: int, rank: int, axis: int) -> tuple[
 
 def _scaled(node: Node, channels: int, k: np.ndarray, b: np.ndarray) -> Node:
     """The weighted layer with its outputs times ``k``, plus ``b``."""
-    name = "weight" if node.type_string == "InnerProduct" else "filter"
+    name = "weight" if isinstance(node.layer, InnerProduct) else "filter"
     stored = node.tensors[name]
     weight = stored.float32()
     if not np.all(k == 1):
@@ -105,7 +105,7 @@ def _scaled(node: Node, channels: int, k: np.ndarray, b: np.ndarray) -> Node:
     bias = (bias * k + b).astype(np.float32)
     dims = old.dims if old is not None and old.size else (channels,)
     tensors = {**node.tensors, name: Tensor(weight, stored.dims), "bias": Tensor(bias, dims)}
-    flag = "has_bias" if node.type_string == "InnerProduct" else "bias"
+    flag = "has_bias" if isinstance(node.layer, InnerProduct) else "bias"
     layer = replace(node.layer, **{flag: 1})
     return node.replace(layer=layer, resource=Resource(tensors, type_string=node.type_string))
 
@@ -131,7 +131,7 @@ def share_products(graph: Graph) -> Graph:
     """Inner products that read the same weights, as matrix products of one constant."""
     readers: dict[tuple[int, tuple[int, int]], list[Node]] = {}
     for node in graph.nodes:
-        if node.type_string == "InnerProduct":
+        if isinstance(node.layer, InnerProduct):
             readers.setdefault(_place(node), []).append(node)
     shared = {place: nodes for place, nodes in readers.items() if len(nodes) > _MOST_COPIES}
     if not shared:
@@ -151,7 +151,7 @@ def share_products(graph: Graph) -> Graph:
         constants[name] = Tensor(matrix.reshape(-1), matrix.shape)
     nodes: list[Node] = []
     for node in graph.nodes:
-        name = names.get(_place(node), "") if node.type_string == "InnerProduct" else ""
+        name = names.get(_place(node), "") if isinstance(node.layer, InnerProduct) else ""
         if not name:
             nodes.append(node)
             continue
