@@ -9,6 +9,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from tnnquant.base import plugins
 from tnnquant.errors import ConfigError
@@ -44,7 +45,11 @@ def declared_codes(package: str, decorator: str) -> dict[int, str] | None:
     return dict(sorted((int(code), name) for code, name in found)) or None
 
 
-class Registry:
+_Entry = TypeVar("_Entry")
+_Registered = TypeVar("_Registered")
+
+
+class Registry(Generic[_Entry]):
     """Names of one kind of thing, with the numbers TNN's tool uses for them.
 
     Parameters
@@ -58,14 +63,14 @@ class Registry:
     def __init__(self, kind: str, package: str):
         self.kind = kind
         self._package = package
-        self._entries: dict[str, object] = {}
+        self._entries: dict[str, _Entry] = {}
         self._codes: dict[int, str] = {}
         self._loaded = False
 
-    def register(self, name: str, code: int) -> Callable:
+    def register(self, name: str, code: int) -> Callable[[_Registered], _Registered]:
         """Decorator: enter a class or function under a name and a number, both unused so far."""
 
-        def enter(entry):
+        def enter(entry: Any) -> Any:  # an entry; returned as what it is, not as any of its kind
             if name in self._entries or code in self._codes:
                 raise ValueError(f"{self.kind} {name} ({code}) is registered twice")
             self._entries[name] = entry
@@ -74,7 +79,7 @@ class Registry:
 
         return enter
 
-    def find(self, name: str):
+    def find(self, name: str) -> _Entry:
         """The entry of that name.
 
         Raises

@@ -149,7 +149,7 @@ CONDITIONS: dict[str, Callable[[Place], bool]] = {}
 _TEXTS: dict[str, str] = {}
 
 
-def condition(name: str, text: str):
+def condition(name: str, text: str) -> Callable[[Callable[[Place], bool]], Callable[[Place], bool]]:
     """Decorator: enter a condition under its name, with what it means."""
 
     def enter(function: Callable[[Place], bool]) -> Callable[[Place], bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
 
 from tnnquant.base.registry import Registry
 
@@ -66,10 +67,12 @@ class Rule:
     mixed: bool = False
 
 
-_TABLES = Registry("device", "tnnquant.devices")
+_Table: TypeAlias = Callable[[], tuple[Rule, ...]]
+
+_TABLES: Registry[_Table] = Registry("device", "tnnquant.devices")
 
 
-def device(code: int, name: str):
+def device(code: int, name: str) -> Callable[[_Table], _Table]:
     """Decorator: register a function without parameters that returns the rules of a device."""
     return _TABLES.register(name, code)
 
@@ -82,7 +85,7 @@ def rules_of(name: str) -> tuple[tuple[str, Rule], ...]:
     ConfigError
         There is no such device; the nearest name is given.
     """
-    table: Callable[[], tuple[Rule, ...]] = _TABLES.find(name)
+    table = _TABLES.find(name)
     if name == ANY:
         return tuple(pair for other in device_names() if other != ANY for pair in rules_of(other))
     return tuple((name, rule) for rule in table())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import overload
 
 __all__ = ["Operation", "ProgramTable"]
 
@@ -54,7 +55,13 @@ class ProgramTable(Sequence[Operation]):
     def __len__(self) -> int:
         return len(self.operations)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> Operation: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Operation, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Operation | tuple[Operation, ...]:
         return self.operations[index]
 
     def __iter__(self) -> Iterator[Operation]:

@@ -71,7 +71,9 @@ def _converts(step: Step, to: DataType) -> bool:
     return node.quantized and isinstance(node.layer, Reformat) and len(node.inputs) == 1 and node.layer.dst == to
 
 
-def _members(first: int, steps, readers, graph: Graph, specs) -> tuple[int, ...]:
+def _members(
+    first: int, steps: Sequence[Step], readers: Mapping[str, list[int]], graph: Graph, specs: Mapping[str, BlobSpec]
+) -> tuple[int, ...]:
     """The steps from a conversion to fp32 to the one back; empty if something else reads what lies between."""
     start = steps[first].node.outputs[0]
     dims, blobs, members, ends = specs[start].dims, {start}, [first], []
@@ -102,7 +104,7 @@ def _members(first: int, steps, readers, graph: Graph, specs) -> tuple[int, ...]
     return (*sorted(members), ends[0]) if inputs <= blobs else ()
 
 
-def _table(members: Sequence[Step], graph: Graph, specs) -> np.ndarray:
+def _table(members: Sequence[Step], graph: Graph, specs: Mapping[str, BlobSpec]) -> np.ndarray:
     """What the steps make of all values: they are run on an image of 16 x 16 of them."""
     source, result = members[0].node.inputs[0], members[-1].node.outputs[0]
     counts = {graph.scales[blob].scale.size for blob in (source, result)}

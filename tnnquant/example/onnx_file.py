@@ -8,6 +8,8 @@ as in the Caffe model. Made with the ``onnx`` package, not by the project's own 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tnnquant.example.squeezenet import CLASSES, FIRE, INPUT_SIZE, Weights
@@ -34,7 +36,7 @@ class _Export:
         self.nodes: list = []
         self.initializers: list = []
 
-    def op(self, kind: str, scope: str, *inputs: str, output: str = "", **attributes) -> str:
+    def op(self, kind: str, scope: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         from onnx import helper
 
         made = output or f"{scope}/{kind}_output_0"

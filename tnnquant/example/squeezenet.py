@@ -59,7 +59,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         ("numpy", "dtype"): np.dtype,
     }
 
-    def find_class(self, module: str, name: str):
+    def find_class(self, module: str, name: str) -> object:
         try:
             return self.ALLOWED[module, name]
         except KeyError:
@@ -118,16 +118,20 @@ def read_weights(archive: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 class _Builder:
     """Collects nodes; each method adds one and returns the name of its output blob."""
 
-    def __init__(self, weights: Weights):
+    def __init__(self, weights: Weights) -> None:
         self.weights = weights
         self.nodes: list[Node] = []
 
-    def add(self, kind: str, name: str, inputs: tuple[str, ...], params: str = "", resource: Resource | None = None):
+    def add(
+        self, kind: str, name: str, inputs: tuple[str, ...], params: str = "", resource: Resource | None = None
+    ) -> str:
         layer = layer_type(kind).parse(params.split())
         self.nodes.append(Node(name, kind, layer, inputs, (name,), resource))
         return name
 
-    def conv_relu(self, name: str, source: str, channels: int, out: int, kernel: int, stride: int = 1, pad: int = 0):
+    def conv_relu(
+        self, name: str, source: str, channels: int, out: int, kernel: int, stride: int = 1, pad: int = 0
+    ) -> str:
         filters, bias = self._checked(name, (out, channels, kernel, kernel))
         tensors = {"filter": Tensor.from_array(filters), "bias": Tensor.from_array(bias)}
         resource = Resource(tensors, type_string="Convolution")
@@ -136,11 +140,11 @@ class _Builder:
         self.add("Convolution", name, (source,), params, resource)
         return self.add("ReLU", f"{name}_relu", (name,))
 
-    def max_pool(self, name: str, source: str):
+    def max_pool(self, name: str, source: str) -> str:
         # max, kernel h w, stride h w, pad h w, kernel from the params, explicit pads, ceil_mode, not adaptive
         return self.add("Pooling", name, (source,), "0 3 3 2 2 0 0 -1 -1 -1 1 0 0 0")
 
-    def fire(self, name: str, source: str, channels: int):
+    def fire(self, name: str, source: str, channels: int) -> tuple[str, int]:
         squeeze, expand = FIRE[name]
         narrow = self.conv_relu(f"{name}_squeeze1x1", source, channels, squeeze, 1)
         left = self.conv_relu(f"{name}_expand1x1", narrow, squeeze, expand, 1)

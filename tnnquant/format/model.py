@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from tnnquant.format.wire import ByteReader, ByteWriter, shown
 from tnnquant.graph import Graph, Node, QuantParams, Resource
 from tnnquant.layers.base import Layer, find_layer, layer_types
 from tnnquant.layers.fields import FlagField, ScaleField, TensorField, TextField
+
+_Stored: TypeAlias = QuantParams | Mapping[str, Tensor]
+"""What a resource comes down to: the scales of a blob, or the tensors of a layer."""
 
 __all__ = ["Resources", "attach", "model_pieces", "read_resources"]
 
@@ -116,7 +120,7 @@ def _read_resource(reader: ByteReader, result: Resources) -> None:
         return
     resource = _read_body(reader, kind, type_string)
     earlier = result.layers.get(name)
-    _refuse_second(reader, at, earlier and earlier[1].tensors, resource.tensors)
+    _refuse_second(reader, at, earlier[1].tensors if earlier else None, resource.tensors)
     result.layers[name] = (kind, resource)
 
 
@@ -158,15 +162,17 @@ def _by_number() -> dict[int, type[Layer]]:
     return {kind.TYPE_ID: kind for kind in layer_types().values()}
 
 
-def _refuse_second(reader: ByteReader, at: int, earlier, later) -> None:
+def _refuse_second(reader: ByteReader, at: int, earlier: _Stored | None, later: _Stored) -> None:
     # TNN takes the last of several; here, several are fine only if it does not matter which.
     if earlier is not None and not _same(earlier, later):
         reader.fail("one resource a name", "a second one with other content", at)
 
 
-def _same(a, b) -> bool:
-    if isinstance(a, QuantParams):
+def _same(a: _Stored, b: _Stored) -> bool:
+    if isinstance(a, QuantParams) and isinstance(b, QuantParams):
         return _same_bytes(a.scale, b.scale) and _same_bytes(a.zero_point, b.zero_point)
+    if isinstance(a, QuantParams) or isinstance(b, QuantParams):
+        return False
     return a.keys() == b.keys() and all(
         a[key].dtype == b[key].dtype and a[key].dims == b[key].dims and _same_bytes(a[key].data, b[key].data)
         for key in a
@@ -235,7 +241,7 @@ def _read_constants(reader: ByteReader, result: Resources) -> None:
         reader.context = f"{reader.context}, {shown(name)}"
         tensor = reader.tensor("its buffer")
         earlier = result.constants.get(name)
-        _refuse_second(reader, at, earlier and {"": earlier}, {"": tensor})
+        _refuse_second(reader, at, {"": earlier} if earlier is not None else None, {"": tensor})
         result.constants[name] = tensor
     reader.context = ""
 

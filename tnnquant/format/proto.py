@@ -158,7 +158,7 @@ def _guess(data: bytes) -> str:
     return "" if what == TEXT or data.startswith(c.PROTO_START) else f"; it looks like {what}"
 
 
-def _in_byte_order(names) -> list[str]:
+def _in_byte_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: name.encode("utf-8", "surrogateescape"))
 
 

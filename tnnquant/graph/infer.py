@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import TracebackType
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from tnnquant.base.memory import refuse_giant
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError, TnnQuantError
 from tnnquant.graph import Graph, Node
-from tnnquant.layers.base import BlobSpec
+from tnnquant.layers.base import BlobSpec, Layer
 
 __all__ = ["Inference", "infer", "located"]
 
@@ -98,7 +99,9 @@ class located:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind, error, traceback) -> Literal[False]:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> Literal[False]:
         if isinstance(error, TnnQuantError) and not str(error).startswith("layer "):
             raise type(error)(f"{self.node}: {error}") from error
         if isinstance(error, MemoryError):
@@ -147,7 +150,7 @@ def _spec(specs: Mapping[str, BlobSpec], blob: str) -> BlobSpec:
         raise GraphError(f"reads blob {blob!r}, which no earlier layer, input or constant makes") from None
 
 
-def _run_on_constants(layer, inputs: Sequence[BlobSpec], node: Node) -> list[BlobSpec]:
+def _run_on_constants(layer: Layer, inputs: Sequence[BlobSpec], node: Node) -> list[BlobSpec]:
     # A layer that folds from the shape alone is shown an array of that shape which takes no memory.
     values = [
         spec.value if spec.value is not None else np.broadcast_to(np.zeros((), spec.dtype.numpy), spec.dims)

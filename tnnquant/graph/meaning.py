@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -22,9 +21,10 @@ from tnnquant.graph.graph import Graph, Node
 from tnnquant.graph.lower import REFORMATTED
 from tnnquant.graph.traces import bias_of_codes, made_up_original, shift_of_copy
 from tnnquant.kernels.geometry import RELU, RELU6
-from tnnquant.layers.base import QuantRole
+from tnnquant.layers.base import Layer, QuantRole
 from tnnquant.layers.convolution import Convolution
-from tnnquant.layers.weighted import fused_activation
+from tnnquant.layers.pooling import Pooling
+from tnnquant.layers.weighted import FusesActivation, fused_activation
 
 __all__ = ["Meaning", "TakenOut", "base_name", "meaning_of", "without_copies", "zero_points"]
 
@@ -104,7 +104,7 @@ class Meaning:
             copy = self.copies[name]
             if array.dtype != np.int8:
                 return None
-            pads: Any = copy.layer
+            pads = copy.layer.expect(Convolution)
             blob, high, wide = copy.inputs[0], pads.pad_h, pads.pad_w
             array = array[:, :, high : array.shape[2] - high, wide : array.shape[3] - wide]
         elif name in self.shifted_floats and array.dtype != np.int8:
@@ -258,7 +258,7 @@ def _settled(
     return without_copies(stored, {blob: node.inputs[0] for blob, node in copies.items()}, readers), zero
 
 
-def without_copies(graph: Graph, copies: Mapping[str, str], readers: Mapping[str, Any]) -> Graph:
+def without_copies(graph: Graph, copies: Mapping[str, str], readers: Mapping[str, Layer]) -> Graph:
     """The graph without layers that copy a blob: their readers read what was copied, with their own pads.
 
     Parameters
@@ -266,7 +266,7 @@ def without_copies(graph: Graph, copies: Mapping[str, str], readers: Mapping[str
     graph : Graph
     copies : mapping of str to str
         What each copy to be taken out is of, by the name of its blob.
-    readers : mapping of str to Convolution
+    readers : mapping of str to Layer
         The layers of their readers before they read a copy, by name.
     """
     nodes = []
@@ -274,17 +274,13 @@ def without_copies(graph: Graph, copies: Mapping[str, str], readers: Mapping[str
         if node.outputs and node.outputs[0] in copies:
             continue
         if node.name in readers and node.inputs[0] in copies:
-            before, reader = readers[node.name], node.layer
-            layer = _changed(reader, pad_h=before.pad_h, pad_w=before.pad_w, pad_type=before.pad_type)
+            before, layer = readers[node.name], node.layer
+            if isinstance(before, Convolution) and isinstance(layer, Convolution):
+                layer = replace(layer, pad_h=before.pad_h, pad_w=before.pad_w, pad_type=before.pad_type)
             node = node.replace(layer=layer, inputs=(copies[node.inputs[0]],))
         nodes.append(node)
     scales = {copies.get(blob, blob): params for blob, params in graph.scales.items()}
     return graph.with_nodes(nodes).replace(scales=scales)
-
-
-def _changed(layer: Any, **changes: Any) -> Any:
-    """A layer with other values of parameters that its type has."""
-    return replace(layer, **changes)
 
 
 def _copies(node: Node, quantized: Graph, originals: Mapping[str, Node]) -> bool:
@@ -301,11 +297,9 @@ def _copies(node: Node, quantized: Graph, originals: Mapping[str, Node]) -> bool
 def _without_guards(quantized: Graph, originals: Mapping[str, Node], zero: Mapping[str, np.ndarray]) -> Graph:
     """The graph with as many channels as the fp32 model: guards (:mod:`tnnquant.recipes.best.guards`) are the last
     ones."""
-    made: dict[str, Any] = {node.outputs[0]: originals[node.name] for node in quantized.nodes if node.name in originals}
+    made = {node.outputs[0]: originals[node.name].layer for node in quantized.nodes if node.name in originals}
     channels = {
-        blob: made[blob].layer.output_channel
-        for blob in zero
-        if blob in made and hasattr(made[blob].layer, "output_channel")
+        blob: layer.output_channel for blob in zero if isinstance(layer := made.get(blob), Convolution)
     }
     scales = {
         blob: params.first(channels[blob]) if blob in channels else params for blob, params in quantized.scales.items()
@@ -324,22 +318,13 @@ def _without_guards(quantized: Graph, originals: Mapping[str, Node], zero: Mappi
     return quantized.with_nodes(map(narrow, quantized.nodes)).replace(scales=scales)
 
 
-def _inputs_of(node: Node, original: Node) -> int:
-    """Input channels of a group of a layer without the guards among them."""
-    layer: Any = node.layer
-    before: Any = original.layer
-    stored = node.tensors["filter"].size // (layer.output_channel * layer.kernel_h * layer.kernel_w)
-    count: int = stored - (layer.input_channel - before.input_channel)
-    return count
-
-
 def _narrowed(node: Node, original: Node) -> Node:
-    if not hasattr(node.layer, "input_channel") or node.resource is None:
+    layer, before = node.layer, original.layer
+    if not isinstance(layer, Convolution) or not isinstance(before, Convolution) or node.resource is None:
         return node
-    before: Any = original.layer
-    layer: Any = node.layer
-    outputs, inputs = before.output_channel, _inputs_of(node, original)
     stored = node.tensors["filter"].data.reshape(layer.output_channel, -1, layer.kernel_h, layer.kernel_w)
+    # A group's input channels without the guards among them.
+    outputs, inputs = before.output_channel, stored.shape[1] - (layer.input_channel - before.input_channel)
     tensors = {
         name: replace(tensor, data=stored[:outputs, :inputs].reshape(-1) if name == "filter" else tensor.data[:outputs])
         for name, tensor in node.tensors.items()
@@ -353,7 +338,7 @@ def _without_shifts(graph: Graph, originals: Mapping[str, Node], zero: Mapping[s
     pooled = {
         node.outputs[0]: node
         for node in graph.nodes
-        if not node.quantized and hasattr(node.layer, "pool_type") and node.inputs[0] in zero
+        if not node.quantized and isinstance(node.layer, Pooling) and node.inputs[0] in zero
     }
     undone = {
         node.inputs[0]: node.outputs
@@ -376,8 +361,7 @@ def _restored(node: Node, original: Node | None, scales: Mapping[str, QuantParam
         return node
     step = node.tensors["scale"].float32().astype(np.float64)
     bias = node.tensors["bias"].data.astype(np.int64) if "bias" in node.tensors else np.zeros(1, np.int64)
-    layer: Any = node.layer
-    before: Any = original.layer if original is not None else None
+    layer = node.layer
     if source in zero:
         bias = bias + bias_of_codes(node, zero[source])
     if target in zero:
@@ -385,8 +369,8 @@ def _restored(node: Node, original: Node | None, scales: Mapping[str, QuantParam
         with np.errstate(divide="ignore", invalid="ignore"):
             bias = bias - np.nan_to_num(np.rint(shift / step), posinf=0, neginf=0).astype(np.int64)
         # TNN's int8 ReLU6 ignores zero points; the largest code cuts off at 6 as well.
-        if before is not None and before.activation_type == RELU:
-            layer = replace(layer, activation_type=RELU)
+        if original is not None and fused_activation(original.layer) == RELU:
+            layer = layer.expect(FusesActivation).with_activation(RELU)
     limit = np.iinfo(np.int32)
     stored = Tensor(np.clip(bias, limit.min, limit.max).astype(np.int32), (), node.tensors["bias"].dtype)
     resource = replace(node.resource, tensors={**node.tensors, "bias": stored})

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from tnnquant.errors import ConfigError
 from tnnquant.graph import Graph
-from tnnquant.layers.base import find_layer, layer_types
+from tnnquant.layers.base import Layer, find_layer, layer_types
 
 __all__ = ["fused_names", "match_layers", "split_patterns"]
 
@@ -87,7 +87,7 @@ def _hits(graph: Graph, pattern: str, option: str, fused: Mapping[str, str]) -> 
     return [position for position, node in enumerate(nodes) if matches(node.name) or node.name in targets]
 
 
-def _type_of(name: str, option: str):
+def _type_of(name: str, option: str) -> type[Layer]:
     name = name.strip()
     known = layer_types()
     kind = find_layer(name) or next((known[other] for other in known if other.lower() == name.lower()), None)
@@ -98,7 +98,7 @@ def _type_of(name: str, option: str):
     return kind
 
 
-def _matcher(pattern: str, option: str):
+def _matcher(pattern: str, option: str) -> Callable[[str], object]:
     if pattern.startswith("re:"):
         try:
             return re.compile(pattern.removeprefix("re:")).fullmatch

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.graph.graph import Graph, Node
 from tnnquant.graph.traces import GUARD_BIAS
-from tnnquant.layers.convolution import Convolution
+from tnnquant.layers.convolution import Convolution, bias_array
 
 __all__ = ["Site", "repeated_like", "site_at", "weight_of", "with_repeats"]
 
@@ -44,8 +43,7 @@ class Site:
     @property
     def channels(self) -> int:
         """Of each of these blobs."""
-        layer: Any = self.maker.layer
-        return int(layer.output_channel)
+        return self.maker.layer.expect(Convolution).output_channel
 
 
 def site_at(node: Node, readers: Mapping[str, list[Node]], outputs: Collection[str]) -> Site | None:
@@ -75,19 +73,15 @@ def _is_plain(node: Node) -> bool:
 
 
 def _is_depthwise(node: Node, maker: Node) -> bool:
-    layer: Any = node.layer
-    before: Any = maker.layer
-    count = before.output_channel
-    if not isinstance(node.layer, Convolution) or len(node.inputs) != 1:
+    layer, count = node.layer, maker.layer.expect(Convolution).output_channel
+    if not isinstance(layer, Convolution) or len(node.inputs) != 1:
         return False
     return (layer.group, layer.output_channel, layer.input_channel) == (count, count, 1)
 
 
 def weight_of(node: Node) -> np.ndarray:
     """The weights of a convolution, float32 (OC, C/G, KH, KW)."""
-    layer: Any = node.layer
-    weight: np.ndarray = layer.weight_array(node.tensors)
-    return weight
+    return node.layer.expect(Convolution).weight_array(node.tensors)
 
 
 def with_repeats(graph: Graph, chosen: Sequence[tuple[Site, np.ndarray]]) -> Graph:
@@ -113,11 +107,13 @@ def with_repeats(graph: Graph, chosen: Sequence[tuple[Site, np.ndarray]]) -> Gra
 
 def _taller(node: Node, channels: np.ndarray) -> Node:
     """A layer that makes some of its outputs once more, at the end."""
-    layer: Any = node.layer
+    layer = node.layer.expect(Convolution)
     rows = np.append(np.arange(layer.output_channel), channels)
     tensors = {"filter": weight_of(node)[rows]}
-    if "bias" in node.tensors and node.tensors["bias"].size:
-        tensors["bias"] = layer.bias_array(node.tensors)[rows]
+    # Also one that the parameter denies: the int8 form adds what is in the file.
+    bias = bias_array(node.tensors, 1, layer.output_channel)
+    if bias is not None:
+        tensors["bias"] = bias[rows]
     changes = {"output_channel": len(rows)} | ({"group": len(rows)} if layer.group > 1 else {})
     return _with(node, tensors, changes)
 
@@ -130,13 +126,12 @@ def _wider(node: Node, channels: np.ndarray, times: np.ndarray) -> Node:
 
 
 def _with(node: Node, arrays: Mapping[str, np.ndarray], changes: Mapping[str, int]) -> Node:
-    layer: Any = node.layer
     new = {
         name: Tensor(np.ascontiguousarray(array, np.float32).reshape(-1), (), DataType.FLOAT)
         for name, array in arrays.items()
     }
     resource = node.resource and replace(node.resource, tensors={**node.tensors, **new})
-    return node.replace(layer=replace(layer, **changes), resource=resource)
+    return node.replace(layer=replace(node.layer.expect(Convolution), **changes), resource=resource)
 
 
 def repeated_like(quantized: Graph, fp32: Graph) -> Graph:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -275,7 +274,8 @@ def bias_of_codes(node: Node, codes: np.ndarray) -> np.ndarray:
     weight, groups, count = node.tensors[layer.WEIGHTS], layer.groups, layer.outputs
     each = codes.size // groups if codes.size > 1 else 1
     rows = weight.data.astype(np.int64).reshape(groups, count // groups, each, -1).sum(axis=3)
-    return (rows * codes.astype(np.int64).reshape(-1 if codes.size > 1 else 1, 1, each)).sum(axis=2).reshape(-1)
+    sums: np.ndarray = (rows * codes.astype(np.int64).reshape(-1 if codes.size > 1 else 1, 1, each)).sum(axis=2)
+    return sums.reshape(-1)
 
 
 # --- the model from before ---
@@ -284,26 +284,26 @@ def bias_of_codes(node: Node, codes: np.ndarray) -> np.ndarray:
 def _original(node: Node, graph: Graph, traces: _Traces, shifted: set[str]) -> Node:
     """A layer as it was, to be matched with the one in the file."""
     changes: dict[str, int] = {}
-    layer: Any = node.layer
     blob = node.outputs[0] if node.outputs else ""
     source = node.inputs[0] if node.inputs else ""
     if source in traces.copies:
         copy = traces.copies[source]
-        pads: Any = copy.layer
+        pads = copy.layer.expect(Convolution)
         changes |= {"pad_h": pads.pad_h, "pad_w": pads.pad_w, "pad_type": EXPLICIT}
         node = node.replace(inputs=(copy.inputs[0], *node.inputs[1:]))
     if source in traces.guards:
-        changes["input_channel"] = layer.input_channel - traces.guards[source]
+        changes["input_channel"] = node.layer.expect(Convolution).input_channel - traces.guards[source]
     if blob in traces.guards:
-        changes["output_channel"] = layer.output_channel - traces.guards[blob]
+        changes["output_channel"] = node.layer.expect(Convolution).output_channel - traces.guards[blob]
     if blob in shifted:
         changes["activation_type"] = RELU
         if not node.quantized:
-            node = _unshifted(node, graph, layer.output_channel - traces.guards.get(blob, 0))
+            node = _unshifted(node, graph, node.layer.expect(Convolution).output_channel - traces.guards.get(blob, 0))
     if blob in traces.shifts:
         node = node.replace(outputs=traces.shifts[blob].outputs)
     if changes:
-        node = node.replace(layer=replace(layer, **changes))
+        # All of them are parameters of a convolution.
+        node = node.replace(layer=replace(node.layer.expect(Convolution), **changes))
     return node.replace(quantized=False, type_string=node.layer.TYPE_NAMES[0]) if node.quantized else node
 
 

@@ -9,12 +9,19 @@ import hashlib
 import json
 import sys
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tnnquant.base.tensor import DataType, QuantParams, Tensor
 from tnnquant.graph import Graph, Node, Resource
 from tnnquant.health.specimen import Specimen
+from tnnquant.layers.convolution import Convolution
+from tnnquant.layers.weighted import fused_activation
+
+if TYPE_CHECKING:
+    from tnnquant.engine.executor import Executor
 
 __all__ = ["case_graphs", "int8_form", "reference", "run_selftest"]
 
@@ -25,7 +32,7 @@ def case_graphs() -> dict[str, Graph]:
     """One fp32 layer per case, with sizes that no block of a kernel divides."""
     cases: dict[str, Graph] = {}
 
-    def case(name: str, dims: tuple[int, ...], build) -> None:
+    def case(name: str, dims: tuple[int, ...], build: Callable[[Specimen], str]) -> None:
         net = Specimen(dims, seed=len(cases) + 7)
         cases[name] = net.graph(build(net))
 
@@ -49,7 +56,7 @@ def int8_form(graph: Graph, *, asymmetric: bool = False) -> Graph:
     codes = np.clip(np.rint(weight * (100 / np.abs(weight).max())), -127, 127).astype(np.int8)
     per_tensor = node.layer.PER_TENSOR_BLOBS
     source = _params(rng, 1 if per_tensor else channels, 0.02, asymmetric)
-    relu6 = getattr(node.layer, "activation_type", 0) == 2  # TNN's drops the zero point
+    relu6 = fused_activation(node.layer) == 2  # TNN's drops the zero point
     target = _params(rng, 1 if per_tensor else count, 0.06 if relu6 else 0.5, asymmetric and not relu6)
     scale = (rng.uniform(0.5, 1.5, count) * 1e-3).astype(np.float32)
     zero = rng.integers(-5, 6, count).astype(np.int8) if asymmetric else np.zeros(count, np.int8)
@@ -63,7 +70,7 @@ def int8_form(graph: Graph, *, asymmetric: bool = False) -> Graph:
     return graph.replace(nodes=(quantized,), scales={"x": source, node.outputs[0]: target})
 
 
-def _params(rng, count: int, size: float, asymmetric: bool) -> QuantParams:
+def _params(rng: np.random.Generator, count: int, size: float, asymmetric: bool) -> QuantParams:
     zero = rng.integers(-20, 21, count).astype(np.int8) if asymmetric else np.zeros(count, np.int8)
     return QuantParams((rng.uniform(0.8, 1.2, count) * size).astype(np.float32), zero)
 
@@ -88,11 +95,11 @@ def reference(node: Node, codes: np.ndarray, source: QuantParams, target: QuantP
         sums = x @ weight.T
         out_shape: tuple[int, ...] = (1, -1)
     else:
-        sums, out_shape = _convolved(x, weight, layer), (1, -1, 1, 1)
+        sums, out_shape = _convolved(x, weight, layer.expect(Convolution)), (1, -1, 1, 1)
     sums = sums + tensors["bias"].data.astype(np.int64).reshape(out_shape)
     factor = (tensors["scale"].data / target.scale).astype(np.float32).reshape(out_shape)
     value = sums.astype(np.int32).astype(np.float32) * factor
-    activation = getattr(layer, "activation_type", 0)
+    activation = fused_activation(layer)
     if activation == 1:
         value = np.maximum(value, np.float32(0))
     if activation == 2:
@@ -101,7 +108,7 @@ def reference(node: Node, codes: np.ndarray, source: QuantParams, target: QuantP
     return _rounded(value + target.zero_point.astype(np.float32).reshape(out_shape))
 
 
-def _convolved(x: np.ndarray, weight: np.ndarray, layer) -> np.ndarray:
+def _convolved(x: np.ndarray, weight: np.ndarray, layer: Convolution) -> np.ndarray:
     pad, stride, kernel, groups = layer.pad_h, layer.stride_h, layer.kernel_h, layer.group
     x = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
     windows = np.lib.stride_tricks.sliding_window_view(x, (kernel, kernel), axis=(2, 3))[:, :, ::stride, ::stride]
@@ -151,7 +158,7 @@ def run_selftest() -> dict:
     return {"path": path_in_use(), "digests": digests, "wrong": wrong, "seconds": seconds}
 
 
-def _int8_output(executor, codes: np.ndarray) -> np.ndarray:
+def _int8_output(executor: Executor, codes: np.ndarray) -> np.ndarray:
     blobs: dict[str, np.ndarray] = {}
     executor.run({"x": codes}, lambda name, array: blobs.__setitem__(name, array.copy()))
     return blobs[executor.graph.nodes[0].outputs[0]]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 from tnnquant.base.tensor import Tensor
@@ -26,7 +29,10 @@ class Specimen:
         self.inputs = {"x": InputSpec(dims)}
         self.nodes: list[Node] = []
 
-    def add(self, kind: str, sources, tensors=None, outputs: int = 1, **params) -> str:
+    def add(
+        self, kind: str, sources: str | Sequence[str], tensors: Mapping[str, np.ndarray] | None = None,
+        outputs: int = 1, **params: Any,
+    ) -> str:  # fmt: skip
         """A layer of a type; ``tensors``: arrays of its resource."""
         layer = layer_type(kind)
         name = f"{layer.TYPE_NAMES[0].lower()}{len(self.nodes)}"
@@ -39,7 +45,9 @@ class Specimen:
         self.nodes.append(Node(name, kind, layer(**params), sources, made, resource))
         return made[0]
 
-    def conv(self, source: str, channels: int, out: int, kernel: int = 3, kind: str = "Convolution", **params) -> str:
+    def conv(
+        self, source: str, channels: int, out: int, kernel: int = 3, kind: str = "Convolution", **params: int
+    ) -> str:
         """A convolution; ``group``, ``stride``, ``pad`` and ``activation_type`` may be given."""
         group, stride = params.pop("group", 1), params.pop("stride", 1)
         pad = params.pop("pad", kernel // 2)

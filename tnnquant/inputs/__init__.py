@@ -12,10 +12,16 @@ NumPy nor Numba nor a picture library; each comes with the first use.
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
 from tnnquant.inputs.config import InputConfig
 from tnnquant.inputs.scan import FileList, scan
 from tnnquant.inputs.vectors import parse_vector
+
+if TYPE_CHECKING:
+    from tnnquant.inputs.preview import save_preview
+    from tnnquant.inputs.samples import Sample, Samples
+    from tnnquant.inputs.statistics import plausibility_warning
 
 __all__ = [
     "FileList",
@@ -32,7 +38,7 @@ __all__ = [
 _HOMES = {"Sample": "samples", "Samples": "samples", "plausibility_warning": "statistics", "save_preview": "preview"}
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

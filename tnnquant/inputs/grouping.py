@@ -6,11 +6,15 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tnnquant.base.tensor import DataType
 from tnnquant.errors import InputError
 from tnnquant.inputs.display import count_of, file_name, printable, quoted
 from tnnquant.inputs.scan import PICTURES, suffix_of
+
+if TYPE_CHECKING:
+    from tnnquant.graph import InputSpec
 
 __all__ = ["Source", "accepts_pictures", "group_files"]
 
@@ -33,7 +37,7 @@ class Source:
     files: tuple[tuple[str, Path], ...]
 
 
-def accepts_pictures(spec) -> bool:
+def accepts_pictures(spec: InputSpec) -> bool:
     """Whether pictures can be fed to a model input (``dims``, ``dtype``)."""
     is_float = spec.dtype not in (DataType.INT32, DataType.INT8)
     return is_float and len(spec.dims) == 4 and 1 <= spec.dims[1] <= 4

@@ -20,12 +20,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tnnquant.errors import InputError
 from tnnquant.inputs.display import printable
 from tnnquant.inputs.files import open_input, reason_of
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["FRAMES", "ORIENTATION", "Picture", "import_picture_library", "read_picture"]
 
@@ -132,7 +136,7 @@ def _check_size(size: tuple[int, int], pixel_limit: int, path: Path) -> None:
         )
 
 
-def _pixels(image, kind: str, channels: int) -> np.ndarray:
+def _pixels(image: Image.Image, kind: str, channels: int) -> np.ndarray:
     """Pixels of whatever channels the picture has: uint8 (H, W) or (H, W, 2..4); 2 and 4 have alpha."""
     if kind == "JPEG" and image.mode == "RGB" and channels <= 2:
         image.draft("L", None)  # the decoder then gives Y
@@ -152,7 +156,7 @@ def _pixels(image, kind: str, channels: int) -> np.ndarray:
     return np.array(image)
 
 
-def _high_byte(image, channels: int) -> np.ndarray:
+def _high_byte(image: Image.Image, channels: int) -> np.ndarray:
     # 16-bit grey; its transparent value, if any, is one of 16 bits.
     wide = np.asarray(image)
     grey = (wide >> 8).astype(np.uint8)
@@ -187,7 +191,7 @@ def _with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     return out
 
 
-def _notes(image) -> tuple[str, ...]:
+def _notes(image: Image.Image) -> tuple[str, ...]:
     notes = []
     try:
         animated = bool(getattr(image, "is_animated", False))

@@ -6,6 +6,7 @@ import io
 import os
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from tnnquant.inputs.display import printable
 from tnnquant.inputs.files import reason_of
 from tnnquant.inputs.normalize import PictureInput
 from tnnquant.inputs.samples import Samples
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["blank_picture", "contact_sheet", "save_preview", "thumbnail"]
 
@@ -136,7 +140,7 @@ def blank_picture(path: str | os.PathLike, mode: str, size: tuple[int, int]) -> 
     Image.new(mode, size).save(path)
 
 
-def _shrunk(pixels: np.ndarray, size: int):
+def _shrunk(pixels: np.ndarray, size: int) -> Image.Image:
     from PIL import Image
 
     picture = Image.fromarray(pixels)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, field
 from math import prod
@@ -313,7 +313,7 @@ class Samples:
         except MemoryError:
             raise InputError(f"{source.name}: not enough memory to read it") from None
 
-    def _result(self, index: int, future) -> dict[str, np.ndarray] | None:
+    def _result(self, index: int, future: Future[tuple[Loaded, dict[str, np.ndarray]]]) -> dict[str, np.ndarray] | None:
         # In order, on the consumer's thread: what is counted here does not depend on the workers' timing.
         try:
             loaded, arrays = future.result()

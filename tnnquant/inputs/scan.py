@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 from tnnquant.errors import InputError
 from tnnquant.inputs.display import count_of, printable
@@ -19,11 +20,11 @@ TENSORS = frozenset({".txt", ".npy", ".npz"})
 SUFFIXES = PICTURES | TENSORS
 _EXPECTED = "expected .jpg .jpeg .png .bmp pictures or .txt .npy .npz tensors"
 
-PathLike = str | os.PathLike
+PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
-class FileList(Sequence):
+class FileList(Sequence[Path]):
     """Calibration files in a fixed order: by the bytes of their names.
 
     Attributes
@@ -39,7 +40,13 @@ class FileList(Sequence):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Path, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Path | tuple[Path, ...]:
         return self.paths[index]
 
     def __iter__(self) -> Iterator[Path]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tnnquant.inputs.choose import pick, split
 from tnnquant.inputs.references import References
-from tnnquant.inputs.samples import Samples
+from tnnquant.inputs.samples import Samples, SampleSource
 
 __all__ = ["LEAST_UNSEEN", "Split", "default_share", "split_samples"]
 
@@ -29,7 +28,7 @@ class Split:
         Statistics are made of these; None: no statistics are made.
     samples : Samples or None
         All pictures: numbers are places among them. None: they have no numbers, and there is no verdict on them.
-    choose : re-iterable of Sample, or None
+    choose : Samples or None
         Models made of the others are compared on these: they are held out.
     compares : bool
         Models are compared on those that choose; else they only judge.
@@ -47,9 +46,9 @@ class Split:
         What the user should know about the pictures.
     """
 
-    calibrate: Any
-    samples: Any = None
-    choose: Any = None
+    calibrate: SampleSource | None
+    samples: Samples | None = None
+    choose: Samples | None = None
     compares: bool = True
     joins: bool = True
     judge: tuple[int, ...] = ()
@@ -59,19 +58,37 @@ class Split:
     notes: list[str] = field(default_factory=list)
 
     @property
+    def calibrating(self) -> SampleSource:
+        """:attr:`calibrate`, asked by what makes statistics."""
+        if self.calibrate is None:
+            raise TypeError("a split without statistics stands where samples to calibrate with are expected")
+        return self.calibrate
+
+    @property
+    def pictures(self) -> Samples:
+        """:attr:`samples`, asked where pictures are meant by their numbers."""
+        if self.samples is None:
+            raise TypeError("a split without numbers stands where numbered pictures are expected")
+        return self.samples
+
+    @property
     def is_held_out(self) -> bool:
         """Whether some pictures are in no statistics (before they join)."""
         return self.choose is not None
 
     def paths(self) -> list[Path]:
         """The files that statistics are made of, in order."""
-        found: list[Path] = self.calibrate.paths()
-        return found
+        return self._files.paths()
 
     def unseen_paths(self) -> list[Path]:
         """Those of :meth:`paths` that the second model is made without."""
-        found: list[Path] = self.calibrate.subset(sorted(self.without)).paths()
-        return found
+        return self._files.subset(sorted(self.without)).paths()
+
+    @property
+    def _files(self) -> Samples:
+        if not isinstance(self.calibrate, Samples):
+            raise TypeError("the statistics are not made of files")
+        return self.calibrate
 
 
 def default_share(count: int) -> float:

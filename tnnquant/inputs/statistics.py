@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tnnquant.inputs.config import InputConfig
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 __all__ = ["FedStatistics", "ItemStatistics", "pixel_statistics", "plausibility_warning", "tensor_statistics"]
 
@@ -41,7 +46,7 @@ def pixel_statistics(pixels: np.ndarray) -> ItemStatistics:
     flat = pixels.reshape(height, width * channels)
 
     # First down the columns, which are long rows of memory, then over the columns of each channel.
-    def over(reduce, **kwargs):
+    def over(reduce: Callable[..., np.ndarray], **kwargs: DTypeLike) -> np.ndarray:
         return reduce(reduce(flat, axis=0, **kwargs).reshape(width, channels), axis=0, **kwargs).astype(np.float64)
 
     total = over(np.add.reduce, dtype=np.int64)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -170,7 +171,7 @@ def _read_members(archive: zipfile.ZipFile, targets: Mapping[str, TensorTarget],
     return arrays
 
 
-def _read_array(file, target: TensorTarget, where: str) -> np.ndarray:
+def _read_array(file: IO[bytes], target: TensorTarget, where: str) -> np.ndarray:
     """An array in NumPy's file format; shape and type are checked before the values are read."""
     # NumPy asks the file for as many bytes as the header claims to have; the beginning cannot give more than it is.
     head = io.BytesIO(file.read(_HEADER_BYTES))

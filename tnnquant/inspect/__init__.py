@@ -9,13 +9,18 @@ ranges in :mod:`~tnnquant.inspect.ranges` and :mod:`~tnnquant.inspect.coverage`,
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tnnquant.format.locate import find_pair
+    from tnnquant.inspect.summary import summarize
 
 __all__ = ["find_pair", "summarize"]
 
 _HOMES = {"find_pair": "tnnquant.format.locate", "summarize": f"{__name__}.summary"}
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

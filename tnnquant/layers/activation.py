@@ -28,7 +28,7 @@ __all__ = [
 class Sigmoid(Mapped):
     """1 / (1 + exp(-x))."""
 
-    def function(self):
+    def function(self) -> tuple[str, float, float]:
         return "SIGMOID", 0.0, 0.0
 
 
@@ -36,7 +36,7 @@ class Sigmoid(Mapped):
 class Tanh(Unary):
     """tanh(x)."""
 
-    def compute(self, x):
+    def compute(self, x: np.ndarray) -> np.ndarray:
         return np.tanh(x)
 
 
@@ -46,7 +46,7 @@ class Swish(Mapped):
 
     ACTIVATION_CODE = SWISH
 
-    def function(self):
+    def function(self) -> tuple[str, float, float]:
         return "SWISH", 0.0, 0.0
 
 
@@ -54,7 +54,7 @@ class Swish(Mapped):
 class LogSigmoid(Mapped):
     """log(1 / (1 + exp(-x))) in float32: -inf where exp(-x) overflows, although the value is near x there."""
 
-    def function(self):
+    def function(self) -> tuple[str, float, float]:
         return "LOG_SIGMOID", 0.0, 0.0
 
 
@@ -62,7 +62,7 @@ class LogSigmoid(Mapped):
 class Softplus(Mapped):
     """log(exp(x) + 1) in float32: inf where exp(x) overflows, although the value is near x there."""
 
-    def function(self):
+    def function(self) -> tuple[str, float, float]:
         return "SOFTPLUS", 0.0, 0.0
 
 
@@ -77,7 +77,7 @@ class Softsign(Layer):
 class Gelu(Mapped):
     """x / 2 * (1 + erf(x / sqrt(2)))."""
 
-    def function(self):
+    def function(self) -> tuple[str, float, float]:
         return "GELU" if is_exact() else "FAST_GELU", 0.0, 0.0
 
 
@@ -87,7 +87,7 @@ class Elu(Mapped):
 
     alpha: float = param("float", 1.0)
 
-    def function(self):
+    def function(self) -> tuple[str, float, float]:
         return "ELU", self.alpha, 0.0
 
 
@@ -101,7 +101,7 @@ class Selu(Mapped):
     alpha: float = param("float", 1.67326319217681884765625)
     gamma: float = param("float", 1.05070102214813232421875)
 
-    def function(self):
+    def function(self) -> tuple[str, float, float]:
         return "SELU", self.alpha, self.gamma
 
 
@@ -112,5 +112,5 @@ class HardSigmoid(Mapped):
     alpha: float = param("float", 1.0)
     beta: float = param("float", 0.0)
 
-    def function(self):
+    def function(self) -> tuple[str, float, float]:
         return "HARD_SIGMOID", self.alpha, self.beta

@@ -18,7 +18,7 @@ __all__ = ["BatchNorm", "BiasAdd", "Scale"]
 class _Affine(Channelwise):
     FUNCTION = "AFFINE"
 
-    def values(self, tensors: Mapping[str, Tensor], channels: int):
+    def values(self, tensors: Mapping[str, Tensor], channels: int) -> tuple[np.ndarray, np.ndarray]:
         scale = channel_values(tensors, "scale", channels)
         if "bias" not in tensors or tensors["bias"].size == 0:
             return scale, np.zeros_like(scale)

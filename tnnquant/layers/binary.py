@@ -97,7 +97,9 @@ class Binary(Layer):
         """The operation in NumPy, for integers and for what the kernels do not have."""
         raise NotImplementedError
 
-    def emit(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state) -> np.ndarray | None:
+    def emit(
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: np.ndarray | None
+    ) -> np.ndarray | None:
         from tnnquant.kernels import eltwise
 
         operands = self._operands(inputs, state)
@@ -142,7 +144,7 @@ class Add(Binary):
     QUANT = QuantRole.JOIN
     FUNCTION = "ADD"
 
-    def compute(self, a, b):
+    def compute(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return a + b
 
     def why_not_int8(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> str | None:
@@ -188,7 +190,7 @@ class Sub(Binary):
 
     FUNCTION = "SUB"
 
-    def compute(self, a, b):
+    def compute(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return a - b
 
 
@@ -198,7 +200,7 @@ class Mul(Binary):
 
     FUNCTION = "MUL"
 
-    def compute(self, a, b):
+    def compute(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return a * b
 
 
@@ -208,7 +210,7 @@ class Div(Binary):
 
     FUNCTION = "DIV"
 
-    def compute(self, a, b):
+    def compute(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         quotient = np.divide(a, b, dtype=np.float64)  # exact enough: 53 bits for the quotient of two of 32
         return np.where(b == 0, 0, np.trunc(quotient)).astype(np.int64).astype(np.int32)
 
@@ -219,7 +221,7 @@ class Maximum(Binary):
 
     TYPES = (DataType.FLOAT,)
 
-    def compute(self, a, b):
+    def compute(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.where(a < b, b, a)
 
 
@@ -229,7 +231,7 @@ class Minimum(Binary):
 
     TYPES = (DataType.FLOAT,)
 
-    def compute(self, a, b):
+    def compute(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.where(b < a, b, a)
 
 
@@ -239,7 +241,7 @@ class SquaredDifference(Binary):
 
     TYPES = (DataType.FLOAT,)
 
-    def compute(self, a, b):
+    def compute(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         difference = arithmetic("SUB", a, b)
         return arithmetic("MUL", difference, difference)
 
@@ -250,5 +252,5 @@ class And(Binary):
 
     TYPES = (DataType.INT8,)
 
-    def compute(self, a, b):
+    def compute(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.logical_and(a, b).astype(np.int8)

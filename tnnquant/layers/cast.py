@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Cast(Layer):
     def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
         return [BlobSpec(inputs[0].dims, DataType(self.to))]
 
-    def forward(self, inputs, state):
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         x, wanted = inputs[0], DataType(self.to).numpy
         if x.dtype == wanted:
             return [x]
@@ -64,6 +64,6 @@ class BitShift(Layer):
             raise GraphError(f"shifts by {self.bits} bits, expected 0 to 31")
         return self
 
-    def forward(self, inputs, state):
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         bits, x = np.uint32(self.bits), inputs[0].view(np.uint32)
         return [np.asarray(x >> bits if self.direction == 0 else x << bits).view(np.int32)]

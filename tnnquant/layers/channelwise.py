@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from tnnquant.layers.base import BlobSpec, Layer
 from tnnquant.layers.checks import check_inputs, check_types
 from tnnquant.layers.memory import dense, like, restored
 from tnnquant.layers.movement import text
+
+if TYPE_CHECKING:
+    from tnnquant.kernels.channelwise import ChannelTable
 
 __all__ = ["Channelwise", "channel_values", "channels_of"]
 
@@ -52,12 +55,12 @@ class Channelwise(Layer):
         """k and b, float32 (channels,) or (1,) each."""
         raise NotImplementedError
 
-    def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]):
+    def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]) -> ChannelTable:
         from tnnquant.kernels.channelwise import channel_table
 
         return channel_table(*self.values(tensors, channels_of(inputs[0].dims)))
 
-    def forward(self, inputs: Sequence[np.ndarray], state) -> list[np.ndarray]:
+    def forward(self, inputs: Sequence[np.ndarray], state: ChannelTable) -> list[np.ndarray]:
         from tnnquant.kernels import program
 
         x = inputs[0]

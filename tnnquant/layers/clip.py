@@ -29,10 +29,10 @@ class Relu(Mapped):
     FUSED_CODE = ACTIVATION_CODE = RELU
     rectifies = True
 
-    def function(self):
+    def function(self) -> tuple[str, float, float]:
         return "BOUND", 0.0, math.inf
 
-    def integers(self, x):
+    def integers(self, x: np.ndarray) -> np.ndarray:
         return np.maximum(x, 0)
 
 
@@ -60,10 +60,10 @@ class Relu6(Mapped):
     FUSED_CODE = ACTIVATION_CODE = RELU6
     rectifies = True
 
-    def function(self):
+    def function(self) -> tuple[str, float, float]:
         return "BOUND", 0.0, 6.0
 
-    def integers(self, x):
+    def integers(self, x: np.ndarray) -> np.ndarray:
         return np.clip(x, 0, 6)
 
 
@@ -79,5 +79,5 @@ class Clip(Mapped):
         check_types(inputs, DataType.FLOAT)
         return self
 
-    def function(self):
+    def function(self) -> tuple[str, float, float]:
         return "CLIP", self.min, self.max

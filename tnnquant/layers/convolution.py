@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import numpy as np
 
@@ -23,6 +23,14 @@ from tnnquant.layers.int8 import PixelInt8, int8_quant
 from tnnquant.layers.movement import text
 from tnnquant.layers.weighted import Weighted
 from tnnquant.layers.windowed import Windowed
+
+if TYPE_CHECKING:
+    from tnnquant.kernels.geometry import ConvGeometry
+    from tnnquant.kernels.pack_f32 import PackedConv, PackedDepthwise
+    from tnnquant.kernels.pack_i8 import PackedConvI8, PackedDepthwiseI8
+
+    _State: TypeAlias = tuple[ConvGeometry, PackedConv | PackedDepthwise, tuple[int, int]]
+    _StateInt8: TypeAlias = tuple[ConvGeometry, PackedConvI8 | PackedDepthwiseI8]
 
 __all__ = [
     "Axis",
@@ -214,11 +222,11 @@ class Convolution(Windowed, Weighted):
         """The bias as float32 (OC,), or None."""
         return bias_array(tensors, self.bias, self.output_channel)
 
-    def _geometry(self, dims: Sequence[int]):
+    def _geometry(self, dims: Sequence[int]) -> ConvGeometry:
         height, width = self.axes(dims)
         return self.geometry(height.begin, width.begin, self.dilation_h, self.dilation_h)
 
-    def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]):
+    def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]) -> _State:
         from tnnquant.kernels.pack_f32 import pack_conv_f32, pack_depthwise_f32
 
         check_inputs(inputs, 1)
@@ -230,27 +238,29 @@ class Convolution(Windowed, Weighted):
         height, width = self.axes(inputs[0].dims)
         depthwise = weight.shape[1] == 1 and self.group > 1
         packed = pack_depthwise_f32(weight, bias) if depthwise else pack_conv_f32(weight, bias, self.group)
-        return self._geometry(inputs[0].dims), packed, depthwise, (height.size, width.size)
+        return self._geometry(inputs[0].dims), packed, (height.size, width.size)
 
-    def absorbed(self, following: Layer, state) -> Layer | None:
+    def absorbed(self, following: Layer, state: _State) -> Layer | None:
+        from tnnquant.kernels.pack_f32 import PackedDepthwise
+
         if type(self) is not Convolution or self.activation_type == SWISH:
             return None
         if following.FUSED_CODE:
             return replace(self, activation_type=following.FUSED_CODE) if self.activation_type == 0 else None
-        _, _, depthwise, _ = state
-        if depthwise or type(following) is not Add:
+        if isinstance(state[1], PackedDepthwise) or type(following) is not Add:
             return None
         return self.as_kind(ConvolutionSum)
 
-    def forward(self, inputs: Sequence[np.ndarray], state) -> list[np.ndarray]:
+    def forward(self, inputs: Sequence[np.ndarray], state: _State) -> list[np.ndarray]:
         from tnnquant.kernels.conv_f32 import conv2d_f32
         from tnnquant.kernels.depthwise_f32 import depthwise_f32
+        from tnnquant.kernels.pack_f32 import PackedDepthwise
 
-        geometry, packed, depthwise, size = state
+        geometry, packed, size = state
         x = channels_last(inputs[0])
         out = np.empty((x.shape[0], *size, self.output_channel), np.float32)
         fused = with_sum_mode(self.kernel_activation)
-        if depthwise:
+        if isinstance(packed, PackedDepthwise):
             depthwise_f32(x, packed, geometry, fused, out)
         else:
             conv2d_f32(x, packed, geometry, fused, out, *self._sum([channels_last(other) for other in inputs[1:]]))
@@ -258,16 +268,17 @@ class Convolution(Windowed, Weighted):
             swish_inplace(out)
         return [from_channels_last(out)]
 
-    def emit(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state) -> np.ndarray | None:
+    def emit(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: _State) -> np.ndarray | None:
         from tnnquant.kernels.conv_f32 import conv2d_f32_op
         from tnnquant.kernels.depthwise_f32 import depthwise_f32_op
+        from tnnquant.kernels.pack_f32 import PackedDepthwise
 
         if self.activation_type == SWISH:
             return None
-        geometry, packed, depthwise, _ = state
+        geometry, packed, _ = state
         fused = with_sum_mode(self.kernel_activation)
         x, *others, out = (blob.transpose(0, 2, 3, 1) for blob in (*inputs, outputs[0]))
-        if depthwise:
+        if isinstance(packed, PackedDepthwise):
             return depthwise_f32_op(x, packed, geometry, fused, out)
         return conv2d_f32_op(x, packed, geometry, fused, out, *self._sum(others))
 
@@ -314,7 +325,7 @@ class ConvolutionInt8(PixelInt8[Convolution]):
 
     def prepare_scaled(
         self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
-    ):
+    ) -> object:
         from tnnquant.kernels.pack_i8 import pack_conv_i8, pack_depthwise_i8
 
         check_inputs(inputs, 1 + (self.layer.fusion != 0))
@@ -327,18 +338,18 @@ class ConvolutionInt8(PixelInt8[Convolution]):
         _check_size(tensors["filter"].size, shape, "OC*C/G*KH*KW")
         weight, geometry = tensors["filter"].data.reshape(shape), self.layer._geometry(inputs[0].dims)
         depthwise = weight.shape[1] == 1 and self.layer.group > 1
-        packed = (pack_depthwise_i8 if depthwise else pack_conv_i8)(weight, geometry, quant)
-        return geometry, packed, depthwise
+        return geometry, (pack_depthwise_i8 if depthwise else pack_conv_i8)(weight, geometry, quant)
 
     def ops(
-        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any, keep: list
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: _StateInt8, keep: list
     ) -> np.ndarray | None:
         from tnnquant.kernels.conv_i8 import conv2d_i8_op
         from tnnquant.kernels.depthwise_i8 import depthwise_i8_op
+        from tnnquant.kernels.pack_i8 import PackedDepthwiseI8
 
-        geometry, packed, depthwise = state
+        geometry, packed = state
         activation = self.layer.kernel_activation  # TNN ignores any other
-        if depthwise:
+        if isinstance(packed, PackedDepthwiseI8):
             return depthwise_i8_op(inputs[0], packed, geometry, activation, outputs[0])
         added = inputs[1] if self.layer.fusion else None
         return conv2d_i8_op(inputs[0], packed, geometry, activation, outputs[0], added, self.layer.fusion)
@@ -359,7 +370,7 @@ class ConvolutionSum(Convolution):
 
     after: int = param(default=0)
 
-    def absorbed(self, following: Layer, state) -> Layer | None:
+    def absorbed(self, following: Layer, state: _State) -> Layer | None:
         return replace(self, after=following.FUSED_CODE) if following.FUSED_CODE and not self.after else None
 
     def _sum(self, others: Sequence[np.ndarray]) -> tuple[np.ndarray | None, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -98,7 +99,7 @@ class DetectionOutput(Layer):
         most = images * self.num_classes * priors
         return [BlobSpec((1, 1, max(images, most if self.keep_top_k < 0 else self.keep_top_k), 7))]
 
-    def forward(self, inputs: Sequence[np.ndarray], state) -> list[np.ndarray]:
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         images = len(inputs[0])
         # What belongs to an image is known by its size alone: one image's scores may have any dims.
         inputs = [x if i == 2 else np.ascontiguousarray(x).reshape(images, -1) for i, x in enumerate(inputs)]

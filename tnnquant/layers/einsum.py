@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -135,7 +136,7 @@ class Einsum(Layer):
         sizes = label_sizes(operands, [spec.dims for spec in inputs])
         return [BlobSpec(tuple(sizes[label] for label in output) or (1,))]
 
-    def forward(self, inputs: Sequence[np.ndarray], state) -> list[np.ndarray]:
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         operands, output = parse_equation(self.equation, [x.ndim for x in inputs])
         x, labels = inputs[0], operands[0]
         for i in range(1, len(inputs)):

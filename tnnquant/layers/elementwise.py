@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from itertools import zip_longest
 from typing import Any, Self
@@ -98,7 +98,7 @@ def mapped(x: np.ndarray, function: str, a: float = 0.0, b: float = 0.0) -> np.n
     return out
 
 
-def in_double(function, x: np.ndarray) -> np.ndarray:
+def in_double(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
     """``function`` evaluated in double and rounded once to float32: what glibc's float functions give."""
     return function(x.astype(np.float64)).astype(np.float32)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -49,14 +49,14 @@ class HardSwish(Layer):
     def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]) -> list[np.ndarray]:
         return []  # keeps the gate of a program alive
 
-    def forward(self, inputs, state):
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         if len(inputs) == 1:
             return [mapped(inputs[0], "HARD_SWISH", self.alpha, self.beta)]
         dims = right_maximum([x.shape for x in inputs])
         x0, x1 = (stretched(x, dims) for x in _left_aligned(inputs))
         return [spread(arithmetic("MUL", x0, mapped(x1, "GATE", self.alpha, self.beta)), dims)]
 
-    def emit(self, inputs, outputs, state):
+    def emit(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any) -> np.ndarray | None:
         from tnnquant.kernels import eltwise
 
         if len(inputs) == 1:
@@ -103,7 +103,7 @@ class Glu(Layer):
         dims[self.axis] //= 2
         return [BlobSpec(tuple(dims), inputs[0].dtype)]
 
-    def forward(self, inputs, state):
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         a, b = np.split(inputs[0], 2, axis=self.axis)
         return [arithmetic("MUL", a, mapped(b, "SIGMOID"))]
 
@@ -122,7 +122,7 @@ class SignedMul(Unary):
         check_rank(inputs, 2)
         return self
 
-    def compute(self, x):
+    def compute(self, x: np.ndarray) -> np.ndarray:
         signs = np.sign(x - np.float32(self.alpha))
         t = (signs + np.float32(self.beta)) * (_ONE / np.float32(self.gamma))
         return t * t[:, :1]

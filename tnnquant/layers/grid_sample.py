@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class GridSample(Layer):
             raise GraphError(f"the grid has the dims {grid}, expected ({image[0]}, OH, OW, 2)")
         return [BlobSpec((*image[:2], *grid[1:3]))]
 
-    def forward(self, inputs: Sequence[np.ndarray], state) -> list[np.ndarray]:
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         from tnnquant.kernels.sample_f32 import grid_sample_f32
 
         x, grid = channels_last(inputs[0]), np.ascontiguousarray(inputs[1])

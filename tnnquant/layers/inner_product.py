@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,10 @@ from tnnquant.layers.fields import ScaleField, TensorField, TextField, param
 from tnnquant.layers.halves import int8_form
 from tnnquant.layers.int8 import PixelInt8, int8_quant
 from tnnquant.layers.weighted import Weighted
+
+if TYPE_CHECKING:
+    from tnnquant.kernels.pack_f32 import PackedConv
+    from tnnquant.kernels.pack_i8 import PackedConvI8
 
 __all__ = ["InnerProduct"]
 
@@ -70,7 +74,7 @@ class InnerProduct(Weighted):
             raise GraphError(f"bias has {bias.size} values, expected num_output = {self.num_output}")
         return bias
 
-    def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]):
+    def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]) -> PackedConv:
         from tnnquant.kernels.pack_f32 import pack_inner_product_f32
 
         check_inputs(inputs, 1)
@@ -86,13 +90,13 @@ class InnerProduct(Weighted):
             )
         return pack_inner_product_f32(weight, self.bias_array(tensors))
 
-    def forward(self, inputs: Sequence[np.ndarray], state) -> list[np.ndarray]:
+    def forward(self, inputs: Sequence[np.ndarray], state: PackedConv) -> list[np.ndarray]:
         from tnnquant.kernels.gemm_f32 import gemm_f32
 
         x = np.ascontiguousarray(inputs[0]).reshape(inputs[0].shape[0], -1)
         return [gemm_f32(x, state, with_sum_mode(0), np.empty((x.shape[0], self.num_output), np.float32))]
 
-    def emit(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state) -> np.ndarray | None:
+    def emit(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: PackedConv) -> np.ndarray | None:
         from tnnquant.kernels.gemm_f32 import gemm_f32_op
 
         x = inputs[0]
@@ -125,7 +129,7 @@ class InnerProductInt8(PixelInt8[InnerProduct]):
 
     def prepare_scaled(
         self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
-    ):
+    ) -> PackedConvI8:
         from tnnquant.kernels.pack_i8 import pack_inner_product_i8
 
         check_inputs(inputs, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ class Inverse(Layer):
             raise GraphError(f"the input has the dims {dims}, expected square matrices in the last two")
         return [BlobSpec(dims)]
 
-    def forward(self, inputs: Sequence[np.ndarray], state) -> list[np.ndarray]:
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         x = inputs[0]
         if x.shape[-1] != 2:
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class Lrn(Layer):
             raise GraphError(f"size is {self.size}, expected at least 1 channel")
         return self
 
-    def forward(self, inputs, state):
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         x = inputs[0]
         reach = min((self.size - 1) // 2, x.shape[1] - 1)
         with np.errstate(all="ignore"):

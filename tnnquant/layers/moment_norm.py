@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -74,7 +74,7 @@ class InstanceNorm(Layer):
             return scale, np.zeros(channels, np.float32)
         return scale, channel_values(tensors, "bias", channels)
 
-    def forward(self, inputs, state):
+    def forward(self, inputs: Sequence[np.ndarray], state: tuple[np.ndarray, np.ndarray]) -> list[np.ndarray]:
         if not inputs[0].size:
             return [inputs[0]]
         scale, bias = state
@@ -107,7 +107,7 @@ class GroupNorm(_WithOperands):
     group: int = param("int", 0)
     eps: float = param("float", EPS)
 
-    def check_operands(self, dims, sizes, scale_dims):
+    def check_operands(self, dims: Sequence[int], sizes: Sequence[int], scale_dims: Sequence[int]) -> None:
         if len(dims) < 2:
             raise GraphError(f"the input is {text(dims)}, expected at least 2 dims")
         if self.group < 1 or dims[1] % self.group:
@@ -115,7 +115,7 @@ class GroupNorm(_WithOperands):
         if any(size != dims[1] for size in sizes):
             raise GraphError(f"scale and bias have {sizes[0]} and {sizes[1]} values, expected {dims[1]}, the channels")
 
-    def forward(self, inputs, state):
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         if not inputs[0].size:
             return [inputs[0]]
         images = _Images(inputs[0])
@@ -138,7 +138,7 @@ class LayerNorm(_WithOperands):
     reduce_dims_size: int = param("int", 0)
     eps: float = param("float", EPS)
 
-    def check_operands(self, dims, sizes, scale_dims):
+    def check_operands(self, dims: Sequence[int], sizes: Sequence[int], scale_dims: Sequence[int]) -> None:
         count = self.reduce_dims_size
         if not 1 <= count <= len(dims):
             raise GraphError(f"reduce_dims_size is {count}, expected 1 to {len(dims)}, the dims of the input")
@@ -149,7 +149,7 @@ class LayerNorm(_WithOperands):
                 "the input"
             )
 
-    def forward(self, inputs, state):
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         from tnnquant.kernels.moments import layer_norm_f32
 
         x = contiguous(inputs[0])
@@ -160,7 +160,7 @@ class LayerNorm(_WithOperands):
         layer_norm_f32(x.reshape(-1, k.size), k, b, self.eps, out.reshape(-1, k.size))
         return [out]
 
-    def emit(self, inputs, outputs, state):
+    def emit(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any) -> np.ndarray | None:
         from tnnquant.kernels.moments import layer_norm_f32_op
 
         if not all(x.flags.c_contiguous for x in (*inputs, *outputs)) or not inputs[0].size:

@@ -7,6 +7,7 @@ from math import prod
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import GraphError
@@ -164,7 +165,7 @@ def is_channels_last(x: np.ndarray) -> bool:
     return all(x.strides[1] < abs(x.strides[i]) for i in (2, 3) if x.shape[i] > 1)
 
 
-def empty_blob(dims: Sequence[int], dtype, *, last: bool) -> np.ndarray:
+def empty_blob(dims: Sequence[int], dtype: DTypeLike, *, last: bool) -> np.ndarray:
     """A fresh blob of these logical dims; ``last``: channels-last memory, if it is of rank 4."""
     if last and len(dims) == 4:
         n, c, h, w = dims

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -91,7 +91,7 @@ class NonMaxSuppression(Layer):
         most = scores[0] * scores[1] * min(self.max_output_boxes_per_class, boxes[1])
         return [BlobSpec((most, 3), DataType.INT32)]
 
-    def forward(self, inputs: Sequence[np.ndarray], state) -> list[np.ndarray]:
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         scores = inputs[1]
         rows = [np.empty((0, 3), np.int32)]
         for image, boxes in enumerate(self._corners(inputs[0])):

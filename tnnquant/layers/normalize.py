@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -49,7 +49,7 @@ class Normalize(Layer):
             raise UnsupportedLayerError(f"p is {self.p}; " + _FIXED.format(what=f"1, 2, {INT_MAX} and {INT_MIN}"))
         return self
 
-    def forward(self, inputs, state):
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         x = inputs[0]
         out = like(x)
         if not x.size:

@@ -133,7 +133,9 @@ class Pooling(Layer):
         height, width = self.axes(inputs[0].dims)
         return [BlobSpec((batch, channels, height.size, width.size), inputs[0].dtype)]
 
-    def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]):
+    def prepare(
+        self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]
+    ) -> tuple[PoolGeometry, tuple[int, ...]]:
         from tnnquant.kernels.geometry import PoolGeometry
 
         check_inputs(inputs, 1)
@@ -147,7 +149,7 @@ class Pooling(Layer):
         kernel = self.kernel(inputs[0].dims)
         return PoolGeometry(*kernel, self.stride_h, self.stride_w, height.begin, width.begin), size
 
-    def forward(self, inputs: Sequence[np.ndarray], state) -> list[np.ndarray]:
+    def forward(self, inputs: Sequence[np.ndarray], state: tuple[PoolGeometry, tuple[int, ...]]) -> list[np.ndarray]:
         from tnnquant.kernels import pool_f32
 
         geometry, size = state
@@ -159,7 +161,9 @@ class Pooling(Layer):
         out = np.empty((x.shape[0], *size, x.shape[3]), np.float32)
         return [from_channels_last(pool_f32.pool2d_f32(x, geometry, kind, out))]
 
-    def emit(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state) -> np.ndarray | None:
+    def emit(
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: tuple[PoolGeometry, tuple[int, ...]]
+    ) -> np.ndarray | None:
         from tnnquant.kernels.pool_f32 import pool2d_f32_op
 
         if inputs[0].dtype == np.int8 or (self.is_adaptive and self.pool_type == MAX):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -98,7 +98,7 @@ class Pooling1D(Layer):
         window = self.window(inputs[0].dims)
         return [BlobSpec((*inputs[0].dims[:2], window.size), inputs[0].dtype)]
 
-    def forward(self, inputs: Sequence[np.ndarray], state) -> list[np.ndarray]:
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         x = np.ascontiguousarray(inputs[0].transpose(0, 2, 1))[:, :, None]
         out = _pool(x, self.window(inputs[0].shape), _whole(1), self.pool_type)
         return [out[:, :, 0].transpose(0, 2, 1)]
@@ -161,7 +161,7 @@ class Pooling3D(Layer):
         sizes = [window.size for window in self.windows(inputs[0].dims)]
         return [BlobSpec((*inputs[0].dims[:2], *sizes), inputs[0].dtype)]
 
-    def forward(self, inputs: Sequence[np.ndarray], state) -> list[np.ndarray]:
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         x = np.ascontiguousarray(inputs[0].transpose(0, 2, 3, 4, 1))
         batch, size, *image, channels = x.shape
         depth, height, width = self.windows(inputs[0].shape)

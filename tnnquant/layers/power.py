@@ -29,7 +29,7 @@ class Power(Unary):
         check_types(inputs, DataType.FLOAT)
         return self
 
-    def compute(self, x):
+    def compute(self, x: np.ndarray) -> np.ndarray:
         base = x * np.float32(self.scale) + np.float32(self.shift)
         if self.exponent == 1:
             return base

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from tnnquant.base.tensor import Tensor
 from tnnquant.layers.base import layer
 from tnnquant.layers.channelwise import Channelwise, channel_values
 from tnnquant.layers.fields import TensorField, TextField, param
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["Prelu"]
 
@@ -29,7 +32,7 @@ class Prelu(Channelwise):
         parsed = super().parse(tokens)
         return replace(parsed, channel_shared=int(parsed.channel_shared == 1))
 
-    def values(self, tensors: Mapping[str, Tensor], channels: int):
+    def values(self, tensors: Mapping[str, Tensor], channels: int) -> tuple[np.ndarray, np.ndarray]:
         if self.channel_shared and "slope" in tensors:
             slope = tensors["slope"].float32()[:1]  # however many there are
             tensors = {"slope": Tensor(slope)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -87,7 +87,7 @@ class Reduction(Layer):
             dims = tuple(d for i, d in enumerate(dims) if i not in self.axes)
         return [BlobSpec(dims, inputs[0].dtype)]
 
-    def forward(self, inputs, state):
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         axes = sorted(set(self.axes))
         with np.errstate(all="ignore"):
             x = self.reduced(inputs[0], axes)
@@ -130,7 +130,9 @@ class _Emitted(Reduction):
     def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]) -> list[np.ndarray]:
         return []
 
-    def emit(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state) -> np.ndarray | None:
+    def emit(
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: list[np.ndarray]
+    ) -> np.ndarray | None:
         from tnnquant.kernels import reduce
 
         axes, order = sorted(set(self.axes)), memory_axes(inputs[0])
@@ -170,7 +172,7 @@ def _integer_sum(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
 class ReduceSum(_Emitted):
     """Sum."""
 
-    def integers(self, x, axes):
+    def integers(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         return _integer_sum(x, axes)
 
 
@@ -178,10 +180,10 @@ class ReduceSum(_Emitted):
 class ReduceMean(_Emitted):
     """Mean: the sum of x * (1 / n); of integers the sum of each axis divided by n, cut off towards zero."""
 
-    def factor(self, n):
+    def factor(self, n: int) -> float:
         return float(np.float32(1) / np.float32(n))
 
-    def integers(self, x, axes):
+    def integers(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         for axis in axes:
             total = _integer_sum(x, (axis,))
             x = (np.sign(total) * (np.abs(total.astype(np.int64)) // x.shape[axis])).astype(np.int32)
@@ -195,7 +197,7 @@ class ReduceMax(_Emitted):
     FOLD = "MAX"
     EMPTY = -float(np.finfo(np.float32).max)
 
-    def integers(self, x, axes):
+    def integers(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         return x.max(axes, keepdims=True)
 
 
@@ -206,7 +208,7 @@ class ReduceMin(_Emitted):
     FOLD = "MIN"
     EMPTY = float(np.finfo(np.float32).max)
 
-    def integers(self, x, axes):
+    def integers(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         return x.min(axes, keepdims=True)
 
 
@@ -216,12 +218,12 @@ class ReduceProd(Reduction):
 
     EMPTY = 1.0
 
-    def folded(self, x, axes):
+    def folded(self, x: np.ndarray, axes: Sequence[int]) -> np.ndarray:
         for axis in axes:
             x = np.multiply.reduce(x, axis, keepdims=True)
         return x
 
-    def integers(self, x, axes):
+    def integers(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         return x.prod(axes, dtype=np.int32, keepdims=True)
 
 
@@ -229,10 +231,10 @@ class ReduceProd(Reduction):
 class ReduceL1(Reduction):
     """Sum of magnitudes."""
 
-    def start(self, x):
+    def start(self, x: np.ndarray) -> np.ndarray:
         return np.abs(x)
 
-    def integers(self, x, axes):
+    def integers(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         return _integer_sum(np.abs(x), axes)
 
 
@@ -240,13 +242,13 @@ class ReduceL1(Reduction):
 class ReduceL2(Reduction):
     """Square root of the sum of squares; of integers cut off."""
 
-    def start(self, x):
+    def start(self, x: np.ndarray) -> np.ndarray:
         return x * x
 
-    def finish(self, x):
+    def finish(self, x: np.ndarray) -> np.ndarray:
         return np.sqrt(x)
 
-    def integers(self, x, axes):
+    def integers(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         return np.sqrt(_integer_sum(x * x, axes).astype(np.float32)).astype(np.int32)
 
 
@@ -256,10 +258,10 @@ class ReduceLogSum(Reduction):
 
     EMPTY = -math.inf
 
-    def finish(self, x):
+    def finish(self, x: np.ndarray) -> np.ndarray:
         return in_double(np.log, x)
 
-    def integers(self, x, axes):
+    def integers(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         return _cut_off(np.log(_integer_sum(x, axes).astype(np.float64)))
 
 
@@ -272,14 +274,14 @@ class ReduceLogSumExp(Reduction):
 
     EMPTY = -math.inf
 
-    def folded(self, x, axes):
+    def folded(self, x: np.ndarray, axes: Sequence[int]) -> np.ndarray:
         for axis in axes:
             largest = np.maximum(np.fmax.reduce(x, axis, keepdims=True), np.finfo(np.float32).min)
             total = super().folded(in_double(np.exp, x - largest), [axis])
             x = in_double(np.log, total) + largest
         return x
 
-    def integers(self, x, axes):
+    def integers(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         for axis in axes:
             largest = x.max(axis, keepdims=True)
             count = (x == largest).sum(axis, keepdims=True)
@@ -291,8 +293,8 @@ class ReduceLogSumExp(Reduction):
 class ReduceSumSquare(Reduction):
     """Sum of squares."""
 
-    def start(self, x):
+    def start(self, x: np.ndarray) -> np.ndarray:
         return x * x
 
-    def integers(self, x, axes):
+    def integers(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         return _integer_sum(x * x, axes)

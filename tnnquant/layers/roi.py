@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -50,7 +50,7 @@ class RoiAlign(Layer):
             raise GraphError(f"sampling_ratio is {self.sampling_ratio}, expected at most {_MOST_SAMPLES}")
         return [BlobSpec((regions[0], image[1], self.out_h, self.out_w))]
 
-    def forward(self, inputs: Sequence[np.ndarray], state) -> list[np.ndarray]:
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         from tnnquant.kernels.sample_f32 import AVERAGE, MAX, roi_align_f32
 
         x, regions = channels_last(inputs[0]), np.ascontiguousarray(inputs[1][:, :4])

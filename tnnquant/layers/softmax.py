@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -48,10 +48,10 @@ class Softmax(_AlongAxis):
 
     KEEPS_LAYOUT = True
 
-    def forward(self, inputs, state):
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         return [self.softmax(inputs[0])]
 
-    def emit(self, inputs, outputs, state):
+    def emit(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any) -> np.ndarray | None:
         from tnnquant.kernels.softmax import softmax_f32_op
 
         axes = memory_axes(outputs[0])
@@ -66,6 +66,6 @@ class Softmax(_AlongAxis):
 class LogSoftmax(_AlongAxis):
     """The logarithm of the softmax; -inf where that is 0."""
 
-    def forward(self, inputs, state):
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         with np.errstate(all="ignore"):
             return [in_double(np.log, self.softmax(inputs[0]))]

@@ -14,7 +14,7 @@ __all__ = ["Acos", "Asin", "Atan", "Cos", "Sin", "Tan"]
 class Cos(Unary):
     """Cosine."""
 
-    def compute(self, x):
+    def compute(self, x: np.ndarray) -> np.ndarray:
         return in_double(np.cos, x)
 
 
@@ -22,7 +22,7 @@ class Cos(Unary):
 class Acos(Unary):
     """Arc cosine; NaN outside -1..1."""
 
-    def compute(self, x):
+    def compute(self, x: np.ndarray) -> np.ndarray:
         return in_double(np.arccos, x)
 
 
@@ -30,7 +30,7 @@ class Acos(Unary):
 class Sin(Unary):
     """Sine."""
 
-    def compute(self, x):
+    def compute(self, x: np.ndarray) -> np.ndarray:
         return in_double(np.sin, x)
 
 
@@ -38,7 +38,7 @@ class Sin(Unary):
 class Asin(Unary):
     """Arc sine; NaN outside -1..1."""
 
-    def compute(self, x):
+    def compute(self, x: np.ndarray) -> np.ndarray:
         return in_double(np.arcsin, x)
 
 
@@ -46,7 +46,7 @@ class Asin(Unary):
 class Tan(Unary):
     """Tangent."""
 
-    def compute(self, x):
+    def compute(self, x: np.ndarray) -> np.ndarray:
         return in_double(np.tan, x)
 
 
@@ -54,5 +54,5 @@ class Tan(Unary):
 class Atan(Unary):
     """Arc tangent."""
 
-    def compute(self, x):
+    def compute(self, x: np.ndarray) -> np.ndarray:
         return in_double(np.arctan, x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -20,7 +20,7 @@ __all__ = ["Abs", "Ceil", "Erf", "Exp", "Floor", "Log", "Neg", "Not", "Reciproca
 class Abs(Unary):
     """|x|."""
 
-    def compute(self, x):
+    def compute(self, x: np.ndarray) -> np.ndarray:
         return np.abs(x)
 
 
@@ -28,10 +28,10 @@ class Abs(Unary):
 class Neg(Unary):
     """-x, of integers too."""
 
-    def compute(self, x):
+    def compute(self, x: np.ndarray) -> np.ndarray:
         return -x
 
-    def integers(self, x):
+    def integers(self, x: np.ndarray) -> np.ndarray:
         return -x
 
 
@@ -39,7 +39,7 @@ class Neg(Unary):
 class Sign(Unary):
     """1, -1, else x itself (0, NaN)."""
 
-    def compute(self, x):
+    def compute(self, x: np.ndarray) -> np.ndarray:
         return np.sign(x)
 
 
@@ -47,7 +47,7 @@ class Sign(Unary):
 class Sqrt(Unary):
     """sqrt(x)."""
 
-    def compute(self, x):
+    def compute(self, x: np.ndarray) -> np.ndarray:
         return np.sqrt(x)
 
 
@@ -55,7 +55,7 @@ class Sqrt(Unary):
 class Rsqrt(Unary):
     """1 / sqrt(x)."""
 
-    def compute(self, x):
+    def compute(self, x: np.ndarray) -> np.ndarray:
         return in_double(lambda v: 1.0 / np.sqrt(v), x)
 
 
@@ -63,7 +63,7 @@ class Rsqrt(Unary):
 class Reciprocal(Unary):
     """1 / x, and 0 where x is 0."""
 
-    def compute(self, x):
+    def compute(self, x: np.ndarray) -> np.ndarray:
         return np.divide(np.float32(1), x, out=np.zeros_like(x), where=x != 0)
 
 
@@ -71,7 +71,7 @@ class Reciprocal(Unary):
 class Floor(Unary):
     """The largest integer <= x."""
 
-    def compute(self, x):
+    def compute(self, x: np.ndarray) -> np.ndarray:
         return np.floor(x)
 
 
@@ -79,7 +79,7 @@ class Floor(Unary):
 class Ceil(Unary):
     """The smallest integer >= x."""
 
-    def compute(self, x):
+    def compute(self, x: np.ndarray) -> np.ndarray:
         return np.ceil(x)
 
 
@@ -87,7 +87,7 @@ class Ceil(Unary):
 class Exp(Mapped):
     """e**x."""
 
-    def function(self):
+    def function(self) -> tuple[str, float, float]:
         return "EXP", 0.0, 0.0
 
 
@@ -95,7 +95,7 @@ class Exp(Mapped):
 class Log(Mapped):
     """Natural logarithm."""
 
-    def function(self):
+    def function(self) -> tuple[str, float, float]:
         return "LOG", 0.0, 0.0
 
 
@@ -103,7 +103,7 @@ class Log(Mapped):
 class Erf(Mapped):
     """The error function."""
 
-    def function(self):
+    def function(self) -> tuple[str, float, float]:
         return "ERF" if is_exact() else "FAST_ERF", 0.0, 0.0
 
 
@@ -116,5 +116,5 @@ class Not(Layer):
         check_types(inputs, DataType.INT8)
         return self
 
-    def forward(self, inputs, state):
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         return [np.asarray(inputs[0] == 0, np.int8)]

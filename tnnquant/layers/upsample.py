@@ -235,10 +235,10 @@ def _cubic_table(size: int, out_size: int, aligned: bool) -> tuple[np.ndarray, n
     places = first.astype(np.int64) + np.arange(-1, 3)[:, None]
     a, x = F32(-0.75), at - first
 
-    def outer(t):
+    def outer(t: np.ndarray) -> np.ndarray:
         return ((a * (t + F32(1)) - F32(5) * a) * (t + F32(1)) + F32(8) * a) * (t + F32(1)) - F32(4) * a
 
-    def inner(t):
+    def inner(t: np.ndarray) -> np.ndarray:
         return ((a + F32(2)) * t - (a + F32(3))) * t * t + F32(1)
 
     c0, c1, c2 = outer(x), inner(x), inner(F32(1) - x)

@@ -16,8 +16,7 @@ SMALL = 100
 
 def create_observer(method: str, slots: int) -> Observer:
     """A fresh observer of a method for a blob with ``slots`` scales."""
-    kind: type[Observer] = REGISTRY.find(method)
-    return kind(slots)
+    return REGISTRY.find(method)(slots)
 
 
 def method_codes() -> dict[int, str]:

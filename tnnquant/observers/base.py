@@ -15,7 +15,7 @@ from tnnquant.observers.gather import Ranges
 
 __all__ = ["DEAD", "FLOOR_SCALE", "REGISTRY", "Observer", "observer"]
 
-REGISTRY = Registry("blob method", "tnnquant.observers")
+REGISTRY: Registry[type[Observer]] = Registry("blob method", "tnnquant.observers")
 
 #: A slot whose largest magnitude is not above this is dead (docs/tnn-format.md, 7.6).
 DEAD = 1e-5

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from tnnquant.kernels.walk import BIN_STRIDE, BINS, histogram_walk, range_walk
 
@@ -145,7 +146,7 @@ class Histograms(_Gatherer):
             part["room"] = MOST
         return first["counts"][0]
 
-    def _summed(self, parts: list[dict], dtype) -> np.ndarray:
+    def _summed(self, parts: list[dict], dtype: DTypeLike) -> np.ndarray:
         total = np.zeros((self.slots, BINS), dtype)
         for part in parts:
             counts = part["counts"]

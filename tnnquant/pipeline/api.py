@@ -102,7 +102,10 @@ def quantize_model(
         return _routed(job, inputs, config, statistics, part, gather)
 
 
-def _routed(job: Job, inputs, config: QuantizeConfig, statistics, part: Part | None, gather: Gather | None) -> Report:
+def _routed(
+    job: Job, inputs: PathLike | Sequence[PathLike] | None, config: QuantizeConfig, statistics: Sequence[PathLike],
+    part: Part | None, gather: Gather | None,
+) -> Report:  # fmt: skip
     if job.config != config and job.refitted and (statistics or part is not None or gather):
         raise ConfigError(job.refitted[0])
     if statistics or part is not None:
@@ -114,7 +117,9 @@ def _routed(job: Job, inputs, config: QuantizeConfig, statistics, part: Part | N
     return routes.from_inputs(job, inputs, gather)
 
 
-def _sorted(statistics, part: Part | None, gather: Gather | None):
+def _sorted(
+    statistics: Sequence[PathLike] | Part | Gather, part: Part | None, gather: Gather | None
+) -> tuple[Sequence[PathLike], Part | None, Gather | None]:
     """What came as ``statistics`` in versions that took a Part or a callable there, each in its own place."""
     if not (isinstance(statistics, Part) or callable(statistics)):
         return statistics, part, gather
@@ -123,7 +128,9 @@ def _sorted(statistics, part: Part | None, gather: Gather | None):
     return ((), part, statistics) if callable(statistics) else ((), statistics, gather)
 
 
-def _check_statistics(gather: Gather | None, inputs, config: QuantizeConfig, search: SearchConfig) -> None:
+def _check_statistics(
+    gather: Gather | None, inputs: PathLike | Sequence[PathLike] | None, config: QuantizeConfig, search: SearchConfig
+) -> None:
     """Raise ConfigError where something else would be without effect."""
     if not recipes.find(config.recipe).starts_from_statistics:
         raise ConfigError(f"--recipe {config.recipe} reads the inputs itself: it does not start from statistics")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tnnquant.base.progress import Progress, shown
 from tnnquant.base.threads import set_threads
 from tnnquant.config import QuantizeConfig
-from tnnquant.errors import OutputError
+from tnnquant.errors import ConfigError, OutputError
 from tnnquant.format.files import read_file, refuse_inputs
 from tnnquant.inputs import Samples, scan
 from tnnquant.pipeline.models import model_files, open_model
@@ -63,15 +63,17 @@ def collect_statistics(
     config, source = config or QuantizeConfig(), model_files(proto, model)
     set_threads(threads)
     path = statistics_path(output)
-    files = scan(inputs) if inputs is not None else None
-    refuse_inputs([path], [*source, *after, *(files or ())])
+    if inputs is None and not after:
+        raise ConfigError("statistics are made of inputs, or merged from the files of ``after``: give one of them")
+    files = () if inputs is None else scan(inputs)
+    refuse_inputs([path], [*source, *after, *files])
     digest = model_digest([read_file(path) for path in source])
     graph, config = open_model(source, config)
     executor, plan = plan_graph(graph, config)
     before = merge([read_part(name) for name in after], plan) if after else None
     if before is not None:
         require_same(before, digest, relevant_settings(config))
-    if files is None and before is not None:
+    if inputs is None and before is not None:
         part = before
     else:
         samples = Samples(files, graph_inputs(graph, config), input_config(config), workers=threads)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tnnquant import recipes
 from tnnquant.config import QuantizeConfig
@@ -17,6 +17,9 @@ from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.pipeline.split import after, has_int8_candidates, split_graph
 from tnnquant.quantization.plan import for_device
 from tnnquant.verdict.result import Verdict, broken_there
+
+if TYPE_CHECKING:
+    from tnnquant.pipeline.report import Report
 
 __all__ = ["broken_on", "fitting_recipe", "rewritten_lines", "tell_of_devices", "warnings_of"]
 
@@ -54,7 +57,7 @@ def fitting_recipe(graph: Graph, config: QuantizeConfig, *, compares: bool) -> t
     ]
 
 
-def tell_of_devices(report, graph: Graph, config: QuantizeConfig) -> None:
+def tell_of_devices(report: Report, graph: Graph, config: QuantizeConfig) -> None:
     """What was written in another way, and what a device still gets wrong, into a report and its verdict.
 
     A model with a layer that goes wrong on the device is *broken* for it. Without a verdict there are warnings.

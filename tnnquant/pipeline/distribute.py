@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import CalibrationError, ConfigError, InputError
@@ -25,6 +26,13 @@ from tnnquant.quantization.parts import Part, gather, merge, model_digest, requi
 from tnnquant.quantization.parts_file import dump_part, load_part
 from tnnquant.quantization.plan import QuantPlan
 from tnnquant.quantization.quantize import plan_graph
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from tnnquant.base.progress import Progress
+    from tnnquant.engine.executor import Executor
+    from tnnquant.graph import Graph, InputSpec
 
 __all__ = ["gather_distributed", "split_files"]
 
@@ -110,7 +118,7 @@ def gather_distributed(
             before = dump_part(part)
 
 
-def split_files(files: Sequence[Path], specs, count: int) -> list[tuple[str, ...]]:
+def split_files(files: Sequence[Path], specs: Mapping[str, InputSpec], count: int) -> list[tuple[str, ...]]:
     """Files in at most ``count`` groups of whole samples and whole batches, in order, as absolute paths."""
     sources = group_files(files, specs)
     rows = {spec.dims[0] for spec in specs.values()}
@@ -123,7 +131,7 @@ def split_files(files: Sequence[Path], specs, count: int) -> list[tuple[str, ...
     ]
 
 
-def _connected(address: str):
+def _connected(address: str) -> Client:
     try:
         from distributed import Client
     except ImportError:
@@ -144,7 +152,7 @@ def _joined(passes: Sequence[Part], plan: QuantPlan) -> Part | None:
     return replace(passes[-1], states=last)
 
 
-def _mapped(client, jobs: list[_Job], progress) -> list[Part]:
+def _mapped(client: Client, jobs: list[_Job], progress: Progress | None) -> list[Part]:
     from distributed import KilledWorker, as_completed
 
     futures = client.map(_gather_part, jobs, pure=False)
@@ -175,7 +183,7 @@ def _gather_part(job: _Job) -> bytes:
         return dump_part(gather(executor, plan, samples, job.digest, job.config, before=before, may_be_empty=True))
 
 
-def _prepared(proto: str, model: str | None, digest: str, config: QuantizeConfig):
+def _prepared(proto: str, model: str | None, digest: str, config: QuantizeConfig) -> tuple[Executor, QuantPlan, Graph]:
     if model_digest([read_file(path) for path in model_files(proto, model)]) != digest:
         raise InputError(f"{proto}: a worker sees another model under this path than the one who asked")
     return _planned(proto, model, digest, _Key(config))
@@ -195,7 +203,7 @@ class _Key:
 
 
 @lru_cache(maxsize=1)
-def _planned(proto: str, model: str, digest: str, key: _Key):
+def _planned(proto: str, model: str, digest: str, key: _Key) -> tuple[Executor, QuantPlan, Graph]:
     graph, config = open_model(model_files(proto, model), key.config)
     executor, plan = plan_graph(graph, config)
     return executor, plan, graph

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -108,7 +108,7 @@ class Job:
         self.report.seconds["reading"] = time.perf_counter() - self.started
         return samples
 
-    def _samples(self, files) -> Samples:
+    def _samples(self, files: Iterable[Path]) -> Samples:
         return Samples(files, graph_inputs(self.graph, self.config), input_config(self.config), workers=self.threads)
 
     def _evaluation(self) -> Samples | None:

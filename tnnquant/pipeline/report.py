@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
 
 from tnnquant.devices import Finding
 from tnnquant.pipeline.estimate import Estimate
 from tnnquant.quantization.quantize import Quantization
 from tnnquant.verdict import Verdict
+
+if TYPE_CHECKING:
+    from tnnquant.graph import Graph
+    from tnnquant.quantization.plan import QuantPlan
 
 __all__ = ["LayerReport", "Report", "layer_reports"]
 
@@ -133,7 +139,7 @@ class Report:
         return asdict(self)
 
 
-def layer_reports(graph, plan, notes=None) -> list[LayerReport]:
+def layer_reports(graph: Graph, plan: QuantPlan, notes: Mapping[str, str] | None = None) -> list[LayerReport]:
     """One entry per layer, in execution order.
 
     Parameters

@@ -126,14 +126,14 @@ def _planned(job: Job, samples: Samples) -> Report:
 def _told(job: Job, split: Split, result: Quantization, part: Part | None = None) -> Report:
     """The report, with what there is to say of the inputs."""
     job.tell_of(result)
-    fed = split.samples if split.calibrate is None else split.calibrate
+    fed = split.calibrate if isinstance(split.calibrate, Samples) else split.pictures
     if part is None:
         job.tell_of_samples(fed, counted=job.calibrates)
     else:
         job.tell_of_part(part)
     job.tell_of_held_out(split, result)
     job.tell_of_values(fed)
-    job.warn_of_few(len(split.samples.names) - len(job.report.skipped))
+    job.warn_of_few(len(split.pictures.names) - len(job.report.skipped))
     return job.report
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import OutputError
 from tnnquant.format.constants import MODEL_SUFFIX, PROTO_SUFFIX
-from tnnquant.graph import InputSpec
+from tnnquant.graph import Graph, InputSpec
 from tnnquant.inputs import InputConfig
 
 __all__ = ["graph_inputs", "input_config", "output_paths", "settings"]
@@ -36,7 +36,7 @@ def output_paths(output: PathLike) -> tuple[Path, Path]:
     return proto, model
 
 
-def graph_inputs(graph, config: QuantizeConfig) -> dict[str, InputSpec]:
+def graph_inputs(graph: Graph, config: QuantizeConfig) -> dict[str, InputSpec]:
     """The model's inputs with the overridden dims."""
     dims = config.input_dims
     return {name: InputSpec(tuple(dims.get(name, spec.dims)), spec.dtype) for name, spec in graph.inputs.items()}

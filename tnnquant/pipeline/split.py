@@ -6,12 +6,12 @@ model, with all that depends on it. The first one's outputs are the second one's
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from tnnquant.base.tensor import DataType
 from tnnquant.devices.findings import shapes_of
-from tnnquant.graph import Graph, InputSpec
+from tnnquant.graph import Graph, InputSpec, Node
 from tnnquant.layers.base import QuantRole
 
 __all__ = ["after", "has_int8_candidates", "joints", "snippet", "split_graph", "tail_paths"]
@@ -70,7 +70,7 @@ def split_graph(graph: Graph, tail: Collection[str]) -> tuple[Graph, Graph]:
     return body, rest
 
 
-def _read(graph: Graph, nodes) -> Mapping:
+def _read(graph: Graph, nodes: Iterable[Node]) -> Mapping:
     read = {blob for node in nodes for blob in node.inputs}
     return {name: tensor for name, tensor in graph.constants.items() if name in read}
 

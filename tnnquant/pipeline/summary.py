@@ -89,7 +89,7 @@ def _samples(report: Report) -> str:
     return f"{report.samples}" + (f" ({', '.join(more)})" if more else "")
 
 
-def _layer_rows(report: Report):
+def _layer_rows(report: Report) -> Iterator[tuple[str, str]]:
     """Why layers are fp32, and what was special about others: a line per reason, the most frequent first."""
     reasons: dict[str, Counter] = {}
     for (kind, reason), count in report.fp32_reasons().most_common():
@@ -108,7 +108,7 @@ def _layer_rows(report: Report):
         yield "", f"note: {text.replace('{}', str(sum(count for _, count in places)))}, {where}"
 
 
-def _device_rows(report: Report):
+def _device_rows(report: Report) -> Iterator[tuple[str, str]]:
     """Where the model is right, and what was done for that."""
     device = report.settings["device"]
     yield "device", device + (": arm, x86 and naive" if device == "any" else "")
@@ -121,7 +121,7 @@ def _device_rows(report: Report):
         yield "", f"note: {advice}: {len({f.layer for f in mine})} layers ({kinds}) are inexact on {where} otherwise"
 
 
-def _trial_rows(report: Report):
+def _trial_rows(report: Report) -> Iterator[tuple[str, str]]:
     width = max(len(trial["name"]) for trial in report.trials)
     # Beside the names of the configurations of TNN's tool this is as wide as a terminal of 80 columns.
     has_metric = any(trial.get("metric") is not None for trial in report.trials)
@@ -151,7 +151,7 @@ def _trial_rows(report: Report):
         yield "target", f"{asked}: {reached}"
 
 
-def _verdict_rows(verdict: Verdict):
+def _verdict_rows(verdict: Verdict) -> Iterator[tuple[str, str]]:
     for number, found in enumerate(verdict.sets):
         label = "verdict" if number == 0 else ""
         yield label, f"{found.status.upper() if number == 0 else found.status} on {found.source}"
@@ -184,7 +184,7 @@ def _verdict_rows(verdict: Verdict):
             yield "", f"to keep these in fp32: --exclude {shlex.quote(names)}"
 
 
-def _advice_rows(report: Report, seconds: float):
+def _advice_rows(report: Report, seconds: float) -> Iterator[tuple[str, str]]:
     """What a better recipe would take, after a run of the default or one whose model is not good."""
     name = report.settings["recipe"]
     others = {other: cost for other, cost in _COSTS.items() if cost > _COSTS.get(name, _UNKNOWN)}

@@ -56,7 +56,7 @@ class Unseen:
     observers: dict
     without: dict = field(default_factory=dict)
 
-    def has(self, sample) -> bool:
+    def has(self, sample: Sample) -> bool:
         """Whether a sample is one of them."""
         return not self.numbers.isdisjoint(sample.numbers)
 
@@ -177,7 +177,7 @@ class _Workers:
         """End the threads, after the samples they are at."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _show_alone(self, sample, observers: Mapping, number: int) -> None:
+    def _show_alone(self, sample: Sample, observers: Mapping, number: int) -> None:
         from tnnquant.kernels.program import one_thread
 
         with one_thread():
@@ -185,7 +185,7 @@ class _Workers:
                 self._own.executor = self._executor.twin()
             self._show(self._own.executor, sample, observers, number)
 
-    def _show(self, executor: Executor, sample, observers: Mapping, number: int) -> None:
+    def _show(self, executor: Executor, sample: Sample, observers: Mapping, number: int) -> None:
         others = self._unseen.observers if self._unseen and not number and self._unseen.has(sample) else None
 
         def tap(name: str, array: np.ndarray) -> None:

@@ -14,15 +14,20 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import InputError
 from tnnquant.inputs.display import printable
-from tnnquant.inputs.samples import skipped_warning
+from tnnquant.inputs.samples import Samples, skipped_warning
 from tnnquant.quantization.calibrate import calibrate, make_observers
 from tnnquant.quantization.plan import QuantPlan
+
+if TYPE_CHECKING:
+    from tnnquant.base.progress import Progress
+    from tnnquant.engine.executor import Executor
 
 __all__ = [
     "Part",
@@ -125,7 +130,7 @@ def relevant_settings(config: QuantizeConfig) -> dict[str, str]:
     return {name: repr(_plain(values[name])) for name in names}
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return sorted((key, _plain(entry)) for key, entry in value.items())
     if isinstance(value, tuple | list):
@@ -134,8 +139,8 @@ def _plain(value):
 
 
 def gather(
-    executor, plan: QuantPlan, samples, model: str, config: QuantizeConfig, *, before: Part | None = None,
-    may_be_empty: bool = False, progress=None,
+    executor: Executor, plan: QuantPlan, samples: Samples, model: str, config: QuantizeConfig, *,
+    before: Part | None = None, may_be_empty: bool = False, progress: Progress | None = None,
 ) -> Part:  # fmt: skip
     """Run the first pass over samples, or the one after ``before``.
 

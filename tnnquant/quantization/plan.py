@@ -6,7 +6,7 @@ layer its tool would flag although the int8 model then crashes or gives garbage 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from tnnquant.base.tensor import DataType
@@ -246,7 +246,7 @@ def _method(blob: str, top: str, inference: Inference, config: QuantizeConfig) -
 
 
 def _why_fp32(
-    position: int, inference: Inference, slots, int8: set[int], barred: Mapping[int, str]
+    position: int, inference: Inference, slots: Callable[[str], int], int8: set[int], barred: Mapping[int, str]
 ) -> str | None:
     """The reason why a node cannot be int8 on its own account, or None. Layers of role PASS are settled later."""
     node, specs = inference.graph.nodes[position], inference.specs
@@ -272,7 +272,7 @@ def _why_fp32(
 
 
 def _why_join_fp32(
-    position: int, inference: Inference, slots, int8: set[int], barred: Mapping[int, str]
+    position: int, inference: Inference, slots: Callable[[str], int], int8: set[int], barred: Mapping[int, str]
 ) -> str | None:
     graph, specs = inference.graph, inference.specs
     node = graph.nodes[position]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +26,10 @@ from tnnquant.quantization.borders import with_copies_at_borders
 from tnnquant.quantization.calibrate import Unseen, calibrate, make_observers
 from tnnquant.quantization.plan import QuantPlan, for_device, make_plan
 from tnnquant.quantization.scales_file import read_scales, with_given_scales
+
+if TYPE_CHECKING:
+    from tnnquant.inputs.samples import SampleSource
+    from tnnquant.weights.layer import LayerWeights
 
 __all__ = ["Quantization", "Stopwatch", "quantize_graph", "quantize_split", "ready", "with_weights"]
 
@@ -69,7 +74,7 @@ class Quantization:
 
 
 def quantize_graph(
-    graph: Graph, samples, config: QuantizeConfig | None = None, progress: Progress | bool | None = None
+    graph: Graph, samples: SampleSource, config: QuantizeConfig | None = None, progress: Progress | bool | None = None
 ) -> Quantization:
     """Quantize a graph: passes, plan, statistics, blob scales, weights.
 
@@ -100,7 +105,7 @@ def quantize_split(
     clock.lap("preparing")
     observers = make_observers(plan)
     unseen = Unseen(split.without, make_observers(plan)) if split.without else None
-    calibrate(executor, split.calibrate, observers, progress, references=split.references, unseen=unseen)
+    calibrate(executor, split.calibrating, observers, progress, references=split.references, unseen=unseen)
     clock.lap("calibration")
     result = quantize_observed(executor, plan, observers, config, progress)
     if unseen:
@@ -195,8 +200,9 @@ def spread_scales(plan: QuantPlan, observed: Mapping[str, QuantParams]) -> dict[
 
 
 def quantize_weights(
-    graph: Graph, plan: QuantPlan, scales: Mapping[str, QuantParams], config: QuantizeConfig, progress=None
-) -> tuple[list[Node], dict[str, str]]:
+    graph: Graph, plan: QuantPlan, scales: Mapping[str, QuantParams], config: QuantizeConfig,
+    progress: Progress | None = None,
+) -> tuple[list[Node], dict[str, str]]:  # fmt: skip
     """Give every int8 node its flag and every weighted one its int8 tensors.
 
     The scales are final: TNN merges scales afterwards, which leaves other readers of a merged blob with weights that
@@ -236,7 +242,7 @@ def _int8_resource(node: Node, source: QuantParams, config: QuantizeConfig) -> t
     return with_weights(node, result), result.note
 
 
-def with_weights(node: Node, result) -> Resource:
+def with_weights(node: Node, result: LayerWeights) -> Resource:
     """The resource of an int8 node with quantized weights.
 
     Parameters

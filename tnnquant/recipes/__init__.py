@@ -31,8 +31,7 @@ def find(name: str) -> Recipe:
     ConfigError
         There is none; the known names are listed.
     """
-    found: Recipe = REGISTRY.find(name)
-    return found
+    return REGISTRY.find(name)
 
 
 def every() -> list[Recipe]:
@@ -72,8 +71,7 @@ def quantize(
     more: dict[str, Any] = {"budget": budget} if chosen.bounded else {}
     if chosen.takes_goal:
         more["goal"] = goal
-    made: Quantization = chosen.quantize(graph, split, config, progress, **more)
-    return made
+    return chosen.quantize(graph, split, config, progress, **more)
 
 
 def mixable(graph: Graph, split: Split, config: QuantizeConfig, progress: Progress | None = None) -> Quantization:
@@ -82,8 +80,7 @@ def mixable(graph: Graph, split: Split, config: QuantizeConfig, progress: Progre
     Parameters and results are those of :func:`quantize`.
     """
     chosen = find(config.recipe)
-    made: Quantization = (chosen.mixable or chosen.quantize)(graph, split, config, progress)
-    return made
+    return (chosen.mixable or chosen.quantize)(graph, split, config, progress)
 
 
 def method_codes() -> dict[int, str]:

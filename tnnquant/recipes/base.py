@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tnnquant.base.registry import Registry
 
+if TYPE_CHECKING:
+    from tnnquant.quantization.quantize import Quantization
+
 __all__ = ["REGISTRY", "Recipe", "recipe"]
 
-REGISTRY = Registry("recipe", "tnnquant.recipes")
+REGISTRY: Registry[Recipe] = Registry("recipe", "tnnquant.recipes")
 
-Made = TypeVar("Made", bound=Callable)
+Made = TypeVar("Made", bound="Callable[..., Quantization]")
 
 
 @dataclass(frozen=True)
@@ -42,20 +45,20 @@ class Recipe:
     """
 
     name: str
-    quantize: Callable
+    quantize: Callable[..., Quantization]
     needs_inputs: bool = True
     chooses_on_held_out: bool = False
     starts_from_statistics: bool = False
     settings: tuple[str, ...] = ()
-    mixable: Callable | None = None
+    mixable: Callable[..., Quantization] | None = None
     bounded: bool = False
     takes_goal: bool = False
 
 
 def recipe(
     code: int, name: str, *, needs_inputs: bool = True, chooses_on_held_out: bool = False,
-    starts_from_statistics: bool = False, settings: tuple[str, ...] = (), mixable: Callable | None = None,
-    bounded: bool = False, takes_goal: bool = False,
+    starts_from_statistics: bool = False, settings: tuple[str, ...] = (),
+    mixable: Callable[..., Quantization] | None = None, bounded: bool = False, takes_goal: bool = False,
 ) -> Callable[[Made], Made]:  # fmt: skip
     """Decorator: register ``function(graph, split, config, progress) -> Quantization`` (:class:`Recipe`)."""
 

@@ -7,7 +7,7 @@ and the error of rounding weights only. The structure of the model is left as it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, ItemsView, Mapping, Sequence
 
 import numpy as np
 
@@ -81,7 +81,7 @@ def _barred(graph: Graph, config: QuantizeConfig) -> dict[int, str]:
     return barred
 
 
-def _matched(graph: Graph, patterns, option: str):
+def _matched(graph: Graph, patterns: Sequence[str], option: str) -> ItemsView[int, str]:
     return match_layers(graph, patterns, option).items()
 
 

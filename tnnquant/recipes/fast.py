@@ -6,6 +6,8 @@ accuracy, and nothing is compared. The pictures for the verdict are never among 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError
 from tnnquant.graph import Graph
@@ -13,6 +15,9 @@ from tnnquant.inputs.split import Split
 from tnnquant.quantization.borders import with_copies_at_borders
 from tnnquant.quantization.quantize import Quantization
 from tnnquant.recipes.base import recipe
+
+if TYPE_CHECKING:
+    from tnnquant.base.progress import Progress
 
 __all__ = ["fast"]
 
@@ -25,7 +30,7 @@ _MEMORY = 96 << 20
 
 
 @recipe(3, "fast", settings=("fp32_share",))
-def fast(graph: Graph, split: Split, config: QuantizeConfig, progress=None) -> Quantization:
+def fast(graph: Graph, split: Split, config: QuantizeConfig, progress: Progress | None = None) -> Quantization:
     """Quantize by the steps of ``best`` that pay for their time; the flags for methods and types have no effect."""
     if config.fp32_share:
         raise ConfigError(
@@ -36,7 +41,7 @@ def fast(graph: Graph, split: Split, config: QuantizeConfig, progress=None) -> Q
     from tnnquant.recipes.best.workbench import Effort, Steps, Workbench
 
     without = split.without
-    others = (sample for sample in split.calibrate if not without or without.isdisjoint(sample.numbers))
+    others = (sample for sample in split.calibrating if not without or without.isdisjoint(sample.numbers))
     work = Workbench(graph, split, config, progress, keep_samples(others, _MEMORY, _SAMPLES), Effort(*_EFFORT))
     result = work.quantize(Steps(balance=True, full_range=True, rounding=True, bias=True))
     result.unseen = result.graph if without else None

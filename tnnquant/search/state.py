@@ -28,7 +28,7 @@ _STATISTICS, _RESULTS = "statistics", "results.json"
 _VERSION = 3
 
 
-def digest_of(*parts) -> str:
+def digest_of(*parts: object) -> str:
     """Hash of JSON values and bytes, 32 hex digits."""
     whole = hashlib.blake2b(digest_size=16)
     for part in parts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from tnnquant.graph import QuantParams
 from tnnquant.inputs.split import Split
 from tnnquant.quantization.calibrate import calibrate
 from tnnquant.quantization.plan import QuantPlan
+
+if TYPE_CHECKING:
+    from tnnquant.observers.base import Observer
 
 __all__ = ["StatisticsPool"]
 
@@ -58,7 +62,7 @@ class StatisticsPool:
             made[key] = create_observer(*key[1:])
             observers.setdefault(key[0], _Several()).add(made[key])
         calibrate(
-            self._executor, self._split.calibrate, observers, self._progress, references=self._split.references
+            self._executor, self._split.calibrating, observers, self._progress, references=self._split.references
         )
         self.states |= {key: observer.state() for key, observer in made.items()}
         return True
@@ -101,7 +105,7 @@ class _Several:
         self._members: list = []
         self.passes = self.slots = 0
 
-    def add(self, observer) -> None:
+    def add(self, observer: Observer) -> None:
         self._members.append(observer)
         self.passes = max(self.passes, observer.passes)
         self.slots += observer.slots

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from math import inf
 
 from tnnquant.verdict.kinds import VALUES
-from tnnquant.verdict.result import BROKEN, DOUBTFUL, GOOD, SetVerdict
+from tnnquant.verdict.result import BROKEN, DOUBTFUL, GOOD, OutputVerdict, SetVerdict
 
 __all__ = ["Trial", "agreement_of", "likeness_of", "trial_of"]
 
@@ -75,11 +75,11 @@ def likeness_of(verdict: SetVerdict) -> float:
     )
 
 
-def _agreement(output) -> float:
+def _agreement(output: OutputVerdict) -> float:
     return _worst_part(output) if output.kind == VALUES else output.figures["agreement"]
 
 
-def _worst_part(output) -> float:
+def _worst_part(output: OutputVerdict) -> float:
     return min((part["pooled_cosine"] for part in output.parts), default=output.figures["pooled_cosine"])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from tnnquant.engine.executor import Executor
 from tnnquant.errors import CalibrationError
 from tnnquant.inputs.references import References
-from tnnquant.inputs.samples import SampleSource
+from tnnquant.inputs.samples import Sample, SampleSource
 from tnnquant.verdict.agreement import Agreement
 from tnnquant.verdict.figures import OutputSums
 from tnnquant.verdict.judge import judge_output
@@ -72,7 +72,7 @@ class Comparison:
         """How many pictures have been compared."""
         return len(self.names)
 
-    def add(self, sample, wanted: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray]) -> None:
+    def add(self, sample: Sample, wanted: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray]) -> None:
         """Count in the fresh items of a sample.
 
         Raises
@@ -95,7 +95,7 @@ class Comparison:
         """Names of the blobs that :meth:`add` looks at."""
         return frozenset(self.sums) | frozenset(self._gathered.outputs if self._gathered else ())
 
-    def _add_item(self, kind: OutputKind, sample, reference: np.ndarray, result: np.ndarray) -> None:
+    def _add_item(self, kind: OutputKind, sample: Sample, reference: np.ndarray, result: np.ndarray) -> None:
         if not np.isfinite(reference).all():
             raise CalibrationError(
                 f"{sample.name}: the output {kind.name!r} of the fp32 model is NaN or infinite; check the model and "

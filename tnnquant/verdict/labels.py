@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tnnquant.errors import InputError
+
+if TYPE_CHECKING:
+    from tnnquant.inputs.scan import PathLike
 
 __all__ = ["PLAUSIBLE_TOP1", "labels_of_names", "parse_labels", "read_labels"]
 
@@ -16,7 +20,7 @@ PLAUSIBLE_TOP1 = 0.05
 _LEADING = re.compile(r"\d+")
 
 
-def read_labels(path, names: Sequence[str], classes: int | None = None) -> dict[int, int]:
+def read_labels(path: PathLike, names: Sequence[str], classes: int | None = None) -> dict[int, int]:
     """The class of each picture that the file names.
 
     Two layouts: a line ``name label`` for each picture, in any order (separated by blanks, a tab or a comma; the name
@@ -48,7 +52,7 @@ def read_labels(path, names: Sequence[str], classes: int | None = None) -> dict[
     return parse_labels(content, path, names, classes)
 
 
-def parse_labels(content: bytes, path, names: Sequence[str], classes: int | None = None) -> dict[int, int]:
+def parse_labels(content: bytes, path: PathLike, names: Sequence[str], classes: int | None = None) -> dict[int, int]:
     """As :func:`read_labels`, of what the file holds; its ``path`` is for messages."""
     lines = _lines(content, path)
     if not lines:
@@ -95,7 +99,7 @@ def labels_of_names(names: Sequence[str], classes: int | None = None) -> dict[in
     return {} if counted and len(values) != classes else labels
 
 
-def _lines(content: bytes, path) -> list[tuple[int, str]]:
+def _lines(content: bytes, path: PathLike) -> list[tuple[int, str]]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -104,7 +108,7 @@ def _lines(content: bytes, path) -> list[tuple[int, str]]:
     return [(number, line) for number, line in lines if line and not line.startswith("#")]
 
 
-def _parsed(path, number: int, line: str, classes: int | None) -> tuple[str | None, int]:
+def _parsed(path: PathLike, number: int, line: str, classes: int | None) -> tuple[str | None, int]:
     words = [word.strip() for word in line.rsplit(",", 1)] if "," in line else line.rsplit(maxsplit=1)
     name = words[0].strip("\"'") if len(words) == 2 else None
     try:
@@ -117,7 +121,7 @@ def _parsed(path, number: int, line: str, classes: int | None) -> tuple[str | No
     return name, label
 
 
-def _matched(path, pairs: list[tuple[str, int]], names: Sequence[str]) -> dict[int, int]:
+def _matched(path: PathLike, pairs: list[tuple[str, int]], names: Sequence[str]) -> dict[int, int]:
     table: Mapping[str, int] = {Path(name).name: label for name, label in pairs}
     stems = {Path(name).stem: label for name, label in table.items()}
     found = {}

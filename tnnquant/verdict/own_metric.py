@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tnnquant.base.metric import Metric
 from tnnquant.errors import MetricError
 from tnnquant.verdict.result import BROKEN, DOUBTFUL, GOOD, Check
+
+if TYPE_CHECKING:
+    from tnnquant.inputs.samples import Sample
 
 __all__ = ["GatheredOutputs", "Goal", "MetricScore"]
 
@@ -121,7 +125,7 @@ class GatheredOutputs:
         self.names: list[str] = []
         self.numbers: list[int] = []
 
-    def add(self, sample, wanted: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray]) -> None:
+    def add(self, sample: Sample, wanted: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray]) -> None:
         """Keep the fresh items of a sample; outputs whose first axis is the batch's are cut along it."""
         batch = next((len(array) for array in sample.arrays.values() if array.ndim), 1)
         for held, outputs in zip(self._items, (wanted, got), strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ GOOD, DOUBTFUL, BROKEN = "good", "doubtful", "broken"
 _ORDER = (GOOD, DOUBTFUL, BROKEN)
 
 
-def worst(statuses) -> str:
+def worst(statuses: Iterable[str]) -> str:
     """The worst of some statuses; good if there are none."""
     return max(statuses, key=_ORDER.index, default=GOOD)
 

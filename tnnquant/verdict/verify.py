@@ -109,7 +109,7 @@ class Verification:
         if not config.no_verify:
             self._sets = self._make_sets()
             # Not of the statistics: values beyond the ranges, where layers in fp32 help most, occur in others only.
-            samples = self.split.samples
+            samples = self.split.pictures
             few = pick(samples.digests(), _GLANCED * samples.batch, self.split.judge)
             self._glanced = _Set(samples.subset(few), "", False, self.split.references, {})
 
@@ -121,9 +121,10 @@ class Verification:
     def fingerprint(self) -> dict:
         """What trials depend on beside the model, as JSON types: contents of the pictures and how they are judged."""
         split = self.split
-        digests = split.samples.digests()
+        digests = split.pictures.digests()
+        numbers = (split.calibrate if isinstance(split.calibrate, Samples) else split.pictures).numbers
         return {
-            "statistics": sorted(digests[number] for number in (split.calibrate or split.samples).numbers),
+            "statistics": sorted(digests[number] for number in numbers),
             "comparison": [digests[number] for number in split.judge],
             "evaluation": self._evaluation.digests() if self._evaluation is not None else [],
             "task": self.config.task,
@@ -145,13 +146,13 @@ class Verification:
     @property
     def _made_from(self) -> str:
         """What is said of the calibration pictures that judge where they are in the statistics."""
-        count, whole = len(self.split.judge), len(self.split.samples.names)
+        count, whole = len(self.split.judge), len(self.split.pictures.names)
         return f"{count} of the {whole} calibration pictures, which the model was made from"
 
     def _own_set(self) -> _Set:
         """The calibration pictures that judge."""
         split = self.split
-        count, whole = len(split.judge), len(split.samples.names)
+        count, whole = len(split.judge), len(split.pictures.names)
         if split.is_held_out:
             source = f"{count} calibration pictures held out from the statistics"
             source += "; the model was chosen by them" if split.compares else ""
@@ -160,8 +161,8 @@ class Verification:
         else:
             source = self._made_from
         is_new = split.is_held_out or split.calibrate is None
-        guessed = labels_of_names(split.samples.names)
-        return _Set(split.samples.subset(split.judge), source, is_new, split.references, guessed, True, True)
+        guessed = labels_of_names(split.pictures.names)
+        return _Set(split.pictures.subset(split.judge), source, is_new, split.references, guessed, True, True)
 
     def run(
         self,
@@ -201,7 +202,7 @@ class Verification:
             self._sets[-1] = replace(self._sets[-1], source=self._made_from, held_out=False)
             numbers = split.judge if self._evaluation is None else ()
         seen = [self._compare(chosen, int8, fp32, progress) for chosen in self._sets]
-        usable = split.samples.subset(numbers).usable
+        usable = split.pictures.subset(numbers).usable
         is_apart = unseen is not None and len(usable) >= (1 if split.is_held_out else LEAST_UNSEEN)
         # fp32 is asked once about the calibration pictures: on those that are more. There is no --eval then.
         few = self._sets[-1] if is_apart else None
@@ -210,10 +211,10 @@ class Verification:
             source = f"{len(usable)} calibration pictures, by a second model made without them"
             source += "; its steps were chosen by them" if split.is_held_out else ""
             labels = dict(self.goal.labels) if self.goal else {}  # for the metric
-            chosen = _Set(split.samples.subset(usable), source, True, split.references, labels, True, True)
+            chosen = _Set(split.pictures.subset(usable), source, True, split.references, labels, True, True)
             apart = self._compare(chosen, self.executor(unseen, fp32), fp32, None)
             if not is_whole:
-                lost = len({*split.samples.digests()}) - len(usable)
+                lost = len({*split.pictures.digests()}) - len(usable)
                 apart = apart.mixed(seen[-1], lost / (lost + len(usable)))
                 chosen = replace(chosen, source=f"{source}; corrected, as it was made from fewer pictures")
             found.append(self._verdict(chosen, apart, fp32))
@@ -241,7 +242,7 @@ class Verification:
 
     def tapped(self) -> Samples:
         """The few pictures on which layers are compared."""
-        samples = self.split.samples
+        samples = self.split.pictures
         return samples.subset(samples.subset(self.split.judge).usable[: _TAPPED * samples.batch])
 
     def glance(self, graph: Graph, fp32: Executor) -> SetVerdict:
@@ -280,12 +281,12 @@ class Verification:
         verdict = seen.verdict("", held_out=None, labels=_class_labels(chosen, kinds), are_guessed=guessed)
         is_plausible = verdict.labels is not None and verdict.labels["top1_fp32"] >= PLAUSIBLE_TOP1
         if is_plausible and self._has_own:
-            names = self.split.samples.names
+            names = self.split.pictures.names
             self.goal = replace(self.goal, labels=labels_of_names(names))
 
     def _feeds(self, fp32: Executor) -> tuple[dict[str, PictureInput], int]:
         """How pictures are fed, by input, and how many classes the model tells apart (0: it does not)."""
-        samples = self.split.samples if self._has_own or self._evaluation is None else self._evaluation
+        samples = self.split.pictures if self._has_own or self._evaluation is None else self._evaluation
         kinds = judged_kinds(fp32.inference, self.config.task)
         classes = max((kind.rows for kind in kinds if kind.kind == CLASSES), default=0)
         return samples.picture_inputs(), classes
@@ -299,7 +300,7 @@ class Verification:
 
     def _set_limits(self, fp32: Executor, seen: Samples) -> list[Check]:
         """What is wrong with the calibration pictures as a whole, by those that were judged."""
-        given = len(set(self.split.samples.digests()))
+        given = len(set(self.split.pictures.digests()))
         limits = []
         if given < LEAST_GIVEN:
             text = f"only {given} different calibration pictures: fewer than {LEAST_GIVEN} prove little; give more, or"

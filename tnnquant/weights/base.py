@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+
 from tnnquant.base.registry import Registry
 
-__all__ = ["REGISTRY", "weight_method"]
+__all__ = ["REGISTRY", "WeightMethod", "weight_method"]
 
-REGISTRY = Registry("weight method", "tnnquant.weights")
+WeightMethod: TypeAlias = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+REGISTRY: Registry[WeightMethod] = Registry("weight method", "tnnquant.weights")
 
 
-def weight_method(code: int, name: str):
+def weight_method(code: int, name: str) -> Callable[[WeightMethod], WeightMethod]:
     """Decorator: register ``function(weights) -> codes, scales, zero_points`` under TNN's number and a name.
 
     ``weights`` is float32 (groups, n), C-contiguous and finite; the results are int8 (groups, n), float32 (groups,) and

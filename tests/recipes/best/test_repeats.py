@@ -1,5 +1,7 @@
 """Channels that are made several times: the same network in fp32, a finer one in int8."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -62,6 +64,17 @@ def test_nothing_changes_in_fp32(network, rng):
         for each in (network.executor.graph, graph)
     )
     np.testing.assert_allclose(after["last_out"], before["last_out"], rtol=1e-4, atol=1e-5)
+
+
+def test_a_bias_that_the_layer_denies_is_repeated_too(network):
+    """The int8 form adds what is in the file, whatever the parameter says."""
+    graph = network.executor.graph
+    without = [node.replace(layer=replace(node.layer, bias=0)) if node.name == "stem" else node for node in graph.nodes]
+    denied = graph.with_nodes(without)
+    site = sites_of(network.executor.inference, network.plan)[0]
+    taller = with_repeats(denied, [(replace(site, maker=denied.node("stem")), np.array([1, 5]))]).node("stem")
+    bias = graph.node("stem").tensors["bias"].data
+    np.testing.assert_array_equal(taller.tensors["bias"].data, [*bias, bias[1], bias[5]])
 
 
 def test_offsets_spread_the_codes_of_a_channel_evenly_around_0(network):

@@ -21,7 +21,7 @@ _ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Maximum", "Minimum")
 
 
 @rewrite("a chain of layers with two operands", *_ARITHMETIC)
-def _chain(f: Fragment):
+def _chain(f: Fragment) -> str | None:
     if len(f.node.inputs) < 3:
         return None
     x = f.node.inputs[0]
@@ -31,7 +31,7 @@ def _chain(f: Fragment):
 
 
 @rewrite("operands of as many dims", *_ARITHMETIC)
-def _same_rank(f: Fragment):
+def _same_rank(f: Fragment) -> str | None:
     if len(f.node.inputs) != 2 or any(spec.dtype != DataType.FLOAT for spec in f.inputs):
         return None
     rank = max(2, *(len(spec.dims) for spec in f.inputs))
@@ -50,7 +50,7 @@ def _same_rank(f: Fragment):
 
 
 @rewrite("two dims", *_ARITHMETIC)
-def _vector_and_constant(f: Fragment):
+def _vector_and_constant(f: Fragment) -> str | None:
     """A blob of one dim, and an operand in the model file."""
     element = f.node.tensors.get("element")
     if len(f.node.inputs) != 1 or element is None or len(f.inputs[0].dims) != 1 or element.dtype != DataType.FLOAT:
@@ -65,7 +65,7 @@ def _vector_and_constant(f: Fragment):
 
 
 @rewrite("Div, laid out anew by a Reshape", "Div")
-def _quotient(f: Fragment):
+def _quotient(f: Fragment) -> str | None:
     dims = f.outputs[0].dims
     if f.inputs[0].dtype != DataType.FLOAT or dims[1] % LANES == 0:
         return None
@@ -73,7 +73,7 @@ def _quotient(f: Fragment):
 
 
 @rewrite("Power, Clip and Mul", "HardSwish")
-def _hard_swish(f: Fragment):
+def _hard_swish(f: Fragment) -> str | None:
     if len(f.node.inputs) != 2:
         return None
     layer = f.layer.expect(HardSwish)
@@ -87,7 +87,7 @@ def _hard_swish(f: Fragment):
 
 
 @rewrite("SplitV, Sigmoid and Mul", "GLU")
-def _glu(f: Fragment):
+def _glu(f: Fragment) -> str | None:
     axis = f.layer.expect(Glu).axis
     half = f.outputs[0].dims[axis]
     x, gate = f.add_many("SplitV", f.node.inputs[0], axis, (half, half), outputs=2)
@@ -95,12 +95,12 @@ def _glu(f: Fragment):
 
 
 @rewrite("Softmax and Log", "LogSoftmax")
-def _log_softmax(f: Fragment):
+def _log_softmax(f: Fragment) -> str | None:
     return f.add("Log", f.add("Softmax", f.node.inputs[0], f.layer.expect(LogSoftmax).axis))
 
 
 @rewrite("Sub and Mul", "SquaredDifference")
-def _squared_difference(f: Fragment):
+def _squared_difference(f: Fragment) -> str | None:
     element = f.node.tensors.get("element")
     tensors = None if element is None else {"element": element.array()}
     difference = f.add("Sub", f.node.inputs, f.layer.expect(SquaredDifference).weight_input_index, tensors=tensors)
@@ -108,14 +108,14 @@ def _squared_difference(f: Fragment):
 
 
 @rewrite("the swish as a layer of its own", "Convolution", "Convolution1D", "Deconvolution")
-def _swish_apart(f: Fragment):
+def _swish_apart(f: Fragment) -> str | None:
     if f.layer.expect(FusesActivation).activation_type != SWISH:
         return None
     return f.add("Swish", f.keep(f.node.inputs, activation_type=0))
 
 
 @rewrite("SplitV, Mul, Sub, Neg, Concat and Div", "Inverse")
-def _inverse(f: Fragment):
+def _inverse(f: Fragment) -> str | None:
     dims = f.inputs[0].dims
     if dims[-1] != 2:
         return None
@@ -128,7 +128,7 @@ def _inverse(f: Fragment):
 
 
 @rewrite("Abs, Power, Exp and Mul", "Erf")
-def _erf(f: Fragment):
+def _erf(f: Fragment) -> str | None:
     """Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: off by at most 1.5e-7."""
     x = f.node.inputs[0]
     if len(f.inputs[0].dims) < 2:

@@ -7,6 +7,7 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ _REWRITES: dict[str, list[tuple[str, Rewrite]]] = {}
 _loaded: list[bool] = []
 
 
-def rewrite(how: str, *types: str):
+def rewrite(how: str, *types: str) -> Callable[[Rewrite], Rewrite]:
     """Decorator: enter a rewrite for some layer types; ``how`` says to a user what is written instead."""
 
     def enter(function: Rewrite) -> Rewrite:
@@ -113,8 +114,8 @@ class Fragment:
     # --- what is built ---
 
     def add(
-        self, kind: str, inputs: str | Sequence[str], *values, tensors: Mapping[str, np.ndarray] | None = None,
-        outputs: int = 1, may_be_int8: bool = False, **params,
+        self, kind: str, inputs: str | Sequence[str], *values: Any, tensors: Mapping[str, np.ndarray] | None = None,
+        outputs: int = 1, may_be_int8: bool = False, **params: Any,
     ) -> str:  # fmt: skip
         """Add a layer; the blob that it makes, or the first."""
         return self.add_many(
@@ -122,8 +123,8 @@ class Fragment:
         )[0]
 
     def add_many(
-        self, kind: str, inputs: str | Sequence[str], *values, tensors: Mapping[str, np.ndarray] | None = None,
-        outputs: int = 1, may_be_int8: bool = False, **params,
+        self, kind: str, inputs: str | Sequence[str], *values: Any, tensors: Mapping[str, np.ndarray] | None = None,
+        outputs: int = 1, may_be_int8: bool = False, **params: Any,
     ) -> tuple[str, ...]:  # fmt: skip
         """Add a layer of several outputs; the blobs that it makes."""
         cls = find_layer(kind)
@@ -142,7 +143,7 @@ class Fragment:
             self.may_be_int8.add(name)
         return made
 
-    def keep(self, inputs: Sequence[str], **changes) -> str:
+    def keep(self, inputs: Sequence[str], **changes: Any) -> str:
         """The layer itself on other inputs and with other parameters; the blob that it makes."""
         layer = replace(self.layer, **changes)
         name = self._unused(f"{self.node.name}_{self.place.kind.lower()}")

@@ -14,7 +14,7 @@ __all__: list[str] = []
 
 
 @rewrite("LayerNorm of rows", "LayerNorm")
-def _of_rows(f: Fragment):
+def _of_rows(f: Fragment) -> str | None:
     dims, count = f.inputs[0].dims, f.layer.expect(LayerNorm).reduce_dims_size
     length = prod(dims[len(dims) - count :])
     rows = prod(dims) // length
@@ -28,7 +28,7 @@ def _of_rows(f: Fragment):
 
 
 @rewrite("InstBatchNormCxx, Mul and Add", "LayerNorm")
-def _by_channels(f: Fragment):
+def _by_channels(f: Fragment) -> str | None:
     dims, count = f.inputs[0].dims, f.layer.expect(LayerNorm).reduce_dims_size
     length = prod(dims[len(dims) - count :])
     rows = prod(dims) // length
@@ -39,7 +39,7 @@ def _by_channels(f: Fragment):
 
 
 @rewrite("InstBatchNormCxx, Mul and Add", "GroupNorm")
-def _by_groups(f: Fragment):
+def _by_groups(f: Fragment) -> str | None:
     dims, groups = f.inputs[0].dims, f.layer.expect(GroupNorm).group
     x = f.reshape(f.node.inputs[0], (dims[0], groups, prod(dims[1:]) // groups, 1))
     x = f.reshape(_normalized(f, x, groups, f.layer.expect(GroupNorm).eps), dims)

@@ -45,7 +45,7 @@ def _inner_product(f: Fragment, rows: str, weight: np.ndarray) -> str:
 
 
 @rewrite("InnerProduct", "MatMul")
-def _by_constant(f: Fragment):
+def _by_constant(f: Fragment) -> str | None:
     values, blobs, dims = _operands(f)
     right = _as_matrix(values[1])
     if values[0] is not None or right is None or not dims[0]:
@@ -59,7 +59,7 @@ def _by_constant(f: Fragment):
 
 
 @rewrite("Permute, InnerProduct, Permute", "MatMul")
-def _of_constant(f: Fragment):
+def _of_constant(f: Fragment) -> str | None:
     values, blobs, dims = _operands(f)
     stored, left = values[0], _as_matrix(values[0])
     if values[1] is not None or stored is None or left is None or len(dims[1]) < 2 or stored.ndim > len(dims[1]):
@@ -76,7 +76,7 @@ def _of_constant(f: Fragment):
 
 
 @rewrite("MatMul of two dims", "MatMul")
-def _one_by_one(f: Fragment):
+def _one_by_one(f: Fragment) -> str | None:
     values, blobs, dims = _operands(f)
     if any(len(shape) < 2 for shape in dims):
         return None

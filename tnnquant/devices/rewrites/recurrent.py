@@ -19,7 +19,7 @@ _REVERSE = 1
 
 
 @rewrite("its steps one by one", "LSTMONNX")
-def _unrolled(f: Fragment):
+def _unrolled(f: Fragment) -> list[str] | None:
     steps, batch, *rest = f.inputs[0].dims
     layer = f.layer.expect(LSTMONNX)
     hidden, directions, length = layer.hidden_size, layer.directions, prod(rest)

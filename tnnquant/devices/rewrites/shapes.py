@@ -19,14 +19,14 @@ _MOST_COPIES = 256
 
 
 @rewrite("Reshape", "Squeeze", "Unsqueeze")
-def _reshaped(f: Fragment):
+def _reshaped(f: Fragment) -> str | None:
     if f.inputs[0].dtype != DataType.FLOAT:
         return None
     return f.reshape(f.node.inputs[0], f.outputs[0].dims, f.inputs[0].dims)
 
 
 @rewrite("Mul by ones", "Expand")
-def _times_ones(f: Fragment):
+def _times_ones(f: Fragment) -> str | None:
     before, after = f.inputs[0].dims, f.outputs[0].dims
     if f.inputs[0].dtype != DataType.FLOAT or prod(after) > _MOST_VALUES or len(before) > len(after):
         return None
@@ -37,7 +37,7 @@ def _times_ones(f: Fragment):
 
 
 @rewrite("Concat", "Tile")
-def _joined(f: Fragment):
+def _joined(f: Fragment) -> str | None:
     dims, after = f.inputs[0].dims, f.outputs[0].dims
     if f.inputs[0].dtype != DataType.FLOAT or 0 in dims:
         return None
@@ -58,7 +58,7 @@ def _joined(f: Fragment):
 
 
 @rewrite("two dims", "ReLU", "Sign", "HardSwish", "Softmax")
-def _two_dims(f: Fragment):
+def _two_dims(f: Fragment) -> str | None:
     if len(f.node.inputs) > 1 or len(f.inputs[0].dims) != 1:
         return None
     count = f.inputs[0].dims[0]
@@ -67,14 +67,14 @@ def _two_dims(f: Fragment):
 
 
 @rewrite("a Reshape between", "ReLU", "ReLU6", "Swish")
-def _apart(f: Fragment):
+def _apart(f: Fragment) -> str | None:
     """Where TNN would fuse the layer into a convolution whose own output is asked for."""
     dims = f.inputs[0].dims
     return f.keep((f.reshape(f.node.inputs[0], dims, dims),))
 
 
 @rewrite("Concat of two dims", "Concat")
-def _concat_of_vectors(f: Fragment):
+def _concat_of_vectors(f: Fragment) -> str | None:
     if any(len(spec.dims) != 1 for spec in f.inputs) or f.inputs[0].dtype != DataType.FLOAT:
         return None
     pairs = zip(f.node.inputs, f.inputs, strict=True)
@@ -85,7 +85,7 @@ def _concat_of_vectors(f: Fragment):
 
 
 @rewrite("Permute, Softmax, Permute", "Softmax")
-def _softmax_of_first_axis(f: Fragment):
+def _softmax_of_first_axis(f: Fragment) -> str | None:
     rank = len(f.inputs[0].dims)
     if rank < 2 or f.layer.expect(Softmax).axis % rank:
         return None

@@ -30,7 +30,7 @@ def _runs(indices: Sequence[int]) -> list[tuple[int, int]]:
 
 
 @rewrite("StridedSliceV2 and Concat", "Gather")
-def _sliced(f: Fragment):
+def _sliced(f: Fragment) -> str | None:
     layer, tensors = f.layer.expect(Gather), f.node.tensors
     if layer.data_in_resource or not f.inputs or f.inputs[0].value is not None:
         return None
@@ -53,7 +53,7 @@ def _sliced(f: Fragment):
 
 
 @rewrite("1x1 convolution", "Gather")
-def _by_convolution(f: Fragment):
+def _by_convolution(f: Fragment) -> str | None:
     layer, tensors, dims = f.layer.expect(Gather), f.node.tensors, f.inputs[0].dims if f.inputs else ()
     if layer.data_in_resource or not layer.indices_in_resource or len(dims) != 4 or layer.axis != 1:
         return None
@@ -69,7 +69,7 @@ def _by_convolution(f: Fragment):
 
 
 @rewrite("the indices as positive numbers in the layer", "Gather")
-def _stored_indices(f: Fragment):
+def _stored_indices(f: Fragment) -> str | None:
     layer, tensors = f.layer.expect(Gather), f.node.tensors
     if f.place.net.mixed:
         return None
@@ -90,7 +90,7 @@ def _stored_indices(f: Fragment):
 
 
 @rewrite("StridedSliceV2 and Concat", "ScatterND")
-def _rows(f: Fragment):
+def _rows(f: Fragment) -> str | None:
     tensors, dims = f.node.tensors, f.inputs[0].dims
     indices = stored_array(tensors["indices"]) if "indices" in tensors else f.value(1)
     if indices is None or indices.ndim < 1 or indices.shape[-1] != 1 or len(dims) < 2:
@@ -129,7 +129,7 @@ def _piece(f: Fragment, source: str | np.ndarray, begin: int, end: int) -> str:
 
 
 @rewrite("indices counted from the front", "StridedSlice")
-def _from_the_front(f: Fragment):
+def _from_the_front(f: Fragment) -> str | None:
     if len(f.node.inputs) > 1:
         return None
     layer, dims = f.layer.expect(StridedSlice), f.inputs[0].dims

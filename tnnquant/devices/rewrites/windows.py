@@ -27,7 +27,7 @@ _MOST_WINDOWS = 64
 
 
 @rewrite("windows of fixed size", "Pooling")
-def _fixed_windows(f: Fragment):
+def _fixed_windows(f: Fragment) -> str | None:
     layer = f.layer.expect(Pooling)
     if not layer.is_adaptive or layer.pool_type == 0:
         return None
@@ -42,7 +42,7 @@ def _fixed_windows(f: Fragment):
 
 
 @rewrite("windows cut out one by one", "Pooling")
-def _cut_windows(f: Fragment):
+def _cut_windows(f: Fragment) -> str | None:
     layer = f.layer.expect(Pooling)
     if not layer.is_adaptive or layer.pool_type == 0 or layer.out_h * layer.out_w > _MOST_WINDOWS:
         return None
@@ -62,7 +62,7 @@ def _cut_windows(f: Fragment):
 
 
 @rewrite("2-D pooling", "Pooling1D")
-def _pooling_2d(f: Fragment):
+def _pooling_2d(f: Fragment) -> str | None:
     layer, dims = f.layer.expect(Pooling1D), f.inputs[0].dims
     window = layer.window(dims)
     if window.begin < 0:
@@ -77,7 +77,7 @@ def _pooling_2d(f: Fragment):
 
 
 @rewrite("padding in height alone, axis by axis", "PadV2")
-def _axis_by_axis(f: Fragment):
+def _axis_by_axis(f: Fragment) -> str | None:
     layer, dims = f.layer.expect(PadV2), list(f.inputs[0].dims)
     count = len(layer.pads) // 2
     padded = [axis for axis in range(min(count, len(dims))) if layer.pads[axis] or layer.pads[axis + count]]
@@ -94,7 +94,7 @@ def _axis_by_axis(f: Fragment):
 
 
 @rewrite("padding as numbers", "Deconvolution")
-def _explicit_padding(f: Fragment):
+def _explicit_padding(f: Fragment) -> str | None:
     layer, dims = f.layer.expect(Deconvolution), f.inputs[0].dims
     if layer.pad_type != 0:
         return None
@@ -115,7 +115,7 @@ def _explicit_padding(f: Fragment):
 
 
 @rewrite("SplitV and Mul", "ReduceProd")
-def _factors(f: Fragment):
+def _factors(f: Fragment) -> str | None:
     layer, dims = f.layer.expect(Reduction), list(f.inputs[0].dims)
     axes = sorted(set(layer.axes)) or list(range(len(dims)))
     if f.inputs[0].dtype != DataType.FLOAT or sum(dims[axis] for axis in axes) > _MOST_FACTORS or len(dims) < 2:
@@ -133,7 +133,7 @@ def _factors(f: Fragment):
 
 
 @rewrite("the axis kept, and a Reshape", *_REDUCE)
-def _kept_axis(f: Fragment):
+def _kept_axis(f: Fragment) -> str | None:
     if f.layer.expect(Reduction).keep_dims or f.inputs[0].dtype != DataType.FLOAT:
         return None
     return f.reshape(f.keep(f.node.inputs, keep_dims=1), f.outputs[0].dims)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tnnquant.config import QuantizeConfig
 from tnnquant.graph import Graph
 from tnnquant.inputs.split import Split
@@ -9,10 +11,13 @@ from tnnquant.quantization.quantize import Quantization
 from tnnquant.recipes.base import recipe
 from tnnquant.verdict.own_metric import Goal
 
+if TYPE_CHECKING:
+    from tnnquant.base.progress import Progress
+
 __all__ = ["best"]
 
 
-def _mixable(graph: Graph, split: Split, config: QuantizeConfig, progress=None) -> Quantization:
+def _mixable(graph: Graph, split: Split, config: QuantizeConfig, progress: Progress | None = None) -> Quantization:
     """Without shifted codes and without layers in fp32 of its own choice, and no check of whether the steps help."""
     from tnnquant.recipes.best.workbench import Steps, quantize_with
 
@@ -21,7 +26,7 @@ def _mixable(graph: Graph, split: Split, config: QuantizeConfig, progress=None) 
 
 @recipe(1, "best", chooses_on_held_out=True, settings=("fp32_share",), mixable=_mixable, bounded=True, takes_goal=True)
 def best(
-    graph: Graph, split: Split, config: QuantizeConfig, progress=None, budget: float | None = None,
+    graph: Graph, split: Split, config: QuantizeConfig, progress: Progress | None = None, budget: float | None = None,
     goal: Goal | None = None,
 ) -> Quantization:  # fmt: skip
     """Quantize as closely to fp32 as the format allows; the flags for methods and types have no effect.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -52,7 +52,7 @@ def keep_samples(samples: Iterable[Sample], most: int, count: int | None = None)
     return [sample for _, _, sample in kept]
 
 
-def _digest(arrays) -> bytes:
+def _digest(arrays: Mapping[str, np.ndarray]) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(arrays):
         digest.update(name.encode())

@@ -14,12 +14,12 @@ import numpy as np
 
 from tnnquant.base.arithmetic import exact_sums
 from tnnquant.base.memory import release_freed
-from tnnquant.base.tensor import DataType
+from tnnquant.base.tensor import DataType, QuantParams
 from tnnquant.engine.steps import Step, make_step
 from tnnquant.graph import Graph, Node, Resource
 from tnnquant.graph.infer import infer, located
 from tnnquant.graph.lower import lower
-from tnnquant.layers.base import QuantRole
+from tnnquant.layers.base import BlobSpec, QuantRole
 from tnnquant.layers.int8 import quantized
 from tnnquant.recipes.best.lanes import in_lanes
 from tnnquant.recipes.best.layer_input import LayerInput
@@ -98,7 +98,7 @@ def quantize_layers(
         step = make_step(node, lowered, specs)
         forgotten = [blob for blob in {*node.inputs, *node.outputs} if last.get(blob, -1) <= position]
 
-        def forward(mine: Step, blobs: dict, forgotten=forgotten) -> None:
+        def forward(mine: Step, blobs: dict, forgotten: Sequence[str] = forgotten) -> None:
             with exact_sums(False):
                 blobs.update(mine.forward({**constants, **blobs}))
             for blob in forgotten:
@@ -122,7 +122,8 @@ def _work(node: Node, specs: Mapping, windows: Mapping[str, int], samples: int) 
     return 1 + int((samples * macs / 4 + length**2 * (seen / 4 + 6 * out[1] + length / 2)) / 1e6)
 
 
-def _fed(array: np.ndarray, spec, params) -> np.ndarray:
+def _fed(array: np.ndarray, spec: BlobSpec, params: QuantParams | None) -> np.ndarray:
     if spec.dtype == DataType.INT8 and array.dtype != np.int8:
+        assert params is not None  # of an int8 blob
         return quantized(np.asarray(array, np.float32), params)
     return np.asarray(array)

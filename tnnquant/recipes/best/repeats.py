@@ -21,6 +21,7 @@ from tnnquant.engine.executor import Executor
 from tnnquant.graph.infer import Inference
 from tnnquant.graph.repeats import Site, site_at, weight_of
 from tnnquant.kernels.geometry import NO_ACTIVATION, RELU, RELU6
+from tnnquant.layers.weighted import fused_activation
 from tnnquant.quantization.plan import QuantPlan
 from tnnquant.recipes.best.full_range import CEILING
 from tnnquant.recipes.best.islands import layer_macs
@@ -150,13 +151,11 @@ def _seen(executor: Executor, sites: Sequence[Site], samples: Sequence) -> dict[
 def _noise(site: Site, seen: Mapping[str, _Figures]) -> np.ndarray:
     """Of each channel, float64 (C,)."""
     made = seen[site.maker.outputs[0]]
-    layer: Any = site.maker.layer
-    peak = np.minimum(made.peak, CEILING) if layer.activation_type == RELU6 else made.peak
+    peak = np.minimum(made.peak, CEILING) if fused_activation(site.maker.layer) == RELU6 else made.peak
     noise = np.square(peak / _LEVELS) / 12 * made.alive
     if site.depthwise is not None:
         passed = seen[site.depthwise.outputs[0]]
-        through: Any = site.depthwise.layer
-        share = (np.ones(1), passed.alive, passed.between)[through.activation_type]
+        share = (np.ones(1), passed.alive, passed.between)[fused_activation(site.depthwise.layer)]
         noise = noise * share * np.square(weight_of(site.depthwise)).reshape(site.channels, -1).sum(axis=1)
     total = np.zeros(site.channels)
     for reader in site.readers:

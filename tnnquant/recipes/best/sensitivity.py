@@ -215,7 +215,7 @@ def sensitivities(
         for number in order:
             chosen = frozenset(sets[number])
 
-            def tap(name: str, x: np.ndarray, chosen=chosen) -> None:
+            def tap(name: str, x: np.ndarray, chosen: frozenset[str] = chosen) -> None:
                 if name in chosen:
                     round_in_place(x, scales[name], zero[name])
                     shifts.undo(name, x)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from tnnquant.layers.convolution import EXPLICIT, VALID, Convolution
 from tnnquant.quantization.plan import QuantPlan
 from tnnquant.recipes.best.guards import guardable, is_plain
 from tnnquant.recipes.best.lanes import in_lanes
+
+if TYPE_CHECKING:
+    from tnnquant.inputs.samples import Sample
 
 __all__ = ["REASON", "Copies", "copyable", "final_codes", "lopsided", "with_copies"]
 
@@ -110,7 +114,7 @@ def lopsided(executor: Executor, samples: Sequence, blobs: Collection[str]) -> l
         return []
     chosen = [samples[i] for i in np.linspace(0, len(samples) - 1, min(_LOOKED_AT, len(samples))).astype(int)]
 
-    def extremes(mine: Executor, sample) -> dict[str, np.ndarray]:
+    def extremes(mine: Executor, sample: Sample) -> dict[str, np.ndarray]:
         seen: dict[str, np.ndarray] = {}
 
         def tap(name: str, x: np.ndarray) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,10 @@ from tnnquant.recipes.best.lanes import in_lanes
 from tnnquant.recipes.best.patches import mean_window, outputs_at, windows_of
 from tnnquant.recipes.best.responses import responses
 from tnnquant.recipes.best.wanted import Wanted
+
+if TYPE_CHECKING:
+    from tnnquant.inputs.samples import Sample
+    from tnnquant.observers.octaves import Octaves
 
 __all__ = ["FOLDS", "Statistics", "gather"]
 
@@ -187,7 +192,7 @@ class _Gathering:
         del self._ranges
         release_freed()
 
-    def show(self, name: str, x: np.ndarray, sample, seen: _Seen | None) -> None:
+    def show(self, name: str, x: np.ndarray, sample: Sample, seen: _Seen | None) -> None:
         """Take in a blob; notes what is asked for of the layers that make and read it."""
         if name in self._ranges:
             try:
@@ -259,7 +264,7 @@ class _Ticker:
                 self._progress(self._done, self._total)
 
 
-def _count(octaves, x: np.ndarray) -> None:
+def _count(octaves: Octaves, x: np.ndarray) -> None:
     from tnnquant.kernels.program import run
     from tnnquant.kernels.walk import walkable
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from math import inf
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -43,6 +44,9 @@ from tnnquant.recipes.best.unshift import REASON as UNSHIFTS
 from tnnquant.recipes.best.unshift import with_shifts_undone
 from tnnquant.recipes.best.wanted import Wanted
 from tnnquant.verdict.own_metric import GatheredOutputs, Goal, MetricScore
+
+if TYPE_CHECKING:
+    from tnnquant.base.progress import Progress
 
 __all__ = ["STEPS", "Effort", "Steps", "Workbench", "quantize_best", "quantize_with"]
 
@@ -139,7 +143,7 @@ STEPS = tuple(entry.name for entry in fields(Steps))
 
 
 def quantize_best(
-    graph: Graph, split: Split, config: QuantizeConfig, progress=None, budget: float | None = None,
+    graph: Graph, split: Split, config: QuantizeConfig, progress: Progress | None = None, budget: float | None = None,
     goal: Goal | None = None,
 ) -> Quantization:  # fmt: skip
     """The recipe: parameters and result are those of :func:`tnnquant.recipes.quantize`."""
@@ -163,7 +167,9 @@ def quantize_best(
     return result
 
 
-def quantize_with(graph: Graph, split: Split, config: QuantizeConfig, steps: Steps, progress=None) -> Quantization:
+def quantize_with(
+    graph: Graph, split: Split, config: QuantizeConfig, steps: Steps, progress: Progress | None = None
+) -> Quantization:
     """Quantize with given steps and no check of whether they help, from all but the held-out samples."""
     work = Workbench(graph, split, config, progress)
     return with_copies_at_borders(work.quantize(steps), config)
@@ -195,8 +201,8 @@ class Workbench:
     """One model and its samples: what is gathered once and shared by all that is tried."""
 
     def __init__(
-        self, graph: Graph, split: Split, config: QuantizeConfig, progress=None, fitted: list | None = None,
-        effort: Effort | None = None, budget: float | None = None,
+        self, graph: Graph, split: Split, config: QuantizeConfig, progress: Progress | None = None,
+        fitted: list | None = None, effort: Effort | None = None, budget: float | None = None,
     ):  # fmt: skip
         """``fitted``: the samples to make models from, if these are not to be judged; of the split by default."""
         self.clock = Stopwatch()
@@ -530,7 +536,7 @@ def _overall(errors: np.ndarray) -> float:
 
 def _samples_of(split: Split) -> tuple[list, list]:
     """Samples to make the model from, and samples to judge it on; the same ones if there are too few for both."""
-    kept = keep_samples(split.calibrate, _MEMORY)
+    kept = keep_samples(split.calibrating, _MEMORY)
     if split.choose is not None:
         return kept, keep_samples(split.choose, _MEMORY)[:_MOST_HELD_OUT]
     if len(kept) < _HELD_OUT_EVERY:
