@@ -15,7 +15,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from tnnquant.inputs.split import split_samples
 from tnnquant.pipeline.settings import input_config
 from tnnquant.quantization.quantize import quantize_graph
 from tnnquant.recipes.best.workbench import STEPS, Effort, Steps, Workbench
+
+if TYPE_CHECKING:
+    from tnnquant.graph import Graph
 
 NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "squeezenet": (
@@ -52,7 +55,7 @@ def variants() -> list[tuple[str, Steps]]:
 class Evaluation:
     """The pictures of the evaluation with what fp32 makes of them."""
 
-    def __init__(self, graph, folder: Path, config: QuantizeConfig):
+    def __init__(self, graph: Graph, folder: Path, config: QuantizeConfig):
         executor = Executor(graph, exact=False)
         samples = Samples(scan(folder), graph.inputs, input_config(config))
         self._arrays, self._labels, wanted = [], [], []
@@ -62,7 +65,7 @@ class Evaluation:
             wanted.append(next(iter(executor.run(sample.arrays).values())).reshape(-1))
         self._wanted = np.stack(wanted)
 
-    def row(self, graph) -> str:
+    def row(self, graph: Graph) -> str:
         """Agreement, cosine and top-1 as cells of a table."""
         executor = Executor(graph, exact=False)
         got = np.stack([next(iter(executor.run(arrays).values())).reshape(-1) for arrays in self._arrays])

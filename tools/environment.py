@@ -3,7 +3,10 @@
 Shared by quickstart.py and run_tests.py. Run alone, it makes the environment and stops.
 """
 
+from __future__ import annotations
+
 import sys
+from collections.abc import Callable
 
 # Before anything that an older Python cannot import; it is this block's purpose to run there.
 if sys.version_info < (3, 11):  # noqa: UP036
@@ -72,7 +75,7 @@ def run(*command: object, capture: bool = False) -> str:
     return result.stdout or ""
 
 
-def main(function) -> None:
+def main(function: Callable[[], object]) -> None:
     """Call the main function of a script; Ctrl-C ends it without a traceback."""
     try:
         function()

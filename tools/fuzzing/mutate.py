@@ -6,6 +6,10 @@ import random
 import re
 import struct
 from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+Line: TypeAlias = list[Any]
+"""A layer's line, to be changed in place: type, name, inputs, outputs, parameters; bytes, and lists of bytes."""
 
 __all__ = ["NUMBERS", "join_pair", "mutated", "mutated_pair", "relayered", "split_pair"]
 
@@ -94,7 +98,7 @@ def relayered(proto: bytes, rng: random.Random, other: bytes) -> bytes:
     return b"\n".join((*head, *lines, b""))
 
 
-def _layers(proto: bytes) -> tuple[list[bytes], list[list]]:
+def _layers(proto: bytes) -> tuple[list[bytes], list[Line]]:
     """The five lines of the head, and of each layer: type, name, inputs, outputs, parameters."""
     lines = proto.split(b"\n")
     layers = []
@@ -108,13 +112,13 @@ def _layers(proto: bytes) -> tuple[list[bytes], list[list]]:
     return lines[:5], layers if len(lines) > 5 else []
 
 
-def _line(layer: list) -> bytes:
+def _line(layer: Line) -> bytes:
     kind, name, reads, makes, rest = layer
     words = (kind, name, b"%d" % len(reads), b"%d" % len(makes), *reads, *makes, *rest)
     return b'"' + b" ".join(words) + b' ,"'
 
 
-def _add_layer(layers, at, blobs, rng, others):
+def _add_layer(layers: list[Line], at: int, blobs: list[bytes], rng: random.Random, others: list[Line]) -> None:
     """A copy of another layer, on blobs made before it; what read one of them may read its output now."""
     kind, name, reads, makes, rest = rng.choice(others or layers)
     new = b"n%d" % rng.randrange(1000)
@@ -128,7 +132,7 @@ def _add_layer(layers, at, blobs, rng, others):
     layers.insert(at, layer)
 
 
-def _drop_layer(layers, at, blobs, rng, others):
+def _drop_layer(layers: list[Line], at: int, blobs: list[bytes], rng: random.Random, others: list[Line]) -> None:
     if len(layers) == 1:
         return
     _, _, reads, makes, _ = layers.pop(at)
@@ -136,7 +140,7 @@ def _drop_layer(layers, at, blobs, rng, others):
         later[2] = [rng.choice(reads) if reads and blob in makes else blob for blob in later[2]]
 
 
-def _rewire(layers, at, blobs, rng, others):
+def _rewire(layers: list[Line], at: int, blobs: list[bytes], rng: random.Random, others: list[Line]) -> None:
     reads = layers[at][2]
     if reads:
         reads[rng.randrange(len(reads))] = rng.choice(blobs)
@@ -144,7 +148,7 @@ def _rewire(layers, at, blobs, rng, others):
         reads.append(rng.choice(blobs))
 
 
-def _retype(layers, at, blobs, rng, others):
+def _retype(layers: list[Line], at: int, blobs: list[bytes], rng: random.Random, others: list[Line]) -> None:
     kind = rng.choice(others or layers)[0]
     quantized = rng.random() < 0.3
     layers[at][0] = b"Quantized" + kind.removeprefix(b"Quantized") if quantized else kind
@@ -154,37 +158,37 @@ def _spot(data: bytearray, rng: random.Random) -> int:
     return rng.randrange(len(data) + 1)
 
 
-def _overwrite(data, rng, words, other):
+def _overwrite(data: bytearray, rng: random.Random, words: Sequence[bytes], other: bytes) -> None:
     piece, at = rng.choice(words), _spot(data, rng)
     data[at : at + len(piece)] = piece
 
 
-def _insert(data, rng, words, other):
+def _insert(data: bytearray, rng: random.Random, words: Sequence[bytes], other: bytes) -> None:
     at = _spot(data, rng)
     data[at:at] = rng.choice(words)
 
 
-def _delete(data, rng, words, other):
+def _delete(data: bytearray, rng: random.Random, words: Sequence[bytes], other: bytes) -> None:
     at = _spot(data, rng)
     del data[at : at + rng.choice((1, 1, 2, 4, 8, 40))]
 
 
-def _double(data, rng, words, other):
+def _double(data: bytearray, rng: random.Random, words: Sequence[bytes], other: bytes) -> None:
     at = _spot(data, rng)
     data[at:at] = data[at : at + rng.choice((1, 4, 12, 60))]
 
 
-def _flip(data, rng, words, other):
+def _flip(data: bytearray, rng: random.Random, words: Sequence[bytes], other: bytes) -> None:
     if data:
         data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
 
 
-def _cut(data, rng, words, other):
+def _cut(data: bytearray, rng: random.Random, words: Sequence[bytes], other: bytes) -> None:
     if rng.random() < 0.3:
         del data[_spot(data, rng) :]
 
 
-def _splice(data, rng, words, other):
+def _splice(data: bytearray, rng: random.Random, words: Sequence[bytes], other: bytes) -> None:
     if other:
         start = rng.randrange(len(other))
         at = _spot(data, rng)
@@ -192,7 +196,7 @@ def _splice(data, rng, words, other):
         data[at : at + rng.choice((0, len(piece)))] = piece
 
 
-def _renumber(data, rng, words, other):
+def _renumber(data: bytearray, rng: random.Random, words: Sequence[bytes], other: bytes) -> None:
     found = list(_NUMBER.finditer(data))
     if found:
         match = rng.choice(found)
@@ -203,7 +207,7 @@ def _renumber(data, rng, words, other):
         data[match.start() : match.end()] = piece
 
 
-def _reword(data, rng, words, other):
+def _reword(data: bytearray, rng: random.Random, words: Sequence[bytes], other: bytes) -> None:
     parts = bytes(data).split(b" ")
     at, to = rng.randrange(len(parts)), rng.randrange(len(parts))
     match rng.randrange(5):
@@ -220,7 +224,7 @@ def _reword(data, rng, words, other):
     data[:] = b" ".join(parts)
 
 
-def _reline(data, rng, words, other):
+def _reline(data: bytearray, rng: random.Random, words: Sequence[bytes], other: bytes) -> None:
     lines = bytes(data).split(b"\n")
     lines.insert(rng.randrange(len(lines) + 1), rng.choice(other.split(b"\n") if rng.random() < 0.5 else lines))
     if rng.random() < 0.5:
@@ -228,13 +232,13 @@ def _reline(data, rng, words, other):
     data[:] = b"\n".join(lines)
 
 
-def _set_int(data, rng, words, other):
+def _set_int(data: bytearray, rng: random.Random, words: Sequence[bytes], other: bytes) -> None:
     if len(data) >= 4:
         at = rng.randrange(len(data) - 3)
         data[at : at + 4] = struct.pack("<i", rng.choice(NUMBERS))
 
 
-def _nudge_int(data, rng, words, other):
+def _nudge_int(data: bytearray, rng: random.Random, words: Sequence[bytes], other: bytes) -> None:
     if len(data) >= 4:
         at = rng.randrange(len(data) - 3)
         value = struct.unpack_from("<I", data, at)[0] + rng.choice((-4, -1, 1, 4))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fuzzing.mutate import join_pair
+
+if TYPE_CHECKING:
+    from tnnquant.graph import Graph, Node
 
 __all__ = ["made_nets"]
 
@@ -16,12 +20,22 @@ _DIMS = (1, 3, 8, 8)
 class _Net:
     """A graph that grows by a layer a call."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.rng = np.random.default_rng(7)
-        self.nodes = []
+        self.nodes: list[Node] = []
 
-    def add(self, kind: str, inputs, *values, outputs: int = 1, tensors=None, **params):
-        """Add a layer; the name of its output, or a tuple of them."""
+    def add(
+        self, kind: str, inputs: str | Sequence[str], *values: Any, tensors: Mapping[str, np.ndarray] | None = None,
+        **params: Any,
+    ) -> str:  # fmt: skip
+        """Add a layer; the name of its output."""
+        return self.add_many(kind, inputs, *values, outputs=1, tensors=tensors, **params)[0]
+
+    def add_many(
+        self, kind: str, inputs: str | Sequence[str], *values: Any, outputs: int,
+        tensors: Mapping[str, np.ndarray] | None = None, **params: Any,
+    ) -> tuple[str, ...]:  # fmt: skip
+        """Add a layer; the names of its outputs. ``values`` and ``params`` are its parameters, of whatever type."""
         from tnnquant.base.tensor import Tensor
         from tnnquant.graph import Node, Resource
         from tnnquant.layers.base import layer_type
@@ -34,9 +48,11 @@ class _Net:
             stored = {key: Tensor.from_array(array, with_dims=False) for key, array in tensors.items()}
             resource = Resource(stored, {"name": name, "has_bias": "bias" in tensors}, kind)
         self.nodes.append(Node(name, kind, layer_type(kind)(*values, **params), reads, made, resource))
-        return made[0] if outputs == 1 else made
+        return made
 
-    def conv(self, source: str, channels: int, count: int, kernel: int = 1, kind: str = "Convolution", **params) -> str:
+    def conv(
+        self, source: str, channels: int, count: int, kernel: int = 1, kind: str = "Convolution", **params: int
+    ) -> str:
         """A convolution with random weights."""
         groups = params.get("group", 1)
         shape = (count, channels // groups) if kind == "Convolution" else (channels, count // groups)
@@ -51,10 +67,11 @@ class _Net:
 
     def pool(self, source: str, kind: int, kernel: int) -> str:
         """A maximum (0) or average (1) pooling; kernel 0: of everything."""
-        fields = {"kernel_h": kernel, "kernel_w": kernel, "stride_h": max(kernel, 1), "stride_w": max(kernel, 1)}
-        return self.add("Pooling", source, pool_type=kind, pad_h=0, pad_w=0, pad_type=-1, **fields)
+        fields: dict[str, Any] = {"kernel_h": kernel, "kernel_w": kernel, "pad_h": 0, "pad_w": 0, "pad_type": -1}
+        stride = max(kernel, 1)
+        return self.add("Pooling", source, pool_type=kind, stride_h=stride, stride_w=stride, **fields)
 
-    def graph(self, *outputs: str):
+    def graph(self, *outputs: str) -> Graph:
         """The graph so far."""
         from tnnquant.graph import Graph, InputSpec
 
@@ -74,7 +91,7 @@ def _classifier(net: _Net) -> str:
 
 def _branches(net: _Net) -> str:
     """Split, gated, joined, shuffled, pooled and brought back."""
-    left, right = net.add("SplitV", net.conv("in", 3, 4), 1, (2, 2), outputs=2)
+    left, right = net.add_many("SplitV", net.conv("in", 3, 4), 1, (2, 2), outputs=2)
     gated = net.add("Mul", [right, net.add("Sigmoid", right)], -1)
     x = net.add("ShuffleChannel", net.add("Concat", [net.add("ReLU", left), gated], 1), 2)
     up = net.add("Upsample", net.pool(x, 0, 2), mode=1, scale_h=2.0, scale_w=2.0)
@@ -94,13 +111,14 @@ def made_nets() -> list[bytes]:
     """Pairs of every network, in fp32 and quantized."""
     from tnnquant.config import QuantizeConfig
     from tnnquant.format import model_bytes, write_proto
+    from tnnquant.inputs.samples import Sample
     from tnnquant.quantization.quantize import quantize_graph
 
     pairs = []
     for build in (_classifier, _branches, _head):
         net = _Net()
         graph = net.graph(build(net))
-        samples = [SimpleNamespace(name="s", arrays={"in": net.rng.standard_normal(_DIMS).astype(np.float32)})]
+        samples = [Sample("s", {"in": net.rng.standard_normal(_DIMS).astype(np.float32)})]
         for made in (graph, quantize_graph(graph, samples, QuantizeConfig()).graph):
             pairs.append(join_pair(write_proto(made), model_bytes(made)))
     return pairs

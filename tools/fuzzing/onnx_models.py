@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
 
 __all__ = ["made_onnx", "onnx_words"]
 
@@ -17,7 +21,10 @@ def made_onnx() -> list[bytes]:
     f, i, b = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
     node, info = helper.make_node, helper.make_tensor_value_info
 
-    def model(nodes, inputs, outputs, constants=None, opset=17, **more) -> bytes:
+    def model(
+        nodes: Sequence[NodeProto], inputs: Mapping[str, Sequence[int]], outputs: Iterable[str],
+        constants: Mapping[str, Any] | None = None, opset: int = 17, **more: Any,
+    ) -> bytes:  # fmt: skip
         graph = helper.make_graph(
             nodes, "g", [info(n, f, d) for n, d in inputs.items()], [info(n, f, None) for n in outputs],
             [numpy_helper.from_array(np.asarray(a), n) for n, a in (constants or {}).items()],
@@ -80,7 +87,7 @@ def made_onnx() -> list[bytes]:
     return [net, shapes, control, beside.SerializeToString(), *others]
 
 
-def _quantized(model, node) -> list[bytes]:
+def _quantized(model: Callable[..., bytes], node: Callable[..., NodeProto]) -> list[bytes]:
     """int8 models: with QuantizeLinear and DequantizeLinear, zero points, padding, joins; and of whole operators."""
     u, s = np.uint8, np.float32
     constants = {

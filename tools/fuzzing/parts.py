@@ -11,11 +11,16 @@ import struct
 import zipfile
 from contextlib import suppress
 from functools import cache
-from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from fuzzing.mutate import join_pair, split_pair
+
+if TYPE_CHECKING:
+    from tnnquant.inputs.samples import Sample, Samples
+    from tnnquant.quantization.parts import Part
+    from tnnquant.quantization.plan import QuantPlan
 
 __all__ = ["made_parts", "part_words", "run_part"]
 
@@ -24,7 +29,7 @@ _MOST_ENTRIES = 64
 
 
 @cache
-def _bench():
+def _bench() -> tuple[QuantPlan, list[Part]]:
     """A small model made ready to calibrate, and statistics of two samples."""
     from fuzzing.nets import made_nets
     from tnnquant.config import QuantizeConfig
@@ -38,22 +43,25 @@ def _bench():
     executor, plan = plan_graph(attach(read_proto(proto), read_resources(model)), config)
     rng = np.random.default_rng(1)
     samples = [_Samples(rng.standard_normal((1, 3, 8, 8)).astype(np.float32), str(n)) for n in range(2)]
-    return plan, [gather(executor, plan, sample, "0" * 8, config) for sample in samples]
+    # As far as gathering looks at them they are like those of files.
+    return plan, [gather(executor, plan, cast("Samples", sample), "0" * 8, config) for sample in samples]
 
 
-class _Samples(list):
+class _Samples(list["Sample"]):
     """One sample, as :class:`tnnquant.inputs.Samples` has them."""
 
     repeated, skipped, numbers = 0, (), (0,)
 
-    def __init__(self, array: np.ndarray, digest: str):
-        super().__init__([SimpleNamespace(name="s", arrays={"in": array})])
+    def __init__(self, array: np.ndarray, digest: str) -> None:
+        from tnnquant.inputs.samples import Sample
+
+        super().__init__([Sample("s", {"in": array})])
         self._digest = digest
 
-    def fed_digests(self):
+    def fed_digests(self) -> list[str]:
         return [self._digest]
 
-    def notes(self):
+    def notes(self) -> list[str]:
         return []
 
 

@@ -6,11 +6,14 @@ import io
 import struct
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fuzzing.mutate import join_pair
+
+if TYPE_CHECKING:
+    from tnnquant.layers.base import Layer
 
 __all__ = [
     "made_models",
@@ -54,7 +57,7 @@ def made_protos() -> list[bytes]:
     return protos
 
 
-def _tokens(kind) -> list[str]:
+def _tokens(kind: type[Layer]) -> list[str]:
     import dataclasses
 
     tokens = []
@@ -125,7 +128,7 @@ def made_npy() -> list[bytes]:
     return files
 
 
-def _npy(array: np.ndarray, version=None) -> bytes:
+def _npy(array: np.ndarray, version: tuple[int, int] | None = None) -> bytes:
     file = io.BytesIO()
     np.lib.format.write_array(file, array, version)
     return file.getvalue()

@@ -15,12 +15,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fuzzing import seeds
 from fuzzing.mutate import join_pair, mutated, mutated_pair, split_pair
 from fuzzing.nets import made_nets
 from fuzzing.onnx_models import made_onnx, onnx_words
 from fuzzing.parts import made_parts, part_words, run_part
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tnnquant.config import QuantizeConfig
+    from tnnquant.engine.executor import Executor
+    from tnnquant.inputs.normalize import PictureInput
+    from tnnquant.inputs.tensors import TensorTarget
+    from tnnquant.layers.base import BlobSpec
 
 __all__ = ["TARGETS", "Target"]
 
@@ -145,7 +155,7 @@ def _run_graph(data: bytes) -> None:
         _check_message(error)
 
 
-def _built(data: bytes):
+def _built(data: bytes) -> Executor:
     from tnnquant.engine.executor import Executor
     from tnnquant.format import read_proto, read_resources
     from tnnquant.format.check import check_structure
@@ -168,7 +178,7 @@ def _built(data: bytes):
 _RUN_BYTES, _RUN_MACS = 1 << 20, 1 << 22
 
 
-def _values(rng, spec):
+def _values(rng: np.random.Generator, spec: BlobSpec) -> np.ndarray:
     """Values of an input: usual ones, often with some among them that no index and no sum is made for."""
     import numpy as np
 
@@ -207,7 +217,7 @@ def _run_run(data: bytes) -> None:
 
 
 @cache
-def _config():
+def _config() -> QuantizeConfig:
     from tnnquant.config import QuantizeConfig
 
     return QuantizeConfig(blob_method="kl")
@@ -236,7 +246,7 @@ def _in_memory(data: bytes) -> Iterator[None]:
     from tnnquant.errors import InputError
     from tnnquant.inputs import picture, tensors
 
-    def open_input(path):
+    def open_input(path: Path) -> tuple[io.BytesIO, int]:
         if not data:
             raise InputError(f"{path}: is empty (0 bytes)")
         return io.BytesIO(data), len(data)
@@ -260,7 +270,7 @@ def _run_input(data: bytes, read: Callable) -> None:
 
 
 @cache
-def _tensor_targets():
+def _tensor_targets() -> tuple[TensorTarget, TensorTarget]:
     from tnnquant.base.tensor import DataType
     from tnnquant.inputs.tensors import TensorTarget
 
@@ -291,7 +301,7 @@ _PIXELS = 1 << 16
 
 
 @cache
-def _picture_inputs():
+def _picture_inputs() -> list[PictureInput]:
     from tnnquant.inputs import InputConfig
     from tnnquant.inputs.normalize import PictureInput
 
