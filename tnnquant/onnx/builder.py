@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from tnnquant.onnx.names import Names
 from tnnquant.onnx.qdq.record import Records
 from tnnquant.onnx.refusal import Refused
 from tnnquant.onnx.value import BOOL, FLOAT, INT64, Value, data_type, stored
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
 
 __all__ = ["Builder"]
 
@@ -79,7 +82,7 @@ class Builder:
         self._specs[name] = BlobSpec(dims, kind)
         return Value(dims, FLOAT if kind == DataType.FLOAT else dtype, name)
 
-    def constant(self, array: Any, dtype: Any = None) -> Value:
+    def constant(self, array: ArrayLike, dtype: DTypeLike | None = None) -> Value:
         """A constant value of these elements."""
         return Value.constant(np.asarray(array, dtype))
 
@@ -113,9 +116,16 @@ class Builder:
     # --- layers ---
 
     def add(
-        self, kind: str, inputs: Sequence[Value], *params: Any, tensors: Mapping[str, Any] | None = None,
-        dtype: Any = None, outputs: int = 1,
-    ) -> Any:  # fmt: skip
+        self, kind: str, inputs: Sequence[Value], *params: Any, tensors: Mapping[str, ArrayLike] | None = None,
+        dtype: DTypeLike | None = None,
+    ) -> Value:  # fmt: skip
+        """Append a layer of one output; as :meth:`add_many`."""
+        return self.add_many(kind, inputs, *params, outputs=1, tensors=tensors, dtype=dtype)[0]
+
+    def add_many(
+        self, kind: str, inputs: Sequence[Value], *params: Any, outputs: int,
+        tensors: Mapping[str, ArrayLike] | None = None, dtype: DTypeLike | None = None,
+    ) -> list[Value]:  # fmt: skip
         """Append a layer.
 
         Parameters
@@ -126,15 +136,15 @@ class Builder:
             Constants among them become constant blobs.
         params
             The layer's parameters, in the order of the file.
+        outputs : int
         tensors : mapping of str to array, optional
             Of the resource.
         dtype : dtype, optional
             ONNX's type of the outputs. Default: that of the first input where TNN holds both alike.
-        outputs : int
 
         Returns
         -------
-        Value, or list of Value where ``outputs`` is not 1
+        list of Value
 
         Raises
         ------
@@ -162,7 +172,7 @@ class Builder:
         if outputs == 1 and 0 in found[0].dims:
             code = found[0].dtype
             # What is empty is known.
-            return Value.constant(np.zeros(found[0].dims, self._type_of(code, inputs, dtype)))
+            return [Value.constant(np.zeros(found[0].dims, self._type_of(code, inputs, dtype)))]
         if any(0 in spec.dims for spec in found):
             raise Refused("it makes an empty tensor; TNN has none")
         name = self.names.fresh(f"{self.scope}_{kind}")
@@ -173,10 +183,10 @@ class Builder:
         for blob, spec in zip(blobs_out, found, strict=False):
             self._specs[blob] = BlobSpec(spec.dims, spec.dtype)
             results.append(Value(spec.dims, self._type_of(spec.dtype, inputs, dtype), blob))
-        return results[0] if outputs == 1 else results
+        return results
 
     @staticmethod
-    def _type_of(code: DataType, inputs: Sequence[Value], dtype: Any) -> np.dtype:
+    def _type_of(code: DataType, inputs: Sequence[Value], dtype: DTypeLike | None) -> np.dtype:
         if code == DataType.FLOAT:
             return FLOAT
         if dtype is not None:
@@ -212,7 +222,7 @@ class Builder:
             return self.reshape(x, [x.dims[axis] for axis in order])
         return self.add("Permute", [x], order)
 
-    def cast(self, x: Value, dtype: Any) -> Value:
+    def cast(self, x: Value, dtype: DTypeLike) -> Value:
         """``x`` as another type, by ONNX's rules."""
         dtype = np.dtype(dtype)
         if x.is_constant:
@@ -226,7 +236,7 @@ class Builder:
             return Value(x.dims, FLOAT if target == DataType.FLOAT else dtype, x.name)
         return self.add("Cast", [x], int(target), dtype=dtype)
 
-    def gather(self, x: Value, indices: Any, axis: int) -> Value:
+    def gather(self, x: Value, indices: ArrayLike, axis: int) -> Value:
         """Slices of ``x`` along ``axis`` at constant indices (>= 0)."""
         indices = np.asarray(indices)
         if x.is_constant:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from tnnquant.base.tensor import DataType
 from tnnquant.onnx.builder import Builder
 from tnnquant.onnx.refusal import Refused
 from tnnquant.onnx.value import BOOL, FLOAT, Value, data_type
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 __all__ = [
     "axis_of",
@@ -86,7 +89,7 @@ def ranked(g: Builder, x: Value, rank: int) -> Value:
     return g.reshape(x, (1,) * (rank - x.rank) + x.dims)
 
 
-def binary(g: Builder, kind: str, a: Value, b: Value, dtype: Any = None) -> Value:
+def binary(g: Builder, kind: str, a: Value, b: Value, dtype: DTypeLike | None = None) -> Value:
     """A layer of TNN's arithmetic of two operands; a constant one goes into its resource."""
     dims = broadcast_dims(a, b)
     if 0 in dims:

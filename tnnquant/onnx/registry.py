@@ -10,8 +10,12 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from tnnquant.onnx.value import Value
 
 __all__ = ["Converter", "converters", "find_converter", "operator", "operator_table"]
 
@@ -34,10 +38,12 @@ class Converter:
     op: str
     domain: str
     since: int
-    function: Callable
+    function: Callable[..., Value | Sequence[Value]]
     inputs: tuple[int, int]
     attributes: frozenset[str]
 
+
+_Function = TypeVar("_Function", bound="Callable[..., Value | Sequence[Value]]")
 
 _TABLE: dict[tuple[str, str], list[Converter]] = {}
 _loaded = False
@@ -46,7 +52,7 @@ _loaded = False
 IGNORED = frozenset(("consumed_inputs", "is_test", "spatial", "momentum"))
 
 
-def operator(since: int = 1, name: str = "", domain: str = "") -> Callable[[Callable], Callable]:
+def operator(since: int = 1, name: str = "", domain: str = "") -> Callable[[_Function], _Function]:
     """Register the converter of the operator that the function is named after.
 
     Parameters
@@ -59,7 +65,7 @@ def operator(since: int = 1, name: str = "", domain: str = "") -> Callable[[Call
         ``""``: ONNX's own.
     """
 
-    def register(function: Callable) -> Callable:
+    def register(function: _Function) -> _Function:
         parameters = list(inspect.signature(function).parameters.values())[1:]
         positional = [p for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD]
         least = sum(p.default is p.empty for p in positional)

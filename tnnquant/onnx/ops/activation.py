@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -13,19 +14,19 @@ from tnnquant.onnx.value import FLOAT, Value
 
 
 @operator()
-def Relu(g: Builder, x: Value):
+def Relu(g: Builder, x: Value) -> Value:
     if x.dtype == np.int8:
         return g.cast(g.add("ReLU", [g.cast(x, np.int32)]), x.dtype)
     return g.add("ReLU", [x])
 
 
 @operator()
-def LeakyRelu(g: Builder, x: Value, *, alpha=0.01):
+def LeakyRelu(g: Builder, x: Value, *, alpha: float = 0.01) -> Value:
     return g.add("PReLU", [x], 1, 0, tensors={"slope": np.array([alpha], np.float32)})
 
 
 @operator()
-def PRelu(g: Builder, x: Value, slope: Value):
+def PRelu(g: Builder, x: Value, slope: Value) -> Value:
     channels = x.dims[1] if x.rank > 1 else 1
     values = constant_of(slope, "slopes") if slope.is_constant else None
     if values is not None and values.size == 1:
@@ -36,7 +37,7 @@ def PRelu(g: Builder, x: Value, slope: Value):
     return binary(g, "Sub", positive, binary(g, "Mul", negative, slope))
 
 
-def _lies_along_channels(dims, x_dims, opset: int) -> bool:
+def _lies_along_channels(dims: Sequence[int], x_dims: Sequence[int], opset: int) -> bool:
     """Whether slopes of these dims are one per channel; before opset 7 a vector was."""
     if len(dims) == 1 and opset < 7:
         return True
@@ -45,7 +46,10 @@ def _lies_along_channels(dims, x_dims, opset: int) -> bool:
 
 
 @operator()
-def Clip(g: Builder, x: Value, low: Value | None = None, high: Value | None = None, *, min=None, max=None):
+def Clip(
+    g: Builder, x: Value, low: Value | None = None, high: Value | None = None, *, min: float | None = None,
+    max: float | None = None,
+) -> Value:  # fmt: skip
     low = low if low is not None else None if min is None else g.constant(min, np.float32)
     high = high if high is not None else None if max is None else g.constant(max, np.float32)
     if not x.is_float:
@@ -69,42 +73,44 @@ def Clip(g: Builder, x: Value, low: Value | None = None, high: Value | None = No
 
 
 @operator()
-def Sigmoid(g: Builder, x: Value):
+def Sigmoid(g: Builder, x: Value) -> Value:
     return g.add("Sigmoid", [x])
 
 
 @operator()
-def Tanh(g: Builder, x: Value):
+def Tanh(g: Builder, x: Value) -> Value:
     return g.add("Tanh", [x])
 
 
 @operator()
-def HardSigmoid(g: Builder, x: Value, *, alpha=0.2, beta=0.5):
+def HardSigmoid(g: Builder, x: Value, *, alpha: float = 0.2, beta: float = 0.5) -> Value:
     return g.add("HardSigmoid", [x], alpha, beta)
 
 
 @operator()
-def HardSwish(g: Builder, x: Value):
+def HardSwish(g: Builder, x: Value) -> Value:
     return g.add("HardSwish", [x], 1 / 6, 0.5)
 
 
 @operator()
-def Softplus(g: Builder, x: Value):
+def Softplus(g: Builder, x: Value) -> Value:
     return g.add("Softplus", [x])
 
 
 @operator()
-def Elu(g: Builder, x: Value, *, alpha=1.0):
+def Elu(g: Builder, x: Value, *, alpha: float = 1.0) -> Value:
     return g.add("Elu", [x], alpha)
 
 
 @operator()
-def Selu(g: Builder, x: Value, *, alpha=1.67326319217681884765625, gamma=1.05070102214813232421875):
+def Selu(
+    g: Builder, x: Value, *, alpha: float = 1.67326319217681884765625, gamma: float = 1.05070102214813232421875
+) -> Value:
     return g.add("Selu", [x], alpha, gamma)
 
 
 @operator()
-def Celu(g: Builder, x: Value, *, alpha=1.0):
+def Celu(g: Builder, x: Value, *, alpha: float = 1.0) -> Value:
     # max(0, x) + alpha (exp(min(0, x) / alpha) - 1) is an Elu of x / alpha, times alpha.
     if alpha == 1:
         return g.add("Elu", [x], 1.0)
@@ -113,7 +119,7 @@ def Celu(g: Builder, x: Value, *, alpha=1.0):
 
 
 @operator()
-def Gelu(g: Builder, x: Value, *, approximate="none"):
+def Gelu(g: Builder, x: Value, *, approximate: str = "none") -> Value:
     if approximate == "none":
         return g.add("GELU", [x])
     cube = g.add("Power", [x], 3.0, 1.0, 0.0)
@@ -124,7 +130,7 @@ def Gelu(g: Builder, x: Value, *, approximate="none"):
 
 
 @operator()
-def Swish(g: Builder, x: Value, *, alpha=1.0):
+def Swish(g: Builder, x: Value, *, alpha: float = 1.0) -> Value:
     if alpha == 1:
         return g.add("Swish", [x])
     gate = g.add("Sigmoid", [binary(g, "Mul", x, g.constant(alpha, np.float32))])
@@ -132,12 +138,12 @@ def Swish(g: Builder, x: Value, *, alpha=1.0):
 
 
 @operator()
-def Mish(g: Builder, x: Value):
+def Mish(g: Builder, x: Value) -> Value:
     return binary(g, "Mul", x, g.add("Tanh", [g.add("Softplus", [x])]))
 
 
 @operator()
-def Softsign(g: Builder, x: Value):
+def Softsign(g: Builder, x: Value) -> Value:
     return binary(g, "Div", x, binary(g, "Add", g.add("Abs", [x]), g.constant(1, np.float32)))
 
 
@@ -154,34 +160,34 @@ def _flattened(g: Builder, kind: str, x: Value, axis: int) -> Value:
 
 
 @operator()
-def Softmax(g: Builder, x: Value, *, axis=1):
+def Softmax(g: Builder, x: Value, *, axis: int = 1) -> Value:
     return _flattened(g, "SoftmaxCaffe", x, axis)
 
 
 @operator(since=13, name="Softmax")
-def Softmax_13(g: Builder, x: Value, *, axis=-1):
+def Softmax_13(g: Builder, x: Value, *, axis: int = -1) -> Value:
     return g.add("SoftmaxCaffe", [x], axis_of(axis, x.rank))
 
 
 @operator()
-def LogSoftmax(g: Builder, x: Value, *, axis=1):
+def LogSoftmax(g: Builder, x: Value, *, axis: int = 1) -> Value:
     return _flattened(g, "LogSoftmax", x, axis)
 
 
 @operator(since=13, name="LogSoftmax")
-def LogSoftmax_13(g: Builder, x: Value, *, axis=-1):
+def LogSoftmax_13(g: Builder, x: Value, *, axis: int = -1) -> Value:
     return g.add("LogSoftmax", [x], axis_of(axis, x.rank))
 
 
 @operator()
-def Hardmax(g: Builder, x: Value, *, axis=1):
+def Hardmax(g: Builder, x: Value, *, axis: int = 1) -> Value:
     axis = axis_of(axis, x.rank)
     flat = g.reshape(x, (prod(x.dims[:axis]), prod(x.dims[axis:])))
     return g.reshape(Hardmax_13(g, flat, axis=1), x.dims)
 
 
 @operator(since=13, name="Hardmax")
-def Hardmax_13(g: Builder, x: Value, *, axis=-1):
+def Hardmax_13(g: Builder, x: Value, *, axis: int = -1) -> Value:
     axis = axis_of(axis, x.rank)
     place = g.add("ArgMaxOrMin", [x], 1, axis, 1, 0, dtype=np.int32)
     numbers = np.arange(x.dims[axis], dtype=np.int32).reshape([-1 if k == axis else 1 for k in range(x.rank)])

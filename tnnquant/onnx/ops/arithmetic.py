@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tnnquant.onnx.builder import Builder
@@ -30,48 +32,48 @@ def _placed(g: Builder, a: Value, b: Value, axis: int | None, broadcast: int) ->
 
 
 @operator()
-def Add(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
+def Add(g: Builder, a: Value, b: Value, *, axis: int | None = None, broadcast: int = 0) -> Value:
     return binary(g, "Add", a, _placed(g, a, b, axis, broadcast))
 
 
 @operator()
-def Sub(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
+def Sub(g: Builder, a: Value, b: Value, *, axis: int | None = None, broadcast: int = 0) -> Value:
     return binary(g, "Sub", a, _placed(g, a, b, axis, broadcast))
 
 
 @operator()
-def Mul(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
+def Mul(g: Builder, a: Value, b: Value, *, axis: int | None = None, broadcast: int = 0) -> Value:
     return binary(g, "Mul", a, _placed(g, a, b, axis, broadcast))
 
 
 @operator()
-def Div(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
+def Div(g: Builder, a: Value, b: Value, *, axis: int | None = None, broadcast: int = 0) -> Value:
     return binary(g, "Div", a, _placed(g, a, b, axis, broadcast))
 
 
 @operator()
-def Sum(g: Builder, *values: Value):
+def Sum(g: Builder, *values: Value) -> Value:
     return chain(g, "Add", values)
 
 
 @operator()
-def Mean(g: Builder, *values: Value):
+def Mean(g: Builder, *values: Value) -> Value:
     total = chain(g, "Add", values)
     return total if len(values) == 1 else binary(g, "Div", total, g.constant(len(values), np.float32))
 
 
-def _extreme(g: Builder, kind: str, values):
+def _extreme(g: Builder, kind: str, values: Sequence[Value]) -> Value:
     result = chain(g, kind, [in_float(g, value) for value in values])
     return result if values[0].is_float else g.cast(result, values[0].dtype)
 
 
 @operator()
-def Max(g: Builder, *values: Value):
+def Max(g: Builder, *values: Value) -> Value:
     return _extreme(g, "Maximum", values)
 
 
 @operator()
-def Min(g: Builder, *values: Value):
+def Min(g: Builder, *values: Value) -> Value:
     return _extreme(g, "Minimum", values)
 
 
@@ -80,7 +82,7 @@ _MOST_EXPONENTS = 8
 
 
 @operator()
-def Pow(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
+def Pow(g: Builder, a: Value, b: Value, *, axis: int | None = None, broadcast: int = 0) -> Value:
     if not a.is_float:
         return g.cast(Pow(g, g.cast(a, np.float32), b), a.dtype)
     if not b.is_constant:
@@ -123,7 +125,7 @@ def _power(g: Builder, a: Value, exponent: float) -> Value:
 
 
 @operator()
-def Mod(g: Builder, a: Value, b: Value, *, fmod=0):
+def Mod(g: Builder, a: Value, b: Value, *, fmod: int = 0) -> Value:
     if a.is_float:
         quotient = binary(g, "Div", a, b)
         whole = g.cast(g.cast(quotient, np.int32), np.float32) if fmod else g.add("Floor", [quotient])
@@ -148,42 +150,42 @@ def Mod(g: Builder, a: Value, b: Value, *, fmod=0):
 
 
 @operator()
-def Equal(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
+def Equal(g: Builder, a: Value, b: Value, *, axis: int | None = None, broadcast: int = 0) -> Value:
     return compare(g, "Equal", a, _placed(g, a, b, axis, broadcast))
 
 
 @operator()
-def Greater(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
+def Greater(g: Builder, a: Value, b: Value, *, axis: int | None = None, broadcast: int = 0) -> Value:
     return compare(g, "Greater", a, _placed(g, a, b, axis, broadcast))
 
 
 @operator()
-def Less(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
+def Less(g: Builder, a: Value, b: Value, *, axis: int | None = None, broadcast: int = 0) -> Value:
     return compare(g, "Less", a, _placed(g, a, b, axis, broadcast))
 
 
 @operator()
-def GreaterOrEqual(g: Builder, a: Value, b: Value):
+def GreaterOrEqual(g: Builder, a: Value, b: Value) -> Value:
     return Not(g, compare(g, "Less", a, b))
 
 
 @operator()
-def LessOrEqual(g: Builder, a: Value, b: Value):
+def LessOrEqual(g: Builder, a: Value, b: Value) -> Value:
     return Not(g, compare(g, "Greater", a, b))
 
 
 @operator()
-def Not(g: Builder, x: Value):
+def Not(g: Builder, x: Value) -> Value:
     return g.add("Not", [x], dtype=BOOL)
 
 
 @operator()
-def And(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
+def And(g: Builder, a: Value, b: Value, *, axis: int | None = None, broadcast: int = 0) -> Value:
     return binary(g, "And", a, _placed(g, a, b, axis, broadcast), BOOL)
 
 
 @operator()
-def Or(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
+def Or(g: Builder, a: Value, b: Value, *, axis: int | None = None, broadcast: int = 0) -> Value:
     b = _placed(g, a, b, axis, broadcast)
     return Not(g, binary(g, "And", _negated(g, a), _negated(g, b), BOOL))
 
@@ -193,22 +195,22 @@ def _negated(g: Builder, x: Value) -> Value:
 
 
 @operator()
-def Xor(g: Builder, a: Value, b: Value, *, axis=None, broadcast=0):
+def Xor(g: Builder, a: Value, b: Value, *, axis: int | None = None, broadcast: int = 0) -> Value:
     return Not(g, compare(g, "Equal", a, _placed(g, a, b, axis, broadcast)))
 
 
 @operator()
-def Where(g: Builder, condition: Value, x: Value, y: Value):
+def Where(g: Builder, condition: Value, x: Value, y: Value) -> Value:
     return select(g, condition, x, y)
 
 
 @operator()
-def IsNaN(g: Builder, x: Value):
+def IsNaN(g: Builder, x: Value) -> Value:
     return Not(g, g.add("Equal", [x, x], dtype=BOOL))
 
 
 @operator()
-def BitShift(g: Builder, x: Value, shift: Value, *, direction):
+def BitShift(g: Builder, x: Value, shift: Value, *, direction: str) -> Value:
     bits = constant_of(shift, "numbers of bits").astype(np.int64)
     width = 8 * x.dtype.itemsize
     # A negative number is a large unsigned one.

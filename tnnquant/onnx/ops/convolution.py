@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import overload
 
@@ -28,9 +29,10 @@ def _weights(value: Value | None, what: str) -> np.ndarray | None:
 
 @operator()
 def Conv(
-    g: Builder, x: Value, w: Value, b: Value | None = None, *, auto_pad="NOTSET", dilations=None, group=1,
-    kernel_shape=None, pads=None, strides=None,
-):  # fmt: skip
+    g: Builder, x: Value, w: Value, b: Value | None = None, *, auto_pad: str = "NOTSET",
+    dilations: Sequence[int] | None = None, group: int = 1, kernel_shape: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None, strides: Sequence[int] | None = None,
+) -> Value:  # fmt: skip
     weight, bias = _weights(w, "weights"), _weights(b, "biases")
     if x.rank not in (3, 4, 5) or weight.ndim != x.rank:
         raise Refused(
@@ -90,9 +92,11 @@ def _dilated(weight: np.ndarray, windows: Windows) -> tuple[np.ndarray, Windows]
 
 @operator()
 def ConvTranspose(
-    g: Builder, x: Value, w: Value, b: Value | None = None, *, auto_pad="NOTSET", dilations=None, group=1,
-    kernel_shape=None, output_padding=None, output_shape=None, pads=None, strides=None,
-):  # fmt: skip
+    g: Builder, x: Value, w: Value, b: Value | None = None, *, auto_pad: str = "NOTSET",
+    dilations: Sequence[int] | None = None, group: int = 1, kernel_shape: Sequence[int] | None = None,
+    output_padding: Sequence[int] | None = None, output_shape: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None, strides: Sequence[int] | None = None,
+) -> Value:  # fmt: skip
     weight, bias = _weights(w, "weights"), _weights(b, "biases")
     spatial = x.rank - 2
     if spatial not in (1, 2, 3) or weight.ndim != x.rank:
@@ -131,7 +135,10 @@ def ConvTranspose(
     return _deconvolution(g, x, weight, bias, group, strides, dilations, begins, full, out)
 
 
-def _by_zeros(g: Builder, x, weight, bias, group, strides, dilations, begins, out) -> Value:
+def _by_zeros(
+    g: Builder, x: Value, weight: np.ndarray, bias: np.ndarray | None, group: int, strides: Sequence[int],
+    dilations: Sequence[int], begins: Sequence[int], out: Sequence[int],
+) -> Value:  # fmt: skip
     """A transposed convolution as a plain one over the input with zeros between its elements."""
     for axis, stride in enumerate(strides, start=2):
         if stride > 1:
@@ -154,7 +161,10 @@ def _by_zeros(g: Builder, x, weight, bias, group, strides, dilations, begins, ou
     return convolution(g, x, turned, bias, windows, group)
 
 
-def _transposed_pads(sizes, full, strides, extra, output_shape, pads, auto_pad):
+def _transposed_pads(
+    sizes: Sequence[int], full: Sequence[int], strides: Sequence[int], extra: Sequence[int],
+    output_shape: Sequence[int] | None, pads: Sequence[int] | None, auto_pad: str,
+) -> tuple[list[int], list[int]]:  # fmt: skip
     """How much is cut off before, and the sizes of the output."""
     spatial = len(sizes)
     begins, out = [], []
@@ -178,12 +188,15 @@ def _transposed_pads(sizes, full, strides, extra, output_shape, pads, auto_pad):
     return begins, out
 
 
-def _deconvolution(g: Builder, x, weight, bias, group, strides, dilations, begins, full, out) -> Value:
+def _deconvolution(
+    g: Builder, x: Value, weight: np.ndarray, bias: np.ndarray | None, group: int, strides: Sequence[int],
+    dilations: Sequence[int], begins: Sequence[int], full: Sequence[int], out: Sequence[int],
+) -> Value:  # fmt: skip
     channels = weight.shape[1] * group
     grouped = weight.reshape(group, weight.shape[0] // group, *weight.shape[1:])
     tensors = {"filter": grouped} | ({} if bias is None else {"bias": bias.reshape(-1)})
 
-    def layer(pads, pad_type, named):
+    def layer(pads: Sequence[int], pad_type: int, named: Mapping[str, np.ndarray]) -> Value:
         return g.add(
             "Deconvolution", [x], group, weight.shape[0] // group, channels, *weight.shape[2:], *strides, *pads,
             int(bias is not None), pad_type, *dilations, 0, tensors=named,
@@ -216,8 +229,9 @@ def _deconvolution(g: Builder, x, weight, bias, group, strides, dilations, begin
 
 @operator()
 def Gemm(
-    g: Builder, a: Value, b: Value, c: Value | None = None, *, alpha=1.0, beta=1.0, transA=0, transB=0, broadcast=0
-):
+    g: Builder, a: Value, b: Value, c: Value | None = None, *, alpha: float = 1.0, beta: float = 1.0, transA: int = 0,
+    transB: int = 0, broadcast: int = 0,
+) -> Value:  # fmt: skip
     a = g.permute(a, (1, 0)) if transA else a
     if b.is_constant and not a.is_constant and a.is_float:
         weight = b.elements.astype(FLOAT, copy=False) if transB else b.elements.astype(FLOAT, copy=False).T
@@ -258,7 +272,7 @@ def inner_product(g: Builder, x: Value, weight: np.ndarray, bias: np.ndarray | N
 
 
 @operator()
-def MatMul(g: Builder, a: Value, b: Value):
+def MatMul(g: Builder, a: Value, b: Value) -> Value:
     if not a.is_float:
         return g.cast(MatMul(g, g.cast(a, FLOAT), g.cast(b, FLOAT)), a.dtype)
     if b.is_constant and b.rank == 2 and a.rank > 1:
@@ -279,12 +293,12 @@ def product_of(g: Builder, a: Value, b: Value) -> Value:
     return g.add("MatMul", [a, b], -1)
 
 
-def _pairs(dims, batch) -> bool:
+def _pairs(dims: Sequence[int], batch: Sequence[int]) -> bool:
     return prod(dims) in (1, prod(batch)) or tuple(dims) == tuple(batch[len(batch) - len(dims) :])
 
 
 @operator()
-def Einsum(g: Builder, *values: Value, equation):
+def Einsum(g: Builder, *values: Value, equation: str) -> Value:
     if len(values) > 2:
         raise Refused(f"it multiplies {len(values)} operands; TNN's Einsum takes two")
     text = equation.replace(" ", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -13,14 +14,14 @@ from tnnquant.onnx.registry import operator
 from tnnquant.onnx.value import FLOAT, Value
 
 
-def _picked(g: Builder, x: Value, places: np.ndarray, dims) -> Value:
+def _picked(g: Builder, x: Value, places: np.ndarray, dims: Sequence[int]) -> Value:
     """Elements of ``x`` by their flat numbers, under these dims."""
     flat = g.reshape(x, (x.size,))
     return g.reshape(g.gather(flat, places.reshape(-1), 0), dims)
 
 
 @operator()
-def GatherElements(g: Builder, x: Value, indices: Value, *, axis=0):
+def GatherElements(g: Builder, x: Value, indices: Value, *, axis: int = 0) -> Value:
     axis = axis_of(axis, x.rank)
     grid = list(np.indices(indices.dims))
     if indices.is_constant:
@@ -47,7 +48,7 @@ def _plus_scaled(g: Builder, indices: Value, factor: int, offsets: np.ndarray) -
     return binary(g, "Add", scaled, g.constant(offsets)) if offsets.any() else scaled
 
 
-def _by_number(g: Builder, x: Value, places: Value, dims) -> Value:
+def _by_number(g: Builder, x: Value, places: Value, dims: Sequence[int]) -> Value:
     """Elements of ``x`` by their flat numbers in a blob."""
     flat = g.reshape(places, (places.size,))
     if x.is_constant:
@@ -59,7 +60,7 @@ def _by_number(g: Builder, x: Value, places: Value, dims) -> Value:
 
 
 @operator()
-def GatherND(g: Builder, x: Value, indices: Value, *, batch_dims=0):
+def GatherND(g: Builder, x: Value, indices: Value, *, batch_dims: int = 0) -> Value:
     depth = indices.dims[-1]
     inner = x.dims[batch_dims + depth :]
     if not indices.is_constant:
@@ -85,19 +86,21 @@ def _gather_vectors(g: Builder, x: Value, indices: Value, batch_dims: int, inner
     rows = binary(g, "Add", rows, g.constant(batch)) if batch.any() else rows
     table = g.reshape(x, (prod(x.dims[:batch_dims]) * prod(sizes), prod(inner)))
     if table.is_constant:
-        made = g.add("Gather", [rows], 0, True, False, tensors={"data": table.array}, dtype=x.dtype)
+        made = g.add("Gather", [rows], 0, True, False, tensors={"data": table.elements}, dtype=x.dtype)
     else:
         made = g.add("Gather", [table, rows], 0, False, False, dtype=x.dtype)
     return g.reshape(made, (*indices.dims[:-1], *inner))
 
 
 @operator()
-def Scatter(g: Builder, x: Value, indices: Value, updates: Value, *, axis=0):
+def Scatter(g: Builder, x: Value, indices: Value, updates: Value, *, axis: int = 0) -> Value:
     return ScatterElements(g, x, indices, updates, axis=axis)
 
 
 @operator()
-def ScatterElements(g: Builder, x: Value, indices: Value, updates: Value, *, axis=0, reduction="none"):
+def ScatterElements(
+    g: Builder, x: Value, indices: Value, updates: Value, *, axis: int = 0, reduction: str = "none"
+) -> Value:
     axis = axis_of(axis, x.rank)
     if reduction not in ("none", "add"):
         return _combined(g, x, indices, updates, axis, reduction)
@@ -111,7 +114,7 @@ def ScatterElements(g: Builder, x: Value, indices: Value, updates: Value, *, axi
 
 
 @operator()
-def ScatterND(g: Builder, x: Value, indices: Value, updates: Value, *, reduction="none"):
+def ScatterND(g: Builder, x: Value, indices: Value, updates: Value, *, reduction: str = "none") -> Value:
     if reduction == "add":
         return _scatter_add(g, x, indices, updates)
     if reduction != "none":
@@ -186,7 +189,7 @@ def _printed_up(value: float) -> float:
 
 
 @operator()
-def OneHot(g: Builder, indices: Value, depth_input: Value, values_input: Value, *, axis=-1):
+def OneHot(g: Builder, indices: Value, depth_input: Value, values_input: Value, *, axis: int = -1) -> Value:
     depth = int(constant_of(depth_input, "depth").reshape(-1)[0])
     off, on = (float(v) for v in constant_of(values_input, "values").reshape(-1))
     rank = indices.rank + 1
@@ -199,7 +202,7 @@ def OneHot(g: Builder, indices: Value, depth_input: Value, values_input: Value, 
 
 
 @operator()
-def Compress(g: Builder, x: Value, condition: Value, *, axis=None):
+def Compress(g: Builder, x: Value, condition: Value, *, axis: int | None = None) -> Value:
     places = np.flatnonzero(constant_of(condition, "conditions").reshape(-1))
     if not places.size:
         raise Refused("it keeps nothing; TNN has no empty tensors")
@@ -209,7 +212,7 @@ def Compress(g: Builder, x: Value, condition: Value, *, axis=None):
 
 
 @operator()
-def ReverseSequence(g: Builder, x: Value, lengths: Value, *, batch_axis=1, time_axis=0):
+def ReverseSequence(g: Builder, x: Value, lengths: Value, *, batch_axis: int = 1, time_axis: int = 0) -> Value:
     numbers = np.moveaxis(np.arange(x.size).reshape(x.dims), (batch_axis, time_axis), (0, 1)).copy()
     for row, length in zip(numbers, ints(lengths, "lengths"), strict=True):
         row[:length] = row[:length][::-1].copy()
@@ -217,15 +220,15 @@ def ReverseSequence(g: Builder, x: Value, lengths: Value, *, batch_axis=1, time_
 
 
 @operator()
-def NonZero(g: Builder, x: Value):
+def NonZero(g: Builder, x: Value) -> Value:
     raise Refused("how many places it makes depends on the data; TNN's shapes are fixed. Cut the model before it")
 
 
 @operator()
 def NonMaxSuppression(
     g: Builder, boxes: Value, scores: Value, most: Value | None = None, iou: Value | None = None,
-    score: Value | None = None, *, center_point_box=0,
-):  # fmt: skip
+    score: Value | None = None, *, center_point_box: int = 0,
+) -> Value:  # fmt: skip
     count = ints(most, "numbers of boxes")[0] if most is not None else 0
     if not count:
         raise Refused("it keeps no box at all (max_output_boxes_per_class is 0)")
@@ -239,9 +242,10 @@ def NonMaxSuppression(
 
 @operator()
 def RoiAlign(
-    g: Builder, x: Value, rois: Value, batches: Value, *, coordinate_transformation_mode=None, mode="avg",
-    output_height=1, output_width=1, sampling_ratio=0, spatial_scale=1.0,
-):  # fmt: skip
+    g: Builder, x: Value, rois: Value, batches: Value, *, coordinate_transformation_mode: str | None = None,
+    mode: str = "avg", output_height: int = 1, output_width: int = 1, sampling_ratio: int = 0,
+    spatial_scale: float = 1.0,
+) -> Value:  # fmt: skip
     half = coordinate_transformation_mode or ("half_pixel" if g.opset >= 16 else "output_half_pixel")
     if half == "half_pixel":
         # Half a pixel less after the scaling is a shift of the regions before it.

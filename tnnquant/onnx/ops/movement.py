@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Literal
 
@@ -15,7 +16,7 @@ from tnnquant.onnx.value import FLOAT, Value
 
 
 @operator()
-def Concat(g: Builder, *values: Value, axis=1):
+def Concat(g: Builder, *values: Value, axis: int = 1) -> Value:
     axis = axis_of(axis, values[0].rank)
     values = tuple(value for value in values if value.size)
     if len(values) == 1:
@@ -26,7 +27,10 @@ def Concat(g: Builder, *values: Value, axis=1):
 
 
 @operator()
-def Split(g: Builder, x: Value, sizes: Value | None = None, *, axis=0, split=None, num_outputs=None):
+def Split(
+    g: Builder, x: Value, sizes: Value | None = None, *, axis: int = 0, split: Sequence[int] | None = None,
+    num_outputs: int | None = None,
+) -> list[Value]:  # fmt: skip
     axis = axis_of(axis, x.rank)
     found = ints(sizes, "sizes") if sizes is not None else None if split is None else list(split)
     if found is None:
@@ -36,14 +40,16 @@ def Split(g: Builder, x: Value, sizes: Value | None = None, *, axis=0, split=Non
     if sum(found) != x.dims[axis] or min(found) < 0:
         raise Refused(f"its sizes {found} do not add up to an axis of {x.dims[axis]}")
     kept = [size for size in found if size]
-    pieces = [x] if len(kept) == 1 else g.add("SplitV", [x], axis, tuple(kept), outputs=len(kept))
+    pieces = [x] if len(kept) == 1 else g.add_many("SplitV", [x], axis, tuple(kept), outputs=len(kept))
     empty = g.constant(np.zeros((*x.dims[:axis], 0, *x.dims[axis + 1 :]), x.dtype))
     rest = iter(pieces)
-    return tuple(next(rest) if size else empty for size in found)
+    return [next(rest) if size else empty for size in found]
 
 
 @operator()
-def Reshape(g: Builder, x: Value, shape_input: Value | None = None, *, allowzero=0, shape=None):
+def Reshape(
+    g: Builder, x: Value, shape_input: Value | None = None, *, allowzero: int = 0, shape: Sequence[int] | None = None
+) -> Value:
     dims = ints(shape_input, "dims") if shape_input is not None else None if shape is None else list(shape)
     if dims is None:
         raise Refused("it has no shape")
@@ -58,22 +64,22 @@ def Reshape(g: Builder, x: Value, shape_input: Value | None = None, *, allowzero
 
 
 @operator()
-def Flatten(g: Builder, x: Value, *, axis=1):
+def Flatten(g: Builder, x: Value, *, axis: int = 1) -> Value:
     axis = axis + x.rank if axis < 0 else axis
     return g.reshape(x, (prod(x.dims[:axis]), prod(x.dims[axis:])))
 
 
 @operator()
-def Transpose(g: Builder, x: Value, *, perm=None):
+def Transpose(g: Builder, x: Value, *, perm: Sequence[int] | None = None) -> Value:
     return g.permute(x, perm or tuple(reversed(range(x.rank))))
 
 
-def _axes(value: Value | None, attribute) -> list[int] | None:
+def _axes(value: Value | None, attribute: Sequence[int] | None) -> list[int] | None:
     return ints(value, "axes") if value is not None else None if attribute is None else list(attribute)
 
 
 @operator()
-def Squeeze(g: Builder, x: Value, axes_input: Value | None = None, *, axes=None):
+def Squeeze(g: Builder, x: Value, axes_input: Value | None = None, *, axes: Sequence[int] | None = None) -> Value:
     found = _axes(axes_input, axes)
     wanted = {k for k, d in enumerate(x.dims) if d == 1} if found is None else {axis_of(a, x.rank) for a in found}
     if any(x.dims[axis] != 1 for axis in wanted):
@@ -82,7 +88,7 @@ def Squeeze(g: Builder, x: Value, axes_input: Value | None = None, *, axes=None)
 
 
 @operator()
-def Unsqueeze(g: Builder, x: Value, axes_input: Value | None = None, *, axes=None):
+def Unsqueeze(g: Builder, x: Value, axes_input: Value | None = None, *, axes: Sequence[int] | None = None) -> Value:
     found = _axes(axes_input, axes) or []
     rank = x.rank + len(found)
     wanted = {axis_of(axis, rank) for axis in found}
@@ -91,19 +97,19 @@ def Unsqueeze(g: Builder, x: Value, axes_input: Value | None = None, *, axes=Non
 
 
 @operator()
-def Expand(g: Builder, x: Value, shape: Value):
+def Expand(g: Builder, x: Value, shape: Value) -> Value:
     dims = ints(shape, "dims")
     return expanded(g, x, broadcast_dims(x, Value(tuple(dims), FLOAT)))
 
 
 @operator()
-def Tile(g: Builder, x: Value, repeats: Value):
+def Tile(g: Builder, x: Value, repeats: Value) -> Value:
     reps = ints(repeats, "repeats")
     return x if set(reps) <= {1} else g.add("Tile", [x], tuple(reps))
 
 
 @operator()
-def Gather(g: Builder, x: Value, indices: Value, *, axis=0):
+def Gather(g: Builder, x: Value, indices: Value, *, axis: int = 0) -> Value:
     axis = axis_of(axis, x.rank)
     if indices.is_constant:
         places = np.where(indices.elements < 0, indices.elements + x.dims[axis], indices.elements)
@@ -113,11 +119,13 @@ def Gather(g: Builder, x: Value, indices: Value, *, axis=0):
     if indices.dtype.kind == "f":
         raise Refused("its indices are floats")
     if x.is_constant:
-        return g.add("Gather", [indices], axis, True, False, tensors={"data": x.array}, dtype=x.dtype)
+        return g.add("Gather", [indices], axis, True, False, tensors={"data": x.elements}, dtype=x.dtype)
     return g.add("Gather", [x, indices], axis, False, False, dtype=x.dtype)
 
 
-def _sliced(g: Builder, x: Value, begins, ends, axes, steps) -> Value:
+def _sliced(
+    g: Builder, x: Value, begins: Sequence[int], ends: Sequence[int], axes: Sequence[int], steps: Sequence[int]
+) -> Value:
     for begin, end, axis, step in zip(begins, ends, axes, steps, strict=True):
         axis = axis_of(axis, x.rank)
         places = range(*slice(begin, end, step).indices(x.dims[axis]))
@@ -133,10 +141,13 @@ def _sliced(g: Builder, x: Value, begins, ends, axes, steps) -> Value:
 @operator()
 def Slice(
     g: Builder, x: Value, starts_input: Value | None = None, ends_input: Value | None = None,
-    axes_input: Value | None = None, steps_input: Value | None = None, *, starts=None, ends=None, axes=None,
-):  # fmt: skip
-    begins = ints(starts_input, "starts") if starts_input is not None else list(starts)
-    stops = ints(ends_input, "ends") if ends_input is not None else list(ends)
+    axes_input: Value | None = None, steps_input: Value | None = None, *, starts: Sequence[int] | None = None,
+    ends: Sequence[int] | None = None, axes: Sequence[int] | None = None,
+) -> Value:  # fmt: skip
+    begins = ints(starts_input, "starts") if starts_input is not None else starts
+    stops = ints(ends_input, "ends") if ends_input is not None else ends
+    if begins is None or stops is None:
+        raise Refused("it does not say where its slices begin and end")
     where = _axes(axes_input, axes) or list(range(len(begins)))
     steps = ints(steps_input, "steps") or [1] * len(begins)
     return _sliced(g, x, begins, stops, where, steps)
@@ -145,8 +156,9 @@ def Slice(
 @operator()
 def Pad(
     g: Builder, x: Value, pads_input: Value | None = None, value_input: Value | None = None,
-    axes_input: Value | None = None, *, mode="constant", pads=None, value=0.0, paddings=None,
-):  # fmt: skip
+    axes_input: Value | None = None, *, mode: str = "constant", pads: Sequence[int] | None = None, value: float = 0.0,
+    paddings: Sequence[int] | None = None,
+) -> Value:  # fmt: skip
     found = ints(pads_input, "sizes") if pads_input is not None else list(pads or paddings or ())
     where = [axis_of(a, x.rank) for a in _axes(axes_input, None) or range(x.rank)]
     if len(found) != 2 * len(where):
@@ -162,7 +174,7 @@ def Pad(
 _BORDERS: dict[str, Literal["reflect", "edge", "wrap"]] = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 
 
-def padded(g: Builder, x: Value, borders, mode: str, number) -> Value:
+def padded(g: Builder, x: Value, borders: Sequence[tuple[int, int]], mode: str, number: float) -> Value:
     """``x`` with a border; negative ones cut."""
     if mode != "constant":
         if mode not in _BORDERS:
@@ -186,38 +198,38 @@ def padded(g: Builder, x: Value, borders, mode: str, number) -> Value:
 
 
 @operator()
-def Cast(g: Builder, x: Value, *, to, saturate=1, round_mode="up"):
+def Cast(g: Builder, x: Value, *, to: int | str, saturate: int = 1, round_mode: str = "up") -> Value:
     from onnx import TensorProto
 
     from tnnquant.onnx.read import element_type
 
     if isinstance(to, str):
-        to = TensorProto.DataType.Value(to)
+        to = int(TensorProto.DataType.Value(to))
     if to == TensorProto.STRING:
         raise Refused("it makes strings; TNN has none")
     return g.cast(x, element_type(to, "its result"))
 
 
 @operator()
-def CastLike(g: Builder, x: Value, like: Value, *, saturate=1, round_mode="up"):
+def CastLike(g: Builder, x: Value, like: Value, *, saturate: int = 1, round_mode: str = "up") -> Value:
     return g.cast(x, FLOAT if like.is_float else like.dtype)
 
 
 @operator()
-def Shape(g: Builder, x: Value, *, start=0, end=None):
+def Shape(g: Builder, x: Value, *, start: int = 0, end: int | None = None) -> Value:
     return g.constant(x.dims[start:end], np.int64)
 
 
 @operator()
-def Size(g: Builder, x: Value):
+def Size(g: Builder, x: Value) -> Value:
     return g.constant(x.size, np.int64)
 
 
 @operator()
-def DepthToSpace(g: Builder, x: Value, *, blocksize, mode="DCR"):
+def DepthToSpace(g: Builder, x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
     return g.add("Reorg", [x], blocksize, True, 0, int(mode == "CRD"))
 
 
 @operator()
-def SpaceToDepth(g: Builder, x: Value, *, blocksize):
+def SpaceToDepth(g: Builder, x: Value, *, blocksize: int) -> Value:
     return g.add("Reorg", [x], blocksize, False, 0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -15,8 +16,9 @@ from tnnquant.onnx.value import FLOAT, Value
 
 @operator()
 def BatchNormalization(
-    g: Builder, x: Value, scale: Value, bias: Value, mean: Value, var: Value, *, epsilon=1e-5, training_mode=0
-):
+    g: Builder, x: Value, scale: Value, bias: Value, mean: Value, var: Value, *, epsilon: float = 1e-5,
+    training_mode: int = 0,
+) -> Value:  # fmt: skip
     if training_mode:
         raise Refused("it takes the statistics of the batch (training_mode); export the model for inference")
     arrays = [
@@ -36,7 +38,7 @@ def affine(g: Builder, x: Value, k: np.ndarray, b: np.ndarray) -> Value:
 
 
 @operator()
-def InstanceNormalization(g: Builder, x: Value, scale: Value, bias: Value, *, epsilon=1e-5):
+def InstanceNormalization(g: Builder, x: Value, scale: Value, bias: Value, *, epsilon: float = 1e-5) -> Value:
     k, b = constant_of(scale, "scales"), constant_of(bias, "biases")
     return g.add(
         "InstBatchNormCxx", [x], x.dims[1], epsilon,
@@ -46,8 +48,9 @@ def InstanceNormalization(g: Builder, x: Value, scale: Value, bias: Value, *, ep
 
 @operator()
 def LayerNormalization(
-    g: Builder, x: Value, scale: Value, bias: Value | None = None, *, axis=-1, epsilon=1e-5, stash_type=1
-):
+    g: Builder, x: Value, scale: Value, bias: Value | None = None, *, axis: int = -1, epsilon: float = 1e-5,
+    stash_type: int = 1,
+) -> Value:  # fmt: skip
     if g.wanted & {1, 2}:
         raise Refused("its mean or inverse deviation is read")
     axis = axis_of(axis, x.rank)
@@ -57,7 +60,7 @@ def LayerNormalization(
     return g.add("LayerNorm", [x, scale, bias], len(dims), epsilon)
 
 
-def _over(g: Builder, value: Value, dims) -> Value:
+def _over(g: Builder, value: Value, dims: Sequence[int]) -> Value:
     if value.dims == tuple(dims):
         return value
     if value.is_constant:
@@ -66,31 +69,35 @@ def _over(g: Builder, value: Value, dims) -> Value:
 
 
 @operator()
-def GroupNormalization(g: Builder, x: Value, scale: Value, bias: Value, *, num_groups, epsilon=1e-5):
+def GroupNormalization(
+    g: Builder, x: Value, scale: Value, bias: Value, *, num_groups: int, epsilon: float = 1e-5
+) -> Value:
     k, b = constant_of(scale, "scales"), constant_of(bias, "biases")
     each = x.dims[1] // num_groups
     return _group_norm(g, x, np.repeat(k.reshape(-1), each), np.repeat(b.reshape(-1), each), num_groups, epsilon)
 
 
 @operator(since=21, name="GroupNormalization")
-def GroupNormalization_21(g: Builder, x: Value, scale: Value, bias: Value, *, num_groups, epsilon=1e-5, stash_type=1):
+def GroupNormalization_21(
+    g: Builder, x: Value, scale: Value, bias: Value, *, num_groups: int, epsilon: float = 1e-5, stash_type: int = 1
+) -> Value:
     k, b = constant_of(scale, "scales"), constant_of(bias, "biases")
     return _group_norm(g, x, k.reshape(-1), b.reshape(-1), num_groups, epsilon)
 
 
-def _group_norm(g: Builder, x: Value, k, b, groups: int, epsilon: float) -> Value:
+def _group_norm(g: Builder, x: Value, k: np.ndarray, b: np.ndarray, groups: int, epsilon: float) -> Value:
     return g.add("GroupNorm", [x, g.constant(k, np.float32), g.constant(b, np.float32)], groups, epsilon)
 
 
 @operator()
-def LpNormalization(g: Builder, x: Value, *, axis=-1, p=2):
+def LpNormalization(g: Builder, x: Value, *, axis: int = -1, p: int = 2) -> Value:
     norm = g.add(f"ReduceL{p}", [x], 1, (axis_of(axis, x.rank),))
     # A vector of zeros stays one.
     return binary(g, "Div", x, binary(g, "Maximum", norm, g.constant(np.finfo(np.float32).tiny, np.float32)))
 
 
 @operator()
-def LRN(g: Builder, x: Value, *, size, alpha=0.0001, beta=0.75, bias=1.0):
+def LRN(g: Builder, x: Value, *, size: int, alpha: float = 0.0001, beta: float = 0.75, bias: float = 1.0) -> Value:
     if x.rank == 4:
         return g.add("LRN", [x], alpha, beta, bias, size)
     flat = g.reshape(x, (*x.dims[:2], 1, prod(x.dims[2:])))
@@ -98,7 +105,7 @@ def LRN(g: Builder, x: Value, *, size, alpha=0.0001, beta=0.75, bias=1.0):
 
 
 @operator()
-def MeanVarianceNormalization(g: Builder, x: Value, *, axes=(0, 2, 3)):
+def MeanVarianceNormalization(g: Builder, x: Value, *, axes: Sequence[int] = (0, 2, 3)) -> Value:
     axes = tuple(axis_of(axis, x.rank) for axis in axes)
     centred = binary(g, "Sub", x, g.add("ReduceMean", [x], 1, axes))
     variance = g.add("ReduceMean", [binary(g, "Mul", centred, centred)], 1, axes)
@@ -107,7 +114,9 @@ def MeanVarianceNormalization(g: Builder, x: Value, *, axes=(0, 2, 3)):
 
 
 @operator()
-def RMSNormalization(g: Builder, x: Value, scale: Value, *, axis=-1, epsilon=1e-5, stash_type=1):
+def RMSNormalization(
+    g: Builder, x: Value, scale: Value, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
+) -> Value:
     axes = tuple(range(axis_of(axis, x.rank), x.rank))
     mean = g.add("ReduceMean", [binary(g, "Mul", x, x)], 1, axes)
     root = g.add("Sqrt", [binary(g, "Add", mean, g.constant(epsilon, np.float32))])

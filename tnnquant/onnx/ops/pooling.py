@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from math import prod
 
@@ -95,7 +96,7 @@ def _overhang(windows: Windows) -> tuple[int, ...]:
     )
 
 
-def _with_ends(windows: Windows, ends) -> Windows:
+def _with_ends(windows: Windows, ends: Sequence[int]) -> Windows:
     return Windows(
         windows.sizes, windows.kernel, windows.strides, windows.dilations, windows.begins, tuple(ends), windows.out
     )
@@ -103,19 +104,17 @@ def _with_ends(windows: Windows, ends) -> Windows:
 
 @operator()
 def MaxPool(
-    g: Builder, x: Value, *, kernel_shape, auto_pad="NOTSET", ceil_mode=0, dilations=None, pads=None, storage_order=0,
-    strides=None,
-):  # fmt: skip
-    if 1 in g.wanted:
-        windows = Windows.of(x.dims[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
-        return _with_places(g, x, windows, storage_order)
-    if not x.is_float:
-        made = MaxPool(
-            g, g.cast(x, FLOAT), kernel_shape=kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations,
-            pads=pads, strides=strides,
-        )  # fmt: skip
-        return g.cast(made, x.dtype)
+    g: Builder, x: Value, *, kernel_shape: Sequence[int], auto_pad: str = "NOTSET", ceil_mode: int = 0,
+    dilations: Sequence[int] | None = None, pads: Sequence[int] | None = None, storage_order: int = 0,
+    strides: Sequence[int] | None = None,
+) -> Value | tuple[Value, Value]:  # fmt: skip
     windows = Windows.of(x.dims[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
+    return _with_places(g, x, windows, storage_order) if 1 in g.wanted else _maxima(g, x, windows)
+
+
+def _maxima(g: Builder, x: Value, windows: Windows) -> Value:
+    if not x.is_float:
+        return g.cast(_maxima(g, g.cast(x, FLOAT), windows), x.dtype)
     if max(windows.dilations) > 1:
         wide = _with_ends(windows, _overhang(windows))
         return _combined(g, "Maximum", _bordered(g, x, wide, _LOWEST), windows)
@@ -161,9 +160,10 @@ def _with_places(g: Builder, x: Value, windows: Windows, storage_order: int) -> 
 
 @operator()
 def AveragePool(
-    g: Builder, x: Value, *, kernel_shape, auto_pad="NOTSET", ceil_mode=0, count_include_pad=0, dilations=None,
-    pads=None, strides=None,
-):  # fmt: skip
+    g: Builder, x: Value, *, kernel_shape: Sequence[int], auto_pad: str = "NOTSET", ceil_mode: int = 0,
+    count_include_pad: int = 0, dilations: Sequence[int] | None = None, pads: Sequence[int] | None = None,
+    strides: Sequence[int] | None = None,
+) -> Value:  # fmt: skip
     windows = Windows.of(x.dims[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
     bordered = any(windows.begins) or any(windows.ends)
     if max(windows.dilations) == 1:
@@ -202,8 +202,10 @@ def _counts(windows: Windows, with_border: bool) -> np.ndarray:
 
 @operator()
 def LpPool(
-    g: Builder, x: Value, *, kernel_shape, auto_pad="NOTSET", ceil_mode=0, dilations=None, p=2, pads=None, strides=None
-):
+    g: Builder, x: Value, *, kernel_shape: Sequence[int], auto_pad: str = "NOTSET", ceil_mode: int = 0,
+    dilations: Sequence[int] | None = None, p: int = 2, pads: Sequence[int] | None = None,
+    strides: Sequence[int] | None = None,
+) -> Value:  # fmt: skip
     size = g.add("Abs", [x])
     powers = size if p == 1 else g.add("Power", [size], float(p), 1.0, 0.0)
     mean = AveragePool(
@@ -225,17 +227,17 @@ def _global(g: Builder, x: Value, kind: int, reduction: str) -> Value:
 
 
 @operator()
-def GlobalAveragePool(g: Builder, x: Value):
+def GlobalAveragePool(g: Builder, x: Value) -> Value:
     return _global(g, x, AVERAGE, "ReduceMean")
 
 
 @operator()
-def GlobalMaxPool(g: Builder, x: Value):
+def GlobalMaxPool(g: Builder, x: Value) -> Value:
     return _global(g, x, MAX, "ReduceMax")
 
 
 @operator()
-def GlobalLpPool(g: Builder, x: Value, *, p=2):
+def GlobalLpPool(g: Builder, x: Value, *, p: int = 2) -> Value:
     axes = tuple(range(2, x.rank))
     if p in (1, 2):
         return g.add(f"ReduceL{p}", [x], 1, axes)

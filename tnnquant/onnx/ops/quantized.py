@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,9 +41,9 @@ def _params(scale: Value, zero_point: Value | None, x: Value, axis: int, dtype: 
 
 @operator()
 def QuantizeLinear(
-    g: Builder, x: Value, scale: Value, zero_point: Value | None = None, *, axis=1, saturate=1, block_size=0,
-    output_dtype=0, precision=0,
-):  # fmt: skip
+    g: Builder, x: Value, scale: Value, zero_point: Value | None = None, *, axis: int = 1, saturate: int = 1,
+    block_size: int = 0, output_dtype: int = 0, precision: int = 0,
+) -> Value:  # fmt: skip
     if block_size:
         raise Refused("it has a scale for each block; TNN has one per blob or one per channel")
     dtype = np.dtype(np.int8 if output_dtype == 3 else np.uint8) if zero_point is None else zero_point.dtype
@@ -69,8 +69,9 @@ def _never_negative(g: Builder, blob: str) -> bool:
 
 @operator()
 def DequantizeLinear(
-    g: Builder, x: Value, scale: Value, zero_point: Value | None = None, *, axis=1, block_size=0, output_dtype=0
-):
+    g: Builder, x: Value, scale: Value, zero_point: Value | None = None, *, axis: int = 1, block_size: int = 0,
+    output_dtype: int = 0,
+) -> Value:  # fmt: skip
     if block_size:
         raise Refused("it has a scale for each block; TNN has one per blob or one per channel")
     if x.is_constant:
@@ -129,13 +130,14 @@ def _write(g: Builder, y: Value, scale: Value, zero_point: Value | None) -> Valu
 @operator()
 def QLinearConv(
     g: Builder, x: Value, x_scale: Value, x_zero: Value, w: Value, w_scale: Value, w_zero: Value, y_scale: Value,
-    y_zero: Value, b: Value | None = None, *, auto_pad="NOTSET", dilations=None, group=1, kernel_shape=None,
-    pads=None, strides=None,
-):  # fmt: skip
-    operands = [_read(g, x, x_scale, x_zero), _read(g, w, w_scale, w_zero, 0), _bias(g, b, x_scale, w_scale)]
+    y_zero: Value, b: Value | None = None, *, auto_pad: str = "NOTSET", dilations: Sequence[int] | None = None,
+    group: int = 1, kernel_shape: Sequence[int] | None = None, pads: Sequence[int] | None = None,
+    strides: Sequence[int] | None = None,
+) -> Value:  # fmt: skip
+    weight, bias = _read(g, w, w_scale, w_zero, 0), _bias(g, b, x_scale, w_scale)
     made = convolution.Conv(
-        g, *operands, auto_pad=auto_pad, dilations=dilations, group=group, kernel_shape=kernel_shape, pads=pads,
-        strides=strides,
+        g, _read(g, x, x_scale, x_zero), weight, bias, auto_pad=auto_pad, dilations=dilations, group=group,
+        kernel_shape=kernel_shape, pads=pads, strides=strides,
     )  # fmt: skip
     return _write(g, made, y_scale, y_zero)
 
@@ -152,7 +154,7 @@ def _bias(g: Builder, b: Value | None, x_scale: Value, w_scale: Value) -> Value 
 def QLinearMatMul(
     g: Builder, a: Value, a_scale: Value, a_zero: Value, b: Value, b_scale: Value, b_zero: Value, y_scale: Value,
     y_zero: Value,
-):  # fmt: skip
+) -> Value:  # fmt: skip
     axis = b.rank - 1
     made = convolution.MatMul(g, _read(g, a, a_scale, a_zero), _read(g, b, b_scale, b_zero, axis))
     return _write(g, made, y_scale, y_zero)
@@ -161,9 +163,9 @@ def QLinearMatMul(
 @operator(domain=MICROSOFT)
 def QGemm(
     g: Builder, a: Value, a_scale: Value, a_zero: Value, b: Value, b_scale: Value, b_zero: Value,
-    c: Value | None = None, y_scale: Value | None = None, y_zero: Value | None = None, *, alpha=1.0, transA=0,
-    transB=0,
-):  # fmt: skip
+    c: Value | None = None, y_scale: Value | None = None, y_zero: Value | None = None, *, alpha: float = 1.0,
+    transA: int = 0, transB: int = 0,
+) -> Value:  # fmt: skip
     weight = _read(g, b, b_scale, b_zero, 0 if transB else 1)
     made = convolution.Gemm(
         g, _read(g, a, a_scale, a_zero), weight, _bias(g, c, a_scale, b_scale), alpha=alpha, transA=transA,
@@ -176,7 +178,7 @@ def _of_two(kind: str) -> Callable:
     def convert(
         g: Builder, a: Value, a_scale: Value, a_zero: Value | None, b: Value, b_scale: Value, b_zero: Value | None,
         c_scale: Value, c_zero: Value | None = None,
-    ):  # fmt: skip
+    ) -> Value:  # fmt: skip
         made = binary(g, kind, _read(g, a, a_scale, a_zero), _read(g, b, b_scale, b_zero))
         return _write(g, made, c_scale, c_zero)
 
@@ -190,7 +192,7 @@ operator(name="QLinearMul", domain=MICROSOFT)(_of_two("Mul"))
 def _of_one(kind: str) -> Callable:
     def convert(
         g: Builder, x: Value, x_scale: Value, x_zero: Value | None, y_scale: Value, y_zero: Value | None = None
-    ):
+    ) -> Value:
         return _write(g, g.add(kind, [_read(g, x, x_scale, x_zero)]), y_scale, y_zero)
 
     return convert
@@ -202,16 +204,16 @@ operator(name="QLinearSigmoid", domain=MICROSOFT)(_of_one("Sigmoid"))
 @operator(domain=MICROSOFT)
 def QLinearLeakyRelu(
     g: Builder, x: Value, x_scale: Value, x_zero: Value | None, y_scale: Value, y_zero: Value | None = None, *,
-    alpha=0.01,
-):  # fmt: skip
+    alpha: float = 0.01,
+) -> Value:  # fmt: skip
     return _write(g, activation.LeakyRelu(g, _read(g, x, x_scale, x_zero), alpha=alpha), y_scale, y_zero)
 
 
 @operator(domain=MICROSOFT)
 def QLinearSoftmax(
     g: Builder, x: Value, x_scale: Value, x_zero: Value | None, y_scale: Value, y_zero: Value | None = None, *,
-    axis=-1, opset=13,
-):  # fmt: skip
+    axis: int = -1, opset: int = 13,
+) -> Value:  # fmt: skip
     softmax = activation.Softmax if opset < _SOFTMAX_BY_AXIS else activation.Softmax_13
     return _write(g, softmax(g, _read(g, x, x_scale, x_zero), axis=axis), y_scale, y_zero)
 
@@ -219,8 +221,8 @@ def QLinearSoftmax(
 @operator(domain=MICROSOFT)
 def QLinearReduceMean(
     g: Builder, x: Value, x_scale: Value, x_zero: Value | None, y_scale: Value, y_zero: Value | None = None, *,
-    axes=None, keepdims=1,
-):  # fmt: skip
+    axes: Sequence[int] | None = None, keepdims: int = 1,
+) -> Value:  # fmt: skip
     made = reduce.ReduceMean(g, _read(g, x, x_scale, x_zero), axes=axes, keepdims=keepdims)
     return _write(g, made, y_scale, y_zero)
 
@@ -229,7 +231,7 @@ def QLinearReduceMean(
 def QLinearWhere(
     g: Builder, condition: Value, x: Value, x_scale: Value, x_zero: Value | None, y: Value, y_scale: Value,
     y_zero: Value | None, z_scale: Value, z_zero: Value | None = None,
-):  # fmt: skip
+) -> Value:  # fmt: skip
     made = arithmetic.Where(g, condition, _read(g, x, x_scale, x_zero), _read(g, y, y_scale, y_zero))
     return _write(g, made, z_scale, z_zero)
 
@@ -239,7 +241,7 @@ operator(name="DequantizeLinear", domain=MICROSOFT)(DequantizeLinear)
 
 
 @operator(domain=MICROSOFT)
-def QLinearConcat(g: Builder, y_scale: Value, y_zero: Value, *parts: Value, axis=0):
+def QLinearConcat(g: Builder, y_scale: Value, y_zero: Value, *parts: Value, axis: int = 0) -> Value:
     if not parts or len(parts) % 3:
         raise Refused(f"it has {len(parts)} operands after its zero point, expected three for each part")
     inputs = [_read(g, x, scale, zero) for x, scale, zero in zip(*(iter(parts),) * 3, strict=True)]
@@ -248,8 +250,8 @@ def QLinearConcat(g: Builder, y_scale: Value, y_zero: Value, *parts: Value, axis
 
 @operator(domain=MICROSOFT)
 def QLinearGlobalAveragePool(
-    g: Builder, x: Value, x_scale: Value, x_zero: Value, y_scale: Value, y_zero: Value, *, channels_last=0
-):
+    g: Builder, x: Value, x_scale: Value, x_zero: Value, y_scale: Value, y_zero: Value, *, channels_last: int = 0
+) -> Value:
     if channels_last:
         raise Refused("its channels come last; optimize the model without layout changes")
     made = pooling.GlobalAveragePool(g, _read(g, x, x_scale, x_zero))
@@ -259,8 +261,9 @@ def QLinearGlobalAveragePool(
 @operator(domain=MICROSOFT)
 def QLinearAveragePool(
     g: Builder, x: Value, x_scale: Value, x_zero: Value, y_scale: Value, y_zero: Value | None = None, *,
-    auto_pad="NOTSET", ceil_mode=0, count_include_pad=0, kernel_shape=None, pads=None, strides=None, channels_last=0,
-):  # fmt: skip
+    auto_pad: str = "NOTSET", ceil_mode: int = 0, count_include_pad: int = 0, kernel_shape: Sequence[int],
+    pads: Sequence[int] | None = None, strides: Sequence[int] | None = None, channels_last: int = 0,
+) -> Value:  # fmt: skip
     if channels_last:
         raise Refused("its channels come last; optimize the model without layout changes")
     made = pooling.AveragePool(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tnnquant.onnx.builder import Builder
@@ -19,7 +21,7 @@ class _Sequence:
     """What the three operators share: the operands, checked, and the steps in each direction."""
 
     def __init__(self, g: Builder, x: Value, w: Value, r: Value, b: Value | None, lengths: Value | None, *, gates: int,
-                 hidden_size: int | None, direction: str, layout: int):  # fmt: skip
+                 hidden_size: int | None, direction: str, layout: int) -> None:  # fmt: skip
         self.g = g
         self.x = g.permute(x, (1, 0, 2)) if layout else x
         self.layout = layout
@@ -59,7 +61,9 @@ class _Sequence:
             raise Refused(f"it has {self.steps} steps, too many to be written out (at most {MOST_STEPS})")
         made = inner_product(self.g, self.x, self.w[number], bias)
         order = range(self.steps - 1, -1, -1) if self.directions[number] else range(self.steps)
-        pieces = [made] if self.steps == 1 else self.g.add("SplitV", [made], 0, (1,) * self.steps, outputs=self.steps)
+        pieces, steps = [made], self.steps
+        if steps > 1:
+            pieces = self.g.add_many("SplitV", [made], 0, (1,) * steps, outputs=steps)
         return [self.g.reshape(pieces[k], (self.batch, made.dims[2])) for k in order]
 
     def outputs(self, runs: list[list[Value]], lasts: list[list[Value]]) -> tuple[Value, ...]:
@@ -85,7 +89,7 @@ class _Sequence:
 _PLAIN = {"Sigmoid": "Sigmoid", "Tanh": "Tanh", "Relu": "ReLU", "Softsign": "", "Softplus": "Softplus"}
 
 
-def _activation(g: Builder, name: str, alpha, beta, x: Value, clip: float | None) -> Value:
+def _activation(g: Builder, name: str, alpha: float | None, beta: float | None, x: Value, clip: float | None) -> Value:
     """One of the activations that recurrent operators name."""
     if clip:
         x = g.add("Clip", [x], -float(clip), float(clip))
@@ -116,7 +120,10 @@ def _activation(g: Builder, name: str, alpha, beta, x: Value, clip: float | None
 class _Activations:
     """The activations of each direction, with their parameters."""
 
-    def __init__(self, g: Builder, names, alphas, betas, defaults: tuple[str, ...], clip):
+    def __init__(
+        self, g: Builder, names: Sequence[str] | None, alphas: Sequence[float] | None, betas: Sequence[float] | None,
+        defaults: tuple[str, ...], clip: float | None,
+    ) -> None:  # fmt: skip
         self._g, self._clip = g, clip
         self._names = [_titled(name) for name in names] if names else list(defaults)
         self._alphas, self._betas = list(alphas or ()), list(betas or ())
@@ -164,15 +171,17 @@ def _parts(g: Builder, x: Value, count: int) -> list[Value]:
     """Equal pieces of the last axis."""
     if count == 1:
         return [x]
-    return g.add("SplitV", [x], 1, (x.dims[1] // count,) * count, outputs=count)
+    return g.add_many("SplitV", [x], 1, (x.dims[1] // count,) * count, outputs=count)
 
 
 @operator()
 def RNN(
     g: Builder, x: Value, w: Value, r: Value, b: Value | None = None, lengths: Value | None = None,
-    initial_h: Value | None = None, *, activations=None, activation_alpha=None, activation_beta=None, clip=None,
-    direction="forward", hidden_size=None, layout=0, output_sequence=0,
-):  # fmt: skip
+    initial_h: Value | None = None, *, activations: Sequence[str] | None = None,
+    activation_alpha: Sequence[float] | None = None, activation_beta: Sequence[float] | None = None,
+    clip: float | None = None, direction: str = "forward", hidden_size: int | None = None, layout: int = 0,
+    output_sequence: int = 0,
+) -> tuple[Value, ...]:  # fmt: skip
     s = _Sequence(g, x, w, r, b, lengths, gates=1, hidden_size=hidden_size, direction=direction, layout=layout)
     acts = _Activations(g, activations, activation_alpha, activation_beta, ("Tanh",) * len(s.directions), clip)
     runs, lasts = [], []
@@ -192,9 +201,11 @@ def RNN(
 @operator()
 def GRU(
     g: Builder, x: Value, w: Value, r: Value, b: Value | None = None, lengths: Value | None = None,
-    initial_h: Value | None = None, *, activations=None, activation_alpha=None, activation_beta=None, clip=None,
-    direction="forward", hidden_size=None, layout=0, linear_before_reset=0, output_sequence=0,
-):  # fmt: skip
+    initial_h: Value | None = None, *, activations: Sequence[str] | None = None,
+    activation_alpha: Sequence[float] | None = None, activation_beta: Sequence[float] | None = None,
+    clip: float | None = None, direction: str = "forward", hidden_size: int | None = None, layout: int = 0,
+    linear_before_reset: int = 0, output_sequence: int = 0,
+) -> tuple[Value, ...]:  # fmt: skip
     s = _Sequence(g, x, w, r, b, lengths, gates=3, hidden_size=hidden_size, direction=direction, layout=layout)
     defaults = ("Sigmoid", "Tanh") * len(s.directions)
     acts = _Activations(g, activations, activation_alpha, activation_beta, defaults, clip)
@@ -238,10 +249,11 @@ def GRU(
 @operator()
 def LSTM(
     g: Builder, x: Value, w: Value, r: Value, b: Value | None = None, lengths: Value | None = None,
-    initial_h: Value | None = None, initial_c: Value | None = None, peepholes: Value | None = None, *, activations=None,
-    activation_alpha=None, activation_beta=None, clip=None, direction="forward", hidden_size=None, input_forget=0,
-    layout=0, output_sequence=0,
-):  # fmt: skip
+    initial_h: Value | None = None, initial_c: Value | None = None, peepholes: Value | None = None, *,
+    activations: Sequence[str] | None = None, activation_alpha: Sequence[float] | None = None,
+    activation_beta: Sequence[float] | None = None, clip: float | None = None, direction: str = "forward",
+    hidden_size: int | None = None, input_forget: int = 0, layout: int = 0, output_sequence: int = 0,
+) -> tuple[Value, ...]:  # fmt: skip
     s = _Sequence(g, x, w, r, b, lengths, gates=4, hidden_size=hidden_size, direction=direction, layout=layout)
     defaults = ("Sigmoid", "Tanh", "Tanh") * len(s.directions)
     named = tuple(_titled(name) for name in activations) if activations else defaults
@@ -259,10 +271,10 @@ def LSTM(
         memory: list[Value] = []
         pi, po, pf = (g.constant(part.reshape(1, -1)) for part in np.split(p[number], 3))
 
-        def seen(gate, cell, weights):
+        def seen(gate: Value, cell: Value | None, weights: Value) -> Value:
             return (
                 gate
-                if cell is None or not weights.array.any()
+                if cell is None or not weights.elements.any()
                 else binary(g, "Add", gate, binary(g, "Mul", cell, weights))
             )
 
@@ -290,6 +302,6 @@ def _lstm_layer(s: _Sequence, initial_h: Value | None, initial_c: Value | None, 
         zero = g.constant(np.zeros((count, s.batch, s.hidden), np.float32))
         states = [zero if v is None else g.permute(v, (1, 0, 2)) if s.layout else v for v in (initial_h, initial_c)]
         operands += states
-    y, h, c = g.add("LSTMONNX", operands, 0.0, s.hidden, code, outputs=3)
+    y, h, c = g.add_many("LSTMONNX", operands, 0.0, s.hidden, code, outputs=3)
     y = g.permute(g.reshape(y, (s.steps, s.batch, count, s.hidden)), (0, 2, 1, 3))
     return s.placed(y, [h, c])

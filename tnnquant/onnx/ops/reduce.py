@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tnnquant.onnx.builder import Builder
@@ -11,7 +13,9 @@ from tnnquant.onnx.registry import operator
 from tnnquant.onnx.value import FLOAT, Value
 
 
-def _reduced(g: Builder, kind: str, x: Value, axes_input: Value | None, axes, keepdims: int, noop: int) -> Value:
+def _reduced(
+    g: Builder, kind: str, x: Value, axes_input: Value | None, axes: Sequence[int] | None, keepdims: int, noop: int
+) -> Value:
     found = ints(axes_input, "axes") if axes_input is not None else list(axes or ())
     if not found and noop:
         return _pointwise(g, kind, x)
@@ -40,58 +44,82 @@ def _pointwise(g: Builder, kind: str, x: Value) -> Value:
 
 
 @operator()
-def ReduceMean(g: Builder, x: Value, axes_input: Value | None = None, *, axes=None, keepdims=1, noop_with_empty_axes=0):
+def ReduceMean(
+    g: Builder, x: Value, axes_input: Value | None = None, *, axes: Sequence[int] | None = None, keepdims: int = 1,
+    noop_with_empty_axes: int = 0,
+) -> Value:  # fmt: skip
     return _reduced(g, "ReduceMean", x, axes_input, axes, keepdims, noop_with_empty_axes)
 
 
 @operator()
-def ReduceSum(g: Builder, x: Value, axes_input: Value | None = None, *, axes=None, keepdims=1, noop_with_empty_axes=0):
+def ReduceSum(
+    g: Builder, x: Value, axes_input: Value | None = None, *, axes: Sequence[int] | None = None, keepdims: int = 1,
+    noop_with_empty_axes: int = 0,
+) -> Value:  # fmt: skip
     return _reduced(g, "ReduceSum", x, axes_input, axes, keepdims, noop_with_empty_axes)
 
 
 @operator()
-def ReduceMax(g: Builder, x: Value, axes_input: Value | None = None, *, axes=None, keepdims=1, noop_with_empty_axes=0):
+def ReduceMax(
+    g: Builder, x: Value, axes_input: Value | None = None, *, axes: Sequence[int] | None = None, keepdims: int = 1,
+    noop_with_empty_axes: int = 0,
+) -> Value:  # fmt: skip
     return _reduced(g, "ReduceMax", x, axes_input, axes, keepdims, noop_with_empty_axes)
 
 
 @operator()
-def ReduceMin(g: Builder, x: Value, axes_input: Value | None = None, *, axes=None, keepdims=1, noop_with_empty_axes=0):
+def ReduceMin(
+    g: Builder, x: Value, axes_input: Value | None = None, *, axes: Sequence[int] | None = None, keepdims: int = 1,
+    noop_with_empty_axes: int = 0,
+) -> Value:  # fmt: skip
     return _reduced(g, "ReduceMin", x, axes_input, axes, keepdims, noop_with_empty_axes)
 
 
 @operator()
-def ReduceProd(g: Builder, x: Value, axes_input: Value | None = None, *, axes=None, keepdims=1, noop_with_empty_axes=0):
+def ReduceProd(
+    g: Builder, x: Value, axes_input: Value | None = None, *, axes: Sequence[int] | None = None, keepdims: int = 1,
+    noop_with_empty_axes: int = 0,
+) -> Value:  # fmt: skip
     return _reduced(g, "ReduceProd", x, axes_input, axes, keepdims, noop_with_empty_axes)
 
 
 @operator()
-def ReduceL1(g: Builder, x: Value, axes_input: Value | None = None, *, axes=None, keepdims=1, noop_with_empty_axes=0):
+def ReduceL1(
+    g: Builder, x: Value, axes_input: Value | None = None, *, axes: Sequence[int] | None = None, keepdims: int = 1,
+    noop_with_empty_axes: int = 0,
+) -> Value:  # fmt: skip
     return _reduced(g, "ReduceL1", x, axes_input, axes, keepdims, noop_with_empty_axes)
 
 
 @operator()
-def ReduceL2(g: Builder, x: Value, axes_input: Value | None = None, *, axes=None, keepdims=1, noop_with_empty_axes=0):
+def ReduceL2(
+    g: Builder, x: Value, axes_input: Value | None = None, *, axes: Sequence[int] | None = None, keepdims: int = 1,
+    noop_with_empty_axes: int = 0,
+) -> Value:  # fmt: skip
     return _reduced(g, "ReduceL2", x, axes_input, axes, keepdims, noop_with_empty_axes)
 
 
 @operator()
 def ReduceSumSquare(
-    g: Builder, x: Value, axes_input: Value | None = None, *, axes=None, keepdims=1, noop_with_empty_axes=0
-):
+    g: Builder, x: Value, axes_input: Value | None = None, *, axes: Sequence[int] | None = None, keepdims: int = 1,
+    noop_with_empty_axes: int = 0,
+) -> Value:  # fmt: skip
     return _reduced(g, "ReduceSumSquare", x, axes_input, axes, keepdims, noop_with_empty_axes)
 
 
 @operator()
 def ReduceLogSum(
-    g: Builder, x: Value, axes_input: Value | None = None, *, axes=None, keepdims=1, noop_with_empty_axes=0
-):
+    g: Builder, x: Value, axes_input: Value | None = None, *, axes: Sequence[int] | None = None, keepdims: int = 1,
+    noop_with_empty_axes: int = 0,
+) -> Value:  # fmt: skip
     return _reduced(g, "ReduceLogSum", x, axes_input, axes, keepdims, noop_with_empty_axes)
 
 
 @operator()
 def ReduceLogSumExp(
-    g: Builder, x: Value, axes_input: Value | None = None, *, axes=None, keepdims=1, noop_with_empty_axes=0
-):
+    g: Builder, x: Value, axes_input: Value | None = None, *, axes: Sequence[int] | None = None, keepdims: int = 1,
+    noop_with_empty_axes: int = 0,
+) -> Value:  # fmt: skip
     return _reduced(g, "ReduceLogSumExp", x, axes_input, axes, keepdims, noop_with_empty_axes)
 
 
@@ -107,25 +135,28 @@ def _extreme_place(g: Builder, mode: int, x: Value, axis: int, keepdims: int, la
 
 
 @operator()
-def ArgMax(g: Builder, x: Value, *, axis=0, keepdims=1, select_last_index=0):
+def ArgMax(g: Builder, x: Value, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Value:
     return _extreme_place(g, 1, x, axis, keepdims, select_last_index)
 
 
 @operator()
-def ArgMin(g: Builder, x: Value, *, axis=0, keepdims=1, select_last_index=0):
+def ArgMin(g: Builder, x: Value, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Value:
     return _extreme_place(g, 0, x, axis, keepdims, select_last_index)
 
 
 @operator()
-def TopK(g: Builder, x: Value, k_input: Value | None = None, *, axis=-1, k=None, largest=1, sorted=1):
+def TopK(
+    g: Builder, x: Value, k_input: Value | None = None, *, axis: int = -1, k: int | None = None, largest: int = 1,
+    sorted: int = 1,
+) -> tuple[Value, Value]:  # fmt: skip
     count = ints(k_input, "numbers of elements")[0] if k_input is not None else k
     # Sorted in any case: ONNX leaves the order open otherwise.
-    values, places = g.add("TopK", [x], axis_of(axis, x.rank), largest, 1, count, outputs=2)
+    values, places = g.add_many("TopK", [x], axis_of(axis, x.rank), largest, 1, count, outputs=2)
     return values, Value(places.dims, np.dtype(np.int64), places.name)
 
 
 @operator()
-def CumSum(g: Builder, x: Value, axis_input: Value, *, exclusive=0, reverse=0):
+def CumSum(g: Builder, x: Value, axis_input: Value, *, exclusive: int = 0, reverse: int = 0) -> Value:
     return _running(g, x, axis_of(ints(axis_input, "axis")[0], x.rank), exclusive, reverse)
 
 
@@ -153,7 +184,7 @@ def along(g: Builder, x: Value, axis: int, matrix: np.ndarray) -> Value:
 
 
 @operator()
-def Trilu(g: Builder, x: Value, k: Value | None = None, *, upper=1):
+def Trilu(g: Builder, x: Value, k: Value | None = None, *, upper: int = 1) -> Value:
     from tnnquant.onnx.common import select
 
     shift = ints(k, "diagonal")[0] if k is not None else 0
@@ -163,7 +194,7 @@ def Trilu(g: Builder, x: Value, k: Value | None = None, *, upper=1):
 
 
 @operator()
-def EyeLike(g: Builder, x: Value, *, dtype=None, k=0):
+def EyeLike(g: Builder, x: Value, *, dtype: int | None = None, k: int = 0) -> Value:
     from tnnquant.onnx.read import element_type
 
     if x.rank != 2:

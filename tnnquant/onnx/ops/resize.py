@@ -6,8 +6,10 @@ same table or matrix, that layer is taken; else Gather, or a product with the ma
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from itertools import product
 from math import ceil, floor, prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +20,9 @@ from tnnquant.onnx.ops.reduce import along
 from tnnquant.onnx.refusal import Refused
 from tnnquant.onnx.registry import operator
 from tnnquant.onnx.value import FLOAT, Value
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 NEAREST, LINEAR, CUBIC = 1, 2, 3
 _CODES = {"nearest": NEAREST, "linear": LINEAR, "bilinear": LINEAR, "cubic": CUBIC}
@@ -121,10 +126,11 @@ def _is_near(a: np.ndarray, b: np.ndarray) -> bool:
 @operator(since=10)
 def Resize(
     g: Builder, x: Value, roi_input: Value | None = None, scales_input: Value | None = None,
-    sizes_input: Value | None = None, *, antialias=0, axes=None, coordinate_transformation_mode="half_pixel",
-    cubic_coeff_a=-0.75, exclude_outside=0, extrapolation_value=0.0, keep_aspect_ratio_policy="stretch", mode="nearest",
-    nearest_mode="round_prefer_floor",
-):  # fmt: skip
+    sizes_input: Value | None = None, *, antialias: int = 0, axes: Sequence[int] | None = None,
+    coordinate_transformation_mode: str = "half_pixel", cubic_coeff_a: float = -0.75, exclude_outside: int = 0,
+    extrapolation_value: float = 0.0, keep_aspect_ratio_policy: str = "stretch", mode: str = "nearest",
+    nearest_mode: str = "round_prefer_floor",
+) -> Value:  # fmt: skip
     if g.opset < 11:
         return Upsample(g, x, roi_input, mode=mode)
     where = [axis_of(a, x.rank) for a in axes] if axes is not None else list(range(x.rank))
@@ -172,7 +178,10 @@ def Resize(
     return made
 
 
-def _resized(g: Builder, x: Value, kind: int, positions, out, scales, rounding, a, antialias, exclude) -> Value:
+def _resized(
+    g: Builder, x: Value, kind: int, positions: Sequence[np.ndarray], out: Sequence[int], scales: np.ndarray,
+    rounding: str, a: float, antialias: bool, exclude: bool,
+) -> Value:  # fmt: skip
     moved = [k for k in range(x.rank) if out[k] != x.dims[k] or not np.array_equal(positions[k], np.arange(out[k]))]
     if kind == NEAREST:
         tables = {k: _nearest(positions[k], x.dims[k], rounding) for k in moved}
@@ -198,12 +207,12 @@ def _resized(g: Builder, x: Value, kind: int, positions, out, scales, rounding, 
     return x
 
 
-def _is_image(x: Value, axes) -> bool:
+def _is_image(x: Value, axes: Collection[int]) -> bool:
     """Whether TNN's Upsample may do it: height and width of a picture."""
     return x.rank in (3, 4, 5) and len(axes) > 0 and all(k >= max(2, x.rank - 2) for k in axes)
 
 
-def _upsampled(g: Builder, x: Value, kind: int, out, aligned: int) -> Value:
+def _upsampled(g: Builder, x: Value, kind: int, out: Sequence[int], aligned: int) -> Value:
     image = x
     if x.rank == 3:
         image = g.reshape(x, (*x.dims[:2], 1, x.dims[2]))
@@ -215,7 +224,7 @@ def _upsampled(g: Builder, x: Value, kind: int, out, aligned: int) -> Value:
     return g.reshape(made, out)
 
 
-def _extrapolated(g: Builder, x: Value, positions, dims, value: float) -> Value:
+def _extrapolated(g: Builder, x: Value, positions: Sequence[np.ndarray], dims: Sequence[int], value: float) -> Value:
     """With a constant wherever the region reaches beyond the picture."""
     outside = np.zeros(x.dims, bool)
     for axis, (places, size) in enumerate(zip(positions, dims, strict=True)):
@@ -229,11 +238,11 @@ def _extrapolated(g: Builder, x: Value, positions, dims, value: float) -> Value:
 
 @operator()
 def Upsample(
-    g: Builder, x: Value, scales_input: Value | None = None, *, scales=None, mode="nearest", height_scale=None,
-    width_scale=None,
-):  # fmt: skip
-    ratios = constant_of(scales_input, "scales") if scales_input is not None else scales
-    if ratios is None and height_scale is not None:
+    g: Builder, x: Value, scales_input: Value | None = None, *, scales: Sequence[float] | None = None,
+    mode: str = "nearest", height_scale: float | None = None, width_scale: float | None = None,
+) -> Value:  # fmt: skip
+    ratios: ArrayLike | None = constant_of(scales_input, "scales") if scales_input is not None else scales
+    if ratios is None and height_scale is not None and width_scale is not None:
         ratios = (1.0, 1.0, height_scale, width_scale)
     if ratios is None:
         raise Refused("it has no scales")
@@ -247,7 +256,9 @@ def Upsample(
 
 
 @operator(since=16)
-def GridSample(g: Builder, x: Value, grid: Value, *, mode="linear", padding_mode="zeros", align_corners=0):
+def GridSample(
+    g: Builder, x: Value, grid: Value, *, mode: str = "linear", padding_mode: str = "zeros", align_corners: int = 0
+) -> Value:
     kind = _CODES.get(mode.removeprefix("bi"))
     if kind is None or padding_mode not in ("zeros", "border", "reflection"):
         raise Refused(f"its mode {mode!r} or padding_mode {padding_mode!r} is unknown")
