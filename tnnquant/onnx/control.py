@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -12,23 +12,32 @@ from tnnquant.onnx.refusal import Refused
 from tnnquant.onnx.value import BOOL, INT64, Missing, Sequence_, Value
 
 if TYPE_CHECKING:
+    from onnx import NodeProto
+
     from tnnquant.onnx.interpret import Frame, Interpreter, Known
+
+    # An input is a value, a list or nothing: what its operator asks for. What it is not, the caller tells the user.
+    _Operator: TypeAlias = Callable[
+        [Interpreter, NodeProto, Sequence[Any], Mapping[str, Known], Frame], Sequence[Known]
+    ]
 
 __all__ = ["OPERATORS"]
 
 #: Passes of one loop that are unrolled.
 MOST_PASSES = 1000
 
-OPERATORS: dict[str, Callable[..., Sequence[Any]]] = {}
+OPERATORS: dict[str, _Operator] = {}
 
 
-def _control(function: Callable) -> Callable:
+def _control(function: _Operator) -> _Operator:
     OPERATORS[function.__name__] = function
     return function
 
 
 @_control
-def If(run: Interpreter, node, inputs, scope, frame: Frame) -> Sequence[Known]:
+def If(
+    run: Interpreter, node: NodeProto, inputs: Sequence[Any], scope: Mapping[str, Known], frame: Frame
+) -> Sequence[Known]:
     """The branch that a constant condition takes."""
     (condition,) = inputs
     if condition is None or not condition.is_constant or condition.size != 1:
@@ -40,7 +49,9 @@ def If(run: Interpreter, node, inputs, scope, frame: Frame) -> Sequence[Known]:
 
 
 @_control
-def Loop(run: Interpreter, node, inputs, scope, frame: Frame) -> Sequence[Known]:
+def Loop(
+    run: Interpreter, node: NodeProto, inputs: Sequence[Any], scope: Mapping[str, Known], frame: Frame
+) -> Sequence[Known]:
     """Every pass of a loop whose length is constant."""
     body = attribute_values(node)["body"]
     count, going, *state = inputs
@@ -65,7 +76,7 @@ def Loop(run: Interpreter, node, inputs, scope, frame: Frame) -> Sequence[Known]
     return [*state, *(_stacked(run, made) for made in scans)]
 
 
-def _goes_on(condition: Known | None) -> bool:
+def _goes_on(condition: Known) -> bool:
     if condition is None:
         return True
     if not isinstance(condition, Value) or not condition.is_constant:
@@ -89,7 +100,9 @@ def _stacked(run: Interpreter, values: Sequence[Known], axis: int = 0) -> Known:
 
 
 @_control
-def Scan(run: Interpreter, node, inputs, scope, frame: Frame) -> Sequence[Known]:
+def Scan(
+    run: Interpreter, node: NodeProto, inputs: Sequence[Any], scope: Mapping[str, Known], frame: Frame
+) -> Sequence[Known]:
     """Every step of a scan: the lengths are dims, and so constant."""
     attributes = attribute_values(node)
     body, count = attributes["body"], attributes["num_scan_inputs"]
@@ -124,7 +137,7 @@ def Scan(run: Interpreter, node, inputs, scope, frame: Frame) -> Sequence[Known]
 # --- sequences ---
 
 
-def _items(value: Known | None) -> tuple[Value, ...]:
+def _items(value: Known) -> tuple[Value, ...]:
     if not isinstance(value, Sequence_):
         raise Refused("it reads a sequence that is not known before the model runs")
     return value.items
@@ -140,19 +153,25 @@ def _place(value: Value | None, count: int, *, end: int) -> int:
 
 
 @_control
-def SequenceConstruct(run, node, inputs, scope, frame) -> Sequence[Known]:
+def SequenceConstruct(
+    run: Interpreter, node: NodeProto, inputs: Sequence[Any], scope: Mapping[str, Known], frame: Frame
+) -> Sequence[Known]:
     """A list of tensors."""
     return [Sequence_(tuple(inputs))]
 
 
 @_control
-def SequenceEmpty(run, node, inputs, scope, frame) -> Sequence[Known]:
+def SequenceEmpty(
+    run: Interpreter, node: NodeProto, inputs: Sequence[Any], scope: Mapping[str, Known], frame: Frame
+) -> Sequence[Known]:
     """An empty list."""
     return [Sequence_(())]
 
 
 @_control
-def SequenceInsert(run, node, inputs, scope, frame) -> Sequence[Known]:
+def SequenceInsert(
+    run: Interpreter, node: NodeProto, inputs: Sequence[Any], scope: Mapping[str, Known], frame: Frame
+) -> Sequence[Known]:
     """A list with one tensor more."""
     items = list(_items(inputs[0]))
     items.insert(_place(inputs[2] if len(inputs) > 2 else None, len(items), end=len(items)), inputs[1])
@@ -160,7 +179,9 @@ def SequenceInsert(run, node, inputs, scope, frame) -> Sequence[Known]:
 
 
 @_control
-def SequenceErase(run, node, inputs, scope, frame) -> Sequence[Known]:
+def SequenceErase(
+    run: Interpreter, node: NodeProto, inputs: Sequence[Any], scope: Mapping[str, Known], frame: Frame
+) -> Sequence[Known]:
     """A list with one tensor less."""
     items = list(_items(inputs[0]))
     del items[_place(inputs[1] if len(inputs) > 1 else None, len(items), end=len(items) - 1)]
@@ -168,7 +189,9 @@ def SequenceErase(run, node, inputs, scope, frame) -> Sequence[Known]:
 
 
 @_control
-def SequenceAt(run, node, inputs, scope, frame) -> Sequence[Known]:
+def SequenceAt(
+    run: Interpreter, node: NodeProto, inputs: Sequence[Any], scope: Mapping[str, Known], frame: Frame
+) -> Sequence[Known]:
     """One tensor of a list."""
     items = _items(inputs[0])
     place = _place(inputs[1], len(items), end=0)
@@ -178,13 +201,17 @@ def SequenceAt(run, node, inputs, scope, frame) -> Sequence[Known]:
 
 
 @_control
-def SequenceLength(run, node, inputs, scope, frame) -> Sequence[Known]:
+def SequenceLength(
+    run: Interpreter, node: NodeProto, inputs: Sequence[Any], scope: Mapping[str, Known], frame: Frame
+) -> Sequence[Known]:
     """How many tensors a list has."""
     return [Value.constant(np.asarray(len(_items(inputs[0])), INT64))]
 
 
 @_control
-def ConcatFromSequence(run, node, inputs, scope, frame) -> Sequence[Known]:
+def ConcatFromSequence(
+    run: Interpreter, node: NodeProto, inputs: Sequence[Any], scope: Mapping[str, Known], frame: Frame
+) -> Sequence[Known]:
     """The tensors of a list side by side."""
     attributes = attribute_values(node)
     items = _items(inputs[0])
@@ -197,7 +224,9 @@ def ConcatFromSequence(run, node, inputs, scope, frame) -> Sequence[Known]:
 
 
 @_control
-def SplitToSequence(run, node, inputs, scope, frame) -> Sequence[Known]:
+def SplitToSequence(
+    run: Interpreter, node: NodeProto, inputs: Sequence[Any], scope: Mapping[str, Known], frame: Frame
+) -> Sequence[Known]:
     """A tensor as a list of slices."""
     attributes = attribute_values(node)
     x, split = inputs[0], inputs[1] if len(inputs) > 1 else None
@@ -220,13 +249,17 @@ def SplitToSequence(run, node, inputs, scope, frame) -> Sequence[Known]:
 
 
 @_control
-def Optional(run, node, inputs, scope, frame) -> Sequence[Known | None]:
+def Optional(
+    run: Interpreter, node: NodeProto, inputs: Sequence[Any], scope: Mapping[str, Known], frame: Frame
+) -> Sequence[Known]:
     """What it holds."""
     return [inputs[0] if inputs else None]
 
 
 @_control
-def OptionalGetElement(run, node, inputs, scope, frame) -> Sequence[Known]:
+def OptionalGetElement(
+    run: Interpreter, node: NodeProto, inputs: Sequence[Any], scope: Mapping[str, Known], frame: Frame
+) -> Sequence[Known]:
     """What it holds."""
     if inputs[0] is None:
         raise Refused("it reads an optional value that is absent")
@@ -234,6 +267,8 @@ def OptionalGetElement(run, node, inputs, scope, frame) -> Sequence[Known]:
 
 
 @_control
-def OptionalHasElement(run, node, inputs, scope, frame) -> Sequence[Known]:
+def OptionalHasElement(
+    run: Interpreter, node: NodeProto, inputs: Sequence[Any], scope: Mapping[str, Known], frame: Frame
+) -> Sequence[Known]:
     """Whether there is something."""
     return [Value.constant(np.asarray(bool(inputs) and inputs[0] is not None, BOOL))]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tnnquant.base.tensor import DataType
+from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.errors import ConfigError, GraphError, ModelFormatError, TnnQuantError, UnsupportedLayerError
 from tnnquant.format.files import PathLike
 from tnnquant.format.proto import read_proto, write_proto
@@ -22,7 +22,7 @@ from tnnquant.onnx.simplify import simplify
 from tnnquant.onnx.value import FLOAT, Value, data_type
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, ValueInfoProto
+    from onnx import GraphProto, ModelProto, ValueInfoProto
 
 __all__ = ["Conversion", "convert"]
 
@@ -111,7 +111,9 @@ def attempt(
         raise ModelFormatError(f"{name}: it is inconsistent ({why}); export it again") from error
 
 
-def _attempt(proto: ModelProto, weights: Weights, name: str, input_shapes, half: bool):
+def _attempt(
+    proto: ModelProto, weights: Weights, name: str, input_shapes: Mapping[str, Sequence[int]], half: bool
+) -> tuple[Conversion | None, list[Refusal], str]:
     builder = Builder()
     graph = proto.graph
     initialized = {tensor.name for tensor in graph.initializer}
@@ -162,7 +164,9 @@ def _bytes(name: str) -> bytes:
 # --- inputs ---
 
 
-def _input_dims(inputs, given: Mapping[str, Sequence[int]], name: str, notes: list[str]) -> dict[str, tuple[int, ...]]:
+def _input_dims(
+    inputs: Sequence[ValueInfoProto], given: Mapping[str, Sequence[int]], name: str, notes: list[str]
+) -> dict[str, tuple[int, ...]]:
     """Dims of every input; a batch that the model leaves open is 1.
 
     Raises
@@ -240,7 +244,10 @@ def _declared(value: ValueInfoProto, name: str) -> tuple[int | str, ...] | None:
     return tuple(dims)
 
 
-def _input(builder: Builder, value: ValueInfoProto, dims: tuple[int, ...], graph, outputs, name: str) -> Value:
+def _input(
+    builder: Builder, value: ValueInfoProto, dims: tuple[int, ...], graph: GraphProto, outputs: Collection[str],
+    name: str,
+) -> Value:  # fmt: skip
     dtype = element_type(value.type.tensor_type.elem_type, f"{name}: the input {value.name!r}")
     if any(d > 0x7FFFFFFF for d in dims) or len(dims) > 8:
         raise GraphError(f"{name}: the input {value.name!r} has dims {_shown(dims)}, more than TNN holds")
@@ -255,7 +262,7 @@ def _input(builder: Builder, value: ValueInfoProto, dims: tuple[int, ...], graph
     )
 
 
-def _only_cast(graph, name: str) -> bool:
+def _only_cast(graph: GraphProto, name: str) -> bool:
     """Whether all that reads the input are casts to floats."""
     from onnx import TensorProto
 
@@ -342,6 +349,6 @@ def _repeated(graph: Graph) -> list[str]:
     ]
 
 
-def _sorted(graph: Graph):
+def _sorted(graph: Graph) -> dict[str, Tensor]:
     return {name: graph.constants[name] for name in sorted(graph.constants, key=_bytes)}
 

@@ -10,7 +10,7 @@ import numpy as np
 from tnnquant.onnx.value import Value
 
 if TYPE_CHECKING:
-    from onnx import AttributeProto, FunctionProto, NodeProto
+    from onnx import AttributeProto, FunctionProto, NodeProto, TypeProto
 
 __all__ = ["schema_function"]
 
@@ -71,7 +71,7 @@ def schema_function(
     return function
 
 
-def _type(value: Value | None):
+def _type(value: Value | None) -> TypeProto:
     from onnx import TypeProto, helper
 
     if value is None:

@@ -23,7 +23,7 @@ from tnnquant.onnx.functions import schema_function
 from tnnquant.onnx.qdq.record import MOVES_CODES, ORDERS_CODES, READS_CODES, as_values
 from tnnquant.onnx.read import Weights
 from tnnquant.onnx.refusal import Refusal, Refused
-from tnnquant.onnx.registry import IGNORED, find_converter
+from tnnquant.onnx.registry import IGNORED, Converter, find_converter
 from tnnquant.onnx.value import Missing, Sequence_, Value
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Frame", "Interpreter", "Known"]
 
 #: What a name of the graph stands for.
-Known = Value | Missing | Sequence_
+Known = Value | Missing | Sequence_ | None  # None: an optional value that is absent
 
 #: Operators that make dims, indices or tables, always of constants in the models that TNN can run.
 ONLY_CONSTANT = frozenset(("Constant", "ConstantOfShape", "Range", "Unique", "CenterCropPad"))
@@ -118,7 +118,9 @@ class Interpreter:
         needed, read = self._needed(nodes, outputs, set(scope))
         return self._run(needed, scope, frame, outputs, read)
 
-    def _run(self, nodes, scope: dict[str, Known], frame: Frame, outputs, read: set[str]) -> list[Known]:
+    def _run(
+        self, nodes: Sequence[NodeProto], scope: dict[str, Known], frame: Frame, outputs: Sequence[str], read: set[str]
+    ) -> list[Known]:
         for node in nodes:
             self._count += 1
             if self._count > MOST_NODES:
@@ -132,7 +134,9 @@ class Interpreter:
                 raise ModelFormatError(f"{self.name}: the output {name!r} is made by no node")
         return [scope[name] for name in outputs]
 
-    def _needed(self, nodes, outputs: Sequence[str], known: set[str]) -> tuple[list[NodeProto], set[str]]:
+    def _needed(
+        self, nodes: Sequence[NodeProto], outputs: Sequence[str], known: set[str]
+    ) -> tuple[list[NodeProto], set[str]]:
         """The nodes that the outputs depend on, in an order in which they can run; and the names that are read.
 
         Raises
@@ -245,7 +249,9 @@ class Interpreter:
             or schema_function(node, domain, opset, None) is not None
         )
 
-    def _converted(self, node, domain, opset, inputs, scope, frame: Frame) -> Sequence[Known]:
+    def _converted(
+        self, node: NodeProto, domain: str, opset: int, inputs: Sequence[Any], scope: Mapping[str, Known], frame: Frame
+    ) -> Sequence[Known]:
         from tnnquant.onnx import control
 
         node = without_references(node, frame.given)
@@ -288,7 +294,7 @@ class Interpreter:
                 raise
             return results
 
-    def _apply(self, converter, node: NodeProto, inputs: Sequence[Value | None]) -> Sequence[Known]:
+    def _apply(self, converter: Converter, node: NodeProto, inputs: Sequence[Value | None]) -> Sequence[Known]:
         attributes = attribute_values(node)
         unknown = sorted(set(attributes) - converter.attributes - IGNORED)
         if unknown:
@@ -312,10 +318,12 @@ class Interpreter:
         except (ValueError, IndexError, ZeroDivisionError, OverflowError, TypeError, AttributeError) as error:
             # Operands that do not fit together; a converter relies on what ONNX promises.
             raise Refused(f"its operands do not fit together ({' '.join(str(error).split())[:120]})") from error
-        results = list(made) if isinstance(made, tuple | list) else [made]
+        results = [made] if isinstance(made, Value) else list(made)
         return results if codes is None else [self.builder.records.moved(value, codes) for value in results]
 
-    def _call(self, function: FunctionProto, node: NodeProto, inputs, frame: Frame) -> list[Known]:
+    def _call(
+        self, function: FunctionProto, node: NodeProto, inputs: Sequence[Known], frame: Frame
+    ) -> list[Known]:
         """Run the body of a function in place."""
         builder = self.builder
         wanted, opset = builder.wanted, builder.opset
@@ -364,6 +372,6 @@ def _unknown(domain: str) -> str:
     return "TNN has no layer for it, and it cannot be made of others"
 
 
-def array_of(value: Known | None) -> np.ndarray | None:
+def array_of(value: Known) -> np.ndarray | None:
     """The elements of a constant; None of anything else."""
     return value.array if isinstance(value, Value) else None

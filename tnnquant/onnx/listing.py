@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tnnquant.format.files import PathLike
 from tnnquant.onnx.convert import attempt
 from tnnquant.onnx.read import load
 from tnnquant.onnx.refusal import Refusal
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
 
 __all__ = ["Listing", "list_operators"]
 
@@ -75,7 +79,7 @@ def list_operators(source: PathLike, input_shapes: Mapping[str, Sequence[int]] |
     return Listing(dict(counts), refusals, layers, list(conversion.notes) if conversion else [])
 
 
-def _all_nodes(groups) -> Iterator:
+def _all_nodes(groups: Iterable[Iterable[NodeProto]]) -> Iterator:
     stack = list(groups)
     while stack:
         for node in stack.pop():

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,11 @@ from tnnquant.format import read_model
 from tnnquant.format.files import PathLike
 from tnnquant.onnx.convert import Conversion
 from tnnquant.onnx.qdq.record import BlobCodes
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from tnnquant.engine.executor import Executor
 
 __all__ = ["Comparison", "compare"]
 
@@ -134,7 +139,10 @@ def compare(
     return result
 
 
-def _judge_layers(source: PathLike, conversion: Conversion, executor, blobs, arrays, result: Comparison) -> None:
+def _judge_layers(
+    source: PathLike, conversion: Conversion, executor: Executor, blobs: Mapping[str, np.ndarray],
+    arrays: Mapping[str, np.ndarray], result: Comparison,
+) -> None:  # fmt: skip
     """Compare layer by layer; where the ONNX model does not show its codes, by the cosine alone."""
     from tnnquant.onnx.verify_codes import against_codes
 
@@ -186,7 +194,10 @@ def difference(mine: np.ndarray, theirs: np.ndarray) -> tuple[float, bool]:
 class _Peer:
     """The ONNX model, run by another library."""
 
-    def __init__(self, name: str, outputs: Sequence[str], types: Mapping[str, np.dtype], run):
+    def __init__(
+        self, name: str, outputs: Sequence[str], types: Mapping[str, np.dtype],
+        run: Callable[[list[str], dict[str, np.ndarray]], Sequence[np.ndarray]],
+    ):  # fmt: skip
         self.name, self.outputs, self.types, self._run = name, list(outputs), types, run
 
     def run(self, arrays: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
@@ -221,7 +232,9 @@ def _peer(source: PathLike, extra: Sequence[str] = ()) -> _Peer:
         return _reference(source, proto, outputs, types)
 
 
-def _onnxruntime(source: PathLike, proto, extra, outputs, types) -> _Peer:
+def _onnxruntime(
+    source: PathLike, proto: ModelProto, extra: Sequence[str], outputs: Sequence[str], types: Mapping[str, np.dtype]
+) -> _Peer:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -232,7 +245,7 @@ def _onnxruntime(source: PathLike, proto, extra, outputs, types) -> _Peer:
     model = proto.SerializeToString() if extra else str(source)
     state: list = []
 
-    def run(names, arrays):
+    def run(names: list[str], arrays: dict[str, np.ndarray]) -> Sequence[np.ndarray]:
         if not state:
             state.append(onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]))
         return state[0].run(names, arrays)
@@ -240,13 +253,13 @@ def _onnxruntime(source: PathLike, proto, extra, outputs, types) -> _Peer:
     return _Peer(f"onnxruntime {onnxruntime.__version__}", outputs, types, run)
 
 
-def _reference(source: PathLike, proto, outputs, types) -> _Peer:
+def _reference(source: PathLike, proto: ModelProto, outputs: Sequence[str], types: Mapping[str, np.dtype]) -> _Peer:
     import onnx
     from onnx.reference import ReferenceEvaluator
 
     state: list = []
 
-    def run(names, arrays):
+    def run(names: list[str], arrays: dict[str, np.ndarray]) -> Sequence[np.ndarray]:
         if not state:
             onnx.load_external_data_for_model(proto, str(Path(source).parent))
             state.append(ReferenceEvaluator(proto))
@@ -258,7 +271,7 @@ def _reference(source: PathLike, proto, outputs, types) -> _Peer:
 # --- what they are fed ---
 
 
-def _random(peer: _Peer, conversion: Conversion, executor) -> tuple[dict, dict]:
+def _random(peer: _Peer, conversion: Conversion, executor: Executor) -> tuple[dict, dict]:
     rng = np.random.default_rng(_SEED)
     blobs, arrays = {}, {}
     for name, dims in conversion.input_dims.items():
@@ -288,7 +301,7 @@ def _values(rng: np.random.Generator, dims: tuple[int, ...], codes: tuple[str, B
     return values.astype(np.float32)
 
 
-def _real(peer: _Peer, conversion: Conversion, executor, input_path: PathLike) -> tuple[dict, dict]:
+def _real(peer: _Peer, conversion: Conversion, executor: Executor, input_path: PathLike) -> tuple[dict, dict]:
     from tnnquant.inputs import Samples, scan
 
     samples = Samples(scan(input_path)[:1] if Path(input_path).is_dir() else scan([input_path]), executor.graph.inputs)
@@ -304,7 +317,10 @@ def _real(peer: _Peer, conversion: Conversion, executor, input_path: PathLike) -
 # --- where they part ---
 
 
-def _first_difference(source: PathLike, conversion: Conversion, executor, blobs, arrays) -> str:
+def _first_difference(
+    source: PathLike, conversion: Conversion, executor: Executor, blobs: Mapping[str, np.ndarray],
+    arrays: Mapping[str, np.ndarray],
+) -> str:  # fmt: skip
     """The first blob, in the order of the layers, that is not what the ONNX model has under its name."""
     known = {new: old for old, new in conversion.renamed.items()}
     names = [known.get(blob, blob) for node in executor.graph.nodes for blob in node.outputs]

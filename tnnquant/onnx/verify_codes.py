@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tnnquant.graph.lower import REFORMATTED
 from tnnquant.onnx.convert import Conversion
 from tnnquant.onnx.qdq.record import BlobCodes
+
+if TYPE_CHECKING:
+    from tnnquant.engine.executor import Executor
 
 __all__ = ["CodesCheck", "against_codes"]
 
@@ -54,7 +58,7 @@ class CodesCheck:
 
 
 def against_codes(
-    executor, blobs: Mapping[str, np.ndarray], conversion: Conversion, tensors: Mapping[str, np.ndarray]
+    executor: Executor, blobs: Mapping[str, np.ndarray], conversion: Conversion, tensors: Mapping[str, np.ndarray]
 ) -> tuple[CodesCheck, dict[str, np.ndarray]]:  # fmt: skip
     """Run the pair with the ONNX model's codes put in after every int8 layer.
 

@@ -30,8 +30,9 @@ class Windows:
 
     @classmethod
     def of(
-        cls, sizes: Sequence[int], kernel: Sequence[int], strides=None, dilations=None, pads=None,
-        auto_pad: str = "NOTSET", ceil_mode: int = 0,
+        cls, sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int] | None = None,
+        dilations: Sequence[int] | None = None, pads: Sequence[int] | None = None, auto_pad: str = "NOTSET",
+        ceil_mode: int = 0,
     ) -> Windows:  # fmt: skip
         """From a node's attributes; those that are absent have ONNX's defaults."""
         rank = len(sizes)

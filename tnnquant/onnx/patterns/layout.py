@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tnnquant.graph import Node
@@ -16,7 +17,7 @@ from tnnquant.onnx.patterns.net import Net, new_node
 __all__ = ["drop_reshapes", "find_global_maximum", "find_reorg", "find_shuffle", "merge_moves", "merge_pads"]
 
 
-def _reshape(node: Node, source: str, dims) -> Node:
+def _reshape(node: Node, source: str, dims: Sequence[int]) -> Node:
     return new_node("Reshape", node, (source,), (0, len(dims), tuple(dims), 0))
 
 

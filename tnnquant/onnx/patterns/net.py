@@ -15,7 +15,10 @@ from tnnquant.layers.binary import Binary
 __all__ = ["Net", "new_node"]
 
 
-def new_node(kind: str, like: Node, inputs: Sequence[str], params: Sequence[Any] = (), tensors=None) -> Node:
+def new_node(
+    kind: str, like: Node, inputs: Sequence[str], params: Sequence[Any] = (),
+    tensors: Mapping[str, np.ndarray] | None = None,
+) -> Node:  # fmt: skip
     """A layer with the name and the outputs of another."""
     layer_type = find_layer(kind)
     assert layer_type is not None, kind

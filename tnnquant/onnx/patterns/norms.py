@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tnnquant.base.tensor import Tensor
@@ -71,7 +73,7 @@ def _is_square(node: Node) -> bool:
     return isinstance(layer, Power) and (layer.exponent, layer.scale, layer.shift) == (2, 1, 0)
 
 
-def _scale_and_bias(net: Net, quotient: Node, dims) -> tuple[Node, np.ndarray, np.ndarray]:
+def _scale_and_bias(net: Net, quotient: Node, dims: Sequence[int]) -> tuple[Node, np.ndarray, np.ndarray]:
     """The product and the sum after, if they are by constants of these dims."""
     last, scale, bias = quotient, np.ones(dims), np.zeros(dims)
     product = reader(net, quotient, Mul)
@@ -85,7 +87,7 @@ def _scale_and_bias(net: Net, quotient: Node, dims) -> tuple[Node, np.ndarray, n
     return last, scale, bias
 
 
-def _fitting(net: Net, node: Node | None, dims) -> np.ndarray | None:
+def _fitting(net: Net, node: Node | None, dims: Sequence[int]) -> np.ndarray | None:
     found = None if node is None else net.element(node)
     if found is None:
         return None

@@ -131,7 +131,10 @@ def stored(
 class _Writer:
     """Writes nodes in order; each blob has a version for each shift that is asked for, made where it is."""
 
-    def __init__(self, graph, specs, codes, int8, quantized):
+    def __init__(
+        self, graph: Graph, specs: Mapping[str, BlobSpec], codes: Mapping[str, BlobCodes], int8: Collection[str],
+        quantized: Callable[[Node, np.ndarray, BlobCodes], Node],
+    ) -> None:  # fmt: skip
         self.graph, self.specs, self.codes, self.int8, self.quantized = graph, specs, codes, int8, quantized
         self.names, self.result = Names(graph), Stored()
         self.readers = graph.consumers()
