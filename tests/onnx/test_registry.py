@@ -36,4 +36,5 @@ def test_attributes_have_defaults_in_the_signature():
         ("BitShift", "direction"), ("Cast", "to"), ("DepthToSpace", "blocksize"), ("Einsum", "equation"),
         ("GroupNormalization", "num_groups"), ("LRN", "size"), ("LpPool", "kernel_shape"),
         ("MaxPool", "kernel_shape"), ("AveragePool", "kernel_shape"), ("SpaceToDepth", "blocksize"),
+        ("QLinearAveragePool", "kernel_shape"),
     }  # fmt: skip
