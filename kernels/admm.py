@@ -1,4 +1,4 @@
-"""TNN's ADMM weight quantization (docs/tnn-format.md, 7.7.1): codes and scale of a group refined in turns.
+"""TNN's ADMM weight quantization (docs/tnn-format.md, 7.7.1): codes and scale of a group refined alternately.
 
 ``q = clamp(round(w / (s + 1e-9)))``, then ``s = sum(w*q) / (sum(q*q) + 1e-9)``, 1000 times from
 ``s = max|w| / (127*1.25)``. TNN's sums are sequential float32 sums, whose rounding shows in large groups, so each group
@@ -7,10 +7,10 @@ is summed in TNN's order.
 Versions, slowest first:
 
 * :func:`admm_naive`: 1000 rounds, as TNN.
-* :func:`admm`: stops when a scale comes back, from where on everything repeats: the codes and scale are those of 1000
-  rounds. Convolutions take 10-150 rounds. A vector lane is a group (:func:`_lanes_task`), so that sequential sums cost
-  no more than others; where there are too few groups for that, the terms are computed as vectors and added one by one
-  (:func:`_single_task`), 3 cycles a weight and round.
+* :func:`admm`: stops when a scale comes back, because everything repeats from there on: the codes and scale are those
+  of 1000 rounds. Convolutions take 10-150 rounds. Each vector lane takes a group (:func:`_lanes_task`), so that
+  sequential sums cost no more than others. Where there are too few groups for that, the terms are computed as vectors
+  and added one by one (:func:`_single_task`), 3 cycles per weight and round.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _lanes_task(op, index, scratch):
             scale[lane] = products[lane] / (squares[lane] + _EPSILON)
             if period[lane] == 0:
                 period[lane] = _period(rounds, scale[lane], mark[lane], marked)
-            # A scale that repeats with a period is, at the right moment, the one of the last round.
+            # A scale that repeats is the one of the last round when the rounds left are a multiple of its period.
             waiting |= period[lane] == 0 or (ROUNDS - rounds) % period[lane] != 0
         if rounds == max(np.int64(1), 2 * marked):
             marked = rounds
@@ -177,7 +177,7 @@ def _single_task(op, index, scratch):
     row = f32_view(args[0] + 4 * n * index, n)
     padded = f32_view(scratch, n + LANES)
     padded[:n] = row
-    padded[n:] = 0  # adds zeros to both sums
+    padded[n:] = 0  # read by whole vectors: adds zeros to both sums
     scale = mark = _first_scale(row)
     divisor = scale
     marked = rounds = period = np.int64(0)

@@ -2,12 +2,12 @@
 
 Linux saves the tiles' registers, 8 KB per thread, only for a process that has asked for it (``arch_prctl``). Before
 that the first tile instruction ends the process, so it must be asked, and granted, before a plan contains one: never on
-import, and never assumed because machine code for it is in the cache. The grant is for the whole process, its threads
-of before and after and its forks.
+import, and never assumed because machine code for it is in the cache. The grant is for the whole process: for the
+threads it has, for later ones, and for its forks.
 
 It is refused where a thread has a signal stack too small for the larger frames (ENOSPC), by sandboxes (EPERM, ENOSYS)
-and by systems before Linux 5.16 (EINVAL). The convolutions then take the vector instructions; only a path that
-``TNNQUANT_ISA`` asks for by name must not be another one silently.
+and by systems before Linux 5.16 (EINVAL). The convolutions then take the vector instructions. A path that
+``TNNQUANT_ISA`` asks for by name is not replaced: that is an error.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ class Entries(_Cache):
         self._enabled = True
 
     def disable(self) -> None:
-        """Use it no more."""
+        """Stop using the cache."""
         self._enabled = False
 
     def flush(self) -> None:
@@ -160,8 +160,8 @@ class Entries(_Cache):
     def load_overload(self, sig, target_context):
         """The compiled function, or None.
 
-        Numba imports all its typing rules (0.15 s a process) before it looks for cached code, which needs none of them
-        but the symbols of its runtime. Where code is missing, compiling imports them.
+        Numba imports all its typing rules (0.15 s per process) before it looks for cached code, which needs none of
+        them but the symbols of its runtime. Where code is missing, compiling imports them.
         """
         rtsys.initialize(target_context)
         found = None
@@ -202,7 +202,7 @@ class Entries(_Cache):
 
 
 def _write(path: Path, data: bytes) -> None:
-    """A file that is whole or not there, whoever else writes it."""
+    """Write a file so that it is whole or not there, whoever else writes it."""
     temporary = path.with_name(f"{path.name}.tmp.{uuid.uuid4().hex[:16]}")
     try:
         temporary.write_bytes(data)

@@ -1,4 +1,4 @@
-"""fp32 functions with parameters of each channel: the affine function of batch normalization, PReLU.
+"""fp32 functions with parameters per channel: the affine function of batch normalization, PReLU.
 
 Versions, slowest first: :func:`channel_f32_naive`; :func:`channel_f32_op`, vectorized by LLVM along the channels or
 along the pixels, whichever are contiguous, on all threads. The same bits from both.
@@ -19,7 +19,7 @@ __all__ = ["AFFINE", "PRELU", "ChannelTable", "channel_f32_naive", "channel_f32_
 
 #: Functions of :func:`channel_f32_op`.
 AFFINE, PRELU = range(2)
-# Rows shorter than this are over before their loop has gained speed.
+# Shorter rows end before a vector loop has gained anything.
 _ROW = 512
 
 _ZERO = np.float32(0)
@@ -55,7 +55,7 @@ def channel_f32_naive(code, x, k, b, out):
 
 @kernel
 def _channel_row(code, x, k, b, out):
-    # x, k, b, out: float32 (n,): one factor an element
+    # x, k, b, out: float32 (n,): one factor per element
     n = out.size
     if code == AFFINE:
         for i in range(n):
@@ -99,7 +99,7 @@ def _channel_task(op, index, scratch):
 
 
 def channel_f32_op(code: int, x: np.ndarray, table: ChannelTable, out: np.ndarray) -> np.ndarray | None:
-    """The op of a function with parameters of each channel.
+    """The op of a function with parameters per channel.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def channel_f32_op(code: int, x: np.ndarray, table: ChannelTable, out: np.ndarra
     dense = (0, 4 * columns, 4)
     if outer != 1 or rows == 1 or repeats < 2 or strides != (dense, dense, (0, 0, 4)):
         return loop_op(_channel_task, [to, source, values], nest, code, summands)
-    # Short rows: several become one; what is left over is one more row.
+    # Several short rows become one; the rest is one more row.
     ops = []
     whole, rest = divmod(rows, repeats)
     for start, lines, width in ((0, whole, repeats * columns), (whole, 1, rest * columns)):

@@ -1,16 +1,15 @@
 """Constants that bring clipped sums closer to what they should be, row by row: biases judged after the activation.
 
-Versions: the naive twin; the op, a task a row. All sums are float64 in a fixed order.
+Versions: the naive twin; the op, one task per row. All sums are float64 in a fixed order.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import carray
 
 from tnnquant.kernels import program
 from tnnquant.kernels.jit import kernel
-from tnnquant.kernels.simd import _pointer, f32_view, words
+from tnnquant.kernels.simd import f32_view, f64_view, words
 
 __all__ = ["clipped_shift", "clipped_shift_naive"]
 
@@ -37,10 +36,10 @@ def _shift_task(op, index, scratch):
     # op words from ARGS on: addresses of sums, wanted, low, high, shift as in the naive twin; places, rounds
     args = words(op, program.WORDS)[program.ARGS :]
     places, rounds = args[5], args[6]
-    sums = carray(_pointer(args[0] + 8 * places * index, np.float64), (places,))
+    sums = f64_view(args[0] + 8 * places * index, places)
     wanted = f32_view(args[1] + 4 * places * index, places)
-    low = carray(_pointer(args[2] + 8 * index, np.float64), (1,))[0]
-    high = carray(_pointer(args[3] + 8 * index, np.float64), (1,))[0]
+    low = f64_view(args[2] + 8 * index, 1)[0]
+    high = f64_view(args[3] + 8 * index, 1)[0]
     shift = 0.0
     for _ in range(rounds):
         missing, free = 0.0, 0
@@ -50,14 +49,14 @@ def _shift_task(op, index, scratch):
                 missing += wanted[place] - value
                 free += 1
         shift += missing / (free + places)
-    carray(_pointer(args[4] + 8 * index, np.float64), (1,))[0] = shift
+    f64_view(args[4] + 8 * index, 1)[0] = shift
 
 
 def clipped_shift(sums: np.ndarray, wanted: np.ndarray, low: np.ndarray, high: np.ndarray, rounds: int) -> np.ndarray:
     """What to add to each row so that its values, clipped, come closer to the ones wanted, float64 (rows,).
 
-    In each round the mean of what is missing where nothing is clipped is added, as if as many places as there are
-    missed nothing: rows that are clipped nearly everywhere hardly move.
+    Each round adds the differences (wanted - value) of the places that are not clipped, divided by their number plus
+    the number of all places. The second term damps: rows that are clipped nearly everywhere hardly move.
 
     Parameters
     ----------
@@ -65,8 +64,9 @@ def clipped_shift(sums: np.ndarray, wanted: np.ndarray, low: np.ndarray, high: n
         C-contiguous, as are all others.
     wanted : float32 (rows, places)
     low, high : float64 (rows,)
-        Clipped to these; they may be infinite.
+        The values are clipped to these; they may be infinite.
     rounds : int
+        How often a shift is corrected.
     """
     shift = np.zeros(len(sums))
     if sums.size:

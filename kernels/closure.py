@@ -1,7 +1,7 @@
-"""What the machine code of a kernel depends on: its file and the kernel files that this one imports, on and on.
+"""What the machine code of a kernel depends on: its file and the kernel files that it imports, directly or not.
 
-The imports are found in the text, wherever they stand (in a function, in a string): too many cost time, a missed one
-would run stale machine code.
+The imports are found in the text, wherever they stand (in a function, in a string). One too many costs time; a missed
+one would run stale machine code.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NAME = re.compile(r"[\w.]+")
 
 @functools.cache
 def _source(path: Path) -> bytes:
-    """A file's bytes as they are when it is first asked for: soon after it was imported, once a process."""
+    """A file's bytes as they are when it is first asked for: once per process, soon after it was imported."""
     return path.read_bytes()
 
 

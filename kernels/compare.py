@@ -1,6 +1,6 @@
 """How far two blobs are apart, channel by channel; how often each int8 code occurs.
 
-Serial loops: each runs once a blob and picture, over rows of channels, so that LLVM has a vector of sums to keep.
+Serial loops: each runs once per blob and picture. It goes over rows of channels, so that LLVM keeps a vector of sums.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """int8 activations in the form that the dot product of the instruction path takes.
 
 GROUP = 2 (``vpmaddwd``): int16, minus the zero point. GROUP = 4: bytes plus SHIFT (``vpdpbusd`` wants them unsigned).
-A vector costs one load and one store; each element is converted once a task, then used by all output channels.
+A vector costs one load and one store; each element is converted once per task, then used by all output channels.
 For depthwise convolutions GROUP rows are interleaved at the same time.
 """
 
@@ -175,7 +175,7 @@ def _interleave_pixels(typingctx, to, to_step, sources, pixels, channels, zero, 
     return types.void(*[types.int64] * 7), codegen
 
 
-# Called from several places each: as functions they are compiled once, not once a place.
+# Called from several places each: as functions they are compiled once, not once per place.
 
 
 @kernel

@@ -9,8 +9,8 @@ Versions, slowest first:
 
 * :func:`deconv2d_f32_naive`: for every output position the taps that reach it; the reference.
 * :func:`deconv2d_f32`: :func:`~tnnquant.kernels.conv_f32.conv2d_f32` for every kind of phase into scratch memory, from
-  which the rows are then put together. No multiplication is done twice and nothing is added up in memory; the price is
-  that the output is written, read and written again.
+  which the rows are then put together. No multiplication is done twice and nothing is added up in memory. The cost:
+  the output is written, read and written again.
 
 Stride and dilation must not both exceed 1 along an axis (TNN's own arithmetic then skips taps: see the layer).
 """
@@ -124,7 +124,7 @@ class DeconvPlan(NamedTuple):
 def plan_deconv_f32(
     weight: np.ndarray, bias: np.ndarray | None, geometry: ConvGeometry, out_size: tuple[int, int]
 ) -> DeconvPlan:
-    """Sort the phases into convolutions and pack their weights; done once a model.
+    """Sort the phases into convolutions and pack their weights; done once per model.
 
     Parameters
     ----------
@@ -147,9 +147,9 @@ def plan_deconv_f32(
     for row in rows:
         for column in columns:
             if not (row.taps and column.taps and row.size and column.size):
-                seen.append(((), 0))  # of no kind
+                seen.append(((), 0))  # no tap reaches it, or it has no outputs
                 continue
-            # Depthwise phases are not joined: their channels would lie apart, to be copied one by one.
+            # Depthwise phases are not joined: their channels would lie apart and be copied one by one.
             kind = (row, column) if depthwise else (len(row.taps), row.begin, len(column.taps), column.begin)
             members = kinds.setdefault(kind, [])
             seen.append((kind, len(members)))

@@ -5,9 +5,9 @@ Versions, slowest first:
 * :func:`~tnnquant.kernels.conv_i8.conv2d_i8_naive` with as many groups as channels: the reference.
 * :func:`depthwise_i8`: GROUP kernel rows at a time. A ring in the nearest caches holds GROUP image rows interleaved, 4
   bytes per channel, so that one dot product sums GROUP taps of a channel: a 3x3 kernel takes 6 instructions per vector
-  with int16 (3 with bytes) where fp32 takes 9. Blocks of 7 neighbouring outputs x 2 vectors share the weights. As
-  many rows of outputs as find all their taps in the same groups are computed before the next is made: 2 of a 3x3 kernel
-  without stride, 4 of 5x5 with bytes.
+  with int16 (3 with bytes) where fp32 takes 9. Blocks of 7 neighbouring outputs x 2 vectors share the weights. As many
+  rows of outputs as find all their taps in the same groups are computed before the next is made: with stride 1 they are
+  2 for a 3x3 kernel, and 4 for 5x5 with bytes.
 """
 
 from __future__ import annotations

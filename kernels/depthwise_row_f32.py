@@ -2,7 +2,7 @@
 
 Blocks of 7 neighbouring outputs x 2 vectors stay in registers over all taps. Of what is loaded, :func:`row_of_taps`
 needs 16 vectors for 14 multiply-adds; kernels of 3 and 5 columns load a value once for a whole kernel row
-(:func:`row_in_place`): 24 for 42 and 32 for 70 without stride. Every sum takes its taps in TNN's order either way.
+(:func:`row_in_place`): 24 for 42 and 32 for 70 with stride 1. Every sum takes its taps in TNN's order either way.
 """
 
 from __future__ import annotations

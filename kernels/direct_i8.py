@@ -65,7 +65,7 @@ def emit_direct(emit, sums, tables, targets, n, activation, fusion=None, added=N
 
 
 def _stage(emit, rows, vectors):
-    """Addresses of rows of a byte a lane, on the stack."""
+    """Addresses of rows, one byte per lane, on the stack."""
     size = vectors * emit.lanes
     start = emit.builder.ptrtoint(cgutils.alloca_once(emit.builder, ir.ArrayType(I8, rows * size)), I64)
     return [emit.builder.add(start, I64(r * size)) for r in range(rows)]

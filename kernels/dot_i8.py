@@ -38,7 +38,7 @@ def _generic_dot(emit, accumulator, a, b, group, is_signed):
 
 
 def emit_dot(emit, accumulator, a, b, kind=_PATH.dot):
-    """``accumulator + dot(a, b)`` per int32 lane; a and b are int32 vectors that hold a group a lane."""
+    """``accumulator + dot(a, b)`` per int32 lane; a and b are int32 vectors that hold one group per lane."""
     builder, lanes = emit.builder, emit.lanes
     if kind == "vpdpbusd":
         # The operands are typed int32 although they are bytes: LLVM up to 20 knows only this form, later ones upgrade

@@ -86,7 +86,7 @@ def exp_f32(x):
 
 @inline
 def erf_f32(x):
-    """The error function of a float32, within 2 ulp: two polynomials, of which that of large values is an exponent.
+    """The error function of a float32, within 2 ulp: a polynomial, or for large values ``1 - exp`` of one.
 
     The coefficients are N. Juffa's (2016), for |x| from 0.921875 on and below.
     """

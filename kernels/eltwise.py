@@ -1,6 +1,6 @@
 """fp32 arithmetic element by element: activations of one array, sums and products of two.
 
-Versions, slowest first: the naive twins, one scalar formula an element; the task functions, whose inner loops LLVM
+Versions, slowest first: the naive twins, one scalar formula per element; the task functions, whose inner loops LLVM
 vectorizes, on all threads. Every element is one fixed sequence of float32 operations, so the bits depend neither on the
 blocks nor on the threads; against the twins an exponential may be off by one last bit.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 from tnnquant.kernels import program
 from tnnquant.kernels.elementary import bits_float, erf_f32, exp_f32, float_word
-from tnnquant.kernels.jit import kernel
+from tnnquant.kernels.jit import inline, kernel
 from tnnquant.kernels.loops import first_row, loop_nest, loop_op
 from tnnquant.kernels.simd import f32_view, load_words, prefer_wide_vectors
 
@@ -80,8 +80,8 @@ def map_f32_naive(code, x, a, b, out):
         out[i] = v
 
 
-# One loop a function: a test inside it would keep LLVM from vectorizing. One task a family: only what a model needs is
-# compiled.
+# One loop per function: a test inside it would keep LLVM from vectorizing. One task per family: only what a model needs
+# is compiled.
 
 
 @kernel
@@ -135,8 +135,8 @@ def _exponential_row(code, x, a, b, out):
 
 
 @kernel
-def _library_row(code, x, out):
-    # x, out: float32 (n,). The functions of the C library are those that TNN calls
+def _library_row(code, x, a, b, out):
+    # x, out: float32 (n,); a, b: not read. The functions of the C library are those that TNN calls
     n = x.size
     if code == EXP:
         for i in range(n):
@@ -159,8 +159,8 @@ def _library_row(code, x, out):
 
 
 @kernel
-def _polynomial_row(code, x, out):
-    # x, out: float32 (n,)
+def _polynomial_row(code, x, a, b, out):
+    # x, out: float32 (n,); a, b: not read
     prefer_wide_vectors()
     n = x.size
     if code == FAST_ERF:
@@ -171,60 +171,44 @@ def _polynomial_row(code, x, out):
             out[i] = _HALF * x[i] * (_ONE + erf_f32(x[i] * _GELU))
 
 
-@kernel
-def _comparison_task(op, index, scratch):
-    # op words: see loop_op; arrays out, x; parameters code, a, b (float32 bits)
+@inline
+def _each_row(op, index, function):
+    # op words: see loop_op; arrays out, x; parameters code, a, b (float32 bits). function: of (code, x, a, b, out)
     args = load_words(op + 8 * program.ARGS, 16)
     o, r, count, c, n = first_row(args[:5], index)
     a, b = bits_float(np.int32(args[14])), bits_float(np.int32(args[15]))
     for _ in range(count):
         out = f32_view(args[5] + o * args[6] + r * args[7] + 4 * c, n)
-        _comparison_row(args[13], f32_view(args[9] + o * args[10] + r * args[11] + 4 * c, n), a, b, out)
+        function(args[13], f32_view(args[9] + o * args[10] + r * args[11] + 4 * c, n), a, b, out)
         r += 1
         if r == args[1]:
             o, r = o + 1, np.int64(0)
+
+
+@kernel
+def _comparison_task(op, index, scratch):
+    # op words: see _each_row
+    _each_row(op, index, _comparison_row)
 
 
 @kernel
 def _exponential_task(op, index, scratch):
-    # as _comparison_task
+    # op words: see _each_row
     prefer_wide_vectors()
-    args = load_words(op + 8 * program.ARGS, 16)
-    o, r, count, c, n = first_row(args[:5], index)
-    a, b = bits_float(np.int32(args[14])), bits_float(np.int32(args[15]))
-    for _ in range(count):
-        out = f32_view(args[5] + o * args[6] + r * args[7] + 4 * c, n)
-        _exponential_row(args[13], f32_view(args[9] + o * args[10] + r * args[11] + 4 * c, n), a, b, out)
-        r += 1
-        if r == args[1]:
-            o, r = o + 1, np.int64(0)
+    _each_row(op, index, _exponential_row)
 
 
 @kernel
 def _library_task(op, index, scratch):
-    # as _comparison_task
-    args = load_words(op + 8 * program.ARGS, 14)
-    o, r, count, c, n = first_row(args[:5], index)
-    for _ in range(count):
-        out = f32_view(args[5] + o * args[6] + r * args[7] + 4 * c, n)
-        _library_row(args[13], f32_view(args[9] + o * args[10] + r * args[11] + 4 * c, n), out)
-        r += 1
-        if r == args[1]:
-            o, r = o + 1, np.int64(0)
+    # op words: see _each_row
+    _each_row(op, index, _library_row)
 
 
 @kernel
 def _polynomial_task(op, index, scratch):
-    # as _comparison_task
+    # op words: see _each_row
     prefer_wide_vectors()
-    args = load_words(op + 8 * program.ARGS, 14)
-    o, r, count, c, n = first_row(args[:5], index)
-    for _ in range(count):
-        out = f32_view(args[5] + o * args[6] + r * args[7] + 4 * c, n)
-        _polynomial_row(args[13], f32_view(args[9] + o * args[10] + r * args[11] + 4 * c, n), out)
-        r += 1
-        if r == args[1]:
-            o, r = o + 1, np.int64(0)
+    _each_row(op, index, _polynomial_row)
 
 
 def map_f32_op(code: int, x: np.ndarray, a: float, b: float, out: np.ndarray) -> np.ndarray | None:
@@ -314,7 +298,7 @@ def _row_and_scalar(code, a, v, out):
 
 @kernel
 def _scalar_and_row(code, u, b, out):
-    # u: float32; b, out: float32 (n,); sums and products are left to _row_and_scalar
+    # u: float32; b, out: float32 (n,); _row_and_scalar does sums and products
     n = out.size
     if code == SUB:
         for i in range(n):

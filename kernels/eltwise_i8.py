@@ -188,7 +188,7 @@ class _Rows(NamedTuple):
 
 
 def _as_rows(arrays: list[np.ndarray]) -> _Rows:
-    """How to walk over the arrays: a pixel a row, or, where all are contiguous, enough pixels to fill vectors."""
+    """How to walk over the arrays: one pixel per row, or, where all are contiguous, enough pixels to fill vectors."""
     images, height, width, channels = arrays[0].shape
     total = images * height * width
     together = 1
@@ -274,7 +274,7 @@ def add_i8(operands: list[np.ndarray], scales: list[Scales], to: Scales, out: np
     Parameters
     ----------
     operands : list of int8 (N, H, W, C), 1 to 8 of the same shape
-    scales : list of Scales, one an operand
+    scales : list of Scales, one per operand
         TNN decides by input 0 whether one scale or C are used for all; the caller applies that rule.
     to : Scales
     out : int8 (N, H, W, C)

@@ -2,7 +2,7 @@
 
 This is how a picture enters a network. Versions, slowest first: the naive twins; a vector of every plane at a time,
 woven together by shuffles. On a core of a Zen 4 a picture of 227x227 takes 15 us as float32 and 25 us quantized, which
-is the time of its divisions; a strided copy and a pass over its result take 100 us.
+is the time of the divisions. A strided copy and a pass over its result take 100 us.
 """
 
 from __future__ import annotations

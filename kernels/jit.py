@@ -50,7 +50,7 @@ def kernel(function=None, *, parallel: bool = False, inline: bool = False):
     Parameters
     ----------
     parallel : bool
-        Allow ``prange``; one such loop a kernel, thin around a serial inner function (compile time).
+        Allow ``prange``; one such loop per kernel, thin around a serial inner function (compile time).
     inline : bool
         Ask LLVM to inline the function into its callers (``alwaysinline``); for helpers of a few lines.
     """

@@ -8,10 +8,10 @@ Fewer are needed: with ``f(r, e) = r ln(r/e) - r + e``, which is never negative,
 all bins. The last bin, which bears the clipped tail, is a lower bound that rules out many thresholds at once; a sum
 that exceeds the best divergence so far need not be finished.
 
-All this is done in float32, a vector lane a histogram. The error is far below :data:`_DOUBT`, and whatever comes that
-close to the best is computed again in double; thresholds that tie within the noise of TNN's float32 sums are compared
-in TNN's own steps. Its tail, a running float32 difference that ends near zero but seldom at it, decides between
-thresholds and is repeated as it is.
+All this is done in float32, one vector lane per histogram. The error is far below :data:`_DOUBT`, and whatever comes
+that close to the best is computed again in double. Thresholds that tie within the noise of TNN's float32 sums are
+compared in TNN's own steps. TNN's tail is a running float32 difference that ends near zero but seldom at it. Because it
+decides between thresholds, it is computed here in the same steps.
 
 * :func:`kl_thresholds_naive`: TNN's algorithm, literally, in float32: 15 ms per histogram.
 * :func:`kl_thresholds`: the above: 0.2 ms per histogram and thread.
@@ -41,8 +41,8 @@ _FILL, _FILL64 = np.float32(1e-7), np.float64(1e-7)  # what TNN puts into every 
 _SIDE = 32  # groups between two looks at the bound
 _PAD = 16  # rows of zeros before the sums, read for the group before the first
 _ROWS = _PAD + BINS + 2
-_COARSE = 64  # every so many thresholds are tried first, for a low bound from the start
-#: Divergence by which float32 may be wrong, and counts: the fill of empty bins is left out.
+_COARSE = 64  # one in so many thresholds is tried first, for a low bound from the start
+#: By how much float32 may be wrong: in divergence; in counts, because it does not count the fill of empty bins.
 _DOUBT, _DOUBT_COUNTS = np.float32(4e-6), np.float32(1e-2)
 #: Relative difference of two divergences that float32 sums of 2048 terms may turn around.
 _TIE = np.float32(1e-4)
@@ -77,7 +77,7 @@ def _distribution(counts, d, tails):
     for k in range(BINS):
         most = max(most, counts[k])
     if most > _STOPPED:
-        # TNN's counters have stopped here: its roundings are nothing to repeat.
+        # TNN's float32 counters do not get this far: there are no roundings of its tail to reproduce.
         exact = np.float64(0)
         for i in range(BINS - 1, GROUPS - 1, -1):
             exact += np.float64(d[i])
@@ -445,7 +445,7 @@ def _search_task(op, index, scratch):
            words(args[4], args[5]), args[6], curve, best)  # fmt: skip
     for slot in range(index * LANES, min(index * LANES + LANES, slots)):
         lane = slot - index * LANES
-        # Sums beyond int32 have made nonsense of the float32 curve.
+        # Sums beyond int32 have overflowed: the float32 curve says nothing.
         limit = _limit(best[lane], totals[lane]) if numbers[lane] <= _MOST else np.float32(np.inf)
         i32_view(args[1], slots)[slot] = _choose(
             prefix, entropy, d[lane], tails[lane], totals[lane], lane, curve, limit, exact, candidate

@@ -1,6 +1,6 @@
 """The largest product along a row, for several vectors: how wide weights are once they hold the scales of their inputs.
 
-Versions: the naive twin; the op, a task a few rows, a vector lane a trial.
+Versions: the naive twin; the op, one task per few rows, one vector lane per trial.
 """
 
 from __future__ import annotations

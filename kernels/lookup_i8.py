@@ -1,6 +1,6 @@
 """int8 to int8 by table: what any function of one value between two int8 blobs comes to.
 
-A table has a row of 256 results a channel, or one row for all: the result for x stands at the place ``x mod 256``.
+A table has one row of 256 results per channel, or one row for all: the result for x stands at the place ``x mod 256``.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Versions, slowest first:
 
 * :func:`lstm_f32_naive`: TNN's loops; the reference.
-* :func:`lstm_f32`: the products with the inputs of all steps at once, as one matrix product a direction; then every
+* :func:`lstm_f32`: the products with the inputs of all steps at once, as one matrix product per direction; then every
   task takes a few sequences of one direction through all steps, with the tiles of :mod:`~tnnquant.kernels.tile_f32` for
   the products with the state. Sequences and directions are all the parallelism there is: a step needs the one before.
 """

@@ -2,7 +2,7 @@
 
 Versions, slowest first: :func:`matmul_f32_naive`; :func:`matmul_f32`: a task packs one panel of columns of B into the
 nearest caches and runs the tiles of :mod:`~tnnquant.kernels.tile_f32` over rows of A, read in place. Products with a
-constant right side are :func:`~tnnquant.kernels.gemm_f32.gemm_f32`, which packs once a model.
+constant right side are :func:`~tnnquant.kernels.gemm_f32.gemm_f32`, which packs once per model.
 """
 
 from __future__ import annotations

@@ -10,12 +10,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import carray
 
 from tnnquant.kernels import program
 from tnnquant.kernels.elementary import bits_float, float_word
-from tnnquant.kernels.jit import inline, kernel
-from tnnquant.kernels.simd import _pointer, f32_view, load_words
+from tnnquant.kernels.jit import kernel
+from tnnquant.kernels.simd import f32_view, f64_view, load_words
 
 __all__ = [
     "CHUNK",
@@ -47,11 +46,6 @@ def moments_f32_naive(x, sums):
                 squares += np.float64(v * v)
             sums[0, o, i] = total
             sums[1, o, i] = squares
-
-
-@inline
-def _f64_view(address, count):
-    return carray(_pointer(address, np.float64), (count,))
 
 
 @kernel
@@ -118,12 +112,12 @@ def _rows_task(op, index, scratch):
         together = row + 4 <= last
         at, to = args[0] + 4 * (row * n + part * CHUNK), args[1] + 8 * (2 * part * outer + row)
         if together:
-            _moments_four_rows(at, count, 4 * n, _f64_view(to, 4), _f64_view(to + 8 * outer, 4))
+            _moments_four_rows(at, count, 4 * n, f64_view(to, 4), f64_view(to + 8 * outer, 4))
             row += 4
         else:
-            _moments_four_rows(at, count, np.int64(0), _f64_view(scratch, 4), _f64_view(scratch + 32, 4))
-            _f64_view(to, 1)[0] = _f64_view(scratch, 1)[0]
-            _f64_view(to + 8 * outer, 1)[0] = _f64_view(scratch + 32, 1)[0]
+            _moments_four_rows(at, count, np.int64(0), f64_view(scratch, 4), f64_view(scratch + 32, 4))
+            f64_view(to, 1)[0] = f64_view(scratch, 1)[0]
+            f64_view(to + 8 * outer, 1)[0] = f64_view(scratch + 32, 1)[0]
             row += 1
 
 
@@ -138,8 +132,8 @@ def _columns_task(op, index, scratch):
     blocks = (inner + _COLUMNS - 1) // _COLUMNS
     o, c = index // blocks, index % blocks * _COLUMNS
     columns = min(np.int64(_COLUMNS), inner - c)
-    totals = _f64_view(args[1] + 8 * ((2 * part * outer + o) * inner + c), columns)
-    squares = _f64_view(args[1] + 8 * (((2 * part + 1) * outer + o) * inner + c), columns)
+    totals = f64_view(args[1] + 8 * ((2 * part * outer + o) * inner + c), columns)
+    squares = f64_view(args[1] + 8 * (((2 * part + 1) * outer + o) * inner + c), columns)
     for i in range(columns):
         totals[i] = squares[i] = _NO
     for j in range(first, min(first + CHUNK, n)):
@@ -200,7 +194,7 @@ def _affine_task(op, index, scratch):
     chunks = (n + chunk - 1) // chunk
     o, first = index // chunks, index % chunks * chunk
     count = min(chunk, n - first)
-    k, b = _f64_view(args[1] + 8 * o * inner, inner), _f64_view(args[2] + 8 * o * inner, inner)
+    k, b = f64_view(args[1] + 8 * o * inner, inner), f64_view(args[2] + 8 * o * inner, inner)
     rows, columns = (np.int64(1), count) if inner == 1 else (count, inner)
     at = 4 * (o * n + first) * inner
     for _ in range(rows):

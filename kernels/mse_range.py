@@ -1,27 +1,22 @@
 """Squared error of quantizing the values of a histogram, for several scales.
 
 The histogram has bins of equal ratio (:mod:`tnnquant.kernels.octaves`); tables give the error of a value of each bin
-for each scale, so that a scale costs one multiplication a bin. Versions: the naive twin; the op, a task a few slots.
+for each scale, so that a scale costs one multiplication per bin. Versions: the naive twin; the op, one task per few
+slots.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import carray
 
 from tnnquant.kernels import program
-from tnnquant.kernels.jit import inline, kernel
+from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.octaves import OCTAVE_BINS
-from tnnquant.kernels.simd import _pointer, i32_view, words
+from tnnquant.kernels.simd import f64_view, i32_view, words
 
 __all__ = ["histogram_errors", "histogram_errors_naive"]
 
 _SLOTS = 16  # of a task
-
-
-@inline
-def _f64_view(address, count):
-    return carray(_pointer(address, np.float64), (count,))
 
 
 @kernel
@@ -49,9 +44,9 @@ def _errors_task(op, index, scratch):
         while last > first and counts[last - 1] == 0:
             last -= 1
         rows = i32_view(args[1] + 4 * trials * slot, trials)
-        errors = _f64_view(args[3] + 8 * trials * slot, trials)
+        errors = f64_view(args[3] + 8 * trials * slot, trials)
         for trial in range(trials):
-            table = _f64_view(args[2] + 8 * OCTAVE_BINS * np.int64(rows[trial]), OCTAVE_BINS)
+            table = f64_view(args[2] + 8 * OCTAVE_BINS * np.int64(rows[trial]), OCTAVE_BINS)
             # Four sums: one alone would wait for each addition.
             sums = (0.0, 0.0, 0.0, 0.0)
             whole = first + (last - first) // 4 * 4
@@ -76,7 +71,7 @@ def histogram_errors(counts: np.ndarray, rows: np.ndarray, table: np.ndarray) ->
     counts : int64 (slots, OCTAVE_BINS)
         C-contiguous, as are all others.
     rows : int32 (slots, trials)
-        Rows of the table, one a scale.
+        Rows of the table; it has one per scale.
     table : float64 (scales, OCTAVE_BINS)
     """
     errors = np.empty(rows.shape)

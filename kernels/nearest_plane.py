@@ -7,9 +7,9 @@ objective is ``sum over i of (R[i,i] * (t[i] - q[i]*s))**2`` where ``t[i] = w[i]
 (Frantar et al., GPTQ, 2022, go the other way with the factor of the inverse of H; the result is the same, and this
 needs no inverse. That it is Babai's method: Chen et al., The geometry of LLM quantization, 2025.)
 
-Versions, slowest first: the naive twins, one weight at a time; the tasks, a vector lane an output and a tile of rows at
-a time, whose sums stay in registers. All sums are float64 in a fixed order, products rounded before they are added, so
-that the result has the same bits on every machine.
+Versions, slowest first: the naive twins, one weight at a time; the tasks, one vector lane per output and a tile of rows
+at a time, whose sums stay in registers. All sums are float64 in a fixed order, products rounded before they are added,
+so that the result has the same bits on every machine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numba.extending import intrinsic
 
 from tnnquant.kernels import program
 from tnnquant.kernels.jit import inline, kernel
-from tnnquant.kernels.simd import I64, Emitter, _pointer, f32_view, i8_view, words
+from tnnquant.kernels.simd import I64, Emitter, _pointer, f32_view, f64_view, i8_view, words
 
 __all__ = ["cholesky", "cholesky_naive", "nearest_plane", "nearest_plane_naive"]
 
@@ -67,11 +67,6 @@ def _subtract_products(typingctx, tile, tile_row, a, a_row, a_step, b, b_step, c
 
 
 @inline
-def _f64_view(address, count):
-    return carray(_pointer(address, np.float64), (count,))
-
-
-@inline
 def _rounded(t):
     q = np.floor(abs(t) + 0.5)
     return np.copysign(min(q, 127.0), t)
@@ -107,14 +102,14 @@ def _cholesky_task(op, index, scratch):
                 first + 8 * (n * top + j), 8 * n, first + 8 * top, np.int64(8), 8 * n, first + 8 * j, 8 * n, top
             )
         for i in range(top, bottom):
-            row = _f64_view(first + 8 * n * i, n)
+            row = f64_view(first + 8 * n * i, n)
             for k in range(top):
-                above = _f64_view(first + 8 * n * k, n)
+                above = f64_view(first + 8 * n * k, n)
                 factor = above[i]
                 for j in range(max(tiled, i), n):
                     row[j] -= factor * above[j]
             for k in range(top, i):
-                above = _f64_view(first + 8 * n * k, n)
+                above = f64_view(first + 8 * n * k, n)
                 factor = above[i]
                 for j in range(i, n):
                     row[j] -= factor * above[j]
@@ -169,7 +164,7 @@ def nearest_plane_naive(weights, factor, steps, codes, chosen, error):
 @kernel
 def _plane_task(op, index, scratch):
     # op words from ARGS on: addresses of weights, factor, steps, codes, chosen, error (as in the naive twin); rows, K,
-    # trials, lane blocks a group. Scratch: float64 (3, K, LANES): weights, what is left of them, codes; (ROWS + 3,
+    # trials, lane blocks per group. Scratch: float64 (3, K, LANES): weights, what is left of them, codes; (ROWS + 3,
     # LANES): what the errors made so far move the weights of a band by, negative; totals, least totals, steps
     args = words(op, program.WORDS)[program.ARGS :]
     rows, n, trials, blocks = args[6], args[7], args[8], args[9]
@@ -205,7 +200,7 @@ def _plane_task(op, index, scratch):
                     at_left + 8 * LANES * (n - 1), np.int64(-8 * LANES), n - bottom,
                 )  # fmt: skip
             for i in range(bottom - 1, top - 1, -1):
-                upper = _f64_view(factor + 8 * n * i, n)
+                upper = f64_view(factor + 8 * n * i, n)
                 mine = moved[i - top]
                 for j in range(bottom - 1, i, -1):
                     along = upper[j]
@@ -224,7 +219,7 @@ def _plane_task(op, index, scratch):
                 best[lane] = total[lane]
                 row = group * rows + first + lane
                 f32_view(args[4] + 4 * row, 1)[0] = np.float32(step[lane])
-                _f64_view(args[5] + 8 * row, 1)[0] = total[lane]
+                f64_view(args[5] + 8 * row, 1)[0] = total[lane]
                 target_codes = i8_view(args[3] + n * row, n)
                 for i in range(n):
                     target_codes[i] = np.int8(codes[i, lane])

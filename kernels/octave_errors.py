@@ -1,11 +1,11 @@
-"""Squared error of quantizing the values of an octave histogram, for several scales, in a few operations a bin.
+"""Squared error of quantizing the values of an octave histogram, for several scales, in a few operations per bin.
 
 Bins and scales both lie on the grid of :mod:`tnnquant.kernels.octaves`, 16 to an octave, so that the error of a bin in
 units of the scale depends on how many bins it lies above the scale and on the scale's place within its octave alone:
 one table of 16 rows serves all scales. Below half a step the error is the value itself and beyond the last code its
-distance from that; both are sums of moments, made once a slot for all scales.
+distance from that; both are sums of moments, made once per slot for all scales.
 
-Versions: the naive twin, a sum over all bins for each scale; the op, a task a few slots.
+Versions: the naive twin, a sum over all bins for each scale; the op, one task per few slots.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from numba import carray, types
 from numba.extending import intrinsic
 
 from tnnquant.kernels import program
-from tnnquant.kernels.jit import inline, kernel
+from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.octaves import PER_OCTAVE, octave_edges
-from tnnquant.kernels.simd import I64, Emitter, _pointer, f32_view, i32_view, words
+from tnnquant.kernels.simd import I64, Emitter, _pointer, f32_view, f64_view, i32_view, words
 
 __all__ = ["octave_errors", "octave_errors_naive"]
 
@@ -29,11 +29,6 @@ _TABLE = 10 * PER_OCTAVE
 _SLOTS = 16  # of a task
 _LANES = 8
 _INSIDE = 64
-
-
-@inline
-def _f64_view(address, count):
-    return carray(_pointer(address, np.float64), (count,))
 
 
 @intrinsic
@@ -134,7 +129,7 @@ def _errors_task(op, index, scratch):
     # counts; sums of squares of the bins before; of the bins from there on: counts, sums, sums of squares
     args = words(op, program.WORDS)[program.ARGS :]
     slots, bins, trials, first, levels = args[8], args[9], args[10], args[11], np.float64(args[12])
-    mean, square = _f64_view(args[3], bins), _f64_view(args[3] + 8 * args[13], bins)
+    mean, square = f64_view(args[3], bins), f64_view(args[3] + 8 * args[13], bins)
     held = carray(_pointer(scratch, np.float64), (5, bins + 1))
     before, after_0, after_1, after_2 = held[1], held[2], held[3], held[4]
     for slot in range(index * _SLOTS, min(index * _SLOTS + _SLOTS, slots)):
@@ -148,12 +143,12 @@ def _errors_task(op, index, scratch):
             after_1[i] = after_1[i + 1] + held[0, i] * mean[i]
             after_2[i] = after_2[i + 1] + held[0, i] * square[i]
         rows = i32_view(args[1] + 4 * trials * slot, trials)
-        rounding = _f64_view(args[6] + 8 * trials * slot, trials)
-        clipping = _f64_view(args[7] + 8 * trials * slot, trials)
+        rounding = f64_view(args[6] + 8 * trials * slot, trials)
+        clipping = f64_view(args[7] + 8 * trials * slot, trials)
         for trial in range(trials):
             row = np.int64(rows[trial])
-            scale, place = _f64_view(args[2] + 8 * row, 1)[0], row % PER_OCTAVE
-            ends = _f64_view(args[5] + 24 * place, 3)
+            scale, place = f64_view(args[2] + 8 * row, 1)[0], row % PER_OCTAVE
+            ends = f64_view(args[5] + 24 * place, 3)
             base = row // PER_OCTAVE * PER_OCTAVE + 1 - PER_OCTAVE - first
             last = base + np.int64(ends[0])
             low, high = min(max(base, 0), bins), min(max(last, 0), bins)
@@ -176,6 +171,7 @@ def octave_errors(counts: np.ndarray, first: int, rows: np.ndarray, levels: int)
     counts : float32 (slots, bins)
         C-contiguous; of the bins from ``first`` on.
     first : int
+        The first bin that ``counts`` holds.
     rows : int32 (slots, trials)
         The scales: places in ``octave_edges()[1:-1]``, lower edges of bins 1 and up.
     levels : int

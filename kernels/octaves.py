@@ -4,7 +4,7 @@ The bin of a value is read off the bits of its float32: the exponent and the fir
 must be known beforehand, histograms of different samples add up, and any coarser scale can be had from them later. Bin
 0 takes all magnitudes below :data:`SMALLEST`, the last one all from about 2e6 on.
 
-Versions, slowest first: the naive twin, value by value; the op, on all threads, 1 ns a value and core.
+Versions, slowest first: the naive twin, value by value; the op, on all threads, 1 ns per value on one core.
 """
 
 from __future__ import annotations

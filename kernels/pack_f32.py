@@ -1,4 +1,4 @@
-"""fp32 weights in the order in which the microkernels read them; done once a model."""
+"""fp32 weights in the order in which the microkernels read them; done once per model."""
 
 from __future__ import annotations
 
@@ -66,6 +66,7 @@ def pack_conv_f32(weight: np.ndarray, bias: np.ndarray | None = None, groups: in
         TNN's layout.
     bias : float32 (OC,) or None
     groups : int
+        Groups of channels; those of the output are OC/groups each.
     """
     out_channels, channels, kernel_h, kernel_w = weight.shape
     count = out_channels // groups

@@ -1,4 +1,4 @@
-"""int8 weights and requantization constants in the order in which the microkernels read them; done once a model.
+"""int8 weights and requantization constants in the order in which the microkernels read them; done once per model.
 
 Layout follows the instruction path (:mod:`~tnnquant.kernels.tile_i8`): GROUP = 2 stores ``w - zero_w`` as int16, and
 the activations are widened to ``x - zero_x`` on the fly, so zero points cost nothing. GROUP = 4 stores bytes:

@@ -12,11 +12,10 @@ from numba import types
 from numba.extending import intrinsic
 
 from tnnquant.kernels import program
-from tnnquant.kernels.conv_rows import rows_a_task
-from tnnquant.kernels.geometry import PoolGeometry, pixel_stride
+from tnnquant.kernels.geometry import PoolGeometry
 from tnnquant.kernels.jit import inline, kernel
-from tnnquant.kernels.pool_f32 import AVERAGE, MAX, emit_window, pool_window
-from tnnquant.kernels.simd import I8, i8_view, load_words, sweep
+from tnnquant.kernels.pool_window import AVERAGE, MAX, each_window, emit_window, pool_op, pool_window
+from tnnquant.kernels.simd import I8, i8_view, sweep
 
 __all__ = ["AVERAGE", "MAX", "pool2d_i8", "pool2d_i8_naive", "pool2d_i8_op"]
 
@@ -74,51 +73,29 @@ def _maximum(typingctx, x, rows, columns, row_bytes, pixel_bytes, out, channels)
 
 
 @kernel
-def _average_pixel(x, rows, columns, row_bytes, pixel_bytes, out, channels):
-    # One window; TNN's truncating division by the unpadded count.
+def _window(x, rows, columns, row_bytes, pixel_bytes, out, channels, kind):
+    # One window, see each_window
+    if kind == MAX and rows > 0 and columns > 0:
+        _maximum(x, rows, columns, row_bytes, pixel_bytes, out, channels)
+        return
     for c in range(channels):
         total = np.int64(0)
         for r in range(rows):
             for i in range(columns):
                 total += i8_view(x + r * row_bytes + i * pixel_bytes + c, 1)[0]
+        # Of an empty window without a value: 0 for a maximum too.
         i8_view(out + c, 1)[0] = _quotient(total, rows * columns)
 
 
 @kernel
 def _pool_task(op, index, scratch):
-    # op words from ARGS on: see pool2d_i8_op
-    (x, height, width, pixel_bytes, out, out_height, out_width, out_stride, channels, kernel_h, kernel_w, stride_h,
-     stride_w, pad_top, pad_left, kind, rows, block) = load_words(op + 8 * program.ARGS, 18)  # fmt: skip
-
-    row_bytes = width * pixel_bytes
-    for row in range(index * block, min((index + 1) * block, rows)):
-        image, y = row // out_height, row % out_height
-        h0, h1 = pool_window(y, kernel_h, stride_h, pad_top, height, out_height, AVERAGE)
-        source = x + (image * height + h0) * row_bytes
-        for column in range(out_width):
-            w0, w1 = pool_window(column, kernel_w, stride_w, pad_left, width, out_width, AVERAGE)
-            to = out + (row * out_width + column) * out_stride
-            if kind == MAX and h0 < h1 and w0 < w1:
-                _maximum(source + w0 * pixel_bytes, h1 - h0, w1 - w0, row_bytes, pixel_bytes, to, channels)
-            elif kind == MAX:
-                i8_view(to, channels)[:] = 0
-            else:
-                _average_pixel(source + w0 * pixel_bytes, h1 - h0, w1 - w0, row_bytes, pixel_bytes, to, channels)
+    # op: see pool_op
+    each_window(op, index, np.int64(1), _window)
 
 
 def pool2d_i8_op(x: np.ndarray, geometry: PoolGeometry, kind: int, out: np.ndarray) -> np.ndarray:
     """The op of a quantized pooling; see :func:`pool2d_i8`. The arrays must stay alive."""
-    _, height, width, channels = x.shape
-    images, out_height, out_width, _ = out.shape
-    rows, address = images * out_height, program.data_address
-    block = rows_a_task(rows)
-    args = [
-        address(x), height, width, pixel_stride(x),
-        address(out), out_height, out_width, pixel_stride(out), channels,
-        *geometry,
-        kind, rows, block,
-    ]  # fmt: skip
-    return program.new_op(_pool_task, -(-rows // block), 0, args)
+    return pool_op(_pool_task, x, geometry, kind, out)
 
 
 def pool2d_i8(x: np.ndarray, geometry: PoolGeometry, kind: int, out: np.ndarray) -> np.ndarray:

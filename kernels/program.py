@@ -4,8 +4,8 @@ An operation is one row of int64 words, an *op*: the address of a compiled task 
 from word :data:`ARGS` on whatever that function reads (addresses of arrays, sizes). A program is a table of ops, run in
 order. The tasks of an op are cut into as many equal parts as there are threads. Every thread takes those of its own
 part first: the same part of every layer's image, which is then in the caches of its core. It goes on with what is left
-of the others', waits until all tasks are done, and turns to the next op: one fork and join a *program*, about 0.1 us
-per op, and a thread that the system holds up takes fewer tasks. Nothing waits for a thread that has not started, so any
+of the others', waits until all tasks are done, and turns to the next op: one fork and join per *program*, about 0.1 us
+per op. A thread that the system holds up takes fewer tasks. Nothing waits for a thread that has not started, so any
 threading layer and any number of threads actually granted is safe.
 
 A task function has the signature ``task(op, index, scratch)``: address of its row, which task, address of memory of its
@@ -49,10 +49,10 @@ __all__ = [
 #: int64 words of an op, and the first that belongs to the task function.
 WORDS = 64
 ARGS = 8
-#: Waits of about 40 ns before a thread offers its core to others: longer than a task mostly takes, because on a busy
-#: machine who gives its core away gets it back only after a whole slice of the other's.
+#: Waits of about 40 ns before a thread offers its core to others. Together they are longer than most tasks: on a busy
+#: machine a thread that gives its core away gets it back only after the whole time slice of another.
 _SPINS = 5000
-#: How often it then offers a turn before it sleeps: to burn time while others compute delays the thread waited for.
+#: How often it then offers a turn before it sleeps: a thread that waits busily delays the one that it waits for.
 _TURNS = 100
 _FUNCTION, _TASKS, _SCRATCH = 0, 1, 2
 # Words from counter to counter: each has a cache line of its own.

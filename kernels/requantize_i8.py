@@ -59,8 +59,8 @@ def _relu6_pair(emit, sums, params, fusion, added):
 
 
 def _plain_pair(emit, sums, params, is_relu, fusion, added):
-    """``f2i8(v + zero_out)`` of ``v = f32(acc) * S``; the added blob if fusion is 1; ReLU, of which NaN makes 0 as in
-    TNN; the added blob if fusion is 2.
+    """``f2i8(v + zero_out)`` of ``v = f32(acc) * S``; the added blob if fusion is 1; ReLU, which turns NaN into 0
+    as in TNN; the added blob if fusion is 2.
     """
     builder = emit.builder
     floats = Emitter(builder, emit.lanes, F32)

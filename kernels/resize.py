@@ -1,14 +1,14 @@
 """Resize of 8-bit pictures with the filters of TNN's tool: Catmull-Rom to enlarge, Mitchell to shrink, edges clamped.
 
 A picture is filtered horizontally, then vertically, in float32 and in a fixed order, so that the pixels are those of
-TNN (docs/tnn-format.md, 7.3.1), bit for bit. What is computed once an axis, :func:`axis_taps`, is NumPy; the rest is
+TNN (docs/tnn-format.md, 7.3.1), bit for bit. What is computed once per axis, :func:`axis_taps`, is NumPy; the rest is
 compiled.
 
 Versions, slowest first, with the time of 500x375 RGB to 227x227 on one thread of an AMD EPYC (AVX2):
 :func:`resize_u8_naive`, one sum per output element and pass, 3.9 ms; :func:`resize_u8`, 0.74 ms, one picture row at a
-time: it is filtered horizontally, a pixel a vector, and added at once to the few output rows it takes part in, so that
-it needs no memory for the filtered picture. Both are serial: pictures are decoded on several threads, and each calls
-these for its own picture (parallel kernels must not be called from several threads at once).
+time: it is filtered horizontally, one vector per pixel, and added at once to the few output rows it takes part in, so
+that it needs no memory for the filtered picture. Both are serial: pictures are decoded on several threads, and each
+calls these for its own picture (parallel kernels must not be called from several threads at once).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _HALF = np.float32(0.5)
 
 
 def _catmull_rom(x: np.ndarray) -> np.ndarray:
-    """Catmull-Rom spline of ``|x|``, float32, in the order of operations of the reference."""
+    """Catmull-Rom spline of ``|x|``, float32, in the order of operations of TNN's tool."""
     x = np.abs(x)
     f = np.float32
     near = f(1) - (x * x) * (f(2.5) - f(1.5) * x)
@@ -41,7 +41,7 @@ def _catmull_rom(x: np.ndarray) -> np.ndarray:
 
 
 def _mitchell(x: np.ndarray) -> np.ndarray:
-    """Mitchell-Netravali filter (B = C = 1/3) of ``|x|``, float32, in the order of operations of the reference."""
+    """Mitchell-Netravali filter (B = C = 1/3) of ``|x|``, float32, in the order of operations of TNN's tool."""
     x = np.abs(x)
     f = np.float32
     near = (f(16) + (x * x) * (f(21) * x - f(36))) / f(18)

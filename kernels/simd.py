@@ -29,6 +29,7 @@ __all__ = [
     "copy_bytes",
     "copy_pixels",
     "f32_view",
+    "f64_view",
     "fill_zero",
     "i8_view",
     "i32_view",
@@ -69,6 +70,12 @@ def words(address, count):
 def f32_view(address, count):
     """float32 (count,): a view of the memory at ``address``."""
     return carray(_pointer(address, np.float32), (count,))
+
+
+@inline
+def f64_view(address, count):
+    """float64 (count,): a view of the memory at ``address``."""
+    return carray(_pointer(address, np.float64), (count,))
 
 
 @inline

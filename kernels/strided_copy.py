@@ -172,7 +172,7 @@ def can_copy(x: np.ndarray, out: np.ndarray) -> bool:
 
 
 def strided_copy_ops(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """The ops of :func:`strided_copy`, one a pair, at least one. The arrays must stay alive."""
+    """The ops of :func:`strided_copy`, one per pair, at least one. The arrays must stay alive."""
     ops = []
     for x, out in pairs:
         if out.size == 0:

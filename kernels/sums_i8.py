@@ -43,7 +43,7 @@ class _DotSums:
         return [[self.emit.builder.load(slot) for slot in line] for line in self.sums]
 
     def _columns(self):
-        """The weights of a step, a vector each; goes on to the next."""
+        """The weights of a step as vectors; goes on to the next step."""
         emit, builder = self.emit, self.emit.builder
         here = builder.load(self.weight_at)
         columns = []

@@ -115,7 +115,7 @@ def _parse(text: str) -> frozenset[str]:
     return frozenset(item[1:] for item in text.split(",") if item.startswith("+") and item[1:] in _INTERESTING)
 
 
-# One function a feature, in plain IR: whatever LLVM may not use on the target cannot appear in the assembly.
+# One function per feature, in plain IR: whatever LLVM may not use on the target cannot appear in the assembly.
 _PROBE_IR = """
 declare <8 x float> @llvm.fma.v8f32(<8 x float>, <8 x float>, <8 x float>)
 declare i32 @llvm.vector.reduce.add.v64i32(<64 x i32>)

@@ -1,7 +1,7 @@
 """How a blob's memory is walked to gather statistics: rows of adjacent values, whatever the layout. No Numba here.
 
 Three forms: *rows*, channels-last pixels or vectors, possibly a slice of the channels of a wider array; *planes*, NCHW,
-one task group a channel; *flat*, any dense blob that is one slot. Narrow rows that touch are joined to wider ones.
+one task group per channel; *flat*, any dense blob that is one slot. Narrow rows that touch are joined to wider ones.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WALK_WORDS = 11
 
 _CHUNK = 32768  # values of a task, about: small enough to stay in the second-level cache
 _FLAT_WIDTH = 64
-_CHUNKS = 8  # most parts of a histogram that has too few channels to give every thread some
+_CHUNKS = 8  # most parts of a blob that has too few channels to give every thread some
 _COPIES = 4  # histograms of a part, in turn: equal neighbours would otherwise wait for each other
 _BLOCK = 16  # channels a task counts: their hot bins stay in the first-level cache
 

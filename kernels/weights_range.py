@@ -1,6 +1,6 @@
 """Weight quantization from the range of each group (docs/tnn-format.md, 7.7.1): symmetric and asymmetric min-max.
 
-Versions: the naive twins, value by value; the ops, a task a few groups.
+Versions: the naive twins, value by value; the ops, one task per few groups.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _quantize_row(weights, codes, inverse, zero_point):
 @kernel
 def _range_task(op, index, scratch):
     # op words from ARGS on: addresses of weights float32 (groups, n), codes int8 (groups, n), scales float32 (groups,),
-    # zero points int8 (groups,) or 0: symmetric; groups, n, groups a task
+    # zero points int8 (groups,) or 0: symmetric; groups, n, groups per task
     args = words(op, program.WORDS)[program.ARGS :]
     groups, n, together = args[4], args[5], args[6]
     scales = f32_view(args[2], groups)
