@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from tnnquant.pipeline.devices import broken_on
 from tnnquant.verdict.intervals import bootstrap, mcnemar, wilson
 from tnnquant.verdict.labels import PLAUSIBLE_TOP1, labels_of_names
 from tnnquant.verdict.own_metric import GatheredOutputs, Goal, MetricScore
+
+if TYPE_CHECKING:
+    from tnnquant.inputs.samples import Samples, SampleSource
 
 __all__ = ["AccuracyReport", "Candidate", "ModelAccuracy", "measure_accuracy"]
 
@@ -127,16 +130,16 @@ class AccuracyReport:
         }  # fmt: skip
 
     def _model_dict(self, model: ModelAccuracy) -> dict:
-        def interval(values):
-            return values and {"value": values[0], "low": values[1], "high": values[2]}
+        def interval(values: Sequence[float]) -> dict[str, float]:
+            return {"value": values[0], "low": values[1], "high": values[2]}
 
-        change = self.change(model)
+        change, cosine = self.change(model), model.mean_cosine()
         return {
             "model": model.name, "precision": model.precision,
             **({"broken": list(model.broken)} if self.device else {}),
-            **{key: interval(model.share(which)) for key, which in
-               (("top1", "top1"), ("top5", "top5"), ("agreement", "agrees"))},
-            "cosine": interval(model.mean_cosine()),
+            **{key: share and interval(share) for key, share in
+               (("top1", model.share("top1")), ("top5", model.share("top5")), ("agreement", model.share("agrees")))},
+            "cosine": cosine and interval(cosine),
             "lowest_cosine": None if model.cosine is None else float(model.cosine.min()),
             "top1_change": change and {**interval(change[:3]), "p": change[3]},
             **({"metric": model.metric.as_dict()} if model.metric else {}),
@@ -146,7 +149,7 @@ class AccuracyReport:
 
 def measure_accuracy(
     candidates: Sequence[Candidate],
-    samples,
+    samples: Samples,
     labels: Mapping[str, int] | None,
     *,
     from_names: bool = False,
@@ -256,8 +259,9 @@ class _Runner:
     """A model made ready, and where its scores are."""
 
     def __init__(
-        self, candidate: Candidate, output: str | None, input_dims, device: str | None, has_metric: bool = False
-    ):
+        self, candidate: Candidate, output: str | None, input_dims: Mapping[str, tuple[int, ...]] | None,
+        device: str | None, has_metric: bool = False,
+    ):  # fmt: skip
         self.name, self.graph = candidate.name, candidate.graph
         self.precision = "int8" if candidate.graph.is_quantized else "fp32"
         # fp32 models are what the others are compared with, and stay exact.
@@ -334,13 +338,14 @@ def _check_labels(runner: _Runner, labels: Mapping[str, int] | None) -> None:
 
 
 def _run_all(
-    runners, samples, labels, reference, keeps: bool
-) -> Iterator[tuple[Any, list[_Scores], list[Mapping[str, np.ndarray]]]]:
+    runners: Sequence[_Runner], samples: Iterable[Sample], labels: Mapping[str, int] | None, reference: int | None,
+    keeps: bool,
+) -> Iterator[tuple[Any, list[_Scores], list[Mapping[str, np.ndarray]]]]:  # fmt: skip
     """Pictures side by side, each on a core and in memory of its own; results in order, with all outputs if asked."""
     count = threads_in_use()
     own = threading.local()
 
-    def work(sample):
+    def work(sample: Sample) -> tuple[list[_Scores], list[Mapping[str, np.ndarray]]]:
         from tnnquant.kernels.program import one_thread
 
         with one_thread():
@@ -367,10 +372,13 @@ def _run_all(
 
 
 def _score(
-    runners, executors, sample, labels, reference
-) -> tuple[list[_Scores], list[Mapping[str, np.ndarray]]]:
+    runners: Sequence[_Runner], executors: Sequence[Executor], sample: Sample, labels: Mapping[str, int] | None,
+    reference: int | None,
+) -> tuple[list[_Scores], list[Mapping[str, np.ndarray]]]:  # fmt: skip
     label = None if labels is None else labels.get(sample.name)
-    outputs, seconds, every = [], [], []
+    outputs: list[np.ndarray] = []
+    seconds: list[float] = []
+    every: list[Mapping[str, np.ndarray]] = []
     for runner, executor in zip(runners, executors, strict=True):
         before = time.perf_counter()
         made = executor.run_sample(sample)

@@ -188,7 +188,7 @@ def _loops(blocks: list[_Block]) -> list[tuple[set[int], int]]:
     return [(loop, sum(loop <= other for other in found)) for loop in innermost]
 
 
-def _back_edges(following: list[list[int]]):
+def _back_edges(following: list[list[int]]) -> Iterator[tuple[int, int]]:
     """Edges to a block that is still being visited, by a depth-first walk from the entry."""
     state, stack = {0: 1}, [(0, iter(following[0]))]
     while stack:

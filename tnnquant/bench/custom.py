@@ -133,7 +133,7 @@ def _what(value: Any) -> str:
     return f"a{'n' if kind[0] in 'aeiou' else ''} {kind}"
 
 
-def _is_own(value, module: str) -> bool:
+def _is_own(value: object, module: str) -> bool:
     function = getattr(value, "py_func", value)
     return inspect.isfunction(function) and function.__module__ == module
 

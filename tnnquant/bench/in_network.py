@@ -173,7 +173,9 @@ def _outputs(
     return found, problem
 
 
-def _times(builtin: Executor, executor: Executor, substitution: Substitution, arrays, repeats: int):
+def _times(
+    builtin: Executor, executor: Executor, substitution: Substitution, arrays: Mapping[str, np.ndarray], repeats: int
+) -> tuple[float, float]:
     fed = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     start = time.perf_counter()
     executor.run(fed)

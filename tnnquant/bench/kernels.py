@@ -118,7 +118,7 @@ def share_of_ceiling(entry: Operator, args: tuple, seconds: float) -> float | No
     return None if limit is None else amount(entry, args) / seconds / (limit * threads_in_use())
 
 
-def run_builtin(prepared: Prepared):
+def run_builtin(prepared: Prepared) -> object:
     """Run once; the results are in the outputs then. Returns what the kernel returns, if that is a result."""
     if prepared.op is not None:
         from tnnquant.kernels.program import run

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,10 @@ from tnnquant.graph import Graph, InputSpec
 from tnnquant.inputs import Sample, Samples, scan
 from tnnquant.inputs.split import Split
 from tnnquant.pipeline.models import find_model, read_model
+
+if TYPE_CHECKING:
+    from tnnquant.base.progress import Progress
+    from tnnquant.inputs.samples import SampleSource
 
 __all__ = [
     "RandomSamples", "find_pair", "model_inputs", "named_models", "quantize_here", "read_int8", "samples_for",
@@ -39,7 +44,7 @@ class RandomSamples:
     def __len__(self) -> int:
         return len(self._samples)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Sample]:
         return iter(self._samples)
 
 
@@ -64,7 +69,9 @@ def model_inputs(graph: Graph, dims: Mapping[str, tuple[int, ...]]) -> dict[str,
     return {name: InputSpec(tuple(dims.get(name, spec.dims)), spec.dtype) for name, spec in graph.inputs.items()}
 
 
-def samples_for(graph: Graph, folder: str | Path | None, config: QuantizeConfig, threads: int | None = None):
+def samples_for(
+    graph: Graph, folder: str | Path | None, config: QuantizeConfig, threads: int | None = None
+) -> SampleSource:
     """Samples from a folder, or random ones without a folder."""
     from tnnquant.pipeline.settings import input_config
 
@@ -74,7 +81,9 @@ def samples_for(graph: Graph, folder: str | Path | None, config: QuantizeConfig,
     return Samples(scan(folder), specs, input_config(config), workers=threads)
 
 
-def quantize_here(graph: Graph, samples, config: QuantizeConfig, progress=None) -> Graph:
+def quantize_here(
+    graph: Graph, samples: SampleSource, config: QuantizeConfig, progress: Progress | None = None
+) -> Graph:
     """The int8 model of an fp32 one, made now by the recipe of the configuration, and written nowhere."""
     return recipes.quantize(graph, Split(samples), config, progress).graph
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, ClassVar
@@ -199,7 +199,7 @@ def _python(function: Callable) -> Callable:
     return getattr(function, "py_func", function)
 
 
-def flat_arrays(values: Any):
+def flat_arrays(values: Any) -> Iterator[np.ndarray]:
     """All arrays among arguments, tuples opened."""
     for value in values:
         if isinstance(value, np.ndarray):

@@ -6,12 +6,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tnnquant.base.threads import threads_in_use
 from tnnquant.engine.executor import Executor
 from tnnquant.engine.steps import Step
+
+if TYPE_CHECKING:
+    from tnnquant.engine.feed import Feed
 
 __all__ = ["LayerTime", "layer_times", "packed_bytes", "scratch_bytes"]
 
@@ -114,7 +118,7 @@ def layer_times(
     return border + [_layer_time(executor, step, fastest.seconds[key]) for key, step in steps.items()]
 
 
-def _rows_of(feed, array: np.ndarray) -> np.ndarray | None:
+def _rows_of(feed: Feed, array: np.ndarray) -> np.ndarray | None:
     return feed.rows if feed.takes(array) else None
 
 
@@ -130,7 +134,7 @@ def packed_bytes(executor: Executor) -> int:
     """Memory of what layers were made ready with: packed weights, tables."""
     found: dict[int, int] = {}
 
-    def count(value) -> None:
+    def count(value: object) -> None:
         if isinstance(value, np.ndarray):
             owner = value
             while isinstance(owner.base, np.ndarray):

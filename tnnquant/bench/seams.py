@@ -6,11 +6,19 @@ arguments back into the naive twin's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
+
+    from tnnquant.kernels.channelwise import ChannelTable
+    from tnnquant.kernels.eltwise_i8 import Scales
+    from tnnquant.kernels.geometry import ConvGeometry
+    from tnnquant.kernels.pack_i8 import ConvQuant
 
 __all__ = ["SEAMS", "Plain", "Seam"]
 
@@ -68,12 +76,16 @@ def _spread(values: np.ndarray, count: int) -> np.ndarray:
     return np.ascontiguousarray(np.broadcast_to(values, count))
 
 
-def _conv_f32(packed: Packed, x, weights, geometry, activation, out, added=None, after=0) -> Plain:
+def _conv_f32(
+    packed: Packed, x: np.ndarray, weights: Any, geometry: ConvGeometry, activation: int, out: np.ndarray,
+    added: np.ndarray | None = None, after: int = 0,
+) -> Plain:  # fmt: skip
     weight, bias = packed(weights)[:2]
 
     def add() -> None:
         from tnnquant.kernels.geometry import NO_ACTIVATION, RELU6
 
+        assert added is not None
         np.add(out, added, out=out)
         if after != NO_ACTIVATION:
             np.maximum(out, np.float32(0), out=out)
@@ -84,19 +96,19 @@ def _conv_f32(packed: Packed, x, weights, geometry, activation, out, added=None,
     return Plain(args, after=None if added is None else add)
 
 
-def _deconv_f32(packed: Packed, x, plan, activation, out) -> Plain:
+def _deconv_f32(packed: Packed, x: np.ndarray, plan: Any, activation: int, out: np.ndarray) -> Plain:
     weight, bias, geometry, *_ = packed(plan)
     plain = np.array(weight).reshape(-1, *weight.shape[2:])
     return Plain((x, plain, _bias(bias, out.shape[3]), geometry, activation, out))
 
 
-def _gemm_f32(packed: Packed, x, weights, activation, out) -> Plain:
+def _gemm_f32(packed: Packed, x: np.ndarray, weights: Any, activation: int, out: np.ndarray) -> Plain:
     weight, bias = (*packed(weights), None)[:2]
     return Plain((x, np.array(weight), _bias(bias, len(weight)), activation, out))
 
 
-def _quant(quant, outputs: int, inputs: int, is_added: bool):
-    def spread(values, count: int, default, dtype) -> np.ndarray:
+def _quant(quant: ConvQuant, outputs: int, inputs: int, is_added: bool) -> ConvQuant:
+    def spread(values: ArrayLike | None, count: int, default: int, dtype: DTypeLike) -> np.ndarray:
         return _spread(np.asarray(default if values is None else values, dtype), count)
 
     one = outputs, 1, np.float32
@@ -110,25 +122,28 @@ def _quant(quant, outputs: int, inputs: int, is_added: bool):
     )  # fmt: skip
 
 
-def _conv_i8(packed: Packed, x, weights, geometry, activation, out, added=None, fusion=0) -> Plain:
+def _conv_i8(
+    packed: Packed, x: np.ndarray, weights: Any, geometry: ConvGeometry, activation: int, out: np.ndarray,
+    added: np.ndarray | None = None, fusion: int = 0,
+) -> Plain:  # fmt: skip
     weight, _, quant = packed(weights)
     other = np.zeros(out.shape, np.int8) if added is None else added
     whole = _quant(quant, len(weight), x.shape[3], True)
     return Plain((x, np.array(weight), whole, geometry, activation, fusion, other, out))
 
 
-def _gemm_i8(packed: Packed, x, weights, out) -> Plain:
+def _gemm_i8(packed: Packed, x: np.ndarray, weights: Any, out: np.ndarray) -> Plain:
     weight, quant = packed(weights)
     return Plain((x, np.array(weight), _quant(quant, len(weight), x.shape[1], False), out))
 
 
-def _map_f32(packed: Packed, code, x, a, b, out) -> Plain | None:
+def _map_f32(packed: Packed, code: int, x: np.ndarray, a: float, b: float, out: np.ndarray) -> Plain | None:
     flat = [array.ravel(order="K") for array in (x, out)]
     same = x.strides == out.strides and np.shares_memory(flat[0], x) and np.shares_memory(flat[1], out)
     return Plain((code, flat[0], np.float32(a), np.float32(b), flat[1])) if same else None
 
 
-def _binary_f32(packed: Packed, code, a, b, out) -> Plain | None:
+def _binary_f32(packed: Packed, code: int, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Plain | None:
     order = sorted(range(out.ndim), key=lambda axis: -abs(out.strides[axis]))
     arrays = [np.broadcast_to(array, out.shape).transpose(order) for array in (a, b)]
     arrays.append(out.transpose(order))
@@ -138,7 +153,7 @@ def _binary_f32(packed: Packed, code, a, b, out) -> Plain | None:
     return None if any(array is None for array in seen) else Plain((code, *seen))
 
 
-def _channel_f32(packed: Packed, code, x, table, out) -> Plain | None:
+def _channel_f32(packed: Packed, code: int, x: np.ndarray, table: ChannelTable, out: np.ndarray) -> Plain | None:
     k, b = packed(table)
     shape = (*x.shape[:2], int(np.prod(x.shape[2:])))
     seen = [_viewed(array, *shape) for array in (x, out)]
@@ -147,14 +162,16 @@ def _channel_f32(packed: Packed, code, x, table, out) -> Plain | None:
     return None if any(array is None for array in seen) else Plain((code, seen[0], *whole, seen[1]))
 
 
-def _border_i8(packed: Packed, x, scales, out) -> Plain | None:
+def _border_i8(packed: Packed, x: np.ndarray, scales: Scales, out: np.ndarray) -> Plain | None:
     channels = x.shape[-1]
     seen = [_viewed(array, -1, channels) for array in (x, out)]
     whole = [_spread(values, channels) for values in scales[:2]]
     return None if any(array is None for array in seen) else Plain((seen[0], *whole, seen[1]))
 
 
-def _add_i8(packed: Packed, operands, scales, to, out) -> Plain | None:
+def _add_i8(
+    packed: Packed, operands: Sequence[np.ndarray], scales: Sequence[Scales], to: Scales, out: np.ndarray
+) -> Plain | None:
     channels = out.shape[-1]
     flat = _viewed(out, -1, channels)
     if flat is None:
@@ -169,22 +186,22 @@ def _add_i8(packed: Packed, operands, scales, to, out) -> Plain | None:
     return Plain((x, *tables, *(_spread(to[i], channels) for i in range(2)), flat), before=gather)
 
 
-def _lookup_i8(packed: Packed, x, table, out) -> Plain | None:
+def _lookup_i8(packed: Packed, x: np.ndarray, table: np.ndarray, out: np.ndarray) -> Plain | None:
     channels = x.shape[-1]
     seen = [_viewed(array, -1, channels) for array in (x, out)]
     whole = np.ascontiguousarray(np.broadcast_to(table, (channels, 256)))
     return None if any(array is None for array in seen) else Plain((seen[0], whole, seen[1]))
 
 
-def _same(packed: Packed, *args) -> Plain:
+def _same(packed: Packed, *args: Any) -> Plain:
     return Plain(args)
 
 
-def _reduce_f32(packed: Packed, code, x, factor, out) -> Plain:
+def _reduce_f32(packed: Packed, code: int, x: np.ndarray, factor: float, out: np.ndarray) -> Plain:
     return Plain((code, x, np.float32(factor), out))
 
 
-def _layer_norm_f32(packed: Packed, x, k, b, eps, out) -> Plain:
+def _layer_norm_f32(packed: Packed, x: np.ndarray, k: np.ndarray, b: np.ndarray, eps: float, out: np.ndarray) -> Plain:
     return Plain((x, k, b, np.float32(eps), out))
 
 

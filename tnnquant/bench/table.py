@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tnnquant import recipes
 from tnnquant.base.metric import Metric
@@ -18,6 +19,10 @@ from tnnquant.graph import Graph
 from tnnquant.inputs.split import Split
 from tnnquant.quantization.calibrate import calibrate, make_observers
 from tnnquant.quantization.quantize import blob_scales, plan_graph, quantize_weights
+
+if TYPE_CHECKING:
+    from tnnquant.inputs.samples import Samples, SampleSource
+    from tnnquant.observers.base import Observer
 
 __all__ = ["CONFIGURATIONS", "Configuration", "TableReport", "TableRow", "measure_table"]
 
@@ -86,8 +91,8 @@ class TableReport:
 
 def measure_table(
     graph: Graph,
-    samples,
-    evaluation,
+    samples: SampleSource,
+    evaluation: Samples,
     labels: Mapping[str, int] | None,
     config: QuantizeConfig,
     *,
@@ -116,7 +121,7 @@ def measure_table(
     """
     if graph.is_quantized:
         raise ConfigError("the model is int8 already; give the fp32 model it was made from")
-    statistics: dict[object, tuple[str, dict]] = {}
+    statistics: dict[frozenset, tuple[str, dict[str, Observer]]] = {}
     rows, candidates = [], [Candidate("fp32", graph)]
     for configuration in configurations:
         row, made = _quantized(graph, samples, config, configuration, statistics, progress)
@@ -129,7 +134,10 @@ def measure_table(
     return TableReport(rows, accuracy, _file_bytes(graph), len(samples))
 
 
-def _quantized(graph, samples, config, configuration, statistics, progress) -> tuple[TableRow, Graph]:
+def _quantized(
+    graph: Graph, samples: SampleSource, config: QuantizeConfig, configuration: Configuration,
+    statistics: dict[frozenset, tuple[str, dict[str, Observer]]], progress: Progress | None,
+) -> tuple[TableRow, Graph]:  # fmt: skip
     started = time.perf_counter()
     methods = {key: getattr(configuration, key) for key in ("blob_method", "weight_method", "merge_type", "recipe")}
     config = replace(config, **methods)

@@ -1,5 +1,7 @@
 """fp32 convolutions and matrix products."""
 
+from __future__ import annotations
+
 from typing import ClassVar
 
 import numpy as np
@@ -18,12 +20,12 @@ ACTIVATIONS = {"NO_ACTIVATION": NO_ACTIVATION, "RELU": RELU, "RELU6": RELU6}
 FUSED = "a fused multiply-add rounds once"
 
 
-def random(rng, *shape):
+def random(rng: np.random.Generator, *shape: int) -> np.ndarray:
     """float32 normal values."""
     return rng.standard_normal(shape, np.float32)
 
 
-def out_shape(image, geometry, out_channels):
+def out_shape(image: tuple[int, ...], geometry: ConvGeometry, out_channels: int) -> tuple[int, ...]:
     """The output's shape for an image (N, H, W, C), and equal pads on both sides."""
     images, height, width, _ = image
     sizes = [
@@ -67,13 +69,19 @@ class _Convolution(Operator):
     tolerance, why = 1e-5, FUSED
     unit = FP32_MACS
 
-    def arguments(self, rng, image, out_channels, geometry, activation):
+    def arguments(
+        self, rng: np.random.Generator, image: tuple[int, ...], out_channels: int, geometry: ConvGeometry,
+        activation: int,
+    ) -> tuple:  # fmt: skip
         channels = image[3] // geometry.groups
         weight = random(rng, out_channels, channels, geometry.kernel_h, geometry.kernel_w)
         out = np.empty(out_shape(image, geometry, out_channels), np.float32)
         return random(rng, *image), weight, random(rng, out_channels), geometry, activation, out
 
-    def work(self, x, weight, bias, geometry, activation, out):
+    def work(
+        self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, geometry: ConvGeometry, activation: int,
+        out: np.ndarray,
+    ) -> int:  # fmt: skip
         return out.size * weight[0].size
 
 
@@ -82,10 +90,16 @@ class Conv2dF32(_Convolution):
     computes = "2-D convolution of float32 with stride, padding, dilation, groups, bias, and ReLU or ReLU6 after it."
     cases = CONVOLUTIONS
 
-    def make(self, rng, image, out_channels, geometry, activation):
+    def make(
+        self, rng: np.random.Generator, image: tuple[int, ...], out_channels: int, geometry: ConvGeometry,
+        activation: int,
+    ) -> tuple:  # fmt: skip
         return self.arguments(rng, image, out_channels, geometry, activation)
 
-    def builtin(self, x, weight, bias, geometry, activation, out):
+    def builtin(
+        self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, geometry: ConvGeometry, activation: int,
+        out: np.ndarray,
+    ) -> Prepared:  # fmt: skip
         packed = pack_conv_f32(weight, bias, geometry.groups)
         return Prepared(conv2d_f32_op(x, packed, geometry, activation, out), keep=(packed,))
 
@@ -95,10 +109,15 @@ class DepthwiseF32(_Convolution):
     computes = "Depthwise convolution of float32: groups = input channels; bias added, ReLU or ReLU6 after it."
     cases = DEPTHWISE
 
-    def make(self, rng, image, geometry, multiplier, activation):
+    def make(
+        self, rng: np.random.Generator, image: tuple[int, ...], geometry: ConvGeometry, multiplier: int, activation: int
+    ) -> tuple:
         return self.arguments(rng, image, image[3] * multiplier, geometry._replace(groups=image[3]), activation)
 
-    def builtin(self, x, weight, bias, geometry, activation, out):
+    def builtin(
+        self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, geometry: ConvGeometry, activation: int,
+        out: np.ndarray,
+    ) -> Prepared:  # fmt: skip
         packed = pack_depthwise_f32(weight, bias)
         return Prepared(depthwise_f32_op(x, packed, geometry, activation, out), keep=(packed,))
 
@@ -117,18 +136,27 @@ class Deconv2dF32(Operator):
     tolerance, why = 1e-5, FUSED
     unit = FP32_MACS
 
-    def make(self, rng, image, out_channels, geometry, out_size, activation):
+    def make(
+        self, rng: np.random.Generator, image: tuple[int, ...], out_channels: int, geometry: ConvGeometry,
+        out_size: tuple[int, int], activation: int,
+    ) -> tuple:  # fmt: skip
         weight = random(rng, image[3], out_channels // geometry.groups, geometry.kernel_h, geometry.kernel_w)
         out = np.empty((image[0], *out_size, out_channels), np.float32)
         return random(rng, *image), weight, random(rng, out_channels), geometry, activation, out
 
-    def builtin(self, x, weight, bias, geometry, activation, out):
+    def builtin(
+        self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, geometry: ConvGeometry, activation: int,
+        out: np.ndarray,
+    ) -> Prepared:  # fmt: skip
         grouped = weight.reshape(geometry.groups, -1, *weight.shape[1:])
         plan = plan_deconv_f32(grouped, bias, geometry, out.shape[1:3])
         rows, memory = deconv2d_f32_rows(x, plan, activation, out)
         return Prepared(rows, keep=(plan, memory))
 
-    def work(self, x, weight, bias, geometry, activation, out):
+    def work(
+        self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, geometry: ConvGeometry, activation: int,
+        out: np.ndarray,
+    ) -> int:  # fmt: skip
         return x.size * weight[0].size
 
 
@@ -146,15 +174,17 @@ class GemmF32(Operator):
     tolerance, why = 1e-5, FUSED
     unit = FP32_MACS
 
-    def make(self, rng, rows, depth, columns, activation):
+    def make(self, rng: np.random.Generator, rows: int, depth: int, columns: int, activation: int) -> tuple:
         out = np.empty((rows, columns), np.float32)
         return random(rng, rows, depth), random(rng, columns, depth), random(rng, columns), activation, out
 
-    def builtin(self, x, weight, bias, activation, out):
+    def builtin(
+        self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, activation: int, out: np.ndarray
+    ) -> Prepared:
         packed = pack_inner_product_f32(weight, bias)
         return Prepared(gemm_f32_op(x, packed, activation, out), keep=(packed,))
 
-    def work(self, x, weight, bias, activation, out):
+    def work(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, activation: int, out: np.ndarray) -> int:
         return out.size * x.shape[1]
 
 
@@ -171,12 +201,14 @@ class MatmulF32(Operator):
     tolerance, why = 1e-5, FUSED
     unit = FP32_MACS
 
-    def make(self, rng, left, right, products, rows, depth, columns):
+    def make(
+        self, rng: np.random.Generator, left: int, right: int, products: int, rows: int, depth: int, columns: int
+    ) -> tuple:
         out = np.empty((products, rows, columns), np.float32)
         return random(rng, left, rows, depth), random(rng, right, depth, columns), out
 
-    def builtin(self, a, b, out):
+    def builtin(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Prepared:
         return Prepared(matmul_f32_op(a, b, out))
 
-    def work(self, a, b, out):
+    def work(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> int:
         return out.size * a.shape[2]

@@ -1,6 +1,8 @@
 """int8 convolutions and matrix products."""
 
-from typing import ClassVar
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -11,21 +13,26 @@ from tnnquant.kernels.depthwise_i8 import depthwise_i8_op
 from tnnquant.kernels.gemm_i8 import gemm_i8_naive, gemm_i8_op
 from tnnquant.kernels.pack_i8 import ConvQuant, pack_conv_i8, pack_depthwise_i8, pack_inner_product_i8
 
+if TYPE_CHECKING:
+    from tnnquant.kernels.geometry import ConvGeometry
+
 #: When the other blob of a fused Add is added.
 FUSIONS = {"NO_ADD": 0, "ADD_BEFORE_ACTIVATION": 1, "ADD_AFTER_ACTIVATION": 2}
 
 
-def codes(rng, shape, low=-128):
+def codes(rng: np.random.Generator, shape: int | tuple[int, ...], low: int = -128) -> np.ndarray:
     """int8 values, evenly spread."""
     return rng.integers(low, 128, shape).astype(np.int8)
 
 
-def quantization(rng, channels, out_channels, depth, zero_points):
+def quantization(
+    rng: np.random.Generator, channels: int, out_channels: int, depth: int, zero_points: bool
+) -> ConvQuant:
     """What a quantized layer needs beside its weights, one value per channel: results spread over the int8 range."""
-    def zeros(count):
+    def zeros(count: int) -> np.ndarray:
         return codes(rng, count) if zero_points else np.zeros(count, np.int8)
 
-    def scales(low, high):
+    def scales(low: float, high: float) -> np.ndarray:
         return rng.uniform(low, high, out_channels).astype(np.float32)
 
     return ConvQuant(
@@ -40,7 +47,10 @@ class _Convolution(Operator):
     naive = staticmethod(conv2d_i8_naive)
     unit = INT8_MACS
 
-    def arguments(self, rng, image, out_channels, geometry, activation, zero_points, fusion):
+    def arguments(
+        self, rng: np.random.Generator, image: tuple[int, ...], out_channels: int, geometry: ConvGeometry,
+        activation: int, zero_points: bool, fusion: int,
+    ) -> tuple:  # fmt: skip
         weight = codes(rng, (out_channels, image[3] // geometry.groups, geometry.kernel_h, geometry.kernel_w), -127)
         quant = quantization(rng, image[3], out_channels, weight[0].size, zero_points)
         shape = out_shape(image, geometry, out_channels)
@@ -49,7 +59,10 @@ class _Convolution(Operator):
         added, out = codes(rng, shape), np.empty(shape, np.int8)
         return x, weight, quant, geometry, activation, fusion, added, out
 
-    def work(self, x, weight, quant, geometry, activation, fusion, added, out):
+    def work(
+        self, x: np.ndarray, weight: np.ndarray, quant: ConvQuant, geometry: ConvGeometry, activation: int, fusion: int,
+        added: np.ndarray, out: np.ndarray,
+    ) -> int:  # fmt: skip
         return out.size * weight[0].size
 
 
@@ -62,10 +75,16 @@ class Conv2dI8(_Convolution):
         **{name: (*case, False, 0) for name, case in CONVOLUTIONS.items() if "odd" not in name},
     }
 
-    def make(self, rng, image, out_channels, geometry, activation, zero_points, fusion):
+    def make(
+        self, rng: np.random.Generator, image: tuple[int, ...], out_channels: int, geometry: ConvGeometry,
+        activation: int, zero_points: bool, fusion: int,
+    ) -> tuple:  # fmt: skip
         return self.arguments(rng, image, out_channels, geometry, activation, zero_points, fusion)
 
-    def builtin(self, x, weight, quant, geometry, activation, fusion, added, out):
+    def builtin(
+        self, x: np.ndarray, weight: np.ndarray, quant: ConvQuant, geometry: ConvGeometry, activation: int, fusion: int,
+        added: np.ndarray, out: np.ndarray,
+    ) -> Prepared:  # fmt: skip
         packed = pack_conv_i8(weight, geometry, quant)
         return Prepared(conv2d_i8_op(x, packed, geometry, activation, out, added, fusion), keep=(packed,))
 
@@ -75,11 +94,17 @@ class DepthwiseI8(_Convolution):
     computes = "Depthwise convolution of int8: groups = input channels; summed in int32 and requantized to int8."
     cases = {name: (*case, i < 2) for i, (name, case) in enumerate(DEPTHWISE.items())}
 
-    def make(self, rng, image, geometry, multiplier, activation, zero_points):
+    def make(
+        self, rng: np.random.Generator, image: tuple[int, ...], geometry: ConvGeometry, multiplier: int,
+        activation: int, zero_points: bool,
+    ) -> tuple:  # fmt: skip
         geometry = geometry._replace(groups=image[3])
         return self.arguments(rng, image, image[3] * multiplier, geometry, activation, zero_points, 0)
 
-    def builtin(self, x, weight, quant, geometry, activation, fusion, added, out):
+    def builtin(
+        self, x: np.ndarray, weight: np.ndarray, quant: ConvQuant, geometry: ConvGeometry, activation: int, fusion: int,
+        added: np.ndarray, out: np.ndarray,
+    ) -> Prepared:  # fmt: skip
         packed = pack_depthwise_i8(weight, geometry, quant)
         return Prepared(depthwise_i8_op(x, packed, geometry, activation, out), keep=(packed,))
 
@@ -96,14 +121,14 @@ class GemmI8(Operator):
     }
     unit = INT8_MACS
 
-    def make(self, rng, rows, depth, columns, zero_points):
+    def make(self, rng: np.random.Generator, rows: int, depth: int, columns: int, zero_points: bool) -> tuple:
         quant = quantization(rng, depth, columns, depth, zero_points)._replace(added_scale=None, added_zero=None)
         x, weight = codes(rng, (rows, depth), -128 if zero_points else 0), codes(rng, (columns, depth), -127)
         return x, weight, quant, np.empty((rows, columns), np.int8)
 
-    def builtin(self, x, weight, quant, out):
+    def builtin(self, x: np.ndarray, weight: np.ndarray, quant: ConvQuant, out: np.ndarray) -> Prepared:
         packed = pack_inner_product_i8(weight, quant)
         return Prepared(gemm_i8_op(x, packed, out), keep=(packed,))
 
-    def work(self, x, weight, quant, out):
+    def work(self, x: np.ndarray, weight: np.ndarray, quant: ConvQuant, out: np.ndarray) -> int:
         return out.size * x.shape[1]

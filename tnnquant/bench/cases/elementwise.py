@@ -1,5 +1,7 @@
 """Element by element: functions, sums and products, parameters of each channel; int8 borders and sums."""
 
+from __future__ import annotations
+
 from typing import ClassVar
 
 import numpy as np
@@ -39,13 +41,13 @@ class MapF32(Operator):
     }
     tolerance, why = 1e-6, "an exponential may be off by a last bit"
 
-    def make(self, rng, code, size):
+    def make(self, rng: np.random.Generator, code: int, size: int) -> tuple:
         x = random(rng, size)
         x = np.abs(x) if code == eltwise.LOG else x
         return code, x, np.float32(0.2), np.float32(0.5), np.empty(size, np.float32)
 
-    def builtin(self, code, x, a, b, out):
-        return Prepared(map_f32_op(code, x, a, b, out))
+    def builtin(self, code: int, x: np.ndarray, a: np.float32, b: np.float32, out: np.ndarray) -> Prepared:
+        return Prepared(map_f32_op(code, x, float(a), float(b), out))
 
 
 @operator("binary_f32")
@@ -60,10 +62,10 @@ class BinaryF32(Operator):
         "MUL 56x56x64": (eltwise.MUL, (56, 56, 64)),
     }
 
-    def make(self, rng, code, shape):
+    def make(self, rng: np.random.Generator, code: int, shape: tuple[int, ...]) -> tuple:
         return code, random(rng, *shape), random(rng, *shape), np.empty(shape, np.float32)
 
-    def builtin(self, code, a, b, out):
+    def builtin(self, code: int, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Prepared:
         return Prepared(binary_f32_op(code, a, b, out))
 
 
@@ -79,20 +81,20 @@ class ChannelF32(Operator):
         "PRELU 1x64x3136": (channelwise.PRELU, (1, 64, 3136)),
     }
 
-    def make(self, rng, code, shape):
+    def make(self, rng: np.random.Generator, code: int, shape: tuple[int, ...]) -> tuple:
         k, b = random(rng, shape[1]), random(rng, shape[1])
         return code, random(rng, *shape), k, b, np.empty(shape, np.float32)
 
-    def builtin(self, code, x, k, b, out):
+    def builtin(self, code: int, x: np.ndarray, k: np.ndarray, b: np.ndarray, out: np.ndarray) -> Prepared:
         table = channel_table(k, b)
         return Prepared(channel_f32_op(code, x, table, out), keep=(table,))
 
 
-def _scales(rng, *shape):
+def _scales(rng: np.random.Generator, *shape: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.uniform(0.01, 0.05, shape).astype(np.float32), codes(rng, shape) // 2
 
 
-def _image(array):
+def _image(array: np.ndarray) -> np.ndarray:
     return array.reshape(1, 1, *array.shape)
 
 
@@ -102,10 +104,10 @@ class QuantizeI8(Operator):
     naive = staticmethod(quantize_i8_naive)
     cases = _PIXELS
 
-    def make(self, rng, pixels, channels):
+    def make(self, rng: np.random.Generator, pixels: int, channels: int) -> tuple:
         return random(rng, pixels, channels), *_scales(rng, channels), np.empty((pixels, channels), np.int8)
 
-    def builtin(self, x, scale, zero, out):
+    def builtin(self, x: np.ndarray, scale: np.ndarray, zero: np.ndarray, out: np.ndarray) -> Prepared:
         op, table = quantize_i8_op(_image(x), Scales(scale, zero), _image(out))
         return Prepared(op, keep=(table,))
 
@@ -116,10 +118,10 @@ class DequantizeI8(Operator):
     naive = staticmethod(dequantize_i8_naive)
     cases = _PIXELS
 
-    def make(self, rng, pixels, channels):
+    def make(self, rng: np.random.Generator, pixels: int, channels: int) -> tuple:
         return codes(rng, (pixels, channels)), *_scales(rng, channels), np.empty((pixels, channels), np.float32)
 
-    def builtin(self, x, scale, zero, out):
+    def builtin(self, x: np.ndarray, scale: np.ndarray, zero: np.ndarray, out: np.ndarray) -> Prepared:
         op, table = dequantize_i8_op(_image(x), Scales(scale, zero), _image(out))
         return Prepared(op, keep=(table,))
 
@@ -135,12 +137,15 @@ class AddI8(Operator):
         "2 of 64 at 56": (2, 56 * 56, 64),
     }
 
-    def make(self, rng, count, pixels, channels):
+    def make(self, rng: np.random.Generator, count: int, pixels: int, channels: int) -> tuple:
         scale, zero = _scales(rng, count, channels)
         out = np.empty((pixels, channels), np.int8)
         return codes(rng, (count, pixels, channels)), scale, zero, *_scales(rng, channels), out
 
-    def builtin(self, x, scale, zero, scale_out, zero_out, out):
+    def builtin(
+        self, x: np.ndarray, scale: np.ndarray, zero: np.ndarray, scale_out: np.ndarray, zero_out: np.ndarray,
+        out: np.ndarray,
+    ) -> Prepared:  # fmt: skip
         scales = [Scales(*pair) for pair in zip(scale, zero, strict=True)]
         op, table = add_i8_op([_image(a) for a in x], scales, Scales(scale_out, zero_out), _image(out))
         return Prepared(op, keep=(table,))

@@ -1,6 +1,8 @@
 """Where pixels come from: resizes, samples between pixels, copies, boxes."""
 
-from typing import ClassVar
+from __future__ import annotations
+
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,7 +22,7 @@ class BilinearF32(Operator):
     naive = staticmethod(bilinear_f32_naive)
     cases = {"5x4 to 9x7, 17": ((2, 5, 4, 17), (9, 7)), "28 to 56, 64": ((1, 28, 28, 64), (56, 56))}
 
-    def make(self, rng, image, out_size):
+    def make(self, rng: np.random.Generator, image: tuple[int, ...], out_size: tuple[int, int]) -> tuple:
         tables = []
         for size, out in zip(image[1:3], out_size, strict=True):
             first = rng.integers(0, size, out)
@@ -28,7 +30,7 @@ class BilinearF32(Operator):
             tables += [np.stack([first, np.minimum(first + 1, size - 1)], 1), np.stack([1 - weight, weight], 1)]
         return random(rng, *image), *tables, np.empty((image[0], *out_size, image[3]), np.float32)
 
-    def builtin(self, *args):
+    def builtin(self, *args: Any) -> Prepared:
         return Prepared(bilinear_f32_op(*args))
 
 
@@ -38,12 +40,12 @@ class ResizeU8(Operator):
     naive = staticmethod(resize_u8_naive)
     cases = {"9x13 to 20x7": ((9, 13, 1), (20, 7)), "500x375 to 227x227": ((375, 500, 3), (227, 227))}
 
-    def make(self, rng, size, out_size):
+    def make(self, rng: np.random.Generator, size: tuple[int, ...], out_size: tuple[int, int]) -> tuple:
         pixels = rng.integers(0, 256, size, dtype=np.uint8)
         taps = [axis_taps(size[axis], out_size[axis]) for axis in (1, 0)]
         return pixels, *taps, np.empty((*out_size, size[2]), np.uint8)
 
-    def builtin(self, *args):
+    def builtin(self, *args: Any) -> Prepared:
         return Prepared(call=lambda: resize_u8(*args))
 
 
@@ -62,14 +64,20 @@ class GridSampleF32(Operator):
     }
     tolerance, why = 1e-5, "the weights of corners are computed otherwise"
 
-    def make(self, rng, image, out_size, mode, padding, align_corners):
+    def make(
+        self, rng: np.random.Generator, image: tuple[int, ...], out_size: tuple[int, int], mode: int, padding: int,
+        align_corners: bool,
+    ) -> tuple:  # fmt: skip
         grid = random(rng, image[0], *out_size, 2) * np.float32(1.5)
         out = np.empty((image[0], *out_size, image[3]), np.float32)
         return random(rng, *image), grid, mode, padding, align_corners, out
 
-    def builtin(self, x, grid, mode, padding, align_corners, out):
-        options = {"mode": mode, "padding": padding, "align_corners": align_corners}
-        return Prepared(call=lambda: grid_sample_f32(x, grid, out, **options))
+    def builtin(
+        self, x: np.ndarray, grid: np.ndarray, mode: int, padding: int, align_corners: bool, out: np.ndarray
+    ) -> Prepared:
+        return Prepared(
+            call=lambda: grid_sample_f32(x, grid, out, mode=mode, padding=padding, align_corners=align_corners)
+        )
 
 
 @operator("roi_align_f32")
@@ -81,16 +89,19 @@ class RoiAlignF32(Operator):
              "average 64, 32 regions": (64, 32, 2, sample_f32.AVERAGE)}  # fmt: skip
     tolerance, why = 1e-5, "corners are weighted in another order"
 
-    def make(self, rng, channels, regions, ratio, mode):
+    def make(self, rng: np.random.Generator, channels: int, regions: int, ratio: int, mode: int) -> tuple:
         corner, size = rng.uniform(0, 16, (regions, 2)), rng.uniform(1, 12, (regions, 2))
         rois = np.concatenate([corner, corner + size], 1).astype(np.float32)
         images = rng.integers(0, 3, regions).astype(np.int32)
         out = np.empty((regions, 7, 7, channels), np.float32)
         return random(rng, 3, 14, 14, channels), rois, images, np.float32(0.5), ratio, mode, out
 
-    def builtin(self, x, rois, images, scale, ratio, mode, out):
-        wide = images.astype(np.int64)
-        return Prepared(call=lambda: roi_align_f32(x, rois, wide, out, scale=scale, ratio=ratio, mode=mode))
+    def builtin(
+        self, x: np.ndarray, rois: np.ndarray, images: np.ndarray, scale: np.float32, ratio: int, mode: int,
+        out: np.ndarray,
+    ) -> Prepared:  # fmt: skip
+        wide, factor = images.astype(np.int64), float(scale)
+        return Prepared(call=lambda: roi_align_f32(x, rois, wide, out, scale=factor, ratio=ratio, mode=mode))
 
 
 @operator("strided_copy")
@@ -99,11 +110,11 @@ class StridedCopy(Operator):
     naive = staticmethod(strided_copy_naive)
     cases = {"permute 5x7x9": ((5, 7, 9), (2, 0, 1)), "NHWC to NCHW, 64 at 56": ((56, 56, 64), (2, 0, 1))}
 
-    def make(self, rng, shape, axes):
+    def make(self, rng: np.random.Generator, shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple:
         x = random(rng, *shape).transpose(axes)
         return x, np.empty(x.shape, np.float32)
 
-    def builtin(self, x, out):
+    def builtin(self, x: np.ndarray, out: np.ndarray) -> Prepared:
         return Prepared(strided_copy_ops([(x, out)]))
 
 
@@ -117,7 +128,7 @@ class GreedyNms(Operator):
     returns = True
     unit = OTHER
 
-    def make(self, rng, count, threshold, eta, is_lenient):
+    def make(self, rng: np.random.Generator, count: int, threshold: float, eta: float, is_lenient: bool) -> tuple:
         corner, size = rng.uniform(0, 60, (count, 2)), rng.uniform(1, 9, (count, 2))
         boxes = np.concatenate([corner, corner + size], 1).astype(np.float32)
         table = np.empty((TABLE_ROWS, count), np.float32)
@@ -125,13 +136,13 @@ class GreedyNms(Operator):
         limits = np.float32(threshold), np.float32(eta), is_lenient, count
         return boxes, order, *limits, table, np.zeros(count, np.int64)
 
-    def builtin(self, *args):
+    def builtin(self, *args: Any) -> Prepared:
         made: list[int] = []
 
-        def call():
+        def call() -> None:
             made[:] = [greedy_nms(*args)]
 
         return Prepared(call=call, finish=lambda: made[0])
 
-    def work(self, boxes, *rest):
+    def work(self, boxes: np.ndarray, *rest: object) -> int:
         return len(boxes)

@@ -1,5 +1,7 @@
 """Pooling, fp32 and int8."""
 
+from __future__ import annotations
+
 from typing import ClassVar
 
 import numpy as np
@@ -27,10 +29,13 @@ class Pool2dF32(Operator):
     naive = staticmethod(pool2d_f32_naive)
     cases = {**_CASES, "adaptive 7x5 to 3x2": ((1, 7, 5, 19), PoolGeometry(0, 0), (3, 2), ADAPTIVE_AVERAGE)}
 
-    def make(self, rng, image, geometry, out_size, kind):
+    def make(
+        self, rng: np.random.Generator, image: tuple[int, ...], geometry: PoolGeometry, out_size: tuple[int, int],
+        kind: int,
+    ) -> tuple:  # fmt: skip
         return random(rng, *image), geometry, kind, np.empty((image[0], *out_size, image[3]), np.float32)
 
-    def builtin(self, x, geometry, kind, out):
+    def builtin(self, x: np.ndarray, geometry: PoolGeometry, kind: int, out: np.ndarray) -> Prepared:
         return Prepared(pool2d_f32_op(x, geometry, kind, out))
 
 
@@ -41,8 +46,11 @@ class Pool2dI8(Operator):
     naive = staticmethod(pool2d_i8_naive)
     cases = _CASES
 
-    def make(self, rng, image, geometry, out_size, kind):
+    def make(
+        self, rng: np.random.Generator, image: tuple[int, ...], geometry: PoolGeometry, out_size: tuple[int, int],
+        kind: int,
+    ) -> tuple:  # fmt: skip
         return codes(rng, image), geometry, kind, np.empty((image[0], *out_size, image[3]), np.int8)
 
-    def builtin(self, x, geometry, kind, out):
+    def builtin(self, x: np.ndarray, geometry: PoolGeometry, kind: int, out: np.ndarray) -> Prepared:
         return Prepared(pool2d_i8_op(x, geometry, kind, out))

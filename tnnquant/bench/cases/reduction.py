@@ -1,5 +1,7 @@
 """Along one axis: reductions, softmax, normalizations, LSTM."""
 
+from __future__ import annotations
+
 from typing import ClassVar
 
 import numpy as np
@@ -35,11 +37,11 @@ class ReduceF32(Operator):
         "MAX 1x3136x64": (reduce.MAX, (1, 3136, 64)),
     }
 
-    def make(self, rng, code, shape):
+    def make(self, rng: np.random.Generator, code: int, shape: tuple[int, ...]) -> tuple:
         return code, random(rng, *shape), np.float32(0.3), np.empty((shape[0], shape[2]), np.float32)
 
-    def builtin(self, code, x, factor, out):
-        return Prepared(reduce_f32_op(code, x, factor, out))
+    def builtin(self, code: int, x: np.ndarray, factor: np.float32, out: np.ndarray) -> Prepared:
+        return Prepared(reduce_f32_op(code, x, float(factor), out))
 
 
 @operator("softmax_f32")
@@ -51,13 +53,13 @@ class SoftmaxF32(Operator):
     tolerance, why = 1e-6, "an exponential may be off by a last bit"
     unit = OTHER
 
-    def make(self, rng, shape):
+    def make(self, rng: np.random.Generator, shape: tuple[int, ...]) -> tuple:
         return random(rng, *shape), np.empty(shape, np.float32)
 
-    def builtin(self, x, out):
+    def builtin(self, x: np.ndarray, out: np.ndarray) -> Prepared:
         return Prepared(softmax_f32_op(x, out))
 
-    def work(self, x, out):
+    def work(self, x: np.ndarray, out: np.ndarray) -> int:
         return x.size
 
 
@@ -68,13 +70,13 @@ class MomentsF32(Operator):
     cases = {"5x33x7": ((5, 33, 7),), "64x3136x1": ((64, 3136, 1),), "1x3136x64": ((1, 3136, 64),)}
     tolerance, why = 1e-12, _ORDER
 
-    def make(self, rng, shape):
+    def make(self, rng: np.random.Generator, shape: tuple[int, ...]) -> tuple:
         return random(rng, *shape), np.empty((2, shape[0], shape[2]))
 
-    def builtin(self, x, sums):
+    def builtin(self, x: np.ndarray, sums: np.ndarray) -> Prepared:
         made: list[np.ndarray] = []
 
-        def call():
+        def call() -> None:
             made[:] = [moments_f32(x)]
 
         return Prepared(call=call, finish=lambda: np.copyto(sums, made[0]))
@@ -86,11 +88,11 @@ class AffineF64(Operator):
     naive = staticmethod(affine_f64_naive)
     cases = {"5x33x7": ((5, 33, 7),), "64x3136x1": ((64, 3136, 1),), "1x3136x64": ((1, 3136, 64),)}
 
-    def make(self, rng, shape):
+    def make(self, rng: np.random.Generator, shape: tuple[int, ...]) -> tuple:
         k, b = rng.standard_normal((2, shape[0], shape[2]))
         return random(rng, *shape), k, b, np.empty(shape, np.float32)
 
-    def builtin(self, x, k, b, out):
+    def builtin(self, x: np.ndarray, k: np.ndarray, b: np.ndarray, out: np.ndarray) -> Prepared:
         return Prepared(call=lambda: affine_f64(x, k, b, out))
 
 
@@ -101,11 +103,11 @@ class LayerNormF32(Operator):
     cases = {"5x33": (5, 33), "197x768": (197, 768)}
     tolerance, why = 1e-6, _ORDER
 
-    def make(self, rng, rows, n):
+    def make(self, rng: np.random.Generator, rows: int, n: int) -> tuple:
         return random(rng, rows, n), random(rng, n), random(rng, n), np.float32(1e-5), np.empty((rows, n), np.float32)
 
-    def builtin(self, x, k, b, eps, out):
-        return Prepared(call=lambda: layer_norm_f32(x, k, b, eps, out))
+    def builtin(self, x: np.ndarray, k: np.ndarray, b: np.ndarray, eps: np.float32, out: np.ndarray) -> Prepared:
+        return Prepared(call=lambda: layer_norm_f32(x, k, b, float(eps), out))
 
 
 @operator("lstm_f32")
@@ -119,8 +121,10 @@ class LstmF32(Operator):
     tolerance, why = 1e-5, "a fused multiply-add rounds once, and exponentials may be off by a last bit"
     unit = FP32_MACS
 
-    def make(self, rng, steps, batch, length, hidden, dirs, reverse):
-        def small(*shape):
+    def make(
+        self, rng: np.random.Generator, steps: int, batch: int, length: int, hidden: int, dirs: int, reverse: bool
+    ) -> tuple:
+        def small(*shape: int) -> np.ndarray:
             return random(rng, *shape) * np.float32(0.7)
 
         # Larger recurrent weights would make differences grow from step to step.
@@ -129,9 +133,15 @@ class LstmF32(Operator):
         state, y = (small(dirs, batch, hidden) for _ in range(2)), np.empty((steps, batch, dirs * hidden), np.float32)
         return small(steps, batch, length), *weights, np.array([reverse, True][:dirs]), *state, y
 
-    def builtin(self, x, w, r, b, reverse, h, c, y):
+    def builtin(
+        self, x: np.ndarray, w: np.ndarray, r: np.ndarray, b: np.ndarray, reverse: np.ndarray, h: np.ndarray,
+        c: np.ndarray, y: np.ndarray,
+    ) -> Prepared:  # fmt: skip
         packed = pack_lstm_f32(w, r, b)
         return Prepared(call=lambda: lstm_f32(x, packed, bool(reverse[0]), h, c, y))
 
-    def work(self, x, w, r, b, reverse, h, c, y):
+    def work(
+        self, x: np.ndarray, w: np.ndarray, r: np.ndarray, b: np.ndarray, reverse: np.ndarray, h: np.ndarray,
+        c: np.ndarray, y: np.ndarray,
+    ) -> int:  # fmt: skip
         return x.shape[0] * x.shape[1] * (w.size + r.size)

@@ -1,5 +1,7 @@
 """What chooses scales: errors of histograms for many scales at once, widths of weights, moments of taps; look-ups."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from tnnquant.bench.cases.convolution_i8 import codes
@@ -22,21 +24,24 @@ class OctaveErrors(Operator):
     tolerance, why = 1e-9, "sums over bins are taken from running sums"
     unit = OTHER
 
-    def make(self, rng, slots, bins, trials):
+    def make(self, rng: np.random.Generator, slots: int, bins: int, trials: int) -> tuple:
         counts, first = rng.integers(0, 9, (slots, bins)).astype(np.float32), 400
         rows = rng.integers(first - 200, first, (slots, trials)).astype(np.int32)
         tables = octaves._moments(), octaves._rounding_table(), octaves._last_bins(127)
         return counts, first, rows, octave_edges()[1:-1].copy(), 127, *tables, *np.zeros((2, slots, trials))
 
-    def builtin(self, counts, first, rows, scales, levels, moments, table, ends, rounding, clipping):
-        def call():
+    def builtin(
+        self, counts: np.ndarray, first: int, rows: np.ndarray, scales: np.ndarray, levels: int, moments: np.ndarray,
+        table: np.ndarray, ends: np.ndarray, rounding: np.ndarray, clipping: np.ndarray,
+    ) -> Prepared:  # fmt: skip
+        def call() -> None:
             made = octave_errors(counts, first, rows, levels)
             np.copyto(rounding, made[0])
             np.copyto(clipping, made[1])
 
         return Prepared(call=call)
 
-    def work(self, counts, first, rows, *rest):
+    def work(self, counts: np.ndarray, first: int, rows: np.ndarray, *rest: object) -> int:
         return counts.size * rows.shape[1]
 
 
@@ -48,14 +53,14 @@ class LargestProducts(Operator):
     cases = {"33 of 27, 5 vectors": (33, 27, 5), "256 of 1152, 16 vectors": (256, 1152, 16)}
     unit = OTHER
 
-    def make(self, rng, rows, columns, trials):
+    def make(self, rng: np.random.Generator, rows: int, columns: int, trials: int) -> tuple:
         arrays = [rng.random(shape, np.float32) for shape in ((rows, columns), (columns, trials))]
         return *arrays, np.empty((rows, trials), np.float32)
 
-    def builtin(self, magnitudes, factors, largest):
+    def builtin(self, magnitudes: np.ndarray, factors: np.ndarray, largest: np.ndarray) -> Prepared:
         return Prepared(call=lambda: np.copyto(largest, largest_products(magnitudes, factors)))
 
-    def work(self, magnitudes, factors, largest):
+    def work(self, magnitudes: np.ndarray, factors: np.ndarray, largest: np.ndarray) -> int:
         return magnitudes.size * factors.shape[1]
 
 
@@ -67,13 +72,13 @@ class TapMoments(Operator):
     cases = {"50 windows of 9, 17": (50, 9, 17), "3072 windows of 9, 96": (3072, 9, 96)}
     unit = OTHER
 
-    def make(self, rng, windows, taps, channels):
+    def make(self, rng: np.random.Generator, windows: int, taps: int, channels: int) -> tuple:
         return codes(rng, (windows, taps, channels)), np.empty((channels, taps, taps), np.int32)
 
-    def builtin(self, windows, moments):
+    def builtin(self, windows: np.ndarray, moments: np.ndarray) -> Prepared:
         return Prepared(call=lambda: np.copyto(moments, tap_moments(windows)))
 
-    def work(self, windows, moments):
+    def work(self, windows: np.ndarray, moments: np.ndarray) -> int:
         return windows.size * windows.shape[1]
 
 
@@ -83,8 +88,8 @@ class LookupI8(Operator):
     naive = staticmethod(lookup_i8_naive)
     cases = {"odd sizes": (35, 17), "64 at 56": (56 * 56, 64), "1000 values": (1, 1000)}
 
-    def make(self, rng, pixels, channels):
+    def make(self, rng: np.random.Generator, pixels: int, channels: int) -> tuple:
         return codes(rng, (pixels, channels)), codes(rng, (channels, 256)), np.empty((pixels, channels), np.int8)
 
-    def builtin(self, x, table, out):
+    def builtin(self, x: np.ndarray, table: np.ndarray, out: np.ndarray) -> Prepared:
         return Prepared(call=lambda: lookup_i8(x[None, :, None], table, out[None, :, None]))

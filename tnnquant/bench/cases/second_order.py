@@ -1,5 +1,9 @@
 """What the recipe ``best`` computes: histograms of octaves, errors read off them, rounding by second moments."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from tnnquant.bench.cases.convolution_f32 import random
@@ -18,21 +22,21 @@ class OctaveHistogram(Operator):
     naive = staticmethod(octave_histogram_naive)
     cases = {"2x17x35": (2, 17, 35), "1x64x3136": (1, 64, 3136), "1x512x196": (1, 512, 196)}
 
-    def make(self, rng, *shape):
+    def make(self, rng: np.random.Generator, *shape: int) -> tuple:
         return random(rng, *shape), np.zeros((shape[1], OCTAVE_BINS), np.int64)
 
-    def builtin(self, x, counts):
+    def builtin(self, x: np.ndarray, counts: np.ndarray) -> Prepared:
         walk, histogram, copies = histogram_walk(x, x.shape[1])
         base = (histogram * OCTAVE_BINS).astype(np.int32)
         made = np.zeros((walk.chunks, x.shape[1] * copies, OCTAVE_BINS), np.int32)
 
-        def finish():
+        def finish() -> None:
             np.copyto(counts, made.reshape(walk.chunks, x.shape[1], copies, -1).sum(axis=(0, 2)))
 
         op = octave_histogram_op(walk, data_address(x), base, made)
         return Prepared(op, keep=(x, base, made), finish=finish)
 
-    def work(self, x, counts):
+    def work(self, x: np.ndarray, counts: np.ndarray) -> int:
         return x.nbytes
 
 
@@ -44,14 +48,14 @@ class HistogramErrors(Operator):
     tolerance, why = 1e-12, "empty bins at the ends are not added"
     unit = OTHER
 
-    def make(self, rng, slots, trials):
+    def make(self, rng: np.random.Generator, slots: int, trials: int) -> tuple:
         counts, rows = rng.integers(0, 9, (slots, OCTAVE_BINS)), rng.integers(0, 32, (slots, trials)).astype(np.int32)
         return counts, rows, rng.random((32, OCTAVE_BINS)), np.empty((slots, trials))
 
-    def builtin(self, counts, rows, table, errors):
+    def builtin(self, counts: np.ndarray, rows: np.ndarray, table: np.ndarray, errors: np.ndarray) -> Prepared:
         return Prepared(call=lambda: np.copyto(errors, histogram_errors(counts, rows, table)))
 
-    def work(self, counts, rows, table, errors):
+    def work(self, counts: np.ndarray, rows: np.ndarray, table: np.ndarray, errors: np.ndarray) -> int:
         return errors.size * OCTAVE_BINS
 
 
@@ -63,19 +67,23 @@ class ClippedShift(Operator):
     tolerance, why = 1e-12, "sums of double precision may be fused otherwise"
     unit = OTHER
 
-    def make(self, rng, rows, places, rounds):
+    def make(self, rng: np.random.Generator, rows: int, places: int, rounds: int) -> tuple:
         sums = rng.standard_normal((rows, places))
         wanted = (np.clip(sums, 0, 6) + 0.1 * rng.standard_normal((rows, places))).astype(np.float32)
         return sums, wanted, np.zeros(rows), np.full(rows, 6.0), rounds, np.zeros(rows)
 
-    def builtin(self, sums, wanted, low, high, rounds, shift):
+    def builtin(
+        self, sums: np.ndarray, wanted: np.ndarray, low: np.ndarray, high: np.ndarray, rounds: int, shift: np.ndarray
+    ) -> Prepared:
         return Prepared(call=lambda: np.copyto(shift, clipped_shift(sums, wanted, low, high, rounds)))
 
-    def work(self, sums, wanted, low, high, rounds, shift):
+    def work(
+        self, sums: np.ndarray, wanted: np.ndarray, low: np.ndarray, high: np.ndarray, rounds: int, shift: np.ndarray
+    ) -> int:
         return sums.size * rounds
 
 
-def _moments(rng, groups, n):
+def _moments(rng: np.random.Generator, groups: int, n: int) -> np.ndarray:
     x = rng.standard_normal((groups, 3 * n + 5, n))
     return np.einsum("gpk,gpl->gkl", x, x) + np.eye(n)
 
@@ -87,13 +95,13 @@ class Cholesky(Operator):
     cases = {"5 of 9x9": (5, 9), "1 of 256x256": (1, 256)}
     unit = OTHER
 
-    def make(self, rng, groups, n):
+    def make(self, rng: np.random.Generator, groups: int, n: int) -> tuple:
         return (_moments(rng, groups, n),)
 
-    def builtin(self, h):
+    def builtin(self, h: np.ndarray) -> Prepared:
         return Prepared(call=lambda: cholesky(h))
 
-    def work(self, h):
+    def work(self, h: np.ndarray) -> int:
         return h.size
 
 
@@ -106,7 +114,7 @@ class NearestPlane(Operator):
     writes = (-3, -2, -1)
     unit = OTHER
 
-    def make(self, rng, groups, rows, n, trials):
+    def make(self, rng: np.random.Generator, groups: int, rows: int, n: int, trials: int) -> tuple:
         factor = _moments(rng, groups, n)
         cholesky(factor)
         weights = random(rng, groups, rows, n)
@@ -115,8 +123,8 @@ class NearestPlane(Operator):
         codes, chosen = np.empty(weights.shape, np.int8), np.empty((groups, rows), np.float32)
         return weights, factor, steps, codes, chosen, np.empty((groups, rows))
 
-    def builtin(self, *args):
+    def builtin(self, *args: Any) -> Prepared:
         return Prepared(call=lambda: nearest_plane(*args))
 
-    def work(self, weights, *rest):
+    def work(self, weights: np.ndarray, *rest: object) -> int:
         return weights.size

@@ -1,6 +1,8 @@
 """What calibration computes: ranges, histograms, thresholds, codes of weights; and the text of samples."""
 
-from typing import ClassVar
+from __future__ import annotations
+
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,12 +14,12 @@ from tnnquant.kernels.kl import kl_thresholds, kl_thresholds_naive
 from tnnquant.kernels.program import data_address
 from tnnquant.kernels.stats import abs_sum_naive, abs_sum_op, histogram_naive, histogram_op, range_naive, range_op
 from tnnquant.kernels.text import POWERS_OF_TEN, parse_f32
-from tnnquant.kernels.walk import BIN_STRIDE, BINS, histogram_walk, range_walk
+from tnnquant.kernels.walk import BIN_STRIDE, BINS, Walk, histogram_walk, range_walk
 
 _BLOBS = {"2x17x35": (2, 17, 35), "1x64x3136": (1, 64, 3136), "1x512x196": (1, 512, 196)}
 
 
-def _slots(values, slot, walk, function, start):
+def _slots(values: np.ndarray, slot: np.ndarray, walk: Walk, function: np.ufunc, start: np.ndarray) -> np.ndarray:
     """Joins what the tasks and columns of a walk have found to one value per channel."""
     found = start.copy()
     function.at(found, np.repeat(slot, walk.chunks, 0), values)
@@ -31,23 +33,23 @@ class Range(Operator):
     cases = _BLOBS
     writes = (-2, -1)
 
-    def make(self, rng, *shape):
+    def make(self, rng: np.random.Generator, *shape: int) -> tuple:
         low = np.full(shape[1], np.inf, np.float32)
         return random(rng, *shape), low, -low
 
-    def builtin(self, x, low, high):
+    def builtin(self, x: np.ndarray, low: np.ndarray, high: np.ndarray) -> Prepared:
         walk, slot = range_walk(x, x.shape[1])
         lows = np.full((walk.tasks, walk.columns), np.inf, np.float32)
         highs, flags = -lows, np.zeros(walk.tasks, np.int64)
 
-        def finish():
+        def finish() -> None:
             low[:] = _slots(lows, slot, walk, np.minimum, low)
             high[:] = _slots(highs, slot, walk, np.maximum, high)
 
         op = range_op(walk, data_address(x), lows, highs, flags)
         return Prepared(op, keep=(x, lows, highs, flags), finish=finish)
 
-    def work(self, x, low, high):
+    def work(self, x: np.ndarray, low: np.ndarray, high: np.ndarray) -> int:
         return x.nbytes
 
 
@@ -57,22 +59,22 @@ class Histogram(Operator):
     naive = staticmethod(histogram_naive)
     cases = _BLOBS
 
-    def make(self, rng, *shape):
+    def make(self, rng: np.random.Generator, *shape: int) -> tuple:
         x = random(rng, *shape)
         return x, np.float32(BINS) / np.abs(x).max(axis=(0, 2)), np.zeros((shape[1], BINS), np.int64)
 
-    def builtin(self, x, interval, counts):
+    def builtin(self, x: np.ndarray, interval: np.ndarray, counts: np.ndarray) -> Prepared:
         walk, histogram, copies = histogram_walk(x, len(interval))
         made = np.zeros((walk.chunks, len(interval) * copies, BIN_STRIDE), np.int32)
         factor = np.ascontiguousarray(interval[histogram // copies])
         tables = factor, np.zeros_like(factor), (histogram * BIN_STRIDE).astype(np.int32)
 
-        def finish():
+        def finish() -> None:
             np.copyto(counts, made.reshape(walk.chunks, len(interval), copies, -1).sum(axis=(0, 2))[:, :BINS])
 
         return Prepared(histogram_op(walk, data_address(x), *tables, made), keep=(x, tables, made), finish=finish)
 
-    def work(self, x, interval, counts):
+    def work(self, x: np.ndarray, interval: np.ndarray, counts: np.ndarray) -> int:
         return x.nbytes
 
 
@@ -83,16 +85,16 @@ class AbsSum(Operator):
     cases = _BLOBS
     tolerance, why = 1e-12, "sums are added in parts"
 
-    def make(self, rng, *shape):
+    def make(self, rng: np.random.Generator, *shape: int) -> tuple:
         return random(rng, *shape), np.zeros(shape[1])
 
-    def builtin(self, x, sums):
+    def builtin(self, x: np.ndarray, sums: np.ndarray) -> Prepared:
         walk, slot = range_walk(x, x.shape[1])
         parts = np.empty((walk.tasks, walk.columns))
         finish = lambda: np.copyto(sums, _slots(parts, slot, walk, np.add, np.zeros_like(sums)))  # noqa: E731
         return Prepared(abs_sum_op(walk, data_address(x), parts), keep=(x, parts), finish=finish)
 
-    def work(self, x, sums):
+    def work(self, x: np.ndarray, sums: np.ndarray) -> int:
         return x.nbytes
 
 
@@ -103,24 +105,24 @@ class KlThresholds(Operator):
     cases = {"9 histograms": (9,), "64 histograms": (64,)}
     unit = OTHER
 
-    def make(self, rng, count):
+    def make(self, rng: np.random.Generator, count: int) -> tuple:
         counts = np.zeros((count, BINS + 1), np.int32)
         for i, row in enumerate(counts):
             values = np.abs(rng.standard_normal(40000) if i % 2 else rng.laplace(size=20000))
             row[:BINS] = np.histogram(values, BINS, (0, values.max()))[0]
         return counts, np.zeros(count, np.int32)
 
-    def builtin(self, counts, thresholds):
+    def builtin(self, counts: np.ndarray, thresholds: np.ndarray) -> Prepared:
         return Prepared(call=lambda: kl_thresholds(counts, thresholds))
 
-    def work(self, counts, thresholds):
+    def work(self, counts: np.ndarray, thresholds: np.ndarray) -> int:
         return len(counts)
 
 
 class _Weights(Operator):
     writes: ClassVar[tuple[int, ...]] = (-2, -1)
 
-    def make(self, rng, groups, n):
+    def make(self, rng: np.random.Generator, groups: int, n: int) -> tuple:
         return random(rng, groups, n), np.empty((groups, n), np.int8), np.empty(groups, np.float32)
 
 
@@ -131,10 +133,10 @@ class Admm(_Weights):
     cases = {"3 of 100": (3, 100), "17 of 27": (17, 27), "64 of 576": (64, 576)}
     unit = OTHER
 
-    def builtin(self, *args):
+    def builtin(self, *args: Any) -> Prepared:
         return Prepared(call=lambda: admm(*args))
 
-    def work(self, weights, *rest):
+    def work(self, weights: np.ndarray, *rest: object) -> int:
         return weights.size
 
 
@@ -144,7 +146,7 @@ class MinMax(_Weights):
     naive = staticmethod(weights_range.minmax_naive)
     cases = {"17 of 27": (17, 27), "256 of 1152": (256, 1152)}
 
-    def builtin(self, *args):
+    def builtin(self, *args: Any) -> Prepared:
         return Prepared(call=lambda: weights_range.minmax(*args))
 
 
@@ -155,14 +157,16 @@ class Asymmetric(_Weights):
     cases = {"17 of 27": (17, 27), "256 of 1152": (256, 1152)}
     writes = (-3, -2, -1)
 
-    def make(self, rng, groups, n):
+    def make(self, rng: np.random.Generator, groups: int, n: int) -> tuple:
         return *super().make(rng, groups, n), np.empty(groups, np.int8)
 
-    def builtin(self, *args):
+    def builtin(self, *args: Any) -> Prepared:
         return Prepared(call=lambda: weights_range.asymmetric(*args))
 
 
-def parse_f32_naive(text, powers, out, unsure, info):
+def parse_f32_naive(
+    text: np.ndarray, powers: np.ndarray, out: np.ndarray, unsure: np.ndarray, info: np.ndarray
+) -> None:
     # text: uint8 (L,), read-only; powers: float64 (81,), POWERS_OF_TEN; out: float32 (N,); unsure: int64 (N, 2),
     # numbers left to the caller, none here; info: int64 (3,), how many numbers, first byte of what is none or -1, rows
     # of unsure
@@ -180,13 +184,13 @@ class ParseF32(Operator):
     cases = {"1001 numbers": (1001, "%.6f"), "150000 numbers": (150_000, "%.7g")}
     writes = (2, 4)
 
-    def make(self, rng, count, form):
+    def make(self, rng: np.random.Generator, count: int, form: str) -> tuple:
         text = "\n".join(form % value for value in rng.standard_normal(count) * 100).encode()
         out, unsure = np.zeros(count, np.float32), np.zeros((count, 2), np.int64)
         return np.frombuffer(text, np.uint8), POWERS_OF_TEN, out, unsure, np.zeros(3, np.int64)
 
-    def builtin(self, *args):
+    def builtin(self, *args: Any) -> Prepared:
         return Prepared(call=lambda: parse_f32(*args))
 
-    def work(self, text, *rest):
+    def work(self, text: np.ndarray, *rest: object) -> int:
         return text.nbytes
