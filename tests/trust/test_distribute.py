@@ -7,11 +7,16 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError, InputError
 from tnnquant.graph import InputSpec
-from tnnquant.pipeline.distribute import gather_distributed, split_files
+from tnnquant.pipeline.distribute import _gather_part, _Job, gather_distributed, split_files
+from tnnquant.pipeline.models import open_model
+from tnnquant.quantization.parts import model_digest, relevant_settings
+from tnnquant.quantization.parts_file import load_part
 
 from .conftest import written
 
@@ -118,3 +123,24 @@ def test_files_are_split_into_whole_batches(count, batch, sizes):
     chunks = split_files(files, {"input": InputSpec((batch, 3, 8, 8))}, 4)
     assert [len(chunk) for chunk in chunks] == sizes
     assert [path for chunk in chunks for path in chunk] == list(map(str, files))
+
+
+def test_a_worker_calls_the_inputs_of_an_onnx_model_as_the_pair_does(tmp_path, pictures):
+    """Else its statistics would be those of other options, where a .tnnproto cannot hold a name."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    weight = numpy_helper.from_array(np.ones((4, 3, 1, 1), np.float32), "w")
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["in put", "w"], ["y"])], "g",
+        [helper.make_tensor_value_info("in put", TensorProto.FLOAT, ["n", 3, "h", "w"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], [weight],
+    )  # fmt: skip
+    source = tmp_path / "net.onnx"
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), source)
+    config = QuantizeConfig(input_dims={"in put": (1, 3, 8, 8)})
+    files = tuple(map(str, sorted(pictures.iterdir())[:2]))
+    job = _Job(str(source), None, model_digest([source.read_bytes()]), config, files, b"")
+    part = load_part(_gather_part(job), "a part")
+    _, renamed = open_model([source], config)
+    assert list(renamed.input_dims) != ["in put"]
+    assert part.settings == relevant_settings(renamed)

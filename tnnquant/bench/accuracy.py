@@ -26,7 +26,7 @@ from tnnquant.verdict.labels import PLAUSIBLE_TOP1, labels_of_names
 from tnnquant.verdict.own_metric import GatheredOutputs, Goal, MetricScore
 
 if TYPE_CHECKING:
-    from tnnquant.inputs.samples import Samples, SampleSource
+    from tnnquant.inputs.samples import Samples
 
 __all__ = ["AccuracyReport", "Candidate", "ModelAccuracy", "measure_accuracy"]
 

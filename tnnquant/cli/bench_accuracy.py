@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 import click
 
@@ -21,7 +22,10 @@ EXAMPLES = (
 @click.option("-i", "--input_path", required=True, metavar="FOLDER", help="Pictures (or tensors).")
 @device_option("A model that goes wrong there, by the rules of docs/devices.md, is broken, and has no figures.")
 @scoring_options("Lines 'name label', or one label per line in the order of the names; labels count from 0.")
-def command(models, input_path, labels, no_labels, output, input_shape, threads, as_json, judged_on, **options) -> int:
+def command(
+    models: tuple[str, ...], input_path: str, labels: str | None, no_labels: bool, output: str | None,
+    input_shape: tuple[str, ...], threads: int | None, as_json: bool, judged_on: str | None, **options: Any,
+) -> int:  # fmt: skip
     """Accuracy of any number of models on the same pictures: top-1, top-5, agreement and cosine with fp32.
 
     MODEL is an .onnx, a .tnnproto whose .tnnmodel lies beside it, or PROTO,MODEL, or a folder with one model; fp32 and

@@ -67,7 +67,10 @@ def command(
     return _builtin(names, as_json)
 
 
-def _refuse_mixtures(path, start, watch, assembly, list_only, as_json, names) -> None:
+def _refuse_mixtures(
+    path: str | None, start: str | None, watch: bool, assembly: str, list_only: bool, as_json: bool,
+    names: tuple[str, ...],
+) -> None:  # fmt: skip
     if list_only and (path is not None or start is not None):
         raise ConfigError("--list shows the operators there are: leave out --file and --template, or --list")
     if start is not None and (names or watch or as_json):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +20,10 @@ from tnnquant.cli.options import (
 )
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError, KernelError
+
+if TYPE_CHECKING:
+    from tnnquant.graph import Graph
+    from tnnquant.inputs.scan import PathLike
 
 #: Parameters of the quantization itself.
 METHODS = ("blob_method", "weight_method", "merge_type", "recipe", "exclude", "include")
@@ -56,8 +61,9 @@ EXAMPLES = (
 @click.option("--threads", type=int, default=None, metavar="N", help="Default: one per core.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def command(
-    name, proto, model, int8_pair, input_path, input_shape, kernel, program, repeats, no_layers, threads, as_json,
-    **options,
+    name: str | None, proto: str | None, model: str | None, int8_pair: tuple[str, str] | None, input_path: str | None,
+    input_shape: tuple[str, ...], kernel: str | None, program: bool, repeats: int, no_layers: bool, threads: int | None,
+    as_json: bool, **options: Any,
 ) -> int:  # fmt: skip
     """Time a model in fp32 and int8, run in turns on this CPU, and every layer of both.
 
@@ -71,9 +77,8 @@ def command(
     if no_layers and (kernel or program):
         raise ConfigError(f"--no-layers is of the table of times: not with {'--kernel' if kernel else '--program'}")
     if kernel:
-        pair = tuple(int8_pair) if int8_pair else None
         source = chosen_model(name, proto, model)
-        return _with_kernel(kernel, source, pair, input_path, config, repeats, threads, as_json)
+        return _with_kernel(kernel, source, int8_pair, input_path, config, repeats, threads, as_json)
     from tnnquant.base.threads import set_threads
     from tnnquant.bench.latency import measure_latency
     from tnnquant.bench.models import quantize_here, read_int8, samples_for
@@ -81,8 +86,7 @@ def command(
     from tnnquant.pipeline.models import model_files, open_model
 
     set_threads(threads)
-    source = model_files(*chosen_model(name, proto, model))
-    graph, config = open_model(source, config)
+    graph, config = open_model(model_files(*chosen_model(name, proto, model)), config)
     fp32, int8 = (None, graph) if graph.is_quantized else (graph, None)
     if int8_pair:
         int8 = read_int8(*int8_pair)
@@ -111,7 +115,10 @@ def command(
     return 0
 
 
-def _with_kernel(path, source, int8_pair, input_path, config, repeats, threads, as_json) -> int:
+def _with_kernel(
+    path: str, source: tuple[PathLike, PathLike | None], int8_pair: tuple[str, str] | None, input_path: str | None,
+    config: QuantizeConfig, repeats: int, threads: int | None, as_json: bool,
+) -> int:  # fmt: skip
     from tnnquant.bench.apart import run_apart
     from tnnquant.cli.progress import progress_display
 
@@ -141,7 +148,7 @@ def _with_kernel(path, source, int8_pair, input_path, config, repeats, threads, 
     return 0
 
 
-def _program(fp32, int8, config, as_json) -> int:
+def _program(fp32: Graph | None, int8: Graph | None, config: QuantizeConfig, as_json: bool) -> int:
     from tnnquant.engine.executor import Executor
     from tnnquant.graph.lower import lower
 

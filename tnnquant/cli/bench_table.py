@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 import click
 
@@ -24,8 +25,10 @@ EXAMPLES = (
 )
 @scoring_options("Of the pictures that are measured on; as for 'bench accuracy'.")
 def command(
-    name, proto, model, input_path, eval_path, labels, no_labels, output, input_shape, threads, as_json, **options
-) -> int:
+    name: str | None, proto: str | None, model: str | None, input_path: str, eval_path: str | None, labels: str | None,
+    no_labels: bool, output: str | None, input_shape: tuple[str, ...], threads: int | None, as_json: bool,
+    **options: Any,
+) -> int:  # fmt: skip
     """The accuracy table of TNN's documentation for your model and data: KL with ADMM per channel, per
     tensor and mixed, and min-max per channel, beside fp32 and our own recipe.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -10,6 +11,15 @@ from rich.markup import escape
 
 from tnnquant.cli import plain
 from tnnquant.cli.plain import screen_width
+
+if TYPE_CHECKING:
+    from tnnquant.bench.accuracy import AccuracyReport, ModelAccuracy
+    from tnnquant.bench.assembly import LoopReport
+    from tnnquant.bench.custom import CustomOutcome
+    from tnnquant.bench.in_network import NetworkWith
+    from tnnquant.bench.latency import LatencyReport, LayerRow
+    from tnnquant.bench.table import TableReport
+    from tnnquant.engine.explain import ProgramTable
 
 __all__ = [
     "ACCURACY_COLUMNS", "accuracy_cells", "custom_rows", "kernel_rows", "print_accuracy", "print_configurations",
@@ -66,7 +76,7 @@ def seconds_text(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
-def _rate(outcome) -> str:
+def _rate(outcome: CustomOutcome) -> str:
     if outcome.difference:
         return ""
     value, unit = outcome.rate, outcome.unit.split()[-1]
@@ -76,11 +86,11 @@ def _rate(outcome) -> str:
     return f"{value:.3g} {unit}/s"
 
 
-def _share(outcome) -> str:
+def _share(outcome: CustomOutcome) -> str:
     return "" if outcome.share is None or outcome.difference else f"{outcome.share:.0%}"
 
 
-def _result(outcome) -> str:
+def _result(outcome: CustomOutcome) -> str:
     return outcome.difference or ("equal" if not outcome.tolerance else f"within {outcome.tolerance:g}")
 
 
@@ -129,7 +139,7 @@ def print_report(name: str, reports: Sequence, everything: bool = True) -> None:
             print_lines(f"{len(report.loops) - len(rows)} loops that matter less: --assembly all")
 
 
-def _kinds(loop) -> str:
+def _kinds(loop: LoopReport) -> str:
     """``512 bits: 4 add, subtract; 8 convert / scalar: 1 multiply``: widest first."""
     widths = sorted({kind.bits for kind in loop.kinds}, reverse=True)
     parts = []
@@ -139,12 +149,12 @@ def _kinds(loop) -> str:
     return " / ".join(parts)
 
 
-def _calls(loop) -> str:
+def _calls(loop: LoopReport) -> str:
     counts = {name: loop.calls.count(name) for name in loop.calls}
     return ", ".join(name if count == 1 else f"{count} {name}" for name, count in counts.items())
 
 
-def print_latency(report, with_layers: bool) -> None:
+def print_latency(report: LatencyReport, with_layers: bool) -> None:
     """The tables of ``bench latency``."""
     print_machine(report.machine)
     rows = []
@@ -167,17 +177,17 @@ def print_latency(report, with_layers: bool) -> None:
     print_lines(*lines)
     if with_layers:
         _print_layers(report)
-    slower = sorted((row for row in report.rows if row.is_slower), key=lambda row: row.fp32.seconds - row.int8.seconds)
-    for row in slower[:_SHOWN]:
-        print_lines(
-            f"int8 loses: {row.name} ({row.type}) takes {1e6 * row.int8.seconds:.1f} us, "
-            f"in fp32 {1e6 * row.fp32.seconds:.1f} us"
-        )
+    slower = sorted(
+        ((row.fp32.seconds, row.int8.seconds, row) for row in report.rows if row.is_slower and row.fp32 and row.int8),
+        key=lambda entry: entry[0] - entry[1],
+    )
+    for fp32, int8, row in slower[:_SHOWN]:
+        print_lines(f"int8 loses: {row.name} ({row.type}) takes {1e6 * int8:.1f} us, in fp32 {1e6 * fp32:.1f} us")
     if len(slower) > _SHOWN:
         print_lines(f"int8 loses: {len(slower) - _SHOWN} more layers, by less (--json: int8_is_slower)")
 
 
-def _print_layers(report) -> None:
+def _print_layers(report: LatencyReport) -> None:
     sides = list(report.models)
     columns = ["layer", "type", "MMAC", *(f"{side} {what}" for side in sides for what in ("us", "GMAC/s", "of peak"))]
     if len(sides) == 2:
@@ -200,7 +210,7 @@ def _print_layers(report) -> None:
     print_lines("Each layer is timed alone and repeated, its data in the caches: the sum differs from the whole.")
 
 
-def _ratio(row) -> str:
+def _ratio(row: LayerRow) -> str:
     if row.fp32 is None or row.int8 is None or min(row.fp32.seconds, row.int8.seconds) < 1e-7:
         return ""
     return f"x{row.fp32.seconds / row.int8.seconds:.2f}" + (" !" if row.is_slower else "")
@@ -210,7 +220,7 @@ def _megabytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB"
 
 
-def print_in_network(result) -> None:
+def print_in_network(result: NetworkWith) -> None:
     """A kernel of one's own in a network: layer by layer, then as a whole."""
     rows = []
     for layer in result.layers:
@@ -238,7 +248,7 @@ def print_in_network(result) -> None:
     )  # fmt: skip
 
 
-def print_program(name: str, program) -> None:
+def print_program(name: str, program: ProgramTable) -> None:
     """The operations of a model, in the order in which they run."""
     rows = [
         [op.layer, op.kernel, op.path, str(op.tasks) if op.program else "", _size(op.bytes),
@@ -260,7 +270,7 @@ def _size(count: int) -> str:
     return f"{count} B" if count else ""
 
 
-def print_accuracy(report) -> None:
+def print_accuracy(report: AccuracyReport) -> None:
     """The table of ``bench accuracy``."""
     print_filled(ACCURACY_COLUMNS, [[model.name, *accuracy_cells(report, model)] for model in report.models])
     reference = f"agreement, cosine and change: with {report.reference}" if report.reference else "no fp32 model given"
@@ -274,7 +284,7 @@ ACCURACY_COLUMNS = (
 )  # fmt: skip
 
 
-def accuracy_cells(report, model) -> list[str]:
+def accuracy_cells(report: AccuracyReport, model: ModelAccuracy) -> list[str]:
     """One model's figures, each with its interval."""
     change, cosine = report.change(model), model.mean_cosine()
     return [
@@ -282,7 +292,7 @@ def accuracy_cells(report, model) -> list[str]:
         "" if model.metric is None else "-" if model.metric.int8 is None else f"{model.metric.int8:.6g}",
         *(_percent(model.share(which)) for which in ("top1", "top5", "agrees")),
         "" if cosine is None else f"{cosine[0]:.4f} [{cosine[1]:.4f}, {cosine[2]:.4f}]",
-        "" if cosine is None else f"{model.cosine.min():.4f}",
+        "" if model.cosine is None else f"{model.cosine.min():.4f}",
         "" if change is None else f"{100 * change[0]:+.2f} [{100 * change[1]:+.2f}, {100 * change[2]:+.2f}]",
         "" if change is None else f"{change[3]:.2g}",
     ]  # fmt: skip
@@ -292,7 +302,7 @@ def _percent(share: tuple[float, float, float] | None) -> str:
     return "" if share is None else "{:.2f} [{:.2f}, {:.2f}]".format(*(100 * value for value in share))
 
 
-def print_warnings(report) -> None:
+def print_warnings(report: AccuracyReport) -> None:
     """On stderr: what was skipped, and what is strange."""
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     for line in report.warnings:
@@ -301,7 +311,7 @@ def print_warnings(report) -> None:
         errors.print(f"[yellow]warning:[/] {escape(f'{len(report.skipped)} files skipped: {report.skipped[0]}')}")
 
 
-def print_configurations(report) -> None:
+def print_configurations(report: TableReport) -> None:
     """The table of ``bench table``."""
     fp32, *models = report.accuracy.models
     rows = [[fp32.name, "", *accuracy_cells(report.accuracy, fp32)[1:], _megabytes(report.fp32_bytes), ""]]

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tnnquant.cli.helped import HELP
 from tnnquant.cli.options import VectorCommand, parse_input_shapes
 from tnnquant.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tnnquant.onnx.verify import Comparison
 
 EPILOG = (
     "Exit codes: 0 done; 2 wrong option, or dims that the file leaves open; 3 bad ONNX file; 4 operators that TNN "
@@ -47,7 +52,10 @@ EXAMPLES = (
 )
 @click.option("--no-verify", is_flag=True, help="Do not run the two models beside each other in the end.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
-def command(name, output, input_shape, half, is_list, input_path, no_verify, as_json) -> int:
+def command(
+    name: str, output: str | None, input_shape: tuple[str, ...], half: bool, is_list: bool, input_path: str | None,
+    no_verify: bool, as_json: bool,
+) -> int:  # fmt: skip
     """Convert an ONNX model to a TNN model, NAME.tnnproto and NAME.tnnmodel, that TNN loads.
 
     Shapes are fixed, constants folded, batch norms and activations fused as TNN's int8 wants them. In the end both
@@ -96,7 +104,7 @@ def _target(name: str, output: str | None) -> tuple[Path, Path]:
     return Path(base + PROTO_SUFFIX), Path(base + MODEL_SUFFIX)
 
 
-def _tell(facts: dict, comparison) -> None:
+def _tell(facts: dict, comparison: Comparison | None) -> None:
     for note in facts["notes"]:
         click.echo(f"note: {note}", err=True)
     if facts["renamed"]:
@@ -109,7 +117,7 @@ def _tell(facts: dict, comparison) -> None:
             click.echo(line)
 
 
-def _list(name: str, shapes, as_json: bool) -> int:
+def _list(name: str, shapes: Mapping[str, tuple[int, ...]], as_json: bool) -> int:
     from tnnquant.onnx.listing import list_operators
 
     listing = list_operators(name, shapes)

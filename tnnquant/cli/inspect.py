@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from math import prod
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +23,14 @@ from tnnquant.cli.options import (
 from tnnquant.cli.verbosity import note
 from tnnquant.config import QuantizeConfig, VerifyConfig
 from tnnquant.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tnnquant.inputs.samples import Samples
+    from tnnquant.inspect.compare import Errors
+    from tnnquant.inspect.diff import Diff
+    from tnnquant.inspect.run import Model
+    from tnnquant.inspect.study import Study
+    from tnnquant.inspect.summary import Summary
 
 EPILOG = (
     "The two rankings of --against differ, and mean different things. Cumulative: both models run as a whole, and "
@@ -71,7 +80,10 @@ EXAMPLES = (
 @click.option("--threads", type=int, default=None, metavar="N", help="Default: one per core; the result is the same.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON (schema: docs/inspect.md).")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the table of layers as CSV.")
-def command(models, proto, model, layer, is_diff, input_shape, **options) -> int:
+def command(
+    models: tuple[str, ...], proto: str | None, model: str | None, layer: str | None, is_diff: bool,
+    input_shape: tuple[str, ...], **options: Any,
+) -> int:  # fmt: skip
     """Show a model, fp32 or int8: layers, shapes, sizes, arithmetic, scales, and what is int8 and why.
 
     MODEL is an .onnx, a name (net, for net.tnnproto and net.tnnmodel), either file, or a folder with one model. With
@@ -91,8 +103,8 @@ def command(models, proto, model, layer, is_diff, input_shape, **options) -> int
         _show_diff(diff_models(first, load(names[1])), options["as_json"])
     elif layer:
         result = _study(first, config, options) if options["against"] else None
-        model, errors = (result.model, result.errors) if result else (first, None)
-        _show_layer(model.summary, layer, errors, options["as_json"])
+        shown, errors = (result.model, result.errors) if result else (first, None)
+        _show_layer(shown.summary, layer, errors, options["as_json"])
     elif options["judged_on"] and not (options["input_path"] or options["html"]):
         _show_findings(first, options["judged_on"], dims, options["as_json"])
     elif options["input_path"] or options["html"]:
@@ -136,7 +148,7 @@ def _check(options: dict, is_diff: bool, layer: str | None) -> None:
         raise ConfigError(f"--csv is the table of layers: not with {'--diff' if is_diff else '--layer'}")
 
 
-def _show_snippet(first, config: QuantizeConfig, device: str) -> None:
+def _show_snippet(first: Model, config: QuantizeConfig, device: str) -> None:
     """The calls for the app; a remark where the preprocessing was not told."""
     from tnnquant.inspect.snippet import cpp_snippet
 
@@ -145,7 +157,7 @@ def _show_snippet(first, config: QuantizeConfig, device: str) -> None:
     click.echo(cpp_snippet(first.stored, first.summary.proto, first.summary.model, config, device), nl=False)
 
 
-def _show_findings(first, device: str, dims: dict, as_json: bool) -> None:
+def _show_findings(first: Model, device: str, dims: dict, as_json: bool) -> None:
     """What goes wrong with the model on a device."""
     from tnnquant.devices import examine
 
@@ -160,7 +172,7 @@ def _show_findings(first, device: str, dims: dict, as_json: bool) -> None:
     print_findings(found, device, first.summary)
 
 
-def _study(first, config: QuantizeConfig, options: dict):
+def _study(first: Model, config: QuantizeConfig, options: dict) -> Study:
     """Run what was asked for, with progress on a terminal."""
     from tnnquant.inspect.study import Study, study
 
@@ -193,7 +205,7 @@ def _study(first, config: QuantizeConfig, options: dict):
     return result
 
 
-def _scores(summary) -> int | None:
+def _scores(summary: Summary) -> int | None:
     """How many classes a model tells apart, if it has one output of scores."""
     (dims, *others) = summary.outputs.values()
     if others or len(dims) < 2 or prod(dims[2:]) != 1:
@@ -201,17 +213,19 @@ def _scores(summary) -> int | None:
     return dims[1]
 
 
-def _refuse_inputs(options: dict, *sources) -> None:
+def _refuse_inputs(options: dict, *sources: Model | Samples | None) -> None:
     """Raise OutputError where --html or --sheet would overwrite a model or a picture."""
     from tnnquant.format.files import refuse_inputs
+    from tnnquant.inspect.run import Model
 
     read: list = []
-    for source in filter(None, sources):
-        read += source.paths() if hasattr(source, "paths") else [source.summary.proto, source.summary.model]
+    for source in sources:
+        if source is not None:
+            read += [source.summary.proto, source.summary.model] if isinstance(source, Model) else source.paths()
     refuse_inputs(filter(None, [options["html"], options["sheet"]]), read)
 
 
-def _show_study(result, options: dict) -> None:
+def _show_study(result: Study, options: dict) -> None:
     """Print the results and write the files."""
     for line in result.warnings:
         note(f"warning: {line}")
@@ -245,7 +259,7 @@ def _show_study(result, options: dict) -> None:
         note(f"written {told}" if count else told)
 
 
-def _show(summary, errors, options: dict) -> None:
+def _show(summary: Summary, errors: Errors | None, options: dict) -> None:
     """The table of layers, in the form that was asked for."""
     if options["as_json"]:
         from tnnquant.inspect.table import json_text
@@ -261,7 +275,7 @@ def _show(summary, errors, options: dict) -> None:
         print_summary(summary)
 
 
-def _show_layer(summary, name: str, errors, as_json: bool) -> None:
+def _show_layer(summary: Summary, name: str, errors: Errors | None, as_json: bool) -> None:
     from tnnquant.inspect.summary import LayerRow, find_row
 
     row = find_row(summary, name)
@@ -276,7 +290,7 @@ def _show_layer(summary, name: str, errors, as_json: bool) -> None:
     print_channels(row, summary, errors)
 
 
-def _show_diff(diff, as_json: bool) -> None:
+def _show_diff(diff: Diff, as_json: bool) -> None:
     if as_json:
         from tnnquant.inspect.table import json_text
 

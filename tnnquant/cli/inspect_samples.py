@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from tnnquant.cli.plain import print_table
+
+if TYPE_CHECKING:
+    from tnnquant.inspect.study import Study
 
 __all__ = ["print_samples"]
 
 SHOWN = 8
 
 
-def print_samples(result) -> None:
+def print_samples(result: Study) -> None:
     """Lowest, mean and highest value of every input channel; coverage; inputs that stand alone.
 
     Parameters
     ----------
     result : Study
     """
-    click.echo(f"{result.samples.fed} inputs, as the model sees them:")
+    fed = result.samples.fed if result.samples is not None else 0
+    click.echo(f"{fed} inputs, as the model sees them:")
     rows = [
         (name, str(channel), *(f"{value:.4g}" for value in values))
         for name, figures in result.statistics.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
@@ -11,6 +12,10 @@ import numpy as np
 from tnnquant.cli.plain import print_table
 from tnnquant.inspect.codes import CodeUsage
 from tnnquant.inspect.summary import BlobRow, LayerRow, Summary
+
+if TYPE_CHECKING:
+    from tnnquant.inspect.compare import Errors, LayerError
+    from tnnquant.inspect.diff import Diff
 
 __all__ = ["bytes_text", "count_text", "dims_text", "print_channels", "print_diff", "print_summary"]
 
@@ -117,7 +122,7 @@ def _print_problems(summary: Summary) -> None:
         click.echo(f"  {click.style('problem', fg='red', bold=True)} {line}")
 
 
-def print_channels(row: LayerRow | BlobRow, summary: Summary, errors=None) -> None:
+def print_channels(row: LayerRow | BlobRow, summary: Summary, errors: Errors | None = None) -> None:
     """One layer or blob, channel by channel; with Errors also how the codes of its blobs are used."""
     blobs = {blob.name: blob for blob in summary.blobs}
     usage = errors.usage if errors else {}
@@ -158,7 +163,7 @@ def _codes_text(usage: CodeUsage) -> str:
     return f"{codes}, a channel leaves {unused:.0f} of 255 levels unused (median), {ends:.2f} % at the ends"
 
 
-def _print_figures(error) -> None:
+def _print_figures(error: LayerError) -> None:
     click.echo()
     rows = []
     for what in ("isolated", "weights", "activations", "cumulative"):
@@ -193,7 +198,7 @@ def _print_weights(row: LayerRow) -> None:
     print_table(columns, rows)
 
 
-def _print_blob(row: BlobRow, usage=None) -> None:
+def _print_blob(row: BlobRow, usage: CodeUsage | None = None) -> None:
     made = f"made by {row.made_by}" if row.made_by else "a model input"
     click.echo(f"\n{_bold(row.name)}  blob {dims_text(row.dims)}, {made}")
     if row.params is None or row.ends is None:
@@ -216,7 +221,7 @@ def _print_blob(row: BlobRow, usage=None) -> None:
     print_table(columns, rows)
 
 
-def print_diff(diff) -> None:
+def print_diff(diff: Diff) -> None:
     """What differs; equal layers are only counted."""
     click.echo(f"A {_bold(diff.a)}\nB {_bold(diff.b)}")
     for line in diff.header:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -14,6 +15,9 @@ from tnnquant.cli import config_file
 from tnnquant.cli.helped import HelpedCommand
 from tnnquant.config import QuantizeConfig, VerifyConfig, choice_codes, parse_choice
 from tnnquant.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tnnquant.inputs.scan import PathLike
 
 __all__ = [
     "METRIC_OPTIONS", "PICTURE_OPTIONS", "VectorCommand", "chosen_model", "config_options", "device_option",
@@ -32,7 +36,7 @@ class VectorCommand(HelpedCommand):
     The flags of TNN's tool have underscores, ``--input_path``; hyphens are accepted too.
     """
 
-    def __init__(self, *args, **options):
+    def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.params.append(config_file.option())
 
@@ -124,7 +128,7 @@ def model_options(
     return decorate
 
 
-def chosen_model(name: str | None, proto: str | None, model: str | None):
+def chosen_model(name: str | None, proto: str | None, model: str | None) -> tuple[PathLike, PathLike | None]:
     """The files of the model that the user means: .tnnproto and .tnnmodel, or an .onnx and None.
 
     Raises
@@ -252,8 +256,8 @@ def _option(entry: dataclasses.Field) -> Callable:
     )
 
 
-def _or_default(callback: Callable | None, default) -> Callable:
-    def convert(ctx, param, value):
+def _or_default(callback: Callable | None, default: Any) -> Callable:
+    def convert(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
         if value is None:
             return default
         return callback(value, "/".join(param.opts)) if callback else value
@@ -272,7 +276,7 @@ def _vector_callback(value: str, what: str) -> tuple[float, ...]:
 
 
 def _number_callback(kind: type) -> Callable:
-    def convert(value: str, what: str):
+    def convert(value: str, what: str) -> float:
         try:
             return kind(value)
         except ValueError:

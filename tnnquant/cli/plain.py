@@ -6,8 +6,13 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 __all__ = ["print_table", "print_trimmed", "screen_width"]
 
@@ -67,7 +72,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], width: i
         click.echo(f"(no room for {left_out})")
 
 
-def print_trimmed(console, table) -> None:
+def print_trimmed(console: Console, table: Table) -> None:
     """Print a table of rich without the blanks it pads cells and lines with: they would lie in files and be copied."""
     with console.capture() as shown:
         console.print(table)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +22,12 @@ from tnnquant.cli.options import (
 )
 from tnnquant.cli.verbosity import is_quiet
 from tnnquant.config import QuantizeConfig, SearchConfig, VerifyConfig
+
+if TYPE_CHECKING:
+    from tnnquant.base.progress import Progress
+    from tnnquant.inputs.scan import PathLike
+    from tnnquant.inputs.split import Split
+    from tnnquant.quantization.parts import Part
 
 EPILOG = (
     "Exit codes: 0 done; 2 wrong option; 3 bad model file; 4 model cannot be run; 5 bad calibration files; "
@@ -61,8 +69,9 @@ EXAMPLES = (
 @click.option("--scheduler", metavar="ADDRESS", help="Gather the statistics on the workers of a Dask scheduler.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(
-    name, proto, model, input_path, input_shape, output, threads, dry_run, stats_only, from_stats, scheduler, as_json,
-    **options,
+    name: str | None, proto: str | None, model: str | None, input_path: str | None, input_shape: tuple[str, ...],
+    output: str, threads: int | None, dry_run: bool, stats_only: bool, from_stats: tuple[str, ...],
+    scheduler: str | None, as_json: bool, **options: Any,
 ) -> int:  # fmt: skip
     """Quantize an fp32 model, ONNX or TNN, to int8 over a folder of calibration pictures.
 
@@ -81,21 +90,21 @@ def command(
     from tnnquant.health.ahead import ahead_of
     from tnnquant.pipeline.api import quantize_model
 
-    proto, model = chosen_model(name, proto, model)
+    files = chosen_model(name, proto, model)
     started = time.perf_counter()
     is_shown = sys.stderr.isatty() and not as_json and not dry_run
     runs_int8 = not (verify.no_verify or stats_only or dry_run)
-    with ahead_of(str(proto)) as ahead, progress_display(is_shown, ahead.start if runs_int8 else None) as progress:
+    with ahead_of(str(files[0])) as ahead, progress_display(is_shown, ahead.start if runs_int8 else None) as progress:
         if stats_only:
             from tnnquant.pipeline.collect import collect_statistics
 
             part = collect_statistics(
-                proto, model, input_path, output, config, after=from_stats, threads=threads, progress=progress
+                *files, input_path, output, config, after=from_stats, threads=threads, progress=progress
             )
         else:
-            gather = _gathering(scheduler, proto, model, config, progress) if scheduler else None
+            gather = _gathering(scheduler, *files, config, progress) if scheduler else None
             report = quantize_model(
-                proto, model, input_path, output, config, verify=verify, search=search,
+                *files, input_path, output, config, verify=verify, search=search,
                 statistics=from_stats, gather=gather, threads=threads, dry_run=dry_run, progress=progress,
             )  # fmt: skip
     if stats_only:
@@ -111,11 +120,13 @@ def command(
     return MISSED_CODE if report.target and not report.target["reached"] else 0
 
 
-def _gathering(scheduler: str, proto: str, model: str, config: QuantizeConfig, progress):
+def _gathering(
+    scheduler: str, proto: PathLike, model: PathLike | None, config: QuantizeConfig, progress: Progress | None
+) -> Callable[[Split], Part]:
     """What gathers the statistics of samples on the workers of a Dask scheduler."""
     from tnnquant.pipeline.distribute import gather_distributed
 
-    def gather(split):
+    def gather(split: Split) -> Part:
         return gather_distributed(
             scheduler, proto, model, split.paths(), config, progress, unseen=split.unseen_paths()
         )
@@ -124,7 +135,7 @@ def _gathering(scheduler: str, proto: str, model: str, config: QuantizeConfig, p
 
 
 def _check_sources(
-    inputs, stats_only: bool, from_stats: tuple, scheduler: str | None, dry_run: bool, verify: VerifyConfig,
+    inputs: str | None, stats_only: bool, from_stats: tuple, scheduler: str | None, dry_run: bool, verify: VerifyConfig,
     search: SearchConfig, recipe: str,
 ) -> None:  # fmt: skip
     """Refuse combinations of options that would leave one of them without effect."""
@@ -177,7 +188,7 @@ def _check_sources(
         )
 
 
-def _tell_of_statistics(part, output: str, as_json: bool) -> int:
+def _tell_of_statistics(part: Part, output: str, as_json: bool) -> int:
     """Say what was written and what comes next."""
     facts = {
         "written": output, "samples": len(part.samples), "skipped": list(part.skipped), "pass": part.number + 1,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from tnnquant.graph.infer import infer
 from tnnquant.graph.meaning import Meaning, base_name, meaning_of
 from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.graph.repeats import repeated_like
-from tnnquant.inputs import Sample, Samples
+from tnnquant.inputs import Sample
 from tnnquant.inspect.codes import CodeUsage, usage_of_counts
 from tnnquant.inspect.isolated import Isolated, Requantizer, check_same_network
 from tnnquant.inspect.measure import ErrorSums, as_rows
@@ -31,6 +32,9 @@ from tnnquant.verdict.compare import Comparison
 from tnnquant.verdict.kinds import judged_kinds
 from tnnquant.verdict.labels import labels_of_names
 from tnnquant.verdict.own_metric import Goal
+
+if TYPE_CHECKING:
+    from tnnquant.inputs.samples import SampleSource
 
 __all__ = ["Errors", "Figures", "LayerError", "SampleError", "compare_graphs"]
 
@@ -219,7 +223,7 @@ class Errors:
 def compare_graphs(
     quantized: Graph,
     fp32: Graph,
-    samples: Sequence[Sample] | Samples,
+    samples: SampleSource,
     input_dims: Mapping | None = None,
     progress: Progress | None = None,
     meaning: Meaning | None = None,
@@ -290,7 +294,7 @@ class _Comparison:
         """Tell the names of the files by number; numbers that begin them may be classes."""
         self._judged.sources = names
 
-    def add(self, sample) -> None:
+    def add(self, sample: Sample) -> None:
         blobs: dict[str, np.ndarray] = {}
 
         def keep(name: str, array: np.ndarray) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tnnquant.base.tensor import DataType
 from tnnquant.engine.executor import Executor
-from tnnquant.inputs import Sample, Samples
 from tnnquant.inspect.measure import as_rows
+
+if TYPE_CHECKING:
+    from tnnquant.inputs.samples import SampleSource
 
 __all__ = ["Coverage", "Lone", "measure_coverage"]
 
@@ -96,7 +99,7 @@ class Coverage:
 
 
 def measure_coverage(
-    executor: Executor, slots: Mapping[str, int], method: str, samples: Sequence[Sample] | Samples,
+    executor: Executor, slots: Mapping[str, int], method: str, samples: SampleSource,
     progress: Progress | None = None,
 ) -> Coverage:
     """Find the scales of half of the samples (every second one) and of all.
@@ -124,7 +127,7 @@ def measure_coverage(
             if number == 0:
                 names.append(sample.name)
 
-            def tap(name: str, array: np.ndarray, number=number, index=index) -> None:
+            def tap(name: str, array: np.ndarray, number: int = number, index: int = index) -> None:
                 if name not in whole:
                     return
                 whole[name].update(array, number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from tnnquant.base.tensor import QuantParams
 from tnnquant.graph import Graph, Node
 from tnnquant.inspect.summary import LayerRow, Summary, weight_rows
 from tnnquant.inspect.weights import bias_values, real_weights, sqnr_db
+
+if TYPE_CHECKING:
+    from tnnquant.layers.base import Layer
 
 __all__ = ["Diff", "DiffRow", "diff_graphs"]
 
@@ -188,14 +192,14 @@ def _diff_scales(a: Mapping[str, QuantParams], b: Mapping[str, QuantParams]) -> 
     return rows
 
 
-def _token_changes(x, y) -> str:
+def _token_changes(x: Layer, y: Layer) -> str:
     import dataclasses
 
     pairs = [(entry.name, getattr(x, entry.name), getattr(y, entry.name)) for entry in dataclasses.fields(x)]
     return ", ".join(f"{name} {_value(old)} -> {_value(new)}" for name, old, new in pairs if old != new)
 
 
-def _value(value) -> str:
+def _value(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
 
 

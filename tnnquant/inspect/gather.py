@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,12 +21,19 @@ from tnnquant.inspect.run import Model
 from tnnquant.inspect.weights import real_weights
 from tnnquant.quantization.plan import make_plan
 
+if TYPE_CHECKING:
+    from tnnquant.base.progress import Progress
+    from tnnquant.inputs.samples import Samples, SampleSource
+
 __all__ = ["blob_ranges", "coverage_of", "small_pictures", "weight_pairs"]
 
 WORST, SEEN, SIZE, SMALL = 8, 32, 128, 80
 
 
-def blob_ranges(fp32: Model, quantized: Model | None, samples, config: QuantizeConfig, progress=None):
+def blob_ranges(
+    fp32: Model, quantized: Model | None, samples: SampleSource, config: QuantizeConfig,
+    progress: Progress | None = None,
+) -> dict[str, BlobRanges]:  # fmt: skip
     """The values of every blob that is int8, or would become so.
 
     Parameters
@@ -54,7 +62,9 @@ def blob_ranges(fp32: Model, quantized: Model | None, samples, config: QuantizeC
     return found
 
 
-def coverage_of(fp32: Model, samples, config: QuantizeConfig, progress=None) -> Coverage:
+def coverage_of(
+    fp32: Model, samples: SampleSource, config: QuantizeConfig, progress: Progress | None = None
+) -> Coverage:
     """How settled the scales of a model would be; see :func:`~tnnquant.inspect.coverage.measure_coverage`.
 
     Parameters
@@ -98,7 +108,7 @@ def _weights_of(graph: Graph, model: Model) -> dict[str, np.ndarray]:
 
 
 def small_pictures(
-    samples, errors: Errors | None, *, seen: bool, classes: tuple[str, ...] = ()
+    samples: Samples, errors: Errors | None, *, seen: bool, classes: tuple[str, ...] = ()
 ) -> list[Picture]:
     """The inputs with the worst outputs, and, if asked for, what else the model is fed, as small pictures.
 

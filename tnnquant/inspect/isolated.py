@@ -18,7 +18,7 @@ number of layers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -138,7 +138,10 @@ class Isolated:
             }
             self._run(self._blobs, fed, self.blobs, reference, requantize=True)
 
-    def _run(self, executor: Executor | None, blobs: Mapping, sums: dict, reference, *, requantize=False) -> None:
+    def _run(
+        self, executor: Executor | None, blobs: Mapping, sums: dict, reference: Callable[[str], np.ndarray], *,
+        requantize: bool = False,
+    ) -> None:  # fmt: skip
         if executor is None:
             return
         names = {node.outputs[0]: node.name for node in executor.graph.nodes}

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tnnquant.base.tensor import DataType
 from tnnquant.engine.executor import Executor
+
+if TYPE_CHECKING:
+    from tnnquant.inputs.samples import Sample, SampleSource
 
 __all__ = ["BlobRanges", "Threshold", "gather_ranges"]
 
@@ -82,7 +86,7 @@ class BlobRanges:
 
 
 def gather_ranges(
-    executor: Executor, names: Iterable[str], samples, progress: Progress | None = None
+    executor: Executor, names: Iterable[str], samples: SampleSource, progress: Progress | None = None
 ) -> dict[str, BlobRanges]:
     """Watch fp32 blobs.
 
@@ -113,7 +117,7 @@ def _is_float(executor: Executor, name: str) -> bool:
     return spec is not None and spec.dtype == DataType.FLOAT and spec.value is None
 
 
-def _run(executor: Executor, sample, watched: Mapping[str, _Watch], number: int) -> None:
+def _run(executor: Executor, sample: Sample, watched: Mapping[str, _Watch], number: int) -> None:
     def tap(name: str, array: np.ndarray) -> None:
         if name in watched and array.size:
             watched[name].update(array, number)

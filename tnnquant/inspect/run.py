@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from tnnquant.base.metric import Metric
 from tnnquant.config import QuantizeConfig
@@ -19,6 +20,13 @@ from tnnquant.inspect.summary import Summary, summarize
 from tnnquant.pipeline.devices import broken_on
 from tnnquant.pipeline.models import find_model, read_model
 from tnnquant.verdict.result import broken_there
+
+if TYPE_CHECKING:
+    from tnnquant.base.progress import Progress
+    from tnnquant.inputs.samples import Samples, SampleSource
+    from tnnquant.inputs.scan import PathLike
+    from tnnquant.inspect.compare import Errors
+    from tnnquant.inspect.diff import Diff
 
 __all__ = ["Model", "beside", "check_precisions", "compare_models", "diff_models", "load", "pick_samples"]
 
@@ -97,7 +105,10 @@ def beside(model: Model, fp32: Model, input_dims: Mapping | None = None) -> Mode
     return Model(model.stored, summary, meaning)
 
 
-def pick_samples(model: Model, inputs, config: QuantizeConfig, limit: int | None, threads: int | None = None):
+def pick_samples(
+    model: Model, inputs: PathLike | Sequence[PathLike], config: QuantizeConfig, limit: int | None,
+    threads: int | None = None,
+) -> Samples:  # fmt: skip
     """Samples of a folder for a model.
 
     Parameters
@@ -133,9 +144,9 @@ def pick_samples(model: Model, inputs, config: QuantizeConfig, limit: int | None
 
 
 def compare_models(
-    model: Model, against: Model, samples, config: QuantizeConfig, progress=None, device: str | None = None,
-    metric: Metric | None = None,
-):  # fmt: skip
+    model: Model, against: Model, samples: SampleSource, config: QuantizeConfig, progress: Progress | None = None,
+    device: str | None = None, metric: Metric | None = None,
+) -> Errors:  # fmt: skip
     """The errors of an int8 model against the fp32 one; see :func:`~tnnquant.inspect.compare.compare_graphs`.
 
     Parameters
@@ -181,7 +192,7 @@ def check_precisions(model: Model, against: Model) -> None:
         raise ConfigError(f"--against {against.summary.proto}: it is {kind}; give the fp32 model")
 
 
-def diff_models(a: Model, b: Model):
+def diff_models(a: Model, b: Model) -> Diff:
     """Compare two models; an fp32 one beside an int8 one in the form that is quantized.
 
     Returns

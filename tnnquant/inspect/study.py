@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tnnquant.base.metric import Metric
 from tnnquant.config import QuantizeConfig
@@ -20,6 +21,10 @@ from tnnquant.inspect.page.document import page_html
 from tnnquant.inspect.page.material import Beside, Material, Picture
 from tnnquant.inspect.ranges import BlobRanges
 from tnnquant.inspect.run import Model, beside, check_precisions, compare_models
+
+if TYPE_CHECKING:
+    from tnnquant.base.progress import Progress
+    from tnnquant.inputs.scan import PathLike
 
 __all__ = ["Study", "study", "write_page", "write_sheet"]
 
@@ -72,8 +77,9 @@ class Study:
 
 
 def study(
-    model: Model, against: Model | None, samples, config: QuantizeConfig, *, ranges: bool, coverage: bool,
-    progress=None, device: str | None = None, metric: Metric | None = None, other: Model | None = None,
+    model: Model, against: Model | None, samples: Samples, config: QuantizeConfig, *, ranges: bool, coverage: bool,
+    progress: Progress | None = None, device: str | None = None, metric: Metric | None = None,
+    other: Model | None = None,
 ) -> Study:  # fmt: skip
     """Run what was asked for.
 
@@ -165,7 +171,7 @@ def write_page(
     write_files([(path, [page_html(material).encode("utf-8")])])
 
 
-def write_sheet(result: Study, path) -> int:
+def write_sheet(result: Study, path: PathLike) -> int:
     """Write the pictures, as the model sees them, tiled on one PNG, whole or not at all.
 
     Returns

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from math import isfinite
+from typing import Any
 
 import numpy as np
 
@@ -84,13 +85,13 @@ def csv_text(summary: Summary, errors: dict[str, dict] | None = None) -> str:
     return text.getvalue()
 
 
-def json_text(**parts) -> str:
+def json_text(**parts: Any) -> str:
     """The parts that are not None as one JSON object: each has an ``as_dict``, or is a dict of such, or is plain."""
     body = {name: _finite(_plain(part)) for name, part in parts.items() if part is not None}
     return json.dumps({"schema": SCHEMA, **body}, indent=1, allow_nan=False)
 
 
-def _finite(value):
+def _finite(value: Any) -> Any:
     """JSON has no NaN and no infinity, broken models have: null stands for them."""
     if isinstance(value, dict):
         return {key: _finite(entry) for key, entry in value.items()}
@@ -99,7 +100,7 @@ def _finite(value):
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
-def _plain(part):
+def _plain(part: Any) -> Any:
     if hasattr(part, "as_dict"):
         return part.as_dict()
     return {key: _plain(value) for key, value in part.items()} if isinstance(part, dict) else part

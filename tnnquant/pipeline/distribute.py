@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from tnnquant.base.progress import Progress
     from tnnquant.engine.executor import Executor
-    from tnnquant.graph import Graph, InputSpec
+    from tnnquant.graph import InputSpec
 
 __all__ = ["gather_distributed", "split_files"]
 
@@ -60,7 +60,7 @@ class _Job:
 def gather_distributed(
     address: str,
     proto: str | os.PathLike,
-    model: str | os.PathLike,
+    model: str | os.PathLike | None,
     inputs: str | os.PathLike | Sequence,
     config: QuantizeConfig | None = None,
     progress: Callable[[str, int, int], None] | None = None,
@@ -73,6 +73,7 @@ def gather_distributed(
     address : str
         Of the scheduler: ``tcp://host:8786``.
     proto, model : path
+        Of an .onnx the second is None.
     inputs : path or sequence of path
         As for :func:`tnnquant.quantize_model`.
     config : QuantizeConfig, optional
@@ -176,14 +177,16 @@ def _mapped(client: Client, jobs: list[_Job], progress: Progress | None) -> list
 def _gather_part(job: _Job) -> bytes:
     """On a worker: the file of one part."""
     with _turn:
-        executor, plan, graph = _prepared(job.proto, job.model, job.digest, job.config)
+        executor, plan, config = _prepared(job.proto, job.model, job.digest, job.config)
         files = [Path(path) for path in job.files]
-        samples = Samples(files, graph_inputs(graph, job.config), input_config(job.config))
+        samples = Samples(files, graph_inputs(executor.graph, config), input_config(config))
         before = load_part(job.before, "the pass before") if job.before else None
-        return dump_part(gather(executor, plan, samples, job.digest, job.config, before=before, may_be_empty=True))
+        return dump_part(gather(executor, plan, samples, job.digest, config, before=before, may_be_empty=True))
 
 
-def _prepared(proto: str, model: str | None, digest: str, config: QuantizeConfig) -> tuple[Executor, QuantPlan, Graph]:
+def _prepared(
+    proto: str, model: str | None, digest: str, config: QuantizeConfig
+) -> tuple[Executor, QuantPlan, QuantizeConfig]:
     if model_digest([read_file(path) for path in model_files(proto, model)]) != digest:
         raise InputError(f"{proto}: a worker sees another model under this path than the one who asked")
     return _planned(proto, model, digest, _Key(config))
@@ -203,7 +206,8 @@ class _Key:
 
 
 @lru_cache(maxsize=1)
-def _planned(proto: str, model: str, digest: str, key: _Key) -> tuple[Executor, QuantPlan, Graph]:
+def _planned(proto: str, model: str | None, digest: str, key: _Key) -> tuple[Executor, QuantPlan, QuantizeConfig]:
+    """The model made ready, and the configuration by the graph's own names of its inputs."""
     graph, config = open_model(model_files(proto, model), key.config)
     executor, plan = plan_graph(graph, config)
-    return executor, plan, graph
+    return executor, plan, config

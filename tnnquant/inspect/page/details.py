@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from tnnquant.inspect.advice import cause_of
@@ -18,6 +20,10 @@ from tnnquant.inspect.page.plots import (
 )
 from tnnquant.inspect.summary import BlobRow, LayerRow
 from tnnquant.inspect.weights import sqnr_db
+
+if TYPE_CHECKING:
+    from tnnquant.inspect.codes import CodeUsage
+    from tnnquant.inspect.ranges import BlobRanges
 
 __all__ = ["details_section"]
 
@@ -134,12 +140,12 @@ def _blob(material: Material, row: BlobRow) -> list[str]:
     return body
 
 
-def _levels(usage) -> str:
+def _levels(usage: CodeUsage) -> str:
     unused, ends = np.median(usage.unused), 100 * usage.saturated.mean()
     return f"a channel leaves {unused:.0f} of 255 levels unused (median), {ends:.2f} % are at the ends"
 
 
-def _methods(ranges, chosen: np.ndarray | None) -> str:
+def _methods(ranges: BlobRanges, chosen: np.ndarray | None) -> str:
     rows = []
     if chosen is not None:
         value = f"{chosen.min():.4g}" if chosen.size == 1 else f"{chosen.min():.4g} to {chosen.max():.4g}"

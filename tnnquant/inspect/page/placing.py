@@ -7,13 +7,18 @@ neighbours as far as their row allows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeAlias
 
 __all__ = ["Drawing", "draw"]
 
 SWEEPS = 8
+
+Item: TypeAlias = str | tuple[str, str, int]
+"""What has a place in a row: a node, or what stands in for an edge there: from, to, row."""
+Links: TypeAlias = dict[Item, list[Item]]
 
 
 @dataclass(frozen=True)
@@ -68,32 +73,35 @@ def _depths(nodes: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str,
     return depth
 
 
-def _with_stand_ins(nodes, edges, depth):
-    """Rows of nodes and stand-ins (tuples), the links between neighbouring rows, and the way of every edge."""
-    rows: list[list] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
+def _with_stand_ins(
+    nodes: Iterable[str], edges: Iterable[tuple[str, str]], depth: Mapping[str, int]
+) -> tuple[list[list[Item]], list[tuple[Item, Item]], dict[tuple[str, str], list[Item]]]:
+    """Rows of nodes and stand-ins, the links between neighbouring rows, and the way of every edge."""
+    rows: list[list[Item]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
     for name in nodes:
         rows[depth[name]].append(name)
-    links: list[tuple] = []
-    chains: dict[tuple[str, str], list] = {}
+    links: list[tuple[Item, Item]] = []
+    chains: dict[tuple[str, str], list[Item]] = {}
     for a, b in dict.fromkeys(edges):
-        chain = [a, *((a, b, level) for level in range(depth[a] + 1, depth[b])), b]
-        for item in chain[1:-1]:
-            rows[item[2]].append(item)
+        between = range(depth[a] + 1, depth[b])
+        chain: list[Item] = [a, *((a, b, level) for level in between), b]
+        for level in between:
+            rows[level].append((a, b, level))
         links += list(pairwise(chain))
         chains[a, b] = chain
     return rows, links, chains
 
 
-def _neighbours(links) -> tuple[dict, dict]:
-    up: dict = {}
-    down: dict = {}
+def _neighbours(links: Iterable[tuple[Item, Item]]) -> tuple[Links, Links]:
+    up: Links = {}
+    down: Links = {}
     for a, b in links:
         up.setdefault(b, []).append(a)
         down.setdefault(a, []).append(b)
     return up, down
 
 
-def _order(rows: list[list], links) -> None:
+def _order(rows: list[list[Item]], links: Iterable[tuple[Item, Item]]) -> None:
     up, down = _neighbours(links)
     index = {item: i for line in rows for i, item in enumerate(line)}
     for sweep in range(SWEEPS):
@@ -101,7 +109,7 @@ def _order(rows: list[list], links) -> None:
         for line in rows if forward else reversed(rows):
             near = up if forward else down
 
-            def middle(item, near=near):
+            def middle(item: Item, near: Mapping[Item, list[Item]] = near) -> float:
                 around = near.get(item)
                 return sum(index[other] for other in around) / len(around) if around else index[item]
 
@@ -109,9 +117,11 @@ def _order(rows: list[list], links) -> None:
             index.update({item: i for i, item in enumerate(line)})
 
 
-def _places(rows: list[list], links, widths: Mapping, gap: float) -> dict:
+def _places(
+    rows: list[list[Item]], links: Iterable[tuple[Item, Item]], widths: Mapping[Item, float], gap: float
+) -> dict[Item, float]:
     up, down = _neighbours(links)
-    places: dict = {}
+    places: dict[Item, float] = {}
     for line in rows:
         total = sum(widths[item] for item in line) + gap * (len(line) - 1)
         x = -total / 2
@@ -130,7 +140,9 @@ def _places(rows: list[list], links, widths: Mapping, gap: float) -> dict:
     return places
 
 
-def _settle(line: list, wanted: list[float], places: dict, widths: Mapping, gap: float) -> None:
+def _settle(
+    line: list[Item], wanted: list[float], places: dict[Item, float], widths: Mapping[Item, float], gap: float
+) -> None:
     """Put a row as near to where it wants to be as its order and widths allow: the mean of pushing right and left."""
     space = [(widths[a] + widths[b]) / 2 + gap for a, b in pairwise(line)]
     right, left = list(wanted), list(wanted)

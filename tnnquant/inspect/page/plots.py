@@ -6,6 +6,7 @@ units, which the page scales to the room there is.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -84,7 +85,9 @@ def histogram_svg(ranges: BlobRanges, chosen: np.ndarray | None) -> str:
     return _svg(height, "histogram of magnitudes with thresholds", *parts)
 
 
-def _columns(*arrays: np.ndarray, reduce=(np.min, np.max)) -> list[np.ndarray]:
+def _columns(
+    *arrays: np.ndarray, reduce: Sequence[Callable[[np.ndarray], float]] = (np.min, np.max)
+) -> list[np.ndarray]:
     """Arrays (C,) brought to at most :data:`MOST_COLUMNS` columns; neighbours share one."""
     count = arrays[0].size
     if count <= MOST_COLUMNS:

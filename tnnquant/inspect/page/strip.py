@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tnnquant.inspect.compare import Errors, LayerError
 from tnnquant.inspect.page.marks import attribute, section, tag, text
 from tnnquant.inspect.page.material import Material
@@ -84,7 +86,7 @@ def _strip(layers: list[LayerRow], errors: Errors, low: float, high: float, name
     return title + tag("div", axis, tag("div", drawing, _marks(layers, worst), class_="bars"), class_="depth")
 
 
-def _bar(row: LayerRow, error: LayerError | None, x: int, height, rank: int | None) -> str:
+def _bar(row: LayerRow, error: LayerError | None, x: int, height: Callable[[float], float], rank: int | None) -> str:
     told = f"{row.index} {row.name}, {row.type}"
     shape = ""
     for what in ("isolated", "cumulative"):
