@@ -1,6 +1,7 @@
 """Registries: names, numbers, and what is said about names that do not exist."""
 
 import sys
+import threading
 
 import pytest
 
@@ -72,3 +73,36 @@ def test_names_are_known_before_anything_is_imported():
     assert declared_codes("tnnquant.observers", "observer") == observers.method_codes()
     assert declared_codes("tnnquant.weights", "weight_method") == weights.method_codes()
     assert declared_codes("tnnquant.nothing", "observer") is None
+
+
+def test_a_second_thread_waits_for_the_names_to_come_in(package, tmp_path):
+    (tmp_path / "things_of_a_test" / "nut.py").write_text(
+        "import sys, threading\nfrom things_of_a_test.base import REGISTRY\n"
+        "begun, go = threading.Event(), threading.Event()\n"
+        "sys.modules['things_of_a_test'].events = begun, go\nbegun.set()\ngo.wait(10)\n"
+        "REGISTRY.register('nut', 9)(int)\n"
+    )
+    import importlib
+
+    importlib.invalidate_caches()
+    errors = []
+
+    def look_up():
+        try:
+            package.find("zebra")
+        except ConfigError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=look_up) for _ in range(2)]
+    threads[0].start()
+    sys_package = sys.modules["things_of_a_test"]
+    while not hasattr(sys_package, "events"):
+        pass
+    begun, go = sys_package.events
+    assert begun.wait(10)
+    threads[1].start()
+    threads[1].join(0.2)
+    go.set()
+    for thread in threads:
+        thread.join()
+    assert not errors

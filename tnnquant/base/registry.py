@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import threading
 from collections.abc import Callable
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -66,6 +67,8 @@ class Registry(Generic[_Entry]):
         self._entries: dict[str, _Entry] = {}
         self._codes: dict[int, str] = {}
         self._loaded = False
+        #: Another thread must not look up names while they are still coming in.
+        self._lock = threading.RLock()
 
     def register(self, name: str, code: int) -> Callable[[_Registered], _Registered]:
         """Decorator: enter a class or function under a name and a number, both unused so far."""
@@ -102,9 +105,10 @@ class Registry(Generic[_Entry]):
         return dict(sorted(self._codes.items()))
 
     def _load(self) -> None:
-        if self._loaded:
-            return
-        self._loaded = True
-        package = importlib.import_module(self._package)
-        for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
-            importlib.import_module(f"{self._package}.{module}")
+        with self._lock:
+            if self._loaded:
+                return
+            self._loaded = True
+            package = importlib.import_module(self._package)
+            for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
+                importlib.import_module(f"{self._package}.{module}")

@@ -21,7 +21,7 @@ from tnnquant.layers.halves import Int8Half
 __all__ = ["garbage_on", "on_device"]
 
 #: Rules whose outcome is computed as the device does.
-_EXACT = frozenset({"zero point", "unequal dilations", "weight of -128"})
+_EXACT = frozenset({"zero point", "unequal dilations", "weight of -128", "window in the padding"})
 #: Rules by which the first picture of a batch comes out right.
 _FIRST = frozenset({"int8 add of a batch", "1x1 of a batch"})
 #: The rule of what an int8 layer leaves to a convolution that reads it later.

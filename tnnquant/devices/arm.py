@@ -19,6 +19,7 @@ from tnnquant.devices.common import (
     no_kernel,
     or_rewritten,
     single_output,
+    windows_in_padding,
 )
 from tnnquant.devices.rules import Outcome, Rule, device
 
@@ -50,7 +51,7 @@ def arm() -> tuple[Rule, ...]:
     """The table of the ARM device."""
     return (
         *SAME_INT8,
-        EVERYWHERE,
+        *EVERYWHERE,
         *lost_activations(FUSED),
         Rule(
             "int8 border", (), "int8", "ragged channels reach a convolution", Outcome.WRONG,
@@ -93,8 +94,16 @@ def arm() -> tuple[Rule, ...]:
             "has an operand of fewer dims, which is broadcast wrongly", or_rewritten("give both operands as many dims"),
         ),
         Rule(
-            "one dim", ("ReLU", "Sign", "HardSwish", "Concat", *ARITHMETIC), "fp32", "rank 1", Outcome.WRONG,
+            "one dim", ("ReLU", "Sign", "HardSwish", "Concat"), "fp32", "rank 1", Outcome.WRONG,
             "reads a blob of one dim", or_rewritten("give the blob two dims"),
+        ),
+        Rule(
+            "one dim", ARITHMETIC, "fp32", "makes rank 1", Outcome.WRONG,
+            "reads blobs of one dim", or_rewritten("give the blobs two dims"),
+        ),
+        Rule(
+            "empty range", ("Clip",), "fp32", "empty range", Outcome.WRONG,
+            "has a minimum above its maximum, which gives either of the two", "exchange the two, or use a constant",
         ),
         Rule(
             "one dim", ("Softmax",), "fp32", "rank 1", Outcome.FAILS,
@@ -140,6 +149,7 @@ def arm() -> tuple[Rule, ...]:
         ),
         int8_values(Outcome.FAILS),
         *SAME_FLOATS,
+        windows_in_padding("fp32", "maximum in the padding"),
         no_kernel(_NO_KERNEL, "ARM", or_rewritten("use other layers")),
         _fast_sigmoid(("Sigmoid", "LogSigmoid"), "always", "is"),
         _fast_sigmoid(("Swish",), "swish after a convolution", "is"),

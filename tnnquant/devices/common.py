@@ -18,6 +18,7 @@ __all__ = [
     "no_kernel",
     "or_rewritten",
     "single_output",
+    "windows_in_padding",
 ]
 
 ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Maximum", "Minimum")
@@ -33,11 +34,21 @@ def or_rewritten(advice: str = "") -> str:
 
 # --- on every device ---
 
-#: TNN's passes fuse the activation before the device is asked.
-EVERYWHERE = Rule(
-    "fp32 activation after int8", ("ReLU", "ReLU6"), "fp32", "after an int8 convolution", Outcome.REFUSED,
-    "stays fp32 after an int8 convolution: TNN takes it for a part of that layer and then misses its scales",
-    "keep both int8 or both fp32", mixed=True,
+#: TNN's passes fuse the activation before the device is asked; sizes are checked before it is chosen.
+EVERYWHERE = (
+    Rule(
+        "fp32 activation after int8", ("ReLU", "ReLU6"), "fp32", "after an int8 convolution", Outcome.REFUSED,
+        "stays fp32 after an int8 convolution: TNN takes it for a part of that layer and then misses its scales",
+        "keep both int8 or both fp32", mixed=True,
+    ),
+    *(
+        Rule(
+            "pads checked wrongly", ("Pooling",), form, "pads checked wrongly", Outcome.REFUSED,
+            "has pads that TNN takes for an error: it checks the width with a pad of the height",
+            "change its pads or strides, or cut the input to what its windows cover",
+        )
+        for form in ("int8", "fp32")
+    ),
 )  # fmt: skip
 
 #: What TNN fuses into the fp32 convolution before it: on ARM and naive, and on x86.
@@ -80,6 +91,14 @@ def int32(types: tuple[str, ...], outcome: Outcome, reason: str = "computes int3
     return Rule("int32", types, "fp32", "int32", outcome, reason, "cast them to float before")
 
 
+def windows_in_padding(form: str, condition: str) -> Rule:
+    """Windows without any value."""
+    return Rule(
+        "window in the padding", ("Pooling",), form, condition, Outcome.WRONG,
+        "has windows that lie in the padding as a whole", "use less padding, or no ceil mode",
+    )  # fmt: skip
+
+
 #: Rules of int8 layers that ARM and x86 share.
 SAME_INT8 = (
     Rule(
@@ -99,6 +118,7 @@ SAME_INT8 = (
         "no int8 kernel", ("Sigmoid", "Permute"), "int8", "always", Outcome.FAILS,
         "is int8, and the device has no int8 kernel of it", "keep the layer in fp32",
     ),
+    windows_in_padding("int8", "maximum in the padding"),
     Rule(
         "lost addend", ("Convolution",), "int8", "ReLU6 before a fused add", Outcome.REFUSED,
         "has a ReLU6, and TNN fuses the add after it into it", "keep the add in fp32",
@@ -115,10 +135,6 @@ SAME_FLOATS = (
     Rule(
         "adaptive average", ("Pooling",), "fp32", "adaptive average", Outcome.WRONG,
         "averages over windows of adaptive size", or_rewritten("use fixed windows"),
-    ),
-    Rule(
-        "window in the padding", ("Pooling",), "fp32", "window in the padding", Outcome.WRONG,
-        "has windows that lie in the padding as a whole", "use less padding, or no ceil mode",
     ),
     Rule(
         "counted from the end", ("StridedSlice",), "fp32", "counts from the end", Outcome.WRONG,

@@ -19,11 +19,12 @@ from tnnquant.graph.lower import fuse_adds
 from tnnquant.graph.passes import is_fused_swish, is_sigmoid_mul
 from tnnquant.kernels.geometry import RELU6, SWISH
 from tnnquant.layers.base import BlobSpec
+from tnnquant.layers.clip import Clip
 from tnnquant.layers.expand import Tile
 from tnnquant.layers.gated import Glu
 from tnnquant.layers.inner_product import InnerProduct
 from tnnquant.layers.pad import PadV2
-from tnnquant.layers.pooling import Pooling
+from tnnquant.layers.pooling import MAX, Pooling
 from tnnquant.layers.reduce import Reduction
 from tnnquant.layers.slice import StridedSlice, StridedSliceV2
 from tnnquant.layers.softmax import Softmax
@@ -185,6 +186,11 @@ def _int32(place: Place) -> bool:
 @condition("rank 1", "a blob of one dim that is no constant")
 def _rank_1(place: Place) -> bool:
     return any(len(spec.dims) == 1 for spec in place.inputs if spec.value is None)
+
+
+@condition("makes rank 1", "of blobs of one dim alone")
+def _makes_rank_1(place: Place) -> bool:
+    return len(place.outputs[0].dims) == 1 and _rank_1(place)
 
 
 @condition("rank 5", "a blob of five dims or more")
@@ -359,7 +365,29 @@ def _adaptive_average(place: Place) -> bool:
     return bool(layer.is_adaptive) and layer.pool_type != 0
 
 
-@condition("window in the padding", "a last window begins beyond the blob")
+@condition("maximum in the padding", "of maxima, and a window lies in the padding as a whole")
+def _maximum_in_padding(place: Place) -> bool:
+    return place.node.layer.expect(Pooling).pool_type == MAX and _window_in_padding(place)
+
+
+@condition("pads checked wrongly", "floor mode, pads of numbers, the last window ends before the blob does")
+def _pads_checked_wrongly(place: Place) -> bool:
+    """TNN computes the width a second time where a pad at an end comes out negative, with the lower pad for the left
+    one."""
+    layer, dims = place.node.layer.expect(Pooling), place.inputs[0].dims
+    if layer.is_adaptive or layer.ceil_mode or layer.pad_type != -1 or len(dims) != 4:
+        return False
+    strides, kernels = (layer.stride_h, layer.stride_w), layer.kernel(dims)
+    axes = layer.axes(dims)
+    ends = [
+        (axis.size - 1) * stride + kernel - size - axis.begin
+        for axis, stride, kernel, size in zip(axes, strides, kernels, dims[2:], strict=True)
+    ]
+    below, right = (max(end, 0) for end in ends)
+    return min(ends) < 0 and (dims[3] + below + right - kernels[1]) // strides[1] + 1 != axes[1].size
+
+
+@condition("window in the padding", "a window lies in the padding as a whole")
 def _window_in_padding(place: Place) -> bool:
     layer, dims = place.node.layer.expect(Pooling), place.inputs[0].dims
     if layer.is_adaptive or len(dims) != 4:
@@ -402,6 +430,12 @@ def _fused_swish(place: Place) -> bool:
 def _unequal_dilations(place: Place) -> bool:
     layer = place.node.layer.expect(Windowed)
     return layer.dilation_h != layer.dilation_w and min(layer.kernel_h, layer.kernel_w) > 1
+
+
+@condition("empty range", "its minimum is above its maximum")
+def _empty_range(place: Place) -> bool:
+    layer = place.node.layer.expect(Clip)
+    return layer.min > layer.max
 
 
 @condition("halves ragged channels", "along the channels, half of which are no multiple of 4")

@@ -11,4 +11,4 @@ __all__ = ["naive"]
 @device(3, "naive")
 def naive() -> tuple[Rule, ...]:
     """The table of the naive device."""
-    return (EVERYWHERE, *lost_activations(FUSED))
+    return (*EVERYWHERE, *lost_activations(FUSED))

@@ -15,6 +15,7 @@ from tnnquant.devices.common import (
     no_kernel,
     or_rewritten,
     single_output,
+    windows_in_padding,
 )
 from tnnquant.devices.rules import Outcome, Rule, device
 
@@ -28,7 +29,7 @@ def x86() -> tuple[Rule, ...]:
     """The table of the x86 device."""
     return (
         *SAME_INT8,
-        EVERYWHERE,
+        *EVERYWHERE,
         *lost_activations(FUSED_ON_X86),
         Rule(
             "int8 reshape", ("Reshape",), "int8", "always", Outcome.WRONG,
@@ -73,6 +74,7 @@ def x86() -> tuple[Rule, ...]:
         int8_values(Outcome.WRONG),
         int32(("StridedSliceV2",), Outcome.FAILS, "cuts int32 values"),
         *SAME_FLOATS,
+        windows_in_padding("fp32", "window in the padding"),
         Rule(
             "operands broadcast both ways", ("HardSwish",), "fp32", "operands broadcast both ways", Outcome.WRONG,
             "has two operands that are each repeated along some axis", or_rewritten("expand one of them before"),

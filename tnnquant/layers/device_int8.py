@@ -21,6 +21,7 @@ from tnnquant.layers.concat import Concat, ConcatInt8
 from tnnquant.layers.convolution import Convolution, ConvolutionAdd, ConvolutionInt8
 from tnnquant.layers.halves import Int8Half
 from tnnquant.layers.int8 import as_pixels, from_pixels, int8_quant
+from tnnquant.layers.pooling import MAX, Pooling, PoolingInt8
 from tnnquant.layers.reformat import Reformat, ReformatInt8
 
 __all__ = ["int8_on_device"]
@@ -95,6 +96,31 @@ class _LowNanReformatInt8(_ReciprocalReformatInt8):
     """As on x86."""
 
     NAN_CODE = _LOWEST
+
+
+class _FilledPoolingInt8(PoolingInt8):
+    """Maxima start at -127, so that this is what a window gives that lies in the padding as a whole; naive: 0."""
+
+    def emit(self, inputs: Any, outputs: Any, state: Any, keep: list) -> np.ndarray | None:
+        return None
+
+    def forward(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
+        made = np.array(super().forward(inputs, outputs, state)[0])
+        rows, columns = (
+            _empty(begin, kernel, stride, size, count)
+            for begin, kernel, stride, size, count in (
+                (state.pad_top, state.kernel_h, state.stride_h, inputs[0].shape[2], made.shape[2]),
+                (state.pad_left, state.kernel_w, state.stride_w, inputs[0].shape[3], made.shape[3]),
+            )
+        )
+        made[:, :, rows[:, None] | columns] = _LOWEST + 1
+        return [made]
+
+
+def _empty(begin: int, kernel: int, stride: int, size: int, count: int) -> np.ndarray:
+    """Which windows along an axis hold nothing of the blob, bool (count,)."""
+    first = np.arange(count) * stride - begin
+    return (first + kernel <= 0) | (first >= size)
 
 
 def _inverse(scale: np.ndarray) -> np.ndarray:
@@ -260,6 +286,8 @@ def _form(layer: Layer, tensors: Mapping[str, Tensor], is_arm: bool, inputs: int
         return _ReciprocalAddInt8
     if kind is Concat:
         return _FactorConcatInt8
+    if isinstance(layer, Pooling) and layer.pool_type == MAX:
+        return _FilledPoolingInt8
     if isinstance(layer, Reformat) and layer.dst == DataType.INT8 and layer.src == DataType.FLOAT:
         return _ReciprocalReformatInt8 if is_arm else _LowNanReformatInt8
     if kind is ConvolutionAdd:
