@@ -79,6 +79,11 @@ def cases(rng):
         "gather many": (
             "Gather", [(1, 300, 2, 3)], [1, False, True], {"tensors": {"indices": index(range(299, 0, -2))}},
         ),
+        "look up": ("Gather", [(3, 5, 2)], [1, False, False], {"index": ((4,), 5)}),
+        "look up rows": ("Gather", [(6, 8)], [0, False, False], {"index": ((2, 3), 6)}),
+        "look up channels": ("Gather", [(2, 5, 3, 2)], [1, False, False], {"index": ((7,), 5)}),
+        "look up in a table": ("Gather", [], [0, True, False], {"index": ((2, 4), 9), "tensors": {"data": r(9, 5)}}),
+        "look up in a constant": ("Gather", [], [1, False, False], {"index": ((4,), 5), "constants": [r(3, 5, 2)]}),
         "scatter": (
             "ScatterND", [(4, 5, 2), (2, 5, 2)], [], {"tensors": {"indices": index([[3], [1]])}},
         ),
@@ -110,8 +115,10 @@ NAMES = list(cases(np.random.default_rng(0)))
 
 
 def graph_of(build, kind, shapes, values, extra):
-    net = build(shapes[0])
-    inputs = ["input"]
+    net = build(shapes[0] if shapes else (1,))
+    inputs = ["input"] if shapes else []
+    if not shapes:
+        del net.inputs["input"]
     for number, dims in enumerate(shapes[1:]):
         inputs.append(f"input{number}")
         net.inputs[inputs[-1]] = InputSpec(tuple(dims))
@@ -121,6 +128,9 @@ def graph_of(build, kind, shapes, values, extra):
     for number, array in enumerate(extra.get("constants_first", [])):
         net.constants[f"f{number}"] = array
         inputs.insert(0, f"f{number}")
+    if "index" in extra:
+        net.inputs["index"] = InputSpec(extra["index"][0], DataType.INT32)
+        inputs.append("index")
     tensors = dict(extra.get("tensors", {}))
     if "weight" in extra:
         tensors["weight"] = extra["weight"]
@@ -137,6 +147,13 @@ def graph_of(build, kind, shapes, values, extra):
     return graph.with_nodes([node.replace(resource=resource)])
 
 
+def drawn_input(rng, name, spec, extra):
+    """Normal numbers; indices of a whole axis."""
+    if spec.dtype != DataType.INT32:
+        return rng.standard_normal(spec.dims).astype(np.float32)
+    return rng.integers(0, extra["index"][1], spec.dims).astype(np.int32)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_same_outputs_and_no_rule_broken(build, rng, name):
     kind, shapes, values, extra = cases(np.random.default_rng(NAMES.index(name)))[name]
@@ -147,7 +164,7 @@ def test_same_outputs_and_no_rule_broken(build, rng, name):
     inference = shapes_of(made.graph)
     left = [f for f in findings(inference.graph, inference.specs, "any", mixed=True) if f.outcome.breaks]
     assert not left, [str(finding) for finding in left]
-    arrays = {n: rng.standard_normal(spec.dims).astype(np.float32) for n, spec in graph.inputs.items()}
+    arrays = {n: drawn_input(rng, n, spec, extra) for n, spec in graph.inputs.items()}
     wanted, got = Executor(graph).run(arrays), Executor(made.graph).run(arrays)
     assert got.keys() == wanted.keys()
     for blob, values in wanted.items():
@@ -202,6 +219,23 @@ def test_a_quotient_of_ragged_channels_is_laid_out_anew(build, rng):
         arrays = {"input": rng.standard_normal((1, 3, 6, 6)).astype(np.float32)}
         for name, values in Executor(graph).run(arrays).items():
             np.testing.assert_array_equal(Executor(made.graph).run(arrays)[name], values)
+
+
+def test_indices_of_the_run_are_counted_from_either_end(build, rng):
+    net = build((3, 5, 2))
+    net.inputs["index"] = InputSpec((10,), DataType.INT32)
+    graph = net.graph(net.add("Gather", ["input", "index"], 1, False, False))
+    made = make_right(graph, "arm", mixed=True).graph
+    arrays = {"input": rng.standard_normal((3, 5, 2)).astype(np.float32), "index": np.arange(-5, 5, dtype=np.int32)}
+    for name, values in Executor(graph).run(arrays).items():
+        np.testing.assert_array_equal(Executor(made).run(arrays)[name], values)
+
+
+def test_an_axis_too_long_to_compare_with_is_left(build):
+    net = build((2000, 4))
+    net.inputs["index"] = InputSpec((3,), DataType.INT32)
+    graph = net.graph(net.add("Gather", ["input", "index"], 0, False, False))
+    assert make_right(graph, "arm", mixed=True).graph is graph
 
 
 def test_deconvolution_with_pad_type_0(build, rng):
