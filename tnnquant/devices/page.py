@@ -33,8 +33,8 @@ known to go wrong, and `--device` chooses one of them. It makes no difference wh
 too. Without a verdict (`--no-verify`, or no pictures) the same lines are warnings. `inspect --against` and `bench
 accuracy` judge by the same rules. What is merely inexact is a note.
 
-Rules ask for types, shapes and parameters. What depends on values they do not tell: on ARM Ceil and Floor give something
-else beyond the range of int32.
+Rules ask for types, shapes and parameters. What depends on values they do not tell: on ARM Ceil and Floor give
+something else beyond the range of int32.
 
 ## Outcomes
 
