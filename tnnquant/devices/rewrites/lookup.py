@@ -17,7 +17,7 @@ _LONGEST = 1024
 
 
 @rewrite("comparisons with every place, and a matrix product", "Gather")
-def _looked_up(f: Fragment):
+def _looked_up(f: Fragment) -> str | None:
     layer = f.layer.expect(Gather)
     if layer.indices_in_resource or not f.inputs or f.inputs[-1].value is not None:
         return None
