@@ -82,6 +82,7 @@ def command(
     if not no_verify:
         from tnnquant.onnx.verify import compare
 
+        conversion = conversion.without_weights()  # the comparison reads them from the files
         comparison = compare(name, target, conversion, input_path)
         facts["comparison"] = comparison.as_dict()
     if as_json:

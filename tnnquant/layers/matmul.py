@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -45,6 +46,19 @@ class _State:
     b: np.ndarray | None = None
     packed: Any = None
     columns: int = 0
+
+
+#: What was packed of constants that are still in use, by the constant.
+_PACKED: dict[int, tuple[weakref.ref[np.ndarray], Any]] = {}
+
+
+def _packed(constant: np.ndarray, pack: Callable[[], Any]) -> Any:
+    """What ``pack`` makes of a constant: once for all products of it, as the steps of a recurrence are."""
+    number = id(constant)
+    found = _PACKED.get(number)
+    if found is None or found[0]() is not constant:
+        found = _PACKED[number] = weakref.ref(constant, lambda _: _PACKED.pop(number, None)), pack()
+    return found[1]
 
 
 def _matrices(x: np.ndarray, *, is_left: bool) -> np.ndarray:
@@ -105,7 +119,7 @@ class MatMul(Layer):
         b = _matrices(constant, is_left=False)
         if len(b) > 1:
             return _State(b=constant)
-        return _State(b=constant, packed=pack_inner_product_f32(b[0].T), columns=b.shape[2])
+        return _State(b=constant, packed=_packed(constant, lambda: pack_inner_product_f32(b[0].T)), columns=b.shape[2])
 
     def _operands(self, inputs: Sequence[np.ndarray], state: _State) -> tuple[np.ndarray, np.ndarray]:
         if len(inputs) == 2:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tnnquant.base.tensor import DataType, Tensor
@@ -55,6 +55,11 @@ class Conversion:
     notes: list[str] = field(default_factory=list)
     input_dims: dict[str, tuple[int, ...]] = field(default_factory=dict)
     codes: dict[str, tuple[str, BlobCodes]] = field(default_factory=dict)
+
+    def without_weights(self) -> Conversion:
+        """The same, but for the elements of weights and constants: what a comparison of the written pair needs."""
+        nodes = tuple(node.replace(resource=None) for node in self.graph.nodes)
+        return replace(self, graph=self.graph.replace(nodes=nodes, constants={}))
 
 
 def convert(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tnnquant.base.memory import release_freed
+from tnnquant.base.tensor import DataType
 from tnnquant.errors import InputError, TnnQuantError
 from tnnquant.format import read_model
 from tnnquant.format.files import PathLike
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from tnnquant.engine.executor import Executor
 
 __all__ = ["Comparison", "compare"]
+
+#: Runs a model: the outputs of these names, of arrays by input.
+_Run = Callable[[list[str], dict[str, np.ndarray]], Sequence[np.ndarray]]
 
 #: Two outputs agree that differ by at most this share of the largest magnitude, and a little.
 RELATIVE, ABSOLUTE = 1e-4, 1e-6
@@ -106,25 +111,29 @@ def compare(
     """
     from tnnquant.engine.executor import Executor
 
-    graph = read_model(*pair)
-    peer = _peer(source)
+    peer, made_in = _peer(source, as_usual=bool(conversion.codes))
     result = Comparison(peer.name)
-    executor = Executor(graph)
-    feeds = {"random": _random(peer, conversion, executor)}
+    release_freed()  # what converting took, before the ONNX model is loaded
+    feeds = {"random": _random(peer, conversion)}
     if input_path is not None:
-        feeds["real"] = _real(peer, conversion, executor, input_path)
-    names = {conversion.renamed.get(name, name): name for name in peer.outputs}
+        feeds["real"] = _real(peer, conversion, input_path)
+    tensors = sorted({tensor for tensor, _ in conversion.codes.values()} & made_in)
+    try:
+        wanted = {what: _wanted(source, peer, arrays, tensors) for what, (_, arrays) in feeds.items()}
+    except TnnQuantError as error:
+        return Comparison(peer.name, why_not=str(error))
+    peer.close()
+    release_freed()  # before the pair takes the memory
+    graph = read_model(*pair)
+    release_freed()
+    executor = Executor(graph)
     for what, (blobs, arrays) in feeds.items():
-        got = executor.run(blobs)
-        try:
-            wanted = peer.run(arrays, [names[name] for name in got])
-        except TnnQuantError as error:
-            return Comparison(peer.name, why_not=str(error))
-        worst = 0.0
-        for (name, mine), theirs in zip(got.items(), wanted, strict=True):
-            distance, is_same = difference(mine, theirs)
+        theirs, worst = wanted.pop(what), 0.0
+        for name, mine in executor.run(blobs).items():
+            array = theirs.outputs[_told(conversion, name)]
+            distance, is_same = difference(mine, array)
             if graph.is_quantized:
-                cosine = _cosine(mine, theirs)
+                cosine = _cosine(mine, array)
                 is_same, result.cosine = bool(conversion.codes) or cosine >= COSINE, min(result.cosine, cosine)
             worst = max(worst, distance)
             if not is_same:
@@ -132,34 +141,56 @@ def compare(
                 result.first = result.first or name
         result.errors[what] = worst
         if conversion.codes:
-            _judge_layers(source, conversion, executor, blobs, arrays, result)
+            _judge_layers(conversion, executor, blobs, theirs, result)
         if not result.agrees and not graph.is_quantized:
-            result.first = _first_difference(source, conversion, executor, blobs, arrays) or result.first
+            result.first = _first_difference(source, made_in, conversion, executor, blobs, arrays) or result.first
             break
     return result
 
 
+@dataclass
+class _Wanted:
+    """What the ONNX model makes of one input, by its own names; of an int8 model also its codes and the outputs that
+    go with them, as its nodes say, without an optimizer; None where those cannot be had."""
+
+    outputs: dict[str, np.ndarray]
+    codes: dict[str, np.ndarray] | None = None
+    plain: dict[str, np.ndarray] | None = None
+
+
+def _wanted(source: PathLike, peer: _Peer, arrays: Mapping[str, np.ndarray], tensors: Sequence[str]) -> _Wanted:
+    result = _Wanted(dict(zip(peer.outputs, peer.run(arrays, peer.outputs), strict=True)))
+    if tensors:
+        plain, _ = _peer(source, tensors)
+        try:
+            made = plain.run(arrays, [*tensors, *peer.outputs])
+        except TnnQuantError:
+            return result
+        result.codes = dict(zip(tensors, made, strict=False))
+        result.plain = dict(zip(peer.outputs, made[len(tensors) :], strict=True))
+    return result
+
+
+def _told(conversion: Conversion, blob: str) -> str:
+    """The ONNX model's name of an output."""
+    return next((old for old, new in conversion.renamed.items() if new == blob), blob)
+
+
 def _judge_layers(
-    source: PathLike, conversion: Conversion, executor: Executor, blobs: Mapping[str, np.ndarray],
-    arrays: Mapping[str, np.ndarray], result: Comparison,
-) -> None:  # fmt: skip
+    conversion: Conversion, executor: Executor, blobs: Mapping[str, np.ndarray], theirs: _Wanted, result: Comparison
+) -> None:
     """Compare layer by layer; where the ONNX model does not show its codes, by the cosine alone."""
     from tnnquant.onnx.verify_codes import against_codes
 
-    wanted = sorted({tensor for tensor, _ in conversion.codes.values()} & _made_in(source))
-    peer = _peer(source, wanted)
-    names = {conversion.renamed.get(name, name): name for name in peer.outputs}
-    outputs = [names[blob] for blob in executor.graph.outputs]
-    try:
-        made = peer.run(arrays, [*wanted, *outputs])
-    except TnnQuantError:
+    if theirs.codes is None or theirs.plain is None:
         result.agrees = result.agrees and result.cosine >= COSINE
         return
-    check, mine = against_codes(executor, blobs, conversion, dict(zip(wanted, made, strict=False)))
+    check, mine = against_codes(executor, blobs, conversion, theirs.codes)
     result.layers, result.codes_differ = check.blobs, max(result.codes_differ, check.differing)
     wrong = check.wrong
-    for blob, theirs in zip(executor.graph.outputs, made[len(wanted) :], strict=True):
-        if not wrong and blob not in conversion.codes and _cosine(mine[blob], theirs) < _EXACT:
+    for blob in executor.graph.outputs:
+        array = theirs.plain[_told(conversion, blob)]
+        if not wrong and blob not in conversion.codes and _cosine(mine[blob], array) < _EXACT:
             wrong = blob
     if wrong:
         result.agrees, result.first = False, result.first or wrong
@@ -192,23 +223,38 @@ def difference(mine: np.ndarray, theirs: np.ndarray) -> tuple[float, bool]:
 
 
 class _Peer:
-    """The ONNX model, run by another library."""
+    """The ONNX model, run by another library.
 
-    def __init__(
-        self, name: str, outputs: Sequence[str], types: Mapping[str, np.dtype],
-        run: Callable[[list[str], dict[str, np.ndarray]], Sequence[np.ndarray]],
-    ):  # fmt: skip
-        self.name, self.outputs, self.types, self._run = name, list(outputs), types, run
+    Parameters
+    ----------
+    name : str
+    outputs : sequence of str
+    types : mapping of str to dtype
+        Of the inputs.
+    make : callable
+        Makes what runs the model.
+    """
+
+    def __init__(self, name: str, outputs: Sequence[str], types: Mapping[str, np.dtype], make: Callable[[], _Run]):
+        self.name, self.outputs, self.types, self._make = name, list(outputs), types, make
+        self._run: _Run | None = None
 
     def run(self, arrays: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
         """The outputs of these names."""
         try:
+            if self._run is None:
+                self._run = self._make()
             return [np.asarray(array) for array in self._run(list(outputs), dict(arrays))]
         except Exception as error:  # whatever the other library raises
             raise InputError(f"{self.name} cannot run it ({' '.join(str(error).split())[:160]})") from None
 
+    def close(self) -> None:
+        """Give the model's memory back."""
+        self._run = None
 
-def _peer(source: PathLike, extra: Sequence[str] = ()) -> _Peer:
+
+def _peer(source: PathLike, extra: Sequence[str] = (), *, as_usual: bool = False) -> tuple[_Peer, set[str]]:
+    """What runs the model, with more outputs; and the names of all that its nodes make."""
     import onnx
 
     from tnnquant.onnx.read import load
@@ -220,60 +266,61 @@ def _peer(source: PathLike, extra: Sequence[str] = ()) -> _Peer:
         for value in proto.graph.input
         if value.name not in initialized
     }
+    made = {name for node in proto.graph.node for name in node.output}
     outputs = [value.name for value in proto.graph.output]
-    if extra:
-        for name in extra:
-            if name not in outputs:
-                proto.graph.output.add(name=name)
-        outputs = [value.name for value in proto.graph.output]
+    for name in extra:
+        if name not in outputs:
+            proto.graph.output.add(name=name)
     try:
-        return _onnxruntime(source, proto, extra, outputs, types)
+        return _onnxruntime(source, proto if extra else None, outputs, types, as_usual=as_usual), made
     except ImportError:
-        return _reference(source, proto, outputs, types)
+        return _reference(source, proto, outputs, types), made
 
 
 def _onnxruntime(
-    source: PathLike, proto: ModelProto, extra: Sequence[str], outputs: Sequence[str], types: Mapping[str, np.dtype]
+    source: PathLike, proto: ModelProto | None, outputs: Sequence[str], types: Mapping[str, np.dtype], *, as_usual: bool
 ) -> _Peer:
+    """``proto``: the model with outputs that the file has not, to be run as it stands. ``as_usual``: as users run it,
+    whatever it takes."""
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    if extra:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    model = proto.SerializeToString() if extra else str(source)
-    state: list = []
+    model = str(source) if proto is None else proto.SerializeToString()
 
-    def run(names: list[str], arrays: dict[str, np.ndarray]) -> Sequence[np.ndarray]:
-        if not state:
-            state.append(onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]))
-        return state[0].run(names, arrays)
+    def make() -> _Run:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = 1
+        options.enable_cpu_mem_arena = options.enable_mem_pattern = False  # memory for runs to come, and there are none
+        levels = onnxruntime.GraphOptimizationLevel
+        if proto is not None:
+            options.graph_optimization_level = levels.ORT_DISABLE_ALL
+        elif not as_usual:
+            # All but layouts for its convolutions, which take twice the weights more.
+            options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]).run
 
-    return _Peer(f"onnxruntime {onnxruntime.__version__}", outputs, types, run)
+    return _Peer(f"onnxruntime {onnxruntime.__version__}", outputs, types, make)
 
 
 def _reference(source: PathLike, proto: ModelProto, outputs: Sequence[str], types: Mapping[str, np.dtype]) -> _Peer:
     import onnx
     from onnx.reference import ReferenceEvaluator
 
-    state: list = []
+    def make() -> _Run:
+        onnx.load_external_data_for_model(proto, str(Path(source).parent))
+        evaluator: Any = ReferenceEvaluator(proto)
+        return evaluator.run
 
-    def run(names: list[str], arrays: dict[str, np.ndarray]) -> Sequence[np.ndarray]:
-        if not state:
-            onnx.load_external_data_for_model(proto, str(Path(source).parent))
-            state.append(ReferenceEvaluator(proto))
-        return state[0].run(names, arrays)
-
-    return _Peer(f"onnx.reference {onnx.__version__}", outputs, types, run)
+    return _Peer(f"onnx.reference {onnx.__version__}", outputs, types, make)
 
 
 # --- what they are fed ---
 
 
-def _random(peer: _Peer, conversion: Conversion, executor: Executor) -> tuple[dict, dict]:
+def _random(peer: _Peer, conversion: Conversion) -> tuple[dict, dict]:
     rng = np.random.default_rng(_SEED)
     blobs, arrays = {}, {}
+    graph = conversion.graph
     for name, dims in conversion.input_dims.items():
         blob = conversion.renamed.get(name, name)
         dtype = peer.types[name]
@@ -285,10 +332,10 @@ def _random(peer: _Peer, conversion: Conversion, executor: Executor) -> tuple[di
             array = _values(rng, dims, conversion.codes.get(blob) or conversion.codes.get(f"{blob}_codes"))
             array = array.astype(dtype)
         arrays[name] = array
-        if blob in executor.specs:
+        if blob in graph.inputs:
             # An int8 blob is fed with values.
-            kind = np.float32 if blob in executor.graph.scales else executor.specs[blob].dtype.numpy
-            blobs[blob] = array.astype(kind).reshape(executor.specs[blob].dims)
+            kind = DataType.FLOAT if blob in graph.scales else graph.inputs[blob].dtype or DataType.FLOAT
+            blobs[blob] = array.astype(kind.numpy).reshape(graph.inputs[blob].dims)
     return blobs, arrays
 
 
@@ -301,10 +348,11 @@ def _values(rng: np.random.Generator, dims: tuple[int, ...], codes: tuple[str, B
     return values.astype(np.float32)
 
 
-def _real(peer: _Peer, conversion: Conversion, executor: Executor, input_path: PathLike) -> tuple[dict, dict]:
+def _real(peer: _Peer, conversion: Conversion, input_path: PathLike) -> tuple[dict, dict]:
     from tnnquant.inputs import Samples, scan
 
-    samples = Samples(scan(input_path)[:1] if Path(input_path).is_dir() else scan([input_path]), executor.graph.inputs)
+    found = scan(input_path)[:1] if Path(input_path).is_dir() else scan([input_path])
+    samples = Samples(found, conversion.graph.inputs)
     sample = next(iter(samples)).arrays
     blobs = {name: np.asarray(array) for name, array in sample.items()}
     arrays = {
@@ -318,17 +366,15 @@ def _real(peer: _Peer, conversion: Conversion, executor: Executor, input_path: P
 
 
 def _first_difference(
-    source: PathLike, conversion: Conversion, executor: Executor, blobs: Mapping[str, np.ndarray],
-    arrays: Mapping[str, np.ndarray],
+    source: PathLike, made_in: Collection[str], conversion: Conversion, executor: Executor,
+    blobs: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray],
 ) -> str:  # fmt: skip
     """The first blob, in the order of the layers, that is not what the ONNX model has under its name."""
     known = {new: old for old, new in conversion.renamed.items()}
     names = [known.get(blob, blob) for node in executor.graph.nodes for blob in node.outputs]
-    made = _made_in(source)
-    wanted = [name for name in names if name in made]
+    wanted = [name for name in names if name in made_in]
     try:
-        peer = _peer(source, wanted)
-        theirs = dict(zip(wanted, peer.run(arrays, wanted), strict=True))
+        theirs = dict(zip(wanted, _peer(source, wanted)[0].run(arrays, wanted), strict=True))
     except TnnQuantError:
         return ""
     found: list[str] = []
@@ -340,9 +386,3 @@ def _first_difference(
 
     executor.run(blobs, look)
     return found[0] if found else ""
-
-
-def _made_in(source: PathLike) -> set[str]:
-    from tnnquant.onnx.read import load
-
-    return {name for node in load(source)[0].graph.node for name in node.output}
