@@ -29,6 +29,8 @@ FEWEST_PIXELS = 4
 _CHUNK = 256 * 1024
 # Tiles multiply so many times faster than vectors.
 _FASTER = 6
+# A byte of weights, which lie in a far cache, takes as long as so many bytes of what the layer before has just written.
+_FARTHER = 3
 # Tiles at the end of an image that would read beyond it and are copied: those within a step of the end.
 _COPIES = STEP // TILE + 2
 _LINE_BYTES = 64
@@ -202,7 +204,7 @@ def _conv_task(op, index, scratch):
         for i, word in enumerate((tables, pairs, outs, others, pitch, taps, tap_count, steps, at_weights,
                                   params + p * params_bytes, panel_bytes, params_bytes, channel,
                                   (group + 1) * group_size, stop - p, chunk, sums, lines_a_step,
-                                  at_weights, activation, fusion)):  # fmt: skip
+                                  program.next_weights(op, index, at_weights), activation, fusion)):  # fmt: skip
             store_word(frame + 8 * i, word)
         program.call_task(run, op, frame, np.int64(0))
         p = stop
@@ -232,8 +234,8 @@ def conv2d_tiles_op(
     macs = images * pixels * out_channels * (channels // groups) * taps
     read = channels * (stride_h * stride_w if kernel_h > 1 else 1)
     work = Work(
-        images, pixels, out_width, macs // _FASTER, read, packed.tile_weights.nbytes, groups * panels, not flat,
-        whole_rows=not flat,
+        images, pixels, out_width, macs // _FASTER, read, _FARTHER * packed.tile_weights.nbytes, groups * panels,
+        not flat, whole_rows=not flat,
     )  # fmt: skip
     block, blocks, panel_blocks = cut_into_tasks(work, BLOCK)
     # What the task lays out in its scratch memory.
@@ -266,4 +268,5 @@ def conv2d_tiles_op(
         flat, end, max(1, _CHUNK // panel_bytes), activation, fusion,
         address(CONFIG), program.address_of(runner(activation, fusion and 1, simple)),
     ]  # fmt: skip
-    return program.new_op(_conv_task, images * blocks * panel_blocks, scratch, args)
+    tasks = images * blocks * panel_blocks
+    return program.new_op(_conv_task, tasks, scratch, args, packed.tile_weights, panel_blocks)

@@ -29,6 +29,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tnnquant.kernels.jit import kernel
+from tnnquant.kernels.simd import load_word
 from tnnquant.kernels.target_arm import is_arm
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "call_task",
     "data_address",
     "new_op",
+    "next_weights",
     "one_thread",
     "run",
     "task_of",
@@ -54,7 +56,7 @@ ARGS = 8
 _SPINS = 5000
 #: How often it then offers a turn before it sleeps: a thread that waits busily delays the one that it waits for.
 _TURNS = 100
-_FUNCTION, _TASKS, _SCRATCH = 0, 1, 2
+_FUNCTION, _TASKS, _SCRATCH, _WEIGHTS, _WEIGHT_BYTES, _PARTS, _NEXT = range(7)
 # Words from counter to counter: each has a cache line of its own.
 _LINE = 8
 _TASK_SIGNATURE = types.void(types.int64, types.int64, types.int64)
@@ -141,6 +143,21 @@ def call_task(typingctx, function, op, index, scratch):
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64, types.int64), codegen
+
+
+@kernel
+def next_weights(op, index, otherwise):
+    """Address of the first weights that the op after this one needs, as far as can be said from a task's number.
+
+    Ops that say nothing of weights are skipped; ``otherwise`` if no other follows.
+    """
+    distance = load_word(op + np.int64(8 * _NEXT))
+    if distance == 0:
+        return otherwise
+    other = op + distance
+    parts = load_word(other + np.int64(8 * _PARTS))
+    part = index * parts // load_word(op + np.int64(8 * _TASKS))
+    return load_word(other + np.int64(8 * _WEIGHTS)) + load_word(other + np.int64(8 * _WEIGHT_BYTES)) * part // parts
 
 
 @kernel
@@ -252,7 +269,9 @@ def data_address(array: np.ndarray | None) -> int:
     return 0 if array is None else array.__array_interface__["data"][0]
 
 
-def new_op(task, tasks: int, scratch_bytes: int, args: list[int]) -> np.ndarray:
+def new_op(
+    task, tasks: int, scratch_bytes: int, args: list[int], weights: np.ndarray | None = None, parts: int = 1
+) -> np.ndarray:
     """One op as int64 (1, WORDS); concatenate several to a program.
 
     Parameters
@@ -264,9 +283,15 @@ def new_op(task, tasks: int, scratch_bytes: int, args: list[int]) -> np.ndarray:
         Memory a thread needs while it runs a task.
     args : list of int
         What the task reads from word ARGS on.
+    weights : array, optional
+        What the op before this one may bring nearer (:func:`next_weights`); tasks read one of ``parts`` equal parts
+        each.
     """
     op = np.empty((1, WORDS), np.int64)
-    op[0, : ARGS + len(args)] = (address_of(task), tasks, scratch_bytes, 0, 0, 0, 0, 0, *args)
+    size = 0 if weights is None else weights.nbytes
+    op[0, : ARGS + len(args)] = (
+        address_of(task), tasks, scratch_bytes, data_address(weights), size, parts, 0, 0, *args
+    )  # fmt: skip
     return op
 
 
@@ -350,6 +375,14 @@ class Program:
         self.keep = tuple(keep)
         self._scratch = int(self.table[:, _SCRATCH].max(initial=0))
         self._tasks = int(self.table[:, _TASKS].max(initial=0))
+        self._link()
+
+    def _link(self) -> None:
+        """Tell each op how far the next one with weights is, in bytes."""
+        following = 0
+        for i in reversed(range(len(self.table))):
+            self.table[i, _NEXT] = 8 * WORDS * (following - i) if following else 0
+            following = i if self.table[i, _WEIGHTS] else following
 
     def __len__(self) -> int:
         return len(self.table)

@@ -80,6 +80,10 @@ class _Amx:
     def load(self, tile, address, stride):
         self._call("tileloadd64", I8(tile), self._emit.pointer(address), stride)
 
+    def load_once(self, tile, address, stride):
+        """What is not read again before much else is: it does not drive that out of the nearest cache."""
+        self._call("tileloaddt164", I8(tile), self._emit.pointer(address), stride)
+
     def dot(self, sums, positions, weights):
         self._call("tdpbssd", I8(sums), I8(positions), I8(weights))
 
@@ -111,6 +115,8 @@ class _PlainTiles:
         with self._rows() as r:
             at = self._emit.builder.add(address, self._emit.builder.mul(r, stride))
             self._emit.store(self._emit.load(self._emit.pointer(at)), self._row(tile, r))
+
+    load_once = load
 
     def dot(self, sums, positions, weights):
         emit = self._emit
@@ -185,11 +191,11 @@ def _emit_sums(emit, tiles, starts, pitch, taps, tap_count, steps, weights, sums
         bases = [builder.add(start, offset) for start in starts]
         with emit.loop(steps) as k:
             here, move = builder.load(at), builder.mul(k, I64(STEP))
-            # In this order, each tile as late as it can be.
-            tiles.load(6, here, I64(4 * PANEL))
+            # In this order, each tile as late as it can be. Weights are read once a block, positions by every panel.
+            tiles.load_once(6, here, I64(4 * PANEL))
             tiles.load(4, builder.add(bases[0], move), pitch)
             tiles.dot(0, 4, 6)
-            tiles.load(7, builder.add(here, I64(4 * TILE)), I64(4 * PANEL))
+            tiles.load_once(7, builder.add(here, I64(4 * TILE)), I64(4 * PANEL))
             tiles.dot(1, 4, 7)
             if count > 1:
                 tiles.load(5, builder.add(bases[1], move), pitch)

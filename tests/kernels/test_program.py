@@ -27,6 +27,13 @@ def _double_task(op, index, scratch):
     words(target + 8 * index, 1)[0] = words(scratch, 1)[0]
 
 
+@kernel
+def _weights_task(op, index, scratch):
+    # args: address of int64 (tasks,), to which what next_weights says goes
+    (target,) = load_words(op + 8 * program.ARGS, 1)
+    words(target + 8 * index, 1)[0] = program.next_weights(op, index, np.int64(7))
+
+
 @pytest.fixture(params=[1, None], ids=["one thread", "all threads"])
 def threads(request):
     before = numba.get_num_threads()
@@ -42,6 +49,18 @@ def test_every_task_runs_exactly_once(threads, tasks):
     for runs in (1, 2, 3):
         program.run(op)
         assert (counters == runs).all()
+
+
+def test_a_task_knows_the_weights_of_the_op_after_it(threads):
+    whole, split = np.zeros(64, np.int8), np.zeros(400, np.int8)
+    found = np.zeros((4, 4), np.int64)
+    first, second = program.data_address(whole), program.data_address(split)
+    made = [program.new_op(_weights_task, 4, 0, [program.data_address(row)]) for row in found]
+    for number, (weights, parts) in {1: (whole, 1), 3: (split, 2)}.items():
+        args = [program.data_address(found[number])]
+        made[number] = program.new_op(_weights_task, 4, 0, args, weights, parts)
+    program.Program(made).run()
+    assert found.tolist() == [[first] * 4, *[[second, second, second + 200, second + 200]] * 2, [7] * 4]
 
 
 def test_ops_run_in_order(threads):
