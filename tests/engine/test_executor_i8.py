@@ -10,6 +10,7 @@ from tnnquant.engine.executor import Executor
 from tnnquant.errors import GraphError, UnsupportedLayerError
 from tnnquant.format import read_model
 from tnnquant.graph import QuantParams, Resource
+from tnnquant.layers.concat import Concat
 from tnnquant.layers.int8 import dequantized, quantized
 
 CONFIGURATIONS = [
@@ -44,7 +45,7 @@ def int8_graph(graph, rng, slots=None, kinds=("Convolution", "InnerProduct", "Ad
         for name, (peak, channels) in peaks.items()
     }
     for node in graph.nodes:
-        if node.layer.JOINS_CHANNELS and slots is None:  # bytes are copied: the inputs take the output's scale
+        if isinstance(node.layer, Concat) and slots is None:  # bytes are copied: the inputs take the output's scale
             scale = scales[node.outputs[0]].scale[0]
             scales |= {name: QuantParams(np.full_like(scales[name].scale, scale), scales[name].zero_point)
                        for name in node.inputs}  # fmt: skip

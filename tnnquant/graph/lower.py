@@ -12,6 +12,7 @@ from tnnquant.base.tensor import DataType
 from tnnquant.graph import Graph, Node
 from tnnquant.graph.passes import fuse_activations, widen_dynamic_range
 from tnnquant.layers.base import QuantRole
+from tnnquant.layers.concat import Concat
 from tnnquant.layers.reformat import Reformat
 
 __all__ = ["REFORMATTED", "lower"]
@@ -41,7 +42,7 @@ def fuse_adds(graph: Graph) -> Graph:
             and previous.layer.fuses_add
             and node.quantized
             and node.layer.role == QuantRole.JOIN
-            and not node.layer.JOINS_CHANNELS
+            and not isinstance(node.layer, Concat)
             and node.inputs.count(previous.outputs[0]) == 1
             and len(node.inputs) == 2
             and last_reader[previous.outputs[0]] == position

@@ -22,6 +22,7 @@ from tnnquant.graph.lower import REFORMATTED
 from tnnquant.graph.traces import bias_of_codes, made_up_original, shift_of_copy
 from tnnquant.kernels.geometry import RELU, RELU6
 from tnnquant.layers.base import Layer, QuantRole
+from tnnquant.layers.concat import Concat
 from tnnquant.layers.convolution import Convolution
 from tnnquant.layers.pooling import Pooling
 from tnnquant.layers.weighted import FusesActivation, fused_activation
@@ -215,7 +216,7 @@ def zero_points(quantized: Graph, fp32: Graph) -> dict[str, np.ndarray]:
         blob, count = node.outputs[0], _count(quantized, node.outputs[0])
         if _lost_its_relu(node, originals.get(node.name)):
             found[blob] = np.full(count, _POOLED if blob in pooled else _LOWEST, np.int8)
-        elif node.layer.JOINS_CHANNELS and any(name in found for name in node.inputs):
+        elif isinstance(node.layer, Concat) and any(name in found for name in node.inputs):
             parts = [found.get(name, np.zeros(_count(quantized, name), np.int8)) for name in node.inputs]
             found[blob] = np.concatenate(parts)
         elif node.layer.role == QuantRole.PASS and node.inputs[0] in found:
@@ -238,8 +239,8 @@ def _before_pooling(graph: Graph) -> set[str]:
     """The int8 blobs that int8 max pooling reads, also by way of a concat."""
     pooled: set[str] = set()
     for node in reversed(graph.nodes):
-        if node.quantized and (node.layer.role == QuantRole.PASS or node.layer.JOINS_CHANNELS):
-            if node.layer.JOINS_CHANNELS and node.outputs[0] not in pooled:
+        if node.quantized and (node.layer.role == QuantRole.PASS or isinstance(node.layer, Concat)):
+            if isinstance(node.layer, Concat) and node.outputs[0] not in pooled:
                 continue
             pooled.update(node.inputs)
     return pooled

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from tnnquant.graph import Graph
 from tnnquant.layers.base import QuantRole
+from tnnquant.layers.concat import Concat
 
 __all__ = ["tied_blobs", "top_of", "who_takes_whose"]
 
@@ -71,5 +72,5 @@ def _is_rectified(graph: Graph, blob: str) -> bool:
         return False
     if maker.layer.rectifies:
         return True
-    moves = maker.layer.role == QuantRole.PASS or maker.layer.JOINS_CHANNELS
+    moves = maker.layer.role == QuantRole.PASS or isinstance(maker.layer, Concat)
     return moves and all(_is_rectified(graph, source) for source in maker.inputs)

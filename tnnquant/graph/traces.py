@@ -23,6 +23,7 @@ from tnnquant.graph.graph import Graph, Node
 from tnnquant.kernels.geometry import RELU
 from tnnquant.layers.base import QuantRole
 from tnnquant.layers.batch_norm import BatchNorm
+from tnnquant.layers.concat import Concat
 from tnnquant.layers.convolution import EXPLICIT, Convolution
 from tnnquant.layers.pooling import AVERAGE, Pooling
 from tnnquant.layers.weighted import Weighted
@@ -182,7 +183,7 @@ def _weighted_behind(blob: str, makers: Mapping[str, Node]) -> set[str]:
         return set()
     if maker.layer.role == QuantRole.WEIGHTED:
         return {blob}
-    if maker.layer.role == QuantRole.PASS or maker.layer.JOINS_CHANNELS:
+    if maker.layer.role == QuantRole.PASS or isinstance(maker.layer, Concat):
         return {found for name in maker.inputs for found in _weighted_behind(name, makers)}
     return set()
 
@@ -219,7 +220,7 @@ def _biases_tell(graph: Graph, blob: str, readers: Mapping[str, list[Node]], shi
             elif node.layer.role == QuantRole.PASS:
                 ones[node.outputs[0]] = ones[name]
                 waiting.append(node.outputs[0])
-            elif node.layer.JOINS_CHANNELS:
+            elif isinstance(node.layer, Concat):
                 before = sum(_size(graph, other) for other in node.inputs[: node.inputs.index(name)])
                 whole = sum(_size(graph, other) for other in node.inputs)
                 ones[node.outputs[0]] = before + first, before + last, whole
@@ -263,7 +264,7 @@ def _codes(blob: str, graph: Graph, shifted: set[str]) -> np.ndarray:
     maker = graph.producers().get(blob)
     if maker is not None and maker.layer.role == QuantRole.PASS and maker.quantized:
         return _codes(maker.inputs[0], graph, shifted)
-    if maker is not None and maker.layer.JOINS_CHANNELS and maker.quantized:
+    if maker is not None and isinstance(maker.layer, Concat) and maker.quantized:
         return np.concatenate([_codes(name, graph, shifted) for name in maker.inputs])
     return np.full(max(_size(graph, blob), 1), _LOWEST if blob in shifted else 0, np.int8)
 

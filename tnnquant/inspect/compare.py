@@ -27,6 +27,7 @@ from tnnquant.inspect.codes import CodeUsage, usage_of_counts
 from tnnquant.inspect.isolated import Isolated, Requantizer, check_same_network
 from tnnquant.inspect.measure import ErrorSums, as_rows
 from tnnquant.layers.base import QuantRole
+from tnnquant.layers.concat import Concat
 from tnnquant.verdict import SetVerdict
 from tnnquant.verdict.compare import Comparison
 from tnnquant.verdict.kinds import judged_kinds
@@ -357,7 +358,7 @@ class _Comparison:
         verdict = replace(verdict, labels=None)  # top-1 is for bench accuracy
         usage = {name: usage_of_counts(counts, scales[name].zero_point) for name, counts in self._counts.items()}
         adds = frozenset(node.layer.TYPE_NAMES[0] for node in self._meaning.graph.nodes
-                          if node.layer.role == QuantRole.JOIN and not node.layer.JOINS_CHANNELS)  # fmt: skip
+                          if node.layer.role == QuantRole.JOIN and not isinstance(node.layer, Concat))  # fmt: skip
         return Errors(_ranked(rows), named["inputs"], named["outputs"], self._samples, verdict, usage, adds)
 
     def _figures(self, name: str) -> Figures | None:

@@ -134,8 +134,6 @@ class Layer:
     PER_TENSOR_BLOBS: ClassVar[bool] = False
     """The blobs this layer touches have one scale each, never one per channel (inner product; docs/tnn-format.md,
     7.4)."""
-    JOINS_CHANNELS: ClassVar[bool] = False
-    """Role JOIN: puts its inputs side by side (concat) instead of combining them element by element (add)."""
     KEEPS_ZERO_POINT: ClassVar[bool] = True
     """Role PASS: the int8 form is right for blobs with a zero point too (max pooling; not ReLU)."""
     CONVERTS: ClassVar[bool] = False
@@ -221,7 +219,7 @@ class Layer:
         return [BlobSpec(inputs[0].dims, inputs[0].dtype)]
 
     def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]) -> Any:
-        """What :meth:`forward` wants of the tensors, made once a model: widened, reshaped, packed.
+        """What :meth:`forward` wants of the tensors, made once per model: widened, reshaped, packed.
 
         Raises
         ------
@@ -248,8 +246,8 @@ class Layer:
     ) -> np.ndarray | None:
         """The rows of a kernel program (:mod:`tnnquant.kernels.program`) that compute outputs from inputs.
 
-        Asked once a model. The arrays are of logical shape at fixed places in memory; rank 4 is channels-last, possibly
-        a slice of the channels of a wider blob. None: these arrays need :meth:`forward`.
+        Asked once per model. The arrays are of logical shape at fixed places in memory; rank 4 is channels-last,
+        possibly a slice of the channels of a wider blob. None: these arrays need :meth:`forward`.
         """
         return None
 

@@ -1,4 +1,4 @@
-"""BatchNorm and Scale: one factor and one summand a channel (docs/tnn-format.md, 5.5); BiasAdd."""
+"""BatchNorm and Scale: one factor and one summand per channel (docs/tnn-format.md, 5.5); BiasAdd."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What layers with parameters of each channel share: BatchNorm, Scale, PReLU, InstBatchNormCxx."""
+"""What layers with parameters per channel share: BatchNorm, Scale, PReLU, InstBatchNormCxx."""
 
 from __future__ import annotations
 

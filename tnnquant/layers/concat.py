@@ -34,10 +34,9 @@ __all__ = ["Concat"]
 
 @layer(8, "Concat", "Concat_nhwc", "QuantizedConcat")
 class Concat(CopyLayer):
-    """Inputs side by side along ``axis``; every other dim must match. Empty inputs are left out."""
+    """Inputs side by side along ``axis``; every other dim must match. Empty inputs are skipped."""
 
     QUANT = QuantRole.JOIN
-    JOINS_CHANNELS = True
 
     axis: int = param(default=1)
 

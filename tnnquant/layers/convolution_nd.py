@@ -79,7 +79,7 @@ def _check_window(kernel: Sequence[int], dilation: Sequence[int]) -> None:
 class Convolution1D(FusesActivation):
     """1-D convolution with bias and a fused activation. On file the end pad stands before the begin pad.
 
-    With pad types SAME and VALID TNN leaves the dilation out of the window's size.
+    With pad types SAME and VALID TNN does not count the dilation in the window's size.
     """
 
     RESOURCE = FILTER_AND_BIAS

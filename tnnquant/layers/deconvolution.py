@@ -29,7 +29,7 @@ from tnnquant.layers.windowed import Windowed
 __all__ = ["Deconvolution"]
 
 FULL, SAME_TRANSPOSED = 2, 3
-#: A plan has a convolution for each of stride_h * stride_w remainders; beyond so many its making takes too long.
+#: A plan has a convolution for each of stride_h * stride_w remainders; beyond so many, making it takes too long.
 _MOST_PHASES = 1 << 14
 
 
@@ -66,7 +66,7 @@ def transposed_axis(size: int, extent: int, stride: int, pad: int, pad_type: int
 
 @dataclass
 class _State:
-    """What forward needs: either a kernel's plan, or the weights where TNN's search for taps is followed itself."""
+    """What forward needs: a kernel's plan, or the weights where TNN's search for taps is followed step by step."""
 
     plan: Any = None
     weight: np.ndarray | None = None
@@ -78,8 +78,8 @@ class _State:
 class Deconvolution(Windowed):
     """Transposed convolution with bias and a fused activation; filter (groups, C/G, OC/G, KH, KW).
 
-    Where both stride and dilation exceed 1 along an axis, TNN's search for the taps of an output goes astray; ours
-    follows it (docs/tnn-format.md, 9).
+    Where both stride and dilation exceed 1 along an axis, TNN's search for the taps of an output finds others than the
+    definition has. This layer finds the same as TNN (docs/tnn-format.md, 9).
     """
 
     def axes(self, dims: Sequence[int]) -> tuple[Axis, Axis]:
@@ -183,7 +183,7 @@ def taps_of_tnn(size: int, kernel: int, stride: int, dilation: int, axis: Axis) 
     Returns
     -------
     float32 (output, kernel, input)
-        1 where they meet, else 0. Taps that TNN would read outside the kernel or the input are left out.
+        1 where they meet, else 0. Taps that TNN would read outside the kernel or the input count as 0.
     """
     table = np.zeros((axis.size, kernel, size), np.float32)
     step = lcm(dilation, stride) // dilation

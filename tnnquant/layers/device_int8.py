@@ -81,11 +81,11 @@ class _FactorConcatInt8(_Pixels[Concat], ConcatInt8):
 class _ReciprocalReformatInt8(_Pixels[Reformat], ReformatInt8):
     """``x * (1 / scale)`` where fp32 becomes int8."""
 
-    #: What 0 by a scale of 0 becomes.
+    #: The code of 0 / 0: a value of 0 where the scale is 0.
     NAN_CODE = 0
 
     def pixels(self, inputs: list[np.ndarray], state: Any) -> list[np.ndarray]:
-        with np.errstate(invalid="ignore"):  # 0 by a scale of 0
+        with np.errstate(invalid="ignore"):  # 0 / 0: a value of 0 where the scale is 0
             return [
                 _codes(np.nan_to_num(x * _inverse(params.scale), nan=self.NAN_CODE, posinf=np.inf, neginf=-np.inf))
                 for x, params in zip(inputs, state, strict=True)
@@ -143,9 +143,9 @@ class _Sums:
     weight : float64 (groups, OC / groups, KH, KW, C / groups)
     bias : int64 (OC,)
     factor : float32 (OC,)
-        Weight scale by output scale.
+        Weight scale / output scale.
     added : float32 (OC,) or None
-        Scale of the blob that is added, by output scale.
+        Scale of the blob that is added / output scale.
     limit : int8 (OC,)
         The code of 6.
     begin : (int, int)
@@ -238,7 +238,7 @@ class _DeviceSums(_Pixels[Convolution], ConvolutionInt8):
         low_x, low_w = (
             np.concatenate([_widened(pair[side] == _LOWEST, lanes) for pair in taps], -1) for side in (0, 1)
         )
-        length = -(-low_x.shape[-1] // _APART) * _APART // _BLOCK * _BLOCK  # eight that are left over are not paired
+        length = -(-low_x.shape[-1] // _APART) * _APART // _BLOCK * _BLOCK  # a last group of eight is not paired
         pairs = []
         for low in (low_x, low_w):
             blocks = _widened(low, length)[..., :length].reshape(*low.shape[:-1], -1, 2, _APART)
@@ -253,7 +253,7 @@ def _widened(x: np.ndarray, length: int) -> np.ndarray:
 
 
 def _ratio(scale: np.ndarray, output: np.ndarray) -> np.ndarray:
-    """A scale by that of the output; 0 where the latter is hardly a number."""
+    """A scale divided by that of the output; 0 where the latter is 0 or subnormal."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(output >= _TINY, scale / output, _F32(0)).astype(_F32)
 

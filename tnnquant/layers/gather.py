@@ -17,7 +17,7 @@ from tnnquant.layers.movement import Movement, axis_of, copy_ops, text
 
 __all__ = ["Gather", "GatherND", "stored_array", "wrapped"]
 
-#: Of more slices than this NumPy takes care: each is an operation of its own in a kernel program.
+#: More slices than this are left to NumPy: each would be an operation of its own in a kernel program.
 _COPIES = 16
 
 

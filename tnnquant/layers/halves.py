@@ -67,7 +67,7 @@ class Half(Generic[_Kind]):
         self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec],
         scales: BlobScales | None,
     ) -> Any:  # fmt: skip
-        """What the other verbs want of the tensors, made once a model."""
+        """What the other verbs want of the tensors, made once per model."""
         raise NotImplementedError
 
     def forward(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:

@@ -17,6 +17,7 @@ from tnnquant.layers.halves import Int8Half, int8_form
 __all__ = [
     "CopyLayer",
     "Movement",
+    "Relabeling",
     "axis_of",
     "carried_dtype",
     "checked_dims",
@@ -116,6 +117,26 @@ class CopyLayer(Movement):
     def emit(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any) -> np.ndarray | None:
         pairs = self.copies(inputs, outputs, state)
         return None if pairs is None else copy_ops(pairs)
+
+
+class Relabeling(CopyLayer):
+    """Base of the layers whose output is the input under other dims; a subclass says which."""
+
+    def dims_of(self, dims: tuple[int, ...]) -> tuple[int, ...]:
+        """Dims of the output for an input of these dims; GraphError if there are none."""
+        raise NotImplementedError
+
+    def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
+        return [BlobSpec(self.dims_of(inputs[0].dims), inputs[0].dtype)]
+
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
+        return [reshaped(inputs[0], self.dims_of(inputs[0].shape))]
+
+    def relabels(self) -> bool:
+        return True
+
+    def copies(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any) -> Pairs | None:
+        return reshaping(inputs[0], outputs[0])
 
 
 @int8_form(CopyLayer)

@@ -87,7 +87,7 @@ class NonMaxSuppression(Layer):
             )
         if self.max_output_boxes_per_class < 0:
             raise GraphError(f"max_output_boxes_per_class is {self.max_output_boxes_per_class}, expected at least 0")
-        # How many there will be depends on the data: at most so many.
+        # The number depends on the data; this is the most there can be.
         most = scores[0] * scores[1] * min(self.max_output_boxes_per_class, boxes[1])
         return [BlobSpec((most, 3), DataType.INT32)]
 

@@ -141,13 +141,9 @@ class Pooling(Layer):
         check_inputs(inputs, 1)
         check_types(inputs, DataType.FLOAT, DataType.INT8)
         size = self.output_specs(inputs, tensors)[0].dims[2:]
-        if inputs[0].dtype == DataType.INT8:
-            return self.geometry_int8(inputs[0].dims), size
-        if self.is_adaptive:
-            return PoolGeometry(1, 1, 1, 1, 0, 0), size
-        height, width = self.axes(inputs[0].dims)
-        kernel = self.kernel(inputs[0].dims)
-        return PoolGeometry(*kernel, self.stride_h, self.stride_w, height.begin, width.begin), size
+        if self.is_adaptive and inputs[0].dtype == DataType.FLOAT:
+            return PoolGeometry(1, 1, 1, 1, 0, 0), size  # not read
+        return self.window_geometry(inputs[0].dims), size
 
     def forward(self, inputs: Sequence[np.ndarray], state: tuple[PoolGeometry, tuple[int, ...]]) -> list[np.ndarray]:
         from tnnquant.kernels import pool_f32
@@ -171,8 +167,11 @@ class Pooling(Layer):
         x, out = inputs[0].transpose(0, 2, 3, 1), outputs[0].transpose(0, 2, 3, 1)
         return pool2d_f32_op(x, state[0], self._kind(), out)
 
-    def geometry_int8(self, dims: Sequence[int]) -> PoolGeometry:
-        """Windows of int8 codes: TNN's int8 loop knows no adaptive ones and takes kernel, stride and pad as given."""
+    def window_geometry(self, dims: Sequence[int]) -> PoolGeometry:
+        """The sliding windows for an input of these dims.
+
+        TNN's int8 loop knows no adaptive windows: of an adaptive layer it takes kernel, stride and pad as given.
+        """
         from tnnquant.kernels.geometry import PoolGeometry
 
         if self.is_adaptive:
@@ -211,7 +210,7 @@ class PoolingInt8(PixelInt8[Pooling]):
         self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec], scales: BlobScales
     ) -> PoolGeometry:
         check_inputs(inputs, 1)
-        return self.layer.geometry_int8(inputs[0].dims)
+        return self.layer.window_geometry(inputs[0].dims)
 
     def ops(
         self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any, keep: list

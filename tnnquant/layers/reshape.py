@@ -13,7 +13,17 @@ from tnnquant.base.tensor import Tensor
 from tnnquant.errors import GraphError, UnsupportedLayerError
 from tnnquant.layers.base import BlobSpec, layer
 from tnnquant.layers.fields import param
-from tnnquant.layers.movement import CopyLayer, Pairs, carried_dtype, integers, owned, reshaped, reshaping, text
+from tnnquant.layers.movement import (
+    CopyLayer,
+    Pairs,
+    Relabeling,
+    carried_dtype,
+    integers,
+    owned,
+    reshaped,
+    reshaping,
+    text,
+)
 
 __all__ = ["Flatten", "Reshape"]
 
@@ -100,27 +110,15 @@ def _rank4(dims: tuple[int, ...]) -> tuple[int, ...]:
 
 
 @layer(10, "Flatten", "Flatten_nhwc")
-class Flatten(CopyLayer):
+class Flatten(Relabeling):
     """Two dims: the product of those before ``axis``, the product of the rest."""
 
     ANY_LAYOUT = True
 
     axis: int = param()
 
-    def _dims(self, dims: tuple[int, ...]) -> tuple[int, ...]:
+    def dims_of(self, dims: tuple[int, ...]) -> tuple[int, ...]:
         axis = self.axis + len(dims) if self.axis < 0 else self.axis
         if not 0 <= axis <= len(dims):
             raise GraphError(f"axis is {self.axis}, expected 0 to {len(dims)} for a blob of dims {text(dims)}")
         return prod(dims[:axis]), prod(dims[axis:])
-
-    def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
-        return [BlobSpec(self._dims(inputs[0].dims), inputs[0].dtype)]
-
-    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
-        return [reshaped(inputs[0], self._dims(inputs[0].shape))]
-
-    def relabels(self) -> bool:
-        return True
-
-    def copies(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any) -> Pairs | None:
-        return reshaping(inputs[0], outputs[0])

@@ -19,7 +19,7 @@ def attribute_values(node: NodeProto) -> dict[str, Any]:
     Raises
     ------
     Refused
-        An attribute of a type that no operator of TNN's reach has.
+        An attribute of a type that no operator has which TNN can express.
     """
     return {attribute.name: _value(attribute) for attribute in node.attribute}
 
@@ -50,7 +50,7 @@ def _value(attribute: AttributeProto) -> Any:
 
 
 def without_references(node: NodeProto, given: Mapping[str, AttributeProto] | None) -> NodeProto:
-    """The node of a function's body with the attributes that the call gives; those it does not give are left out."""
+    """The node of a function's body with the attributes that the call gives; those it does not give are dropped."""
     if given is None or not any(attribute.ref_attr_name for attribute in node.attribute):
         return node
     copy = type(node)()

@@ -1,4 +1,4 @@
-"""How much a few nodes may make: constants out of sizes alone (ConstantOfShape, Expand, matrices of a Resize ...)."""
+"""The limit on constants that nodes make out of sizes alone (ConstantOfShape, Expand, matrices of a Resize ...)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from tnnquant.onnx.refusal import Refused
 
 __all__ = ["Budget"]
 
-#: Bytes of constants that a model may hold beside a multiple of its file: as much as the largest weights of networks
-#: that the onnx package makes of ConstantOfShape (VGG-19; they count as they are made and as a layer has them).
+#: Bytes of constants that a model may make, besides _TIMES the bytes that it holds. The onnx package has test networks
+#: whose weights are made by ConstantOfShape; VGG-19 is the largest, and its weights count twice: made, and in a layer.
 MADE_BYTES = 3 << 29
 _TIMES = 4
 
@@ -21,7 +21,7 @@ class Budget:
 
     @property
     def left(self) -> int:
-        """What may still be made."""
+        """Bytes that may still be made."""
         return max(MADE_BYTES + _TIMES * self.read - self.made, 0)
 
     def spend(self, count: int) -> None:

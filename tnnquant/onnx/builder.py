@@ -96,7 +96,7 @@ class Builder:
         key = (id(value.array), array.dtype.str)
         if key not in self._stored:
             name = self.names.fresh(f"{self.scope}_const")
-            # An array that is kept is never another one's id.
+            # The array is kept, so that no later one can have its id.
             self._stored[key] = value.elements, Value(value.dims, value.dtype, name, value.elements)
             self.constants[name] = _tensor(array)
             self._specs[name] = BlobSpec(array.shape, DataType.of(array), array)
@@ -109,7 +109,7 @@ class Builder:
         """
         place = array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str
         if place not in self._matrices:
-            # An array that is kept is at no other one's place.
+            # The array is kept, so that no later one can lie at its place.
             self._matrices[place] = array, np.ascontiguousarray(array, np.float32)
         return self._matrices[place][1]
 
@@ -171,7 +171,7 @@ class Builder:
             raise Refused(f"TNN's {kind} {error}") from None
         if outputs == 1 and 0 in found[0].dims:
             code = found[0].dtype
-            # What is empty is known.
+            # An empty tensor has no elements to compute: it is a constant.
             return [Value.constant(np.zeros(found[0].dims, self._type_of(code, inputs, dtype)))]
         if any(0 in spec.dims for spec in found):
             raise Refused("it makes an empty tensor; TNN has none")
@@ -305,7 +305,7 @@ class Builder:
         return self._specs[blob]
 
 
-#: Their tensors are told by size alone; TNN's own files hold no dims for them either.
+#: Layers whose tensors are stored without dims, as in TNN's own files.
 _WITHOUT_DIMS = frozenset(("PReLU", "BatchNormCxx", "InstBatchNormCxx"))
 
 

@@ -1,4 +1,4 @@
-"""An ONNX model as a TNN graph: inputs and their dims, the nodes, the outputs, and what is left to tell."""
+"""An ONNX model as a TNN graph: inputs and their dims, the nodes, the outputs, and notes for the user."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Conversion", "convert"]
 
-#: Operators that take pictures of bytes to floats; after an input, they say that it may as well be one of floats.
+#: The operator that turns pictures of bytes into floats. An input that nothing else reads may be one of floats.
 _TO_FLOAT = "Cast"
-#: Bytes; the user is told of no fewer that could be saved.
+#: Bytes of repeated weights below which the user is not told of them.
 _WORTH_A_NOTE = 8 << 20
 
 

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate", "may_fold"]
 
-#: Not a function of their inputs, or of things that are no tensors.
+#: Operators that draw at random, or that handle what is no tensor.
 _NEVER = (
     "Random", "Bernoulli", "Multinomial", "Sequence", "Optional", "StringNormalizer", "TfIdfVectorizer",
     # Its converter notes the codes of weights.
     "DequantizeLinear",
 )  # fmt: skip
 
-#: Of an element; integers of 8 bytes take more, which is counted once they are there.
+#: Bytes of an element, at least; integers of 8 bytes take more, which is counted once they exist.
 _LEAST_BYTES = 4
 
 

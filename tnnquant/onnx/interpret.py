@@ -282,7 +282,7 @@ class Interpreter:
         try:
             return self._apply(converter, node, inputs)
         except Refused:
-            # What the operator's own layer cannot do, its definition by other operators may.
+            # Where the operator's own layer cannot do it, the definition by other operators may.
             body = schema_function(node, domain, opset, inputs)
             if body is None:
                 raise
@@ -298,7 +298,7 @@ class Interpreter:
         attributes = attribute_values(node)
         unknown = sorted(set(attributes) - converter.attributes - IGNORED)
         if unknown:
-            raise Refused(f"its attribute {unknown[0]!r} is none that the operator has")
+            raise Refused(f"the operator has no attribute {unknown[0]!r}")
         values = list(inputs)
         while values and values[-1] is None:
             values.pop()

@@ -10,7 +10,7 @@ from tnnquant.base.names import unused_name
 __all__ = ["Names"]
 
 _FORBIDDEN = re.compile(r'[\x00- ,":\x7f]')
-#: Ends a name that the .tnnmodel keeps for the scales of blobs.
+#: Names that end so are those of blob scales in the .tnnmodel.
 _KEPT = "_scale_data_"
 #: A layer's line has room for 4095 bytes, and holds several names.
 _LONGEST = 400

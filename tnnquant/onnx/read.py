@@ -1,4 +1,4 @@
-"""The .onnx file: read, checked, and taken apart. Whatever it holds, the worst it gives is an error of one line."""
+"""The .onnx file: read, checked, and taken apart. Whatever is wrong with it becomes an error of one line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["SUFFIX", "Weights", "is_onnx_path", "load", "tensor_array"]
 
 SUFFIX = ".onnx"
-#: The ONNX IR version that the opsets of this package need is not checked: opsets alone decide.
+# The version of the IR is not checked: the opsets decide.
 _ADVICE = "export the model to ONNX (torch.onnx.export, tf2onnx, paddle2onnx)"
 _FOREIGN = (
     (lambda d: d[4:8] == b"TFL3", "a TensorFlow Lite model", "convert it with `python -m tf2onnx.convert --tflite`"),

@@ -13,7 +13,7 @@ _SHOWN = 8
 
 
 class Refused(Exception):
-    """A converter's word that TNN cannot express its node; the message says why, and what to do where that is known."""
+    """Raised by a converter: TNN cannot express its node. The message says why and, where known, what to do."""
 
 
 @dataclass(frozen=True)

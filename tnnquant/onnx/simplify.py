@@ -23,7 +23,7 @@ __all__ = ["simplify"]
 
 Dims = Mapping[str, tuple[int, ...]]
 
-#: In this order: what one makes, a later one may take up.
+#: In this order: a later pass may change what an earlier one made.
 PASSES: tuple[Callable[[Net], None], ...] = (
     layout.merge_moves,
     layout.find_shuffle,

@@ -27,12 +27,12 @@ __all__ = ["Comparison", "compare"]
 #: Runs a model: the outputs of these names, of arrays by input.
 _Run = Callable[[list[str], dict[str, np.ndarray]], Sequence[np.ndarray]]
 
-#: Two outputs agree that differ by at most this share of the largest magnitude, and a little.
+#: Outputs agree if they differ by at most RELATIVE times the largest magnitude plus ABSOLUTE.
 RELATIVE, ABSOLUTE = 1e-4, 1e-6
 #: Where layers of an int8 model cannot be looked at one by one, its outputs agree if their cosine is at least this: the
 #: lowest of 24 models of onnxruntime's quantize_static was 0.987.
 COSINE = 0.95
-#: ... and those that layers compute of the same codes.
+#: The same for outputs that layers compute from the ONNX model's own codes.
 _EXACT = 0.999
 _SEED = 20261129
 
@@ -83,8 +83,8 @@ class Comparison:
         if self.layers:
             lines[0] += f"; int8, lowest cosine {self.cosine:.5f}"
             lines.append(
-                f"given the ONNX model's codes, {self.layers} int8 blobs have its codes after them, "
-                f"{self.codes_differ:.2g} of the codes being off by a step or so"
+                f"each layer given the ONNX model's codes: {self.layers} int8 blobs compared, at most a share of "
+                f"{self.codes_differ:.2g} of their codes differs"
             )
         elif self.cosine < 1:
             lines[0] += f"; int8, lowest cosine {self.cosine:.5f}"

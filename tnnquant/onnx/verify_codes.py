@@ -1,8 +1,8 @@
 """The layers of an int8 pair, one by one, beside the int8 ONNX model that it was made from.
 
-Two int8 engines never stay together: one code in a million that is rounded otherwise changes others after it, more
-from layer to layer, and in the end the outputs are as far apart as two roundings of the same network. So each layer is
-given the codes that the ONNX model has in front of it, and has to make the codes that it has after it.
+Two int8 engines drift apart: one code in a million that is rounded otherwise changes others after it, more from layer
+to layer. In the end the outputs are as far apart as two roundings of the same network. So each layer is given the
+codes that the ONNX model has before it, and must make the codes that the ONNX model has after it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CodesCheck", "against_codes"]
 
-#: A blob is right if at most this share of its codes is off, by one step: halves are rounded otherwise, and a zero
+#: A blob is right if at most this share of its codes is off by one step: TNN rounds halves otherwise, and its zero
 #: point is a whole number of steps of a sum.
 _STEPS, _SHARE = 1, 0.05
 #: Else by the length of the difference as a part of that of the codes: sums in another order differ by more here and
@@ -32,7 +32,7 @@ _PART, _COARSE_PART = 0.02, 0.25
 
 @dataclass
 class CodesCheck:
-    """What was seen.
+    """How the codes compare.
 
     Attributes
     ----------

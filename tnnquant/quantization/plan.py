@@ -303,7 +303,7 @@ def _is_fused_add(position: int, graph: Graph, int8: Collection[int]) -> bool:
     if position - 1 not in int8 or not previous.layer.fuses_add or node.layer.role != QuantRole.JOIN:
         return False
     source = previous.outputs[0]
-    is_add = not node.layer.JOINS_CHANNELS and source in node.inputs
+    is_add = not isinstance(node.layer, Concat) and source in node.inputs
     return is_add and not _is_read_behind(source, position, graph)
 
 

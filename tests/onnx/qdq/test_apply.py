@@ -154,7 +154,7 @@ def test_zero_points_are_kept_where_a_convolution_pads(rng, zero):
     x = net.pair(net.conv(x, 4, 8, 3, 1), 0.06, 10)
     model = net.model(net.pair(net.conv(x, 8, 4, 3, 1), 0.06, -3))
     conversion, mine, wanted = run_both(model)
-    assert any("a layer in fp32 writes the border" in note for note in conversion.notes)
+    assert any("an fp32 layer writes the border" in note for note in conversion.notes)
     assert not any(params.zero_point.any() for params in conversion.graph.scales.values())
     error = np.abs(mine - wanted)
     assert error.max() <= 0.06 * 1.01

@@ -1,7 +1,7 @@
 """The int8 forms of layers, as DequantizeLinear, the operator, QuantizeLinear.
 
-What TNN computes in integers, ONNX says in values; a runtime that knows the pattern computes integers again. See
-:mod:`tnnquant.onnx.export.quantize` for the units.
+TNN computes in integers; ONNX describes the same in values, and a runtime that knows the pattern computes in integers
+again. See :mod:`tnnquant.onnx.export.quantize` for the units.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class Int8Layers:
         one, zero = np.ones(1, np.float32), np.zeros(1, np.int8)
         pooled = b.unused(f"{out}/pooled")
         self._fp32_form(node, [self.codes.read(node.inputs[0], one, zero)], [pooled])
-        # A mean of up to 2**16 codes is not within 1e-6 of an integer unless it is one.
+        # A mean of up to 2**16 codes lies within 1e-6 of an integer only if it is one.
         whole = b.op("Floor", b.op("Add", b.op("Abs", pooled), b.scalar(1e-6)))
         b.op("Mul", b.op("Sign", pooled), whole, to=y)
         self.codes.write(y, out, one, zero)
@@ -221,7 +221,7 @@ class Int8Layers:
         if fusion == 1:
             y = self._with_added(node, y)
         if activation in (RELU, RELU6) and self.codes.unsigned and not fusion and not self.codes.zero_point(out).any():
-            # onnxruntime computes in integers what a QuantizeLinear follows; that changes no code.
+            # onnxruntime computes in integers when a QuantizeLinear follows; that changes no code.
             y = self.codes.rounded(y, out)
         if activation == RELU6:
             # TNN then forgets the zero point, and an addition that follows.

@@ -77,7 +77,7 @@ def Min(g: Builder, *values: Value) -> Value:
     return _extreme(g, "Minimum", values)
 
 
-#: So many different exponents of one constant are taken apart.
+#: Most different exponents of one constant that get a Power each.
 _MOST_EXPONENTS = 8
 
 
@@ -98,7 +98,7 @@ def Pow(g: Builder, a: Value, b: Value, *, axis: int | None = None, broadcast: i
     distinct = np.unique(exponents)
     result: Value | None = None
     if len(distinct) > _MOST_EXPONENTS:
-        # Of a fraction there is no power of a negative number: there, as for 0, exp(b log a) is what it is.
+        # exp(b log a) is right for fractions: NaN for a negative base, which has no such power, and right for 0.
         if (whole := distinct[distinct == np.round(distinct)]).size > _MOST_EXPONENTS:
             raise Refused(f"it has {whole.size} different whole exponents; TNN's Power takes one")
         fractions = np.where(exponents == np.round(exponents), 0.5, exponents)
@@ -107,8 +107,7 @@ def Pow(g: Builder, a: Value, b: Value, *, axis: int | None = None, broadcast: i
     for exponent in distinct:
         power = _power(g, a, float(exponent))
         result = power if result is None else select(g, g.constant(exponents == exponent), power, result)
-    # There is an exponent at least.
-    assert result is not None
+    assert result is not None  # there is at least one exponent
     return expanded(g, result, dims)
 
 
@@ -132,7 +131,7 @@ def Mod(g: Builder, a: Value, b: Value, *, fmod: int = 0) -> Value:
         rest = binary(g, "Sub", a, binary(g, "Mul", whole, b))
         if fmod or (b.is_constant and np.isfinite(b.elements).all()):
             return rest
-        # An infinite divisor leaves what has its sign, and is what is left of the others.
+        # By an infinite divisor: the dividend if it has the same sign, else the divisor.
         dims = (1,) * max(b.rank, 1)
         endless = compare(g, "Equal", g.add("Abs", [b]), g.constant(np.full(dims, np.inf), np.float32))
         kept = select(g, compare(g, "Less", binary(g, "Mul", a, b), g.constant(0, np.float32)), b, a)

@@ -48,7 +48,7 @@ def convolution(
     g: Builder, x: Value, weight: np.ndarray, bias: np.ndarray | None, windows: Windows, group: int
 ) -> Value:
     """A convolution of one to three spatial axes; uneven borders become a layer of their own."""
-    # TNN's 2-D kernel takes one dilation for both axes; its 1-D and 3-D ones are not trusted with any.
+    # TNN's 2-D kernel takes one dilation for both axes; its 1-D and 3-D ones get none.
     if len(set(windows.dilations)) > 1:
         weight, windows = _dilated(weight, windows)
     pad_type = -1
@@ -110,7 +110,7 @@ def ConvTranspose(
     if any(s > 1 and d > 1 for s, d in zip(strides, dilations, strict=True)) or (
         spatial == 2 and len(set(dilations)) > 1
     ):
-        # TNN's search for taps goes astray there: zeros between the taps instead.
+        # TNN's search finds other taps there: zeros are put between the taps instead.
         wide = np.zeros((*weight.shape[:2], *extents), weight.dtype)
         wide[(slice(None), slice(None), *(slice(None, None, d) for d in dilations))] = weight
         weight, dilations = wide, (1,) * spatial

@@ -128,7 +128,7 @@ def ScatterND(g: Builder, x: Value, indices: Value, updates: Value, *, reduction
     return g.add("ScatterND", [x, indices, updates], dtype=x.dtype)
 
 
-#: Steps of a scatter that combines in another way than adding.
+#: Most updates of a scatter that combines by other means than adding: each becomes layers.
 _MOST_UPDATES = 64
 _COMBINED = {"mul": "Mul", "max": "Maximum", "min": "Minimum"}
 

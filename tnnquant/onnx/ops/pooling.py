@@ -75,7 +75,7 @@ def _combined(g: Builder, kind: str, x: Value, windows: Windows) -> Value:
 
 
 def _run_of(g: Builder, kind: str, x: Value, axis: int, count: int, step: int, known: dict[int, Value]) -> Value:
-    """Of ``count`` places, ``step`` apart, from each on; of a half that is known and the rest."""
+    """The maximum or the sum of ``count`` places, ``step`` apart, from each place on: of two shorter runs."""
     if count not in known:
         half = (count + 1) // 2 if kind == "Maximum" else count // 2
         rest = half if kind == "Maximum" else count - half  # a maximum may take a place twice
@@ -87,7 +87,7 @@ def _run_of(g: Builder, kind: str, x: Value, axis: int, count: int, step: int, k
 
 
 def _overhang(windows: Windows) -> tuple[int, ...]:
-    """How far the last windows reach beyond the border, or a cut where they do not reach it."""
+    """How far the last windows reach beyond the input; 0 where they end within it."""
     return tuple(
         max((out - 1) * stride + extent - (size + begin), 0)
         for out, stride, extent, size, begin in zip(

@@ -1,4 +1,4 @@
-"""QuantizeLinear, DequantizeLinear, and the operators of whole int8 layers, which are both around one of floats."""
+"""QuantizeLinear, DequantizeLinear, and operators that are an int8 layer: one of floats between the two."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOWEST = -128
 _CHANNELS = 1
 #: From this opset on, Softmax is along one axis alone.
 _SOFTMAX_BY_AXIS = 13
-#: Layers that make nothing below 0, and those that make nothing below 0 of what is not.
+#: Layers whose outputs are never below 0; layers whose outputs are not if their inputs are not.
 _RECTIFY = frozenset(("ReLU", "ReLU6", "Sigmoid", "HardSigmoid", "Softmax", "SoftmaxCaffe", "Exp", "Abs", "Softplus"))
 _KEEP = frozenset(("Pooling", "Concat", "Reshape", "Flatten", "Permute", "Squeeze", "Unsqueeze", "Upsample"))
 
@@ -52,7 +52,7 @@ def QuantizeLinear(
 
 
 def _coded(g: Builder, x: Value, params: BlobCodes, dtype: np.dtype) -> CodesValue:
-    """The codes of a blob. Where the lowest code is 0 they stand for a ReLU, too."""
+    """The codes of a blob. Where the lowest code means 0, they stand for a ReLU too."""
     if (params.zero == _LOWEST).all() and x.name not in g.inputs and not _never_negative(g, x.name):
         x = g.add("ReLU", [x])
     g.records.blobs[x.name] = params

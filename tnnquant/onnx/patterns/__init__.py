@@ -1,1 +1,2 @@
-"""Groups of layers for which TNN has one that is faster, or better in int8; found by who reads what, in any order."""
+"""Groups of layers for which TNN has one that is faster, or better in int8; found by which layer reads what, in any
+order."""

@@ -18,7 +18,7 @@ __all__ = ["find_gelu", "find_hard_sigmoid", "find_hard_swish", "find_swish", "r
 
 _Gate = TypeVar("_Gate", bound=Layer)
 
-#: A constant is the one of a formula if it is so near to it, as a share.
+#: Relative distance within which a constant counts as the one of a formula.
 _NEAR = 1e-5
 
 

@@ -1,4 +1,4 @@
-"""Factors and summands a channel go into the weights before them: batch norms, and products and sums with constants."""
+"""Factors and summands per channel go into the weights before them: batch norms, products and sums with constants."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _scaled(node: Node, channels: int, k: np.ndarray, b: np.ndarray) -> Node:
 
 
 def merge_affine(net: Net) -> None:
-    """A product and a sum with constants a channel become one BatchNormCxx; two of those become one."""
+    """A product and a sum with constants per channel become one BatchNormCxx; two of those become one."""
     for node in list(net.nodes):
         if node is None or not node.inputs or len(net.dims[node.inputs[0]]) < 2:
             continue

@@ -1,8 +1,8 @@
 """A converted graph with the notes of :mod:`tnnquant.onnx.qdq.record`, as an int8 model with those scales and codes.
 
-TNN's devices know symmetric codes alone. Zero points other than 0 are made up for by the layers around
+TNN's devices know symmetric codes alone. The layers around correct for zero points other than 0
 (:mod:`tnnquant.onnx.qdq.zero_points`). Layers whose weights, inputs or outputs have no codes stay fp32, and so do those
-whose int8 form in TNN would compute something else than the file says.
+whose int8 form in TNN would compute something other than the file says.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.layers.base import BlobSpec, QuantRole
 from tnnquant.layers.binary import Add
 from tnnquant.layers.clip import Clip, Relu, Relu6
+from tnnquant.layers.concat import Concat
 from tnnquant.layers.convolution import Convolution
 from tnnquant.layers.convolution_nd import Convolution1D, Convolution3D
 from tnnquant.layers.deconvolution import Deconvolution
@@ -80,14 +81,15 @@ class Applied:
         if self.shifted:
             lines.append(
                 f"{_named(self.shifted)}: zero points other than 0, which TNN's devices do not have; the codes are "
-                "kept, the layers around make up for it"
+                "kept, and the layers around them are corrected for it"
             )
         if self.bordered:
-            lines.append(f"{_named(self.bordered)}: a layer in fp32 writes the border for those that pad")
+            lines.append(f"{_named(self.bordered)}: an fp32 layer writes the border for layers that pad")
         if self.rescaled:
             lines.append(
                 f"{_named(self.rescaled)}: zero points other than 0, which TNN's devices do not have; rescaled to "
-                "symmetric codes, which are coarser (a depthwise layer pads them, or a ReLU starts elsewhere)"
+                "symmetric codes, which are coarser (a depthwise layer pads them, or the code for 0 of a ReLU is not "
+                "the lowest)"
             )
         if self.rounded:
             lines.append(f"{_named(self.rounded)}: rounded to int8 for fp32 layers, as in the file")
@@ -309,7 +311,7 @@ class _Plan:
             if codes[node.inputs[0]].scale.size > 1 and not _is_depthwise(node, self._specs):
                 return "its input has one scale per channel, which its weights would have to hold"
             if codes[node.inputs[0]].scale.size > 1 and codes[node.inputs[0]].zero.any() and borders(node, self._specs):
-                return "it pads an input with one zero point a channel"
+                return "it pads an input with one zero point per channel"
             if codes[node.inputs[0]].zero.any() and min(borders(node, self._specs) or (0,)) < 0:
                 return "its padding is negative"
             self.weights[node.name] = record
@@ -323,7 +325,7 @@ class _Plan:
             if codes[node.inputs[0]].zero.any():
                 return "TNN's int8 form ignores zero points"
         elif any(codes[blob].zero.any() for blob in (*node.inputs, *node.outputs)) and not (
-            layer.JOINS_CHANNELS and all(codes[blob].same(codes[node.outputs[0]]) for blob in node.inputs)
+            isinstance(layer, Concat) and all(codes[blob].same(codes[node.outputs[0]]) for blob in node.inputs)
         ):
             return "TNN's int8 form adds and joins codes whose zero point is 0"
         elif any(codes[blob].scale.size > 1 for blob in (*node.inputs, *node.outputs)):

@@ -1,4 +1,4 @@
-"""Layers that an int8 import puts in: a summand a channel, a border, a layer that rounds to codes and nothing else."""
+"""Layers that an int8 import puts in: a summand per channel, a border, a layer that only rounds to codes."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 _UNSIGNED_SHIFT = 128
-#: Operators that take codes for what they are; those that move them, which is to move their values.
+#: Operators that read codes as codes; operators that move codes, and so their values.
 READS_CODES = frozenset((
     "DequantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm", "QLinearAdd", "QLinearMul", "QLinearSigmoid",
     "QLinearConcat", "QLinearGlobalAveragePool", "QLinearAveragePool", "QLinearLeakyRelu", "QLinearReduceMean",
@@ -36,7 +36,7 @@ MOVES_CODES = frozenset((
     "Concat", "Flatten", "Gather", "Identity", "MaxPool", "GlobalMaxPool", "Reshape", "Slice", "Split", "Squeeze",
     "Transpose", "Unsqueeze", "DepthToSpace", "SpaceToDepth", "Expand", "Tile", "Dropout", "Pad", "Resize", "Upsample",
 ))  # fmt: skip
-#: Operators that give of codes what they give of their values.
+#: Operators whose result is the same for codes and for their values.
 ORDERS_CODES = frozenset(("ArgMax", "ArgMin", "Shape", "Size"))
 
 

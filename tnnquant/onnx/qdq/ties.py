@@ -15,7 +15,7 @@ __all__ = ["matched"]
 _LOWEST, _HIGHEST = -128, 127
 #: Neighbours of a scale that are tried, in units of the last place; the nearest of the best is taken.
 _NUDGES = (0, -1, 1, -2, 2, -3, 3, -4, 4, -6, 6, -8, 8)
-#: What lies so many codes above the zero point is met half as often.
+#: Weight of a code when faults are counted: halved for so many codes of distance from the zero point.
 _HALVES = 32.0
 
 
@@ -39,7 +39,7 @@ def matched(step: np.ndarray, scale: np.ndarray, zero: int) -> tuple[np.ndarray,
     with np.errstate(all="ignore"):
         factor = (step / scale).astype(np.float32)
         summand = np.where(factor > 0, np.rint(zero / factor.astype(np.float64)), 0)
-        # With this scale the summand is exact; sums far from it are then off instead.
+        # With this scale the summand is exact, at the cost of sums far from it.
         exact = np.where(summand != 0, zero / summand * scale.astype(np.float64), step).astype(np.float32)
     summand = np.clip(np.nan_to_num(summand), -(2**31), 2**31 - 1).astype(np.int64)
     found, best = step.astype(np.float32).copy(), np.full(step.size, np.inf)
@@ -55,7 +55,7 @@ def matched(step: np.ndarray, scale: np.ndarray, zero: int) -> tuple[np.ndarray,
 
 
 def _wrong(factor: np.ndarray, step: np.ndarray, scale: np.ndarray, summand: np.ndarray, zero: int) -> np.ndarray:
-    """How often sums next to where the code changes get another code, weighted, float64 (C,)."""
+    """How many sums next to a change of the code get another code than in ONNX, weighted, float64 (C,)."""
     codes = np.arange(_LOWEST - zero, _HIGHEST - zero)
     sums = np.floor((codes + 0.5) / factor.astype(np.float64)[:, None])[..., None] + np.arange(-1, 3)
     sums = np.clip(sums, -(2.0**31), 2.0**31 - 1)

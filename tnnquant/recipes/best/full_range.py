@@ -21,6 +21,7 @@ from tnnquant.graph import Graph, Node, QuantParams
 from tnnquant.graph.infer import Inference
 from tnnquant.kernels.geometry import RELU, RELU6
 from tnnquant.layers.base import BlobSpec, QuantRole
+from tnnquant.layers.concat import Concat
 from tnnquant.layers.convolution import Convolution
 from tnnquant.layers.pooling import Pooling
 from tnnquant.layers.weighted import Weighted, fused_activation
@@ -66,7 +67,7 @@ def zero_codes(
         elif maker.layer.role == QuantRole.WEIGHTED:
             if fused_activation(maker.layer) not in (RELU, RELU6) or of.size == 1:
                 zero[of] = 0
-        elif not maker.layer.JOINS_CHANNELS:
+        elif not isinstance(maker.layer, Concat):
             zero[of] = 0
     guarded = guarded_blobs(inference, plan, slots)
     for reader in slots.readers:

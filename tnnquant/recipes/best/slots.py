@@ -13,6 +13,7 @@ import numpy as np
 
 from tnnquant.graph import Graph, Node
 from tnnquant.layers.base import QuantRole
+from tnnquant.layers.concat import Concat
 from tnnquant.quantization.plan import QuantPlan
 
 __all__ = ["Reader", "ScaleSlots", "scale_slots"]
@@ -81,7 +82,7 @@ def scale_slots(graph: Graph, plan: QuantPlan) -> ScaleSlots:
 def _passes_codes(node: Node, plan: QuantPlan) -> bool:
     if node.layer.role == QuantRole.PASS:
         return True
-    return node.layer.JOINS_CHANNELS and plan.blobs[node.outputs[0]].slots > 1
+    return isinstance(node.layer, Concat) and plan.blobs[node.outputs[0]].slots > 1
 
 
 def _readers(graph: Graph, plan: QuantPlan) -> tuple[Reader, ...]:

@@ -117,7 +117,7 @@ def deconvolution(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) ->
     kernel, stride = (layer.kernel_h, layer.kernel_w), (layer.stride_h, layer.stride_w)
     dilation = layer.dilation_h, layer.dilation_w
     if any(min(pair) > 1 for pair in zip(stride, dilation, strict=True)):
-        raise UnsupportedLayerError("stride and dilation both exceed 1: TNN then computes something else than ONNX")
+        raise UnsupportedLayerError("stride and dilation both exceed 1: TNN then computes something other than ONNX")
     shape = (layer.group, channels // layer.group, layer.output_channel // layer.group, *kernel)
     weight = filter_array(node.tensors, shape, "G*C/G*OC/G*KH*KW").reshape(channels, shape[2], *kernel)
     bias = bias_array(node.tensors, layer.bias, layer.output_channel)

@@ -1,4 +1,4 @@
-"""Factors and summands a channel, normalization by moments and norms, softmax."""
+"""Factors and summands per channel, normalization by moments and norms, softmax."""
 
 from __future__ import annotations
 
