@@ -32,6 +32,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import llvmlite
 import numba
@@ -127,7 +128,7 @@ class Entries(_Cache):
         The function has free variables that make no key.
     """
 
-    def __init__(self, function, folder: Path, announce: Callable[[], None]):
+    def __init__(self, function: Callable[..., Any], folder: Path, announce: Callable[[], None]):
         file = Path(inspect.getfile(function)).resolve()
         free = [cell.cell_contents for cell in function.__closure__ or ()]
         if not all(isinstance(value, _PLAIN) for value in free):
@@ -157,7 +158,7 @@ class Entries(_Cache):
         for path in self._folder.glob(f"{self._name}-*.nbc"):
             path.unlink(missing_ok=True)
 
-    def load_overload(self, sig, target_context):
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled function, or None.
 
         Numba imports all its typing rules (0.15 s per process) before it looks for cached code, which needs none of
@@ -172,7 +173,7 @@ class Entries(_Cache):
             self._announce()
         return found
 
-    def save_overload(self, sig, data) -> None:
+    def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a compiled function."""
         if not self._enabled or data.library.has_dynamic_globals or any(not each.can_cache for each in data.lifted):
             return
@@ -183,14 +184,14 @@ class Entries(_Cache):
             _write(self._path(key), zlib.crc32(body).to_bytes(4, "little") + body)
             _prune_at_exit(self._folder.parent.parent)
 
-    def _key(self, sig, codegen) -> tuple:
+    def _key(self, sig: Any, codegen: Any) -> tuple:
         return sig, codegen.magic_tuple(), self._code
 
     def _path(self, key: tuple) -> Path:
         digest = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
         return self._folder / f"{self._name}-{digest}.nbc"
 
-    def _load(self, key: tuple, target_context):
+    def _load(self, key: tuple, target_context: Any) -> Any:
         data = self._path(key).read_bytes()
         if zlib.crc32(memoryview(data)[4:]) != int.from_bytes(data[:4], "little"):
             return None

@@ -7,11 +7,16 @@ needs 16 vectors for 14 multiply-adds; kernels of 3 and 5 columns load a value o
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from numba import types
 from numba.extending import intrinsic
 
 from tnnquant.kernels.simd import F32, I64, Emitter
 from tnnquant.kernels.tile_f32 import PANEL, activate, reduce_either_way, split_activation
+
+if TYPE_CHECKING:
+    from tnnquant.kernels.jit import Intrinsic
 
 __all__ = ["PIXELS", "emit_blocks", "row_in_place", "row_of_taps"]
 
@@ -83,7 +88,7 @@ def row_of_taps(typingctx, x, pixel_step, taps, tap_count, weights, bias, out, o
     return types.void(*[types.int64] * 11), codegen
 
 
-def row_in_place(kernel_w: int, stride: int):
+def row_in_place(kernel_w: int, stride: int) -> Intrinsic:
     """An intrinsic for kernels of ``kernel_w`` neighbouring columns, on an image as it is.
 
     ``row(x, row_step, rows, pixel_bytes, left, width, zeros, weights, bias, out, out_step, out_width, activation)``,

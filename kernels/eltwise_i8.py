@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 from tnnquant.kernels import program
 from tnnquant.kernels.conv_i8 import round_to_i8
 from tnnquant.kernels.geometry import pixel_stride
-from tnnquant.kernels.jit import kernel
+from tnnquant.kernels.jit import Intrinsic, kernel
 from tnnquant.kernels.results_i8 import emit_round
 from tnnquant.kernels.simd import F32, I8, I32, I64, load_word, load_words, store_word, sweep
 from tnnquant.kernels.target import isa
@@ -94,7 +94,7 @@ def _dequantized(emit, pointer, scale, zero):
     return builder.fmul(scale, builder.fsub(builder.sitofp(value, emit.vector), zero))
 
 
-def _row(kind: int):
+def _row(kind: int) -> Intrinsic:
     """An intrinsic for one row: ``row(operands, count, params, stride, elements, out)``, all int64.
 
     operands: int64 (count, 2), where each operand begins (the second word is not read); params: float32 rows ``stride``

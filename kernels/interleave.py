@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 
 from tnnquant.kernels import program
 from tnnquant.kernels.conv_i8 import round_to_i8
-from tnnquant.kernels.jit import kernel
+from tnnquant.kernels.jit import Intrinsic, kernel
 from tnnquant.kernels.results_i8 import emit_round
 from tnnquant.kernels.simd import F32, I8, I32, Emitter, load_words, sweep
 from tnnquant.kernels.target import isa
@@ -67,7 +67,7 @@ def _woven(emit, values):
     return builder.shuffle_vector(*pairs, ir.Constant(ir.VectorType(I32, len(order)), order))
 
 
-def _weave(channels: int, quantize: bool):
+def _weave(channels: int, quantize: bool) -> Intrinsic:
     """An intrinsic that weaves ``count`` pixels: ``weave(x, plane, params, out, count)``, all int64, bytes."""
 
     @intrinsic

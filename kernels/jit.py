@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, TypeAlias
 
 # The OpenMP runtime of GCC lets waiting threads spin for milliseconds, which on a busy machine holds up the threads
 # waited for. It reads this when Numba starts its threads.
@@ -15,7 +16,12 @@ import numba
 
 from tnnquant.kernels.cache import Entries, choose_folder
 
-__all__ = ["CACHE_DIR", "before_compiling", "cache_is_cold", "inline", "kernel"]
+__all__ = ["CACHE_DIR", "Intrinsic", "Kernel", "before_compiling", "cache_is_cold", "inline", "kernel"]
+
+Kernel: TypeAlias = Any
+"""What :func:`kernel` makes: a dispatcher of Numba, which publishes no types for it."""
+Intrinsic: TypeAlias = Any
+"""What kernels call that emits LLVM IR of its own; as above."""
 
 CACHE_DIR: Path | None = choose_folder()
 _announce: Callable[[], None] | None = None
@@ -44,7 +50,7 @@ def _announce_compiling() -> None:
         announce()
 
 
-def kernel(function=None, *, parallel: bool = False, inline: bool = False):
+def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = False, inline: bool = False) -> Kernel:
     """Decorate a function as a kernel: ``njit``, lazily compiled, cached, GIL released, IEEE arithmetic.
 
     Parameters
@@ -67,6 +73,6 @@ def kernel(function=None, *, parallel: bool = False, inline: bool = False):
     return dispatcher
 
 
-def inline(function):
+def inline(function: Callable[..., Any]) -> Kernel:
     """A small helper that is inlined into the kernels that call it."""
     return kernel(function, inline=True)

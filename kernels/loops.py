@@ -7,11 +7,12 @@ repeated, a single value.
 from __future__ import annotations
 
 import functools
+from typing import TypeAlias
 
 import numpy as np
 
 from tnnquant.kernels import program
-from tnnquant.kernels.jit import inline
+from tnnquant.kernels.jit import Kernel, inline
 
 __all__ = ["BLOCK", "first_row", "loop_nest", "loop_op"]
 
@@ -19,8 +20,12 @@ __all__ = ["BLOCK", "first_row", "loop_nest", "loop_op"]
 BLOCK = 16384
 
 
+Nest: TypeAlias = tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]
+"""Three dims, and of each array three steps in bytes."""
+
+
 @functools.lru_cache(maxsize=4096)
-def _merged(shape: tuple[int, ...], *strides: tuple[int, ...]):
+def _merged(shape: tuple[int, ...], *strides: tuple[int, ...]) -> Nest | None:
     axes = sorted((i for i in range(len(shape)) if shape[i] > 1), key=lambda i: -strides[0][i])
     dims, steps = [1], [[4] * len(strides)]
     for i in axes:
@@ -38,7 +43,7 @@ def _merged(shape: tuple[int, ...], *strides: tuple[int, ...]):
     )
 
 
-def loop_nest(out: np.ndarray, *operands: np.ndarray):
+def loop_nest(out: np.ndarray, *operands: np.ndarray) -> Nest | None:
     """The loops over float32 arrays of the shape of ``out``, which may be views with strides of 0.
 
     Returns
@@ -51,7 +56,7 @@ def loop_nest(out: np.ndarray, *operands: np.ndarray):
     return None if out.size == 0 else _merged(out.shape, out.strides, *(x.strides for x in operands))
 
 
-def loop_op(task, addresses: list[int], nest: tuple, *parameters: int) -> np.ndarray:
+def loop_op(task: Kernel, addresses: list[int], nest: Nest, *parameters: int) -> np.ndarray:
     """The op of a task function over a nest.
 
     Its words from ARGS on: outer, rows, columns, rows per task, columns per task; address and three strides in bytes of

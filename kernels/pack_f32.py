@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.program import aligned_empty
 from tnnquant.kernels.tile_f32 import PANEL
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 __all__ = ["PackedConv", "PackedDepthwise", "pack_conv_f32", "pack_depthwise_f32", "pack_inner_product_f32"]
 
@@ -49,7 +52,7 @@ def _pack_panels(weight, packed):
                     panel[t * channels + c, lane] = weight[g, o, c, t]
 
 
-def _padded_bias(bias, groups: int, count: int, panels: int) -> np.ndarray:
+def _padded_bias(bias: ArrayLike | None, groups: int, count: int, panels: int) -> np.ndarray:
     padded = aligned_empty((groups, panels * PANEL), np.float32)
     padded[...] = 0
     if bias is not None:

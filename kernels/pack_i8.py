@@ -9,7 +9,7 @@ to it.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from tnnquant.kernels.results_i8 import (
     ZERO,
 )
 from tnnquant.kernels.tile_amx import STEP
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
 
 __all__ = [
     "ConvQuant",
@@ -136,7 +139,7 @@ class PackedDepthwiseI8(NamedTuple):
     simple: Simple
 
 
-def _spread(values, count: int, dtype) -> np.ndarray:
+def _spread(values: ArrayLike, count: int, dtype: DTypeLike) -> np.ndarray:
     """``count`` values from ``count`` or from one."""
     return np.broadcast_to(np.asarray(values, dtype).reshape(-1), (count,))
 
@@ -158,7 +161,7 @@ def _parameters(quant: ConvQuant, start: np.ndarray, tile_start: np.ndarray | in
         table[SCALE] = np.where(usable, _spread(quant.weight_scale, count, np.float32) / scale_out, np.float32(0))
         table[ZERO] = _spread(quant.output_zero, count, np.float32)
         six = _round_to_i8(np.float32(6) / scale_out)
-        if quant.added_scale is not None:
+        if quant.added_scale is not None and quant.added_zero is not None:
             added = np.where(usable, _spread(quant.added_scale, count, np.float32) / scale_out, np.float32(0))
             table[ADDED_SCALE], table[ADDED_ZERO] = added, _spread(quant.added_zero, count, np.float32) * added
     words = table.view(np.int32)
@@ -199,7 +202,7 @@ def _parts(centered: np.ndarray) -> list[np.ndarray]:
     return [first.astype(np.int8), (centered - first).astype(np.int8)]
 
 
-def _start(centered: np.ndarray, input_zero: np.ndarray, bias, shift: int = SHIFT) -> np.ndarray:
+def _start(centered: np.ndarray, input_zero: np.ndarray, bias: ArrayLike | None, shift: int = SHIFT) -> np.ndarray:
     """int32 (OC,): bias and what the shift and the zero points of the input add to the sums, taken off.
 
     centered : int32 (OC, C/G, taps); input_zero : int32 (OC, C/G). Sums wrap as int32 does.

@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from tnnquant.kernels.amx import tiles
 from tnnquant.kernels.dot_i8 import BYTE_DOT, emit_dot, emit_matrix
-from tnnquant.kernels.jit import kernel
+from tnnquant.kernels.jit import Intrinsic, kernel
 from tnnquant.kernels.simd import F32, I8, I32, Emitter, copy_bytes
 from tnnquant.kernels.target import isa
 from tnnquant.kernels.tile_amx import CONFIG, STEP, TILE, configure, emit_bare_loop, release
@@ -39,7 +39,7 @@ def _rows(kind: str) -> int:
     return _PATH.rows - (kind != _FMA)
 
 
-def _bare_loop(kind: str):
+def _bare_loop(kind: str) -> Intrinsic:
     """An intrinsic ``body(source, target, count)``: ``count`` steps of a full tile of multiply-adds. Addresses, int64.
 
     source: 3 vectors; target: 2 * rows vectors, written.

@@ -7,7 +7,7 @@ import numpy as np
 from tnnquant.kernels import program
 from tnnquant.kernels.conv_rows import rows_a_task
 from tnnquant.kernels.geometry import PoolGeometry, pixel_stride
-from tnnquant.kernels.jit import inline
+from tnnquant.kernels.jit import Kernel, inline
 from tnnquant.kernels.simd import I64, load_words
 from tnnquant.kernels.target import isa
 
@@ -84,7 +84,7 @@ def each_window(op, index, element, reduce):
                    kind)  # fmt: skip
 
 
-def pool_op(task, x: np.ndarray, geometry: PoolGeometry, kind: int, out: np.ndarray) -> np.ndarray:
+def pool_op(task: Kernel, x: np.ndarray, geometry: PoolGeometry, kind: int, out: np.ndarray) -> np.ndarray:
     """The op of a pooling whose ``task`` calls :func:`each_window`.
 
     Parameters

@@ -16,10 +16,10 @@ results do not depend on which thread runs what.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
@@ -28,9 +28,12 @@ from numba import prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tnnquant.kernels.jit import kernel
+from tnnquant.kernels.jit import Kernel, kernel
 from tnnquant.kernels.simd import load_word
 from tnnquant.kernels.target_arm import is_arm
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 __all__ = [
     "ARGS",
@@ -245,7 +248,7 @@ def thread_count() -> int:
 _addresses: dict[Any, int] = {}
 
 
-def address_of(task) -> int:
+def address_of(task: Kernel) -> int:
     """Address of a task function, compiled (or loaded from the cache) at the first call."""
     address = _addresses.get(task)
     if address is None:
@@ -270,7 +273,7 @@ def data_address(array: np.ndarray | None) -> int:
 
 
 def new_op(
-    task, tasks: int, scratch_bytes: int, args: list[int], weights: np.ndarray | None = None, parts: int = 1
+    task: Kernel, tasks: int, scratch_bytes: int, args: list[int], weights: np.ndarray | None = None, parts: int = 1
 ) -> np.ndarray:
     """One op as int64 (1, WORDS); concatenate several to a program.
 
@@ -295,7 +298,7 @@ def new_op(
     return op
 
 
-def aligned_empty(shape: tuple[int, ...], dtype) -> np.ndarray:
+def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     """An uninitialised array that begins at a multiple of 64 bytes, so that vectors never straddle cache lines."""
     dtype = np.dtype(dtype)
     size = int(np.prod(shape)) * dtype.itemsize
@@ -370,7 +373,7 @@ class Program:
         Arrays and packed weights that the ops point to.
     """
 
-    def __init__(self, ops: list[np.ndarray], keep=()):
+    def __init__(self, ops: list[np.ndarray], keep: Iterable[object] = ()):
         self.table = np.ascontiguousarray(np.concatenate(ops)) if ops else np.empty((0, WORDS), np.int64)
         self.keep = tuple(keep)
         self._scratch = int(self.table[:, _SCRATCH].max(initial=0))

@@ -278,7 +278,7 @@ class Emitter:
         Type of one lane of an accumulator, float32 or int32.
     """
 
-    def __init__(self, builder, lanes: int, element=F32):
+    def __init__(self, builder: ir.IRBuilder, lanes: int, element: ir.Type = F32):
         self.builder = builder
         self.lanes = lanes
         self.element = element

@@ -20,7 +20,7 @@ from numba.extending import intrinsic
 
 from tnnquant.kernels.direct_i8 import emit_direct
 from tnnquant.kernels.dot_i8 import PANEL, emit_dot
-from tnnquant.kernels.jit import kernel
+from tnnquant.kernels.jit import Intrinsic, Kernel, kernel
 from tnnquant.kernels.program import aligned_empty
 from tnnquant.kernels.requantize_i8 import emit_row
 from tnnquant.kernels.results_i8 import TILE_START, parameter
@@ -289,7 +289,7 @@ def _emit_panels(builder, frame, activation, fusion, simple):
                 )
 
 
-def _panels(activation=None, fusion=None, simple=True):
+def _panels(activation: int | None = None, fusion: int | None = None, simple: bool = True) -> Intrinsic:
     """An intrinsic ``run(frame)``, see :func:`runner`. ``fusion``: 1 with an Add, None without."""
 
     @intrinsic
@@ -354,7 +354,7 @@ def _run_any(op, frame, nothing):
 _SIMPLE = ((_run_plain, _run_plain_add), (_run_relu, _run_relu_add), (_run_relu6, _run_relu6_add))
 
 
-def runner(activation: int, fusion: int, simple: bool):
+def runner(activation: int, fusion: int, simple: bool) -> Kernel:
     """The kernel ``run(op, frame, 0)`` that multiplies blocks of positions by panels and makes the results.
 
     ``frame`` is the address of int64 words:

@@ -7,6 +7,8 @@ tap in order (TNN's own order, kh, kw, c), so its bits do not depend on the tile
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -14,6 +16,9 @@ from numba.extending import intrinsic
 
 from tnnquant.kernels.simd import F32, I32, I64, Emitter, row_pointers, sweep
 from tnnquant.kernels.target import isa
+
+if TYPE_CHECKING:
+    from tnnquant.kernels.jit import Intrinsic
 
 __all__ = ["EXACT", "PANEL", "ROWS", "activate", "emit_tile", "reduce_either_way", "split_activation", "tile_f32"]
 
@@ -189,7 +194,7 @@ def emit_tile(builder, rows, vectors, args, exact=False, whole=False):
     one_tile(row_table, addresses(out, stride, existing), others)
 
 
-def tile_f32(rows: int, vectors: float, exact: bool = False, whole: bool = False):
+def tile_f32(rows: int, vectors: float, exact: bool = False, whole: bool = False) -> Intrinsic:
     """An intrinsic that computes tiles of ``rows`` x ``vectors`` vectors; ``exact``: it knows :data:`EXACT`, and takes
     the last four arguments.
 

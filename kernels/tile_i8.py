@@ -8,6 +8,8 @@ sums are rescaled while they are in registers where that is simple, else they ar
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from numba import types
 from numba.extending import intrinsic
 
@@ -17,6 +19,9 @@ from tnnquant.kernels.results_i8 import start_of_sums
 from tnnquant.kernels.simd import I32, I64, Emitter, row_pointers
 from tnnquant.kernels.sums_i8 import sums_of
 from tnnquant.kernels.target import isa
+
+if TYPE_CHECKING:
+    from tnnquant.kernels.jit import Intrinsic
 
 __all__ = ["emit_tile", "tile_i8"]
 
@@ -69,7 +74,7 @@ def emit_tile(builder, rows, vectors, dot, args):
                 keep_sums(emit, sums, buffer)
 
 
-def tile_i8(rows: int, vectors: int, dot: str = _PATH.dot):
+def tile_i8(rows: int, vectors: int, dot: str = _PATH.dot) -> Intrinsic:
     """An intrinsic that computes tiles of ``rows`` x 1 or 2 vectors, or of one row x several panels of 2 vectors.
 
     ``tile(row_table, taps, tap_count, steps, weights, panel_stride, params, params_stride, out, out_stride, repeat, n,

@@ -190,7 +190,9 @@ def _chunked(rows: int, chunks: int) -> tuple[int, int]:
     return chunk_rows, max(1, -(-rows // chunk_rows))
 
 
-def _cut(groups, group_step, repeats, repeat_step, count, width, chunks=None) -> Walk:
+def _cut(
+    groups: int, group_step: int, repeats: int, repeat_step: int, count: int, width: int, chunks: int | None = None
+) -> Walk:
     """A walk over dense lines of ``count`` values, cut into rows."""
     rows = count // width
     chunks = max(1, -(-count // _CHUNK)) if chunks is None else chunks

@@ -96,7 +96,7 @@ def _range_task(op, index, scratch):
         _quantize_row(weights, i8_view(args[1] + n * g, n), inverse, zero_point)
 
 
-def _run(weights, codes, scales, zero_points) -> None:
+def _run(weights: np.ndarray, codes: np.ndarray, scales: np.ndarray, zero_points: np.ndarray | None) -> None:
     groups, n = weights.shape
     together = max(1, _ELEMENTS // max(n, 1))
     args = [program.data_address(array) for array in (weights, codes, scales, zero_points)]
