@@ -92,4 +92,4 @@ def pixel_stride(array: np.ndarray) -> int:
         return array.strides[1] // array.itemsize
     if array.shape[0] > 1:
         return array.strides[0] // array.itemsize
-    return channels
+    return int(channels)

@@ -162,7 +162,8 @@ def moments_f32(x: np.ndarray) -> np.ndarray:
         rows = 4 * max(1, _ELEMENTS // 4 // min(n, CHUNK))
         op = program.new_op(_rows_task, chunks * -(-outer // rows), 64, [*args, rows])
     program.run(op)
-    return parts.sum(axis=0)
+    sums: np.ndarray = parts.sum(axis=0)
+    return sums
 
 
 @kernel

@@ -256,7 +256,8 @@ def resize_u8(pixels: np.ndarray, x_taps: Taps, y_taps: Taps, out: np.ndarray) -
     255, sums ascending from 0, no fused multiply-add. docs/tnn-format.md, 7.3.1.
     """
     if config.DISABLE_JIT:  # the vector code exists only compiled
-        return resize_u8_naive(pixels, x_taps, y_taps, out)
+        resize_u8_naive(pixels, x_taps, y_taps, out)
+        return out
     (x_first, x_weights), (y_first, y_weights) = x_taps, y_taps
     width, channels = pixels.shape[1:]
     left = max(0, -int(x_first[0]))

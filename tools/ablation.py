@@ -82,7 +82,8 @@ def _softmax(outputs: np.ndarray) -> np.ndarray:
     if outputs.min() >= 0 and np.allclose(outputs.sum(axis=1), 1, atol=1e-3):
         return outputs
     powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    scores: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
+    return scores
 
 
 def main(shared: str, *wanted: str) -> None:

@@ -152,7 +152,8 @@ def _excess(result: Quantization, blob: str, theirs: np.ndarray, differs: np.nda
 
 
 def _close(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    return np.abs(ours - theirs) <= 1e-5 * np.abs(theirs)
+    close: np.ndarray = np.abs(ours - theirs) <= 1e-5 * np.abs(theirs)
+    return close
 
 
 def main(shared: str, *wanted: str) -> None:

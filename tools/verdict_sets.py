@@ -143,7 +143,8 @@ def _some(count: int, seed: int) -> Callable[[Pictures, list[str]], Pictures]:
 
 
 def _clipped(picture: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+    pixels: np.ndarray = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+    return pixels
 
 
 def _blurred(picture: np.ndarray, sigma: float) -> np.ndarray:
@@ -151,7 +152,8 @@ def _blurred(picture: np.ndarray, sigma: float) -> np.ndarray:
     frequencies = [np.fft.fftfreq(n) for n in picture.shape[:2]]
     squared = np.square(frequencies[0])[:, None] + np.square(frequencies[1])[None]
     filter_ = np.exp(-2 * np.square(np.pi * sigma) * squared)
-    return np.fft.ifft2(np.fft.fft2(picture, axes=(0, 1)) * filter_[..., None], axes=(0, 1)).real
+    blurred: np.ndarray = np.fft.ifft2(np.fft.fft2(picture, axes=(0, 1)) * filter_[..., None], axes=(0, 1)).real
+    return blurred
 
 
 def _crop(picture: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
@@ -159,7 +161,8 @@ def _crop(picture: np.ndarray, share: float, rng: np.random.Generator) -> np.nda
     top, left = (int(rng.integers(0, n - size + 1)) for n, size in zip(picture.shape[:2], sizes, strict=True))
     part = picture[top : top + sizes[0], left : left + sizes[1]]
     rows, columns = (np.arange(n) * size // n for n, size in zip(picture.shape[:2], sizes, strict=True))
-    return part[rows][:, columns]
+    crop: np.ndarray = part[rows][:, columns]
+    return crop
 
 
 def _crops(picture: np.ndarray, count: int, rng: np.random.Generator) -> Pictures:

@@ -130,7 +130,8 @@ def _loaded(given: str) -> Callable:
         raise ConfigError(f"--metric {given!r}: {path} has no function {name!r} ({hint})")
     if not callable(found):
         raise ConfigError(f"--metric {given!r}: {name} is {type(found).__name__}, expected a function")
-    return found
+    function: Callable = found
+    return function
 
 
 def _takes_names(name: str, function: Callable) -> bool:

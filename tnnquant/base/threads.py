@@ -48,7 +48,7 @@ def threads_in_use() -> int:
     """The number of threads that kernels use now."""
     import numba
 
-    return numba.get_num_threads()
+    return int(numba.get_num_threads())
 
 
 def threading_layer() -> str:
@@ -56,4 +56,4 @@ def threading_layer() -> str:
     import numba
 
     numba.get_num_threads()  # starts the threads, if nothing has
-    return numba.threading_layer()
+    return str(numba.threading_layer())

@@ -67,7 +67,7 @@ def _copy(value: Any) -> Any:
 
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray):
-        return a.tobytes() == b.tobytes()
+        return bool(a.tobytes() == b.tobytes())
     return all(map(_same, a, b)) if isinstance(a, tuple) else True
 
 
@@ -121,7 +121,7 @@ def first_wrong(wrong: np.ndarray, want: np.ndarray, got: np.ndarray) -> str:
 
 def wrong_values(a: np.ndarray, b: np.ndarray, tolerance: float) -> np.ndarray:
     """Which values of ``b`` are not those of ``a``; tolerance: relative to the largest of ``a``."""
-    different = a != b
+    different: np.ndarray = a != b
     if a.dtype.kind == "f":
         different &= ~(np.isnan(a) & np.isnan(b))
         if tolerance:

@@ -61,7 +61,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in self.commands_by_name:
             return None
-        return importlib.import_module(f"{__name__}.{self.commands_by_name[name][0]}").command
+        command: click.Command = importlib.import_module(f"{__name__}.{self.commands_by_name[name][0]}").command
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -275,7 +275,7 @@ def _vector_callback(value: str, what: str) -> tuple[float, ...]:
     return parse_vector(value, what)
 
 
-def _number_callback(kind: type) -> Callable:
+def _number_callback(kind: type[int] | type[float]) -> Callable:
     def convert(value: str, what: str) -> float:
         try:
             return kind(value)

@@ -98,4 +98,5 @@ def squeezenet_onnx(weights: Weights) -> bytes:
     opsets = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(graph, opset_imports=opsets, producer_name="tnnquant example")
     model.ir_version = 8
-    return model.SerializeToString(deterministic=True)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data

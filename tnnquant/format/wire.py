@@ -76,7 +76,7 @@ class ByteReader:
     def int32(self, what: str) -> int:
         """A signed number of 4 bytes."""
         self._need(INT_BYTES, what)
-        value = _INT.unpack_from(self.data, self.offset)[0]
+        value: int = _INT.unpack_from(self.data, self.offset)[0]
         self.offset += INT_BYTES
         return value
 

@@ -104,7 +104,8 @@ def reference(node: Node, codes: np.ndarray, source: QuantParams, target: QuantP
         value = np.maximum(value, np.float32(0))
     if activation == 2:
         top = _rounded((np.float32(6) / target.scale).astype(np.float32)).reshape(out_shape)
-        return np.maximum(0, np.minimum(_rounded(value), top)).astype(np.int8)
+        cut: np.ndarray = np.maximum(0, np.minimum(_rounded(value), top)).astype(np.int8)
+        return cut
     return _rounded(value + target.zero_point.astype(np.float32).reshape(out_shape))
 
 
@@ -115,13 +116,15 @@ def _convolved(x: np.ndarray, weight: np.ndarray, layer: Convolution) -> np.ndar
     n, c, h, w = windows.shape[:4]
     windows = windows.reshape(n, groups, c // groups, h, w, kernel, kernel)
     taps = weight.reshape(groups, -1, c // groups, kernel, kernel)
-    return np.einsum("ngchwij,gocij->ngohw", windows, taps).reshape(n, -1, h, w)
+    sums: np.ndarray = np.einsum("ngchwij,gocij->ngohw", windows, taps).reshape(n, -1, h, w)
+    return sums
 
 
 def _rounded(value: np.ndarray) -> np.ndarray:
     """Halves away from zero, as TNN: add half, limit, cut off."""
     value = (value + np.where(value >= 0, np.float32(0.5), np.float32(-0.5))).astype(np.float32)
-    return np.trunc(np.clip(value, np.float32(-128), np.float32(127))).astype(np.int8)
+    codes: np.ndarray = np.trunc(np.clip(value, np.float32(-128), np.float32(127))).astype(np.int8)
+    return codes
 
 
 def run_selftest() -> dict:

@@ -76,6 +76,6 @@ class InputConfig:
 def _float32(value: float) -> float:
     """The value rounded to float32; infinite where that overflows."""
     try:
-        return struct.unpack("f", struct.pack("f", value))[0]
+        return float(struct.unpack("f", struct.pack("f", value))[0])
     except OverflowError:
         return math.inf

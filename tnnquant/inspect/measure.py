@@ -60,7 +60,7 @@ class ErrorSums:
         square_r, square_o, product = (float(row.sum()) for row in self.sums[:3])
         if square_r == 0 or square_o == 0:
             return 1.0 if square_r == square_o else 0.0
-        return product / (square_r * square_o) ** 0.5
+        return float(product / (square_r * square_o) ** 0.5)
 
     def rmse_steps(self, scale: np.ndarray) -> float:
         """Root of the mean squared error, each channel in units of its scale; channels of scale 0 do not count.

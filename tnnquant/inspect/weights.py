@@ -7,6 +7,7 @@ import numpy as np
 from tnnquant.base.tensor import DataType, QuantParams
 from tnnquant.graph import Node
 from tnnquant.inspect.summary import weight_rows
+from tnnquant.layers.weighted import Weighted
 
 __all__ = ["bias_values", "real_weights", "sqnr_db"]
 
@@ -35,16 +36,17 @@ def real_weights(node: Node, channels: int, input_params: QuantParams | None) ->
         return np.ascontiguousarray(rows)
     scale = node.tensors["scale"].float32().reshape(-1, 1)
     zero = node.tensors["zero_point"].data.reshape(-1, 1) if "zero_point" in node.tensors else np.int8(0)
-    products = (rows.astype(np.float32) - zero) * scale
+    products: np.ndarray = (rows.astype(np.float32) - zero) * scale
     if not node.quantized or input_params is None:
         return products
     source = input_params.scale.astype(np.float32)
     with np.errstate(divide="ignore"):
         inverse = np.where(source > 0, np.float32(1) / source, np.float32(0)).astype(np.float32)
     if inverse.size == 1:
-        return products * inverse[0]
+        products = products * inverse[0]
+        return products
     # Input channels of a group lie side by side, each with all its taps.
-    groups = getattr(node.layer, "group", 1)
+    groups = node.layer.groups if isinstance(node.layer, Weighted) else 1
     if groups < 1 or channels % groups or inverse.size % groups or products.shape[1] % (inverse.size // groups):
         return products  # scales that do not fit the layer; the executor refuses it
     each = inverse.size // groups
@@ -58,7 +60,8 @@ def bias_values(node: Node) -> np.ndarray | None:
     if tensor is None or not tensor.size:
         return None
     if tensor.dtype == DataType.INT32:
-        return (tensor.data.astype(np.float64) * node.tensors["scale"].float32()).astype(np.float32)
+        values: np.ndarray = (tensor.data.astype(np.float64) * node.tensors["scale"].float32()).astype(np.float32)
+        return values
     return tensor.float32()
 
 

@@ -63,7 +63,8 @@ class _WithScalar(_Comparison):
     def prepare(self, tensors: Mapping[str, Tensor], inputs: Sequence[BlobSpec]) -> np.ndarray | None:
         if len(inputs) == 2:
             return None
-        return tensors["element"].array().reshape(-1)[0].astype(inputs[0].dtype.numpy)
+        element: np.ndarray = tensors["element"].array().reshape(-1)[0].astype(inputs[0].dtype.numpy)
+        return element
 
     def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
         if state is None:

@@ -131,7 +131,7 @@ class ConcatInt8(Int8Half[Concat]):
 
 def _is_same(a: QuantParams, b: QuantParams) -> bool:
     """Whether rescaling from a to b changes no integer: (x * s) / s is x again, unless x * s is subnormal."""
-    return a.scale[0] == b.scale[0] >= 1e-30 and a.zero_point[0] == b.zero_point[0]
+    return bool(a.scale[0] == b.scale[0] >= 1e-30 and a.zero_point[0] == b.zero_point[0])
 
 
 def _rescaled(x: np.ndarray, source: QuantParams, target: QuantParams) -> np.ndarray:

@@ -43,10 +43,9 @@ def decode_boxes(code: np.ndarray, priors: np.ndarray, variances: np.ndarray, co
     """
     scaled = variances * code
     size = priors[:, 2:] - priors[:, :2]
-    if code_type == CORNER:
-        return priors + scaled
     if code_type != CENTER_SIZE:
-        return priors + scaled * np.concatenate([size, size], 1)
+        corners: np.ndarray = priors + (scaled if code_type == CORNER else scaled * np.concatenate([size, size], 1))
+        return corners
     middle = scaled[:, :2] * size + (priors[:, :2] + priors[:, 2:]) / np.float32(2)
     with np.errstate(over="ignore"):
         half = np.exp(scaled[:, 2:]) * size / np.float32(2)
@@ -163,7 +162,8 @@ class DetectionOutput(Layer):
 
 def _of(x: np.ndarray, image: int, shape: tuple[int, ...]) -> np.ndarray:
     """The values of one image of a batch in another shape."""
-    return x[image].reshape(shape)
+    values: np.ndarray = x[image].reshape(shape)
+    return values
 
 
 @layer(197, "DetectionPostProcess")

@@ -70,7 +70,8 @@ class _LayerSwish(_Approximate, Swish):
     """A swish of its own: never the fast one, at no precision."""
 
     def compute(self, x: np.ndarray) -> np.ndarray:
-        return x * sigmoid(x)
+        made: np.ndarray = x * sigmoid(x)
+        return made
 
 
 class _FastConvolution(_Approximate, Convolution):

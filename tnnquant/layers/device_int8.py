@@ -243,7 +243,8 @@ class _DeviceSums(_Pixels[Convolution], ConvolutionInt8):
         for low in (low_x, low_w):
             blocks = _widened(low, length)[..., :length].reshape(*low.shape[:-1], -1, 2, _APART)
             pairs.append((blocks[..., 0, :] & blocks[..., 1, :]).reshape(*low.shape[:-1], -1).astype(np.float64))
-        return pairs[0] @ pairs[1].T
+        sums: np.ndarray = pairs[0] @ pairs[1].T
+        return sums
 
 
 def _widened(x: np.ndarray, length: int) -> np.ndarray:

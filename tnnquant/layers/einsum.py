@@ -95,7 +95,8 @@ def _reduced(x: np.ndarray, labels: Labels, kept: Labels) -> np.ndarray:
     numbers = {label: i for i, label in enumerate(dict.fromkeys(labels))}
     if labels == kept:
         return x
-    return np.einsum(x, [numbers[label] for label in labels], [numbers[label] for label in kept])
+    made: np.ndarray = np.einsum(x, [numbers[label] for label in labels], [numbers[label] for label in kept])
+    return made
 
 
 def _product(a: np.ndarray, a_labels: Labels, b: np.ndarray, b_labels: Labels, kept: set[str]) -> tuple:

@@ -127,7 +127,8 @@ def arithmetic(function: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         op = eltwise.binary_f32_op(code, a, b, out)
     if op is None:
         with np.errstate(all="ignore"):
-            return _UFUNCS[function](a, b, out=out)
+            _UFUNCS[function](a, b, out=out)
+        return out
     program.run(op)
     return out
 

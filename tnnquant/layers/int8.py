@@ -189,7 +189,8 @@ def through_float(layer: Layer, inputs: Sequence[np.ndarray], state: tuple[Any, 
 def dequantized(x: np.ndarray, params: QuantParams) -> np.ndarray:
     """``scale * float32(x - zero_point)`` of an int8 blob (N, C, ...), float32."""
     zero = _along_channels(params.zero_point.astype(np.float32), x)
-    return _along_channels(params.scale, x) * (x.astype(np.float32) - zero)
+    values: np.ndarray = _along_channels(params.scale, x) * (x.astype(np.float32) - zero)
+    return values
 
 
 def quantized(x: np.ndarray, params: QuantParams) -> np.ndarray:

@@ -71,7 +71,8 @@ class Range(Movement):
         if count > _MAX_ELEMENTS:
             raise GraphError(f"from {start} to {limit} by {delta} are {count} values")
         steps = np.arange(max(0, count)).astype(inputs[0].dtype)
-        return (inputs[0].reshape(-1)[0] + steps * inputs[2].reshape(-1)[0]).astype(inputs[0].dtype)
+        values: np.ndarray = (inputs[0].reshape(-1)[0] + steps * inputs[2].reshape(-1)[0]).astype(inputs[0].dtype)
+        return values
 
     def output_specs(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> list[BlobSpec]:
         values = [spec.value for spec in inputs if spec.value is not None]

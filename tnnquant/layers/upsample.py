@@ -239,7 +239,8 @@ def _cubic_table(size: int, out_size: int, aligned: bool) -> tuple[np.ndarray, n
         return ((a * (t + F32(1)) - F32(5) * a) * (t + F32(1)) + F32(8) * a) * (t + F32(1)) - F32(4) * a
 
     def inner(t: np.ndarray) -> np.ndarray:
-        return ((a + F32(2)) * t - (a + F32(3))) * t * t + F32(1)
+        weight: np.ndarray = ((a + F32(2)) * t - (a + F32(3))) * t * t + F32(1)
+        return weight
 
     c0, c1, c2 = outer(x), inner(x), inner(F32(1) - x)
     return np.clip(places, 0, size - 1), np.stack([c0, c1, c2, F32(1) - c0 - c1 - c2])

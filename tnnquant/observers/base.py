@@ -110,12 +110,14 @@ class Observer:
     @property
     def low(self) -> np.ndarray:
         """Lowest value seen of each slot, float32 (slots,); inf before any."""
-        return self._folded()[0]
+        low: np.ndarray = self._folded()[0]
+        return low
 
     @property
     def high(self) -> np.ndarray:
         """Highest value seen of each slot, float32 (slots,); -inf before any."""
-        return self._folded()[1]
+        high: np.ndarray = self._folded()[1]
+        return high
 
     def _folded(self) -> np.ndarray:
         self._ranges.fold(*self._range)
@@ -124,7 +126,8 @@ class Observer:
     @property
     def peak(self) -> np.ndarray:
         """Largest magnitude of each slot, float32 (slots,)."""
-        return np.abs(self._folded()).max(axis=0)
+        peak: np.ndarray = np.abs(self._folded()).max(axis=0)
+        return peak
 
     @property
     def alive(self) -> np.ndarray:

@@ -47,7 +47,8 @@ class _Gatherer:
 
         part = self._part(x)
         part["op"][0, ARGS] = data_address(x)
-        return part["op"]
+        op: np.ndarray = part["op"]
+        return op
 
     def _part(self, x: np.ndarray) -> dict:
         key = threading.get_ident(), x.shape, x.strides
@@ -133,7 +134,8 @@ class Histograms(_Gatherer):
         """The counts, int32 or int64 (slots, BINS or more); a view of accumulators where they are as large as that."""
         parts = list(self._parts.values())
         if self._wide is not None:
-            return self._wide + self._summed(parts, np.int64)
+            counts: np.ndarray = self._wide + self._summed(parts, np.int64)
+            return counts
         if self._shown > MOST:
             return self._summed(parts, np.int64)
         if any(part["counts"].shape[:2] != (1, self.slots) for part in parts):
@@ -144,7 +146,8 @@ class Histograms(_Gatherer):
             first["room"] -= MOST - part["room"]
             part["counts"][:] = 0
             part["room"] = MOST
-        return first["counts"][0]
+        held: np.ndarray = first["counts"][0]
+        return held
 
     def _summed(self, parts: list[dict], dtype: DTypeLike) -> np.ndarray:
         total = np.zeros((self.slots, BINS), dtype)

@@ -101,4 +101,5 @@ def second_moment(counts: np.ndarray) -> np.ndarray:
 
     edges = octave_edges()
     mean_square = (edges[1:] ** 2 + edges[1:] * edges[:-1] + edges[:-1] ** 2) / 3
-    return (counts * mean_square).sum(axis=1)
+    power: np.ndarray = (counts * mean_square).sum(axis=1)
+    return power

@@ -93,7 +93,8 @@ def _parsed(data: bytes, name: str) -> ModelProto:
     if not data:
         raise ModelFormatError(f"{name}: the file is empty, expected an ONNX model; export it again")
     try:
-        return ModelProto.FromString(data)
+        proto: ModelProto = ModelProto.FromString(data)
+        return proto
     except (DecodeError, RecursionError, ValueError) as error:
         is_graph = name.endswith(".pb") or any(word in data[:_LOOKED_AT] for word in _TENSORFLOW)
         advice = "truncated? Copy or export it again"

@@ -297,7 +297,8 @@ def _onnxruntime(
         elif not as_usual:
             # All but layouts for its convolutions, which take twice the weights more.
             options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]).run
+        run: _Run = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]).run
+        return run
 
     return _Peer(f"onnxruntime {onnxruntime.__version__}", outputs, types, make)
 
@@ -309,7 +310,8 @@ def _reference(source: PathLike, proto: ModelProto, outputs: Sequence[str], type
     def make() -> _Run:
         onnx.load_external_data_for_model(proto, str(Path(source).parent))
         evaluator: Any = ReferenceEvaluator(proto)
-        return evaluator.run
+        run: _Run = evaluator.run
+        return run
 
     return _Peer(f"onnx.reference {onnx.__version__}", outputs, types, make)
 

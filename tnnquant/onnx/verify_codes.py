@@ -110,7 +110,8 @@ def _as_stored(codes: np.ndarray, noted: BlobCodes, scale: np.ndarray | None) ->
     if scale is None:
         return signed.astype(np.int8)
     zero, step, mine = (_by_channel(a, codes.ndim) for a in (noted.zero, noted.scale, scale))
-    return np.clip(np.rint((signed - zero) * step / mine), -128, 127).astype(np.int8)
+    rescaled: np.ndarray = np.clip(np.rint((signed - zero) * step / mine), -128, 127).astype(np.int8)
+    return rescaled
 
 
 def _by_channel(values: np.ndarray, rank: int) -> np.ndarray:

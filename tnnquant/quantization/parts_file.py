@@ -87,7 +87,7 @@ def load_part(data: bytes, name: str) -> Part:
 def _header(archive: zipfile.ZipFile, size: int, name: str) -> Mapping:
     header = json.loads(_array(archive, "header.npy", min(_HEADER_LIMIT, _RATIO * size)).tobytes())
     version = header.get("tnnquant statistics") if isinstance(header, dict) else None
-    if version != _VERSION:
+    if not isinstance(header, dict) or version != _VERSION:
         raise InputError(f"{name}: is of version {printable(str(version), 20)}, this tnnquant reads version {_VERSION}")
     return header
 

@@ -70,7 +70,7 @@ class Mixer:
             found = self._verification.glance(self._graph(others), self._base.executor)
             return {"noise": 1 - likeness_of(found)}
 
-        return self._remember(f"noise of {layer} in {self._name}", compute)["noise"]
+        return float(self._remember(f"noise of {layer} in {self._name}", compute)["noise"])
 
     def trial(self, layers: Sequence[str]) -> Trial:
         """The model with these layers in fp32, judged."""

@@ -80,7 +80,7 @@ def _agreement(output: OutputVerdict) -> float:
 
 
 def _worst_part(output: OutputVerdict) -> float:
-    return min((part["pooled_cosine"] for part in output.parts), default=output.figures["pooled_cosine"])
+    return float(min((part["pooled_cosine"] for part in output.parts), default=output.figures["pooled_cosine"]))
 
 
 def trial_of(name: str, verdict: SetVerdict, seconds: float, fp32_layers: tuple[str, ...] = ()) -> Trial:

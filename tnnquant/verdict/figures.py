@@ -159,4 +159,5 @@ class OutputSums:
     @property
     def row_peaks(self) -> np.ndarray:
         """Largest magnitude of each row in fp32, float64 (rows,)."""
-        return self._peaks[0].copy()
+        peaks: np.ndarray = self._peaks[0].copy()
+        return peaks

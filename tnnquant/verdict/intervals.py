@@ -55,4 +55,4 @@ def mcnemar(gained: int, lost: int) -> float:
         return 1.0
     # In integers: 2**count leaves float64 above 1023 pictures.
     tail = sum(comb(count, i) for i in range(min(gained, lost) + 1))
-    return min(1.0, 2 * tail / 2**count)
+    return float(min(1.0, 2 * tail / 2**count))

@@ -124,9 +124,11 @@ def fold_input_scale(weight: np.ndarray, input_scale: np.ndarray, groups: int) -
     """
     with np.errstate(over="ignore"):
         if input_scale.size == 1:
-            return weight * input_scale.reshape(-1)[0]
+            products: np.ndarray = weight * input_scale.reshape(-1)[0]
+            return products
         of_group = input_scale.reshape(groups, 1, weight.shape[1], 1, 1)
-        return (weight.reshape(groups, -1, *weight.shape[1:]) * of_group).reshape(weight.shape)
+        grouped: np.ndarray = (weight.reshape(groups, -1, *weight.shape[1:]) * of_group).reshape(weight.shape)
+        return grouped
 
 
 def fit_scale_to_bias(scale: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, str]:
@@ -157,4 +159,5 @@ def quantize_bias(bias: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """``round(bias / scale)``, halves away from zero, as int32 (OC,); 0 where the scale is 0."""
     safe = np.where(scale == 0, np.float32(1), scale).astype(np.float64)
     steps = np.where(scale == 0, 0.0, bias.astype(np.float64) / safe)
-    return np.trunc(steps + np.copysign(0.5, steps)).astype(np.int32)
+    rounded: np.ndarray = np.trunc(steps + np.copysign(0.5, steps)).astype(np.int32)
+    return rounded

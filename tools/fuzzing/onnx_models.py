@@ -31,7 +31,8 @@ def made_onnx() -> list[bytes]:
         )  # fmt: skip
         made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("m", 1)])
         made.functions.extend(more.get("functions", ()))
-        return made.SerializeToString()
+        data: bytes = made.SerializeToString()
+        return data
 
     weights = {"w": np.ones((4, 3, 3, 3), np.float32), "s": np.ones(4, np.float32)}
     net = model(

@@ -188,7 +188,8 @@ def _values(rng: np.random.Generator, spec: BlobSpec) -> np.ndarray:
         odd: tuple[float, ...] = (-(2.0**31), 2.0**31 - 1, -1, 2.0**16)
         odd = odd if is_int else (*odd, np.nan, np.inf, -np.inf, 3e38, -1e30, 1e-40)
         array = np.where(rng.random(spec.dims) < rng.choice((0.1, 0.9)), rng.choice(odd, spec.dims), array)
-    return array.astype(np.int32 if is_int else np.float32)
+    values: np.ndarray = array.astype(np.int32 if is_int else np.float32)
+    return values
 
 
 def _run_run(data: bytes) -> None:

@@ -131,7 +131,8 @@ def _run_atheris(worker: Worker, seed: int, stop: float, corpus: Path) -> None:
     def mutate(data: bytes, most: int, number: int) -> bytes:
         rng.seed(number)
         if rng.random() < 0.3:
-            return atheris.Mutate(data, most)
+            changed: bytes = atheris.Mutate(data, most)
+            return changed
         return target.mutate(data, rng)[:most]
 
     seconds = max(1, int(stop - time.monotonic()))

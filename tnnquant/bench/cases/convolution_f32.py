@@ -82,7 +82,7 @@ class _Convolution(Operator):
         self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, geometry: ConvGeometry, activation: int,
         out: np.ndarray,
     ) -> int:  # fmt: skip
-        return out.size * weight[0].size
+        return int(out.size * weight[0].size)
 
 
 @operator("conv2d_f32")
@@ -157,7 +157,7 @@ class Deconv2dF32(Operator):
         self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, geometry: ConvGeometry, activation: int,
         out: np.ndarray,
     ) -> int:  # fmt: skip
-        return x.size * weight[0].size
+        return int(x.size * weight[0].size)
 
 
 @operator("gemm_f32")
@@ -185,7 +185,7 @@ class GemmF32(Operator):
         return Prepared(gemm_f32_op(x, packed, activation, out), keep=(packed,))
 
     def work(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, activation: int, out: np.ndarray) -> int:
-        return out.size * x.shape[1]
+        return int(out.size * x.shape[1])
 
 
 @operator("matmul_f32")
@@ -211,4 +211,4 @@ class MatmulF32(Operator):
         return Prepared(matmul_f32_op(a, b, out))
 
     def work(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> int:
-        return out.size * a.shape[2]
+        return int(out.size * a.shape[2])

@@ -63,7 +63,7 @@ class _Convolution(Operator):
         self, x: np.ndarray, weight: np.ndarray, quant: ConvQuant, geometry: ConvGeometry, activation: int, fusion: int,
         added: np.ndarray, out: np.ndarray,
     ) -> int:  # fmt: skip
-        return out.size * weight[0].size
+        return int(out.size * weight[0].size)
 
 
 @operator("conv2d_i8")
@@ -131,4 +131,4 @@ class GemmI8(Operator):
         return Prepared(gemm_i8_op(x, packed, out), keep=(packed,))
 
     def work(self, x: np.ndarray, weight: np.ndarray, quant: ConvQuant, out: np.ndarray) -> int:
-        return out.size * x.shape[1]
+        return int(out.size * x.shape[1])

@@ -144,4 +144,4 @@ class LstmF32(Operator):
         self, x: np.ndarray, w: np.ndarray, r: np.ndarray, b: np.ndarray, reverse: np.ndarray, h: np.ndarray,
         c: np.ndarray, y: np.ndarray,
     ) -> int:  # fmt: skip
-        return x.shape[0] * x.shape[1] * (w.size + r.size)
+        return int(x.shape[0] * x.shape[1] * (w.size + r.size))

@@ -42,7 +42,7 @@ class OctaveErrors(Operator):
         return Prepared(call=call)
 
     def work(self, counts: np.ndarray, first: int, rows: np.ndarray, *rest: object) -> int:
-        return counts.size * rows.shape[1]
+        return int(counts.size * rows.shape[1])
 
 
 @operator("largest_products")
@@ -61,7 +61,7 @@ class LargestProducts(Operator):
         return Prepared(call=lambda: np.copyto(largest, largest_products(magnitudes, factors)))
 
     def work(self, magnitudes: np.ndarray, factors: np.ndarray, largest: np.ndarray) -> int:
-        return magnitudes.size * factors.shape[1]
+        return int(magnitudes.size * factors.shape[1])
 
 
 @operator("tap_moments")
@@ -79,7 +79,7 @@ class TapMoments(Operator):
         return Prepared(call=lambda: np.copyto(moments, tap_moments(windows)))
 
     def work(self, windows: np.ndarray, moments: np.ndarray) -> int:
-        return windows.size * windows.shape[1]
+        return int(windows.size * windows.shape[1])
 
 
 @operator("lookup_i8")

@@ -85,7 +85,8 @@ class ClippedShift(Operator):
 
 def _moments(rng: np.random.Generator, groups: int, n: int) -> np.ndarray:
     x = rng.standard_normal((groups, 3 * n + 5, n))
-    return np.einsum("gpk,gpl->gkl", x, x) + np.eye(n)
+    moments: np.ndarray = np.einsum("gpk,gpl->gkl", x, x) + np.eye(n)
+    return moments
 
 
 @operator("cholesky")

@@ -73,7 +73,8 @@ def _nearest(positions: np.ndarray, size: int, rounding: str) -> np.ndarray:
 def _kernel(kind: int, distance: np.ndarray, a: float) -> np.ndarray:
     t = np.abs(distance)
     if kind == LINEAR:
-        return np.maximum(1 - t, 0)
+        weight: np.ndarray = np.maximum(1 - t, 0)
+        return weight
     inner = ((a + 2) * t - (a + 3)) * t * t + 1
     outer = ((a * t - 5 * a) * t + 8 * a) * t - 4 * a
     return np.where(t <= 1, inner, np.where(t < 2, outer, 0))

@@ -63,4 +63,5 @@ def _wrong(factor: np.ndarray, step: np.ndarray, scale: np.ndarray, summand: np.
     mine = (sums + summand[:, None, None]).astype(np.float32) * (step / scale).astype(np.float32)[:, None, None]
     got = np.trunc(np.abs(mine) + np.float32(0.5)) * np.sign(mine)
     differ = np.clip(wanted, _LOWEST, _HIGHEST) != np.clip(got, _LOWEST, _HIGHEST)
-    return (differ.any(axis=-1) * 2.0 ** (-np.abs(codes) / _HALVES)).sum(axis=1)
+    weights: np.ndarray = (differ.any(axis=-1) * 2.0 ** (-np.abs(codes) / _HALVES)).sum(axis=1)
+    return weights

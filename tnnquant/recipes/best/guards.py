@@ -63,7 +63,8 @@ def open_taps(node: Node, specs: Mapping[str, BlobSpec]) -> np.ndarray:
 
     rows = beyond(layer.kernel_h, layer.stride_h, layer.pad_h, size[2], out[2])
     columns = beyond(layer.kernel_w, layer.stride_w, layer.pad_w, size[3], out[3])
-    return rows[:, None] | columns
+    places: np.ndarray = rows[:, None] | columns
+    return places
 
 
 def guardable(maker: Node, readers: list[tuple[Node, bool]], specs: Mapping[str, BlobSpec]) -> bool:
@@ -153,7 +154,8 @@ def with_guard_weights(result: LayerWeights, guards: int, taps: np.ndarray) -> L
 
 def guard_scale(scale: np.ndarray) -> np.float32:
     """The scale of the guards of a blob whose other channels have these: any would do."""
-    return scale.max()
+    largest: np.float32 = scale.max()
+    return largest
 
 
 def with_guard_outputs(result: LayerWeights, guards: int, output_scale: np.ndarray) -> LayerWeights:

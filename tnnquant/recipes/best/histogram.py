@@ -56,7 +56,8 @@ class Histogram:
 
     def wide(self, fold: int) -> np.ndarray:
         """The counts of one fold, float32 (slots, bins)."""
-        return self.counts[fold].astype(np.float32) * np.float32(self.unit)
+        counts: np.ndarray = self.counts[fold].astype(np.float32) * np.float32(self.unit)
+        return counts
 
     def merged(self, other: Histogram) -> Histogram:
         """That of both, fold by fold."""
@@ -81,7 +82,9 @@ class Histogram:
 
         edges = octave_edges()[self.first : self.first + self.counts.shape[2] + 1]
         mean_square = (edges[1:] ** 2 + edges[1:] * edges[:-1] + edges[:-1] ** 2) / 3
-        return np.sum([(self.wide(fold) * mean_square).sum(axis=1) for fold in range(len(self.counts))], axis=0)
+        folds = [(self.wide(fold) * mean_square).sum(axis=1) for fold in range(len(self.counts))]
+        power: np.ndarray = np.sum(folds, axis=0)
+        return power
 
     def whole(self, fold: int | None = None) -> np.ndarray:
         """The counts of one fold or all in all bins, int64 (slots, OCTAVE_BINS)."""

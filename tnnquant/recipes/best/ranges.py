@@ -98,7 +98,8 @@ class _Cost:
             return 0.0
         largest = largest_products(self.largest, np.ascontiguousarray(scales, np.float32)).astype(np.float64)
         steps = np.square(largest / _LEVELS).sum(axis=0)
-        return _ROUNDING_GAIN * steps / 12 * (self.power[:, None] / scales**2).sum(axis=0)
+        noise: np.ndarray = _ROUNDING_GAIN * steps / 12 * (self.power[:, None] / scales**2).sum(axis=0)
+        return noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,11 +220,14 @@ class _Set:
         largest = max(float(own.max()), 1e-30)
         own = np.maximum(own, _LEAST * largest)
         table = np.stack([h * own**a * largest ** (1 - a) for a, h in family], axis=1)
-        return np.minimum(table, (self.most / self.levels)[:, None])
+        scales: np.ndarray = np.minimum(table, (self.most / self.levels)[:, None])
+        return scales
 
     def steps(self, scales: np.ndarray) -> np.ndarray:
         """Steps from 0 to the largest code with these scales, int64 (slots, members of the family)."""
-        return np.maximum(self.levels[:, None] - np.ceil(self.low[:, None] / scales).astype(np.int64), _FEWEST)
+        below = np.ceil(self.low[:, None] / scales).astype(np.int64)
+        steps: np.ndarray = np.maximum(self.levels[:, None] - below, _FEWEST)
+        return steps
 
 
 def _params(scale: np.ndarray) -> QuantParams:
@@ -337,7 +341,7 @@ def _clipped(inference: Inference, statistics: Statistics) -> float:
     """How often a squared clipping error counts."""
     kinds = {output_kind(inference, name).kind for name in inference.graph.outputs}
     few = _CLIPPING_SAMPLES / max(statistics.samples, 1)
-    return (_CLIPPING if CLASSES in kinds else _CLIPPING_PLACES) * max(1.0, few**0.5)
+    return float((_CLIPPING if CLASSES in kinds else _CLIPPING_PLACES) * max(1.0, few**0.5))
 
 
 def _judge(
@@ -367,7 +371,8 @@ def _reader_errors(
         errors = rounding + clipped * clipping
     else:
         errors = _plain_errors(counts, fold, scales, levels, steps, cost.smoothing, clipped)
-    return errors / np.maximum(counts.totals[fold], 1)[:, None]
+    means: np.ndarray = errors / np.maximum(counts.totals[fold], 1)[:, None]
+    return means
 
 
 def _plain_errors(

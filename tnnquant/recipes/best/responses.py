@@ -134,11 +134,13 @@ def response_errors(
 def output_power(layer: Layer, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
     """Sum of squares of the layer's output, float64 (slots,)."""
     power = _tables(layer)[2]
-    return positive @ power[0] + negative @ power[1]
+    total: np.ndarray = positive @ power[0] + negative @ power[1]
+    return total
 
 
 def best_scale(layer: Layer, positive: np.ndarray, negative: np.ndarray, peak: np.ndarray) -> np.ndarray:
     """The scale of each channel with the least error after the layer, float64 (slots,), at most that of the peak."""
     trials = peak[:, None] / _LEVELS * 2.0 ** (-np.arange(_SEARCHED) / 4)
     errors = sum(response_errors(layer, positive, negative, trials))
-    return trials[np.arange(len(peak)), np.argmin(errors, axis=1)]
+    chosen: np.ndarray = trials[np.arange(len(peak)), np.argmin(errors, axis=1)]
+    return chosen

@@ -99,7 +99,9 @@ class Disturbance:
         detector's grid are no signal.
         """
         trios = zip(self._parts_of(got), self._wanted[number], self._weights[number], strict=True)
-        return np.array([_power(part - wanted, weight) for part, wanted, weight in trios]) / self._power[number]
+        powers = np.array([_power(part - wanted, weight) for part, wanted, weight in trios])
+        shares: np.ndarray = powers / self._power[number]
+        return shares
 
     def _parts_of(self, outputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         parts = [_part(outputs, *row) for row in self._rows]
@@ -126,7 +128,8 @@ def _is_softmax(node: Node | None) -> bool:
 def _logits(scores: np.ndarray) -> np.ndarray:
     """What the softmax read, (items, classes, 1), less its mean over the classes."""
     logarithms = np.log(np.maximum(scores, _LEAST_SCORE))
-    return logarithms - logarithms.mean(axis=1, keepdims=True)
+    logits: np.ndarray = logarithms - logarithms.mean(axis=1, keepdims=True)
+    return logits
 
 
 def _power(part: np.ndarray, weight: np.ndarray) -> float:
@@ -166,7 +169,8 @@ def _contrast(
         for parts, weight in zip(wanted, weights, strict=True)
     ]
     contrast = np.mean(differing, axis=0) * count / max(count - 1, 1)
-    return np.where(contrast > _SAME * power, contrast, power)
+    chosen: np.ndarray = np.where(contrast > _SAME * power, contrast, power)
+    return chosen
 
 
 def _part(outputs: Mapping[str, np.ndarray], kind: OutputKind, rows: np.ndarray | slice) -> np.ndarray:
@@ -227,7 +231,8 @@ def sensitivities(
         return found
 
     found = in_lanes(executor, list(enumerate(inputs)), disturbed)
-    return np.mean(found, axis=0).reshape(len(sets), measure.parts)
+    means: np.ndarray = np.mean(found, axis=0).reshape(len(sets), measure.parts)
+    return means
 
 
 class _Shifts:

@@ -513,7 +513,8 @@ class Workbench:
 
 def _spread(count: int, most: int) -> list[int]:
     """Numbers of some of the samples, evenly spread."""
-    return np.linspace(0, count - 1, min(most, count)).astype(int).tolist()
+    numbers: list[int] = np.linspace(0, count - 1, min(most, count)).astype(int).tolist()
+    return numbers
 
 
 def _by_slot(slots: ScaleSlots, scales: Mapping[str, QuantParams]) -> np.ndarray:
