@@ -147,7 +147,7 @@ def _conv_task(op, index, scratch):
             p += 4
             continue
         if _HAS_PAIRS and pairs and count >= _PAIR_ROWS and n >= 2 * PANEL and p + 2 <= end:
-            # Few products a sum: both panels at once write longer runs, and half as many rows are set up.
+            # Few products per sum: both panels at once write longer runs, and half as many rows are set up.
             tiles = count // _PAIR_ROWS
             _tile_pair(row_table, scratch, tap_count, long_tap, panel, panel_bytes, panel_bias, to, out_stride, tiles,
                        np.int64(2 * PANEL), activation, o, added_stride, after, zero)  # fmt: skip

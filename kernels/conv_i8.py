@@ -39,7 +39,7 @@ _tile_full, _tile_middle, _tile_half, _tile_wide = (tile_i8(*size) for size in _
 _byte_full, _byte_middle, _byte_half, _byte_wide = (tile_i8(*size, BYTE_DOT or isa().dot) for size in _SIZES)
 # A constant to the compiler: without a byte dot its tiles are not compiled.
 _HAS_BYTES = BYTE_DOT is not None
-_STEP = PANEL * DEPTH * 4 // GROUP  # bytes of a panel's weights a step
+_STEP = PANEL * DEPTH * 4 // GROUP  # bytes of a panel's weights per step
 _ELEMENT = 4 // GROUP  # bytes of an activation in scratch memory
 _UNIT = max(1, 64 // PANEL)  # panels that fill a cache line of the output: no two tasks write to one
 _BUFFER = 4 * PANEL * max(ROWS, 4)  # bytes of the sums of a tile

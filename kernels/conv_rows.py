@@ -23,7 +23,7 @@ _MACS_A_BYTE = 2
 def fill_taps(table, kernel_h, kernel_w, step_h, step_w, fused, start, repeat):
     """Byte offsets of a kernel's taps from a row's first, as int64 at the address ``table``; ``repeat`` times in a row.
 
-    Fused: one tap a kernel row. ``start`` is the offset of the first channel of the group.
+    Fused: one tap per kernel row. ``start`` is the offset of the first channel of the group.
     """
     at = table
     for _ in range(repeat):
@@ -158,7 +158,7 @@ def cut_into_tasks(work: Work, tile_rows: int) -> tuple[int, int, int]:
     Returns
     -------
     block, blocks, panel_blocks : int
-        Positions of a block, blocks an image, blocks of panels.
+        Positions of a block, blocks per image, blocks of panels.
     """
     threads = thread_count()
     if work.images * work.pixels == 1:
@@ -191,6 +191,6 @@ def cut_by_rows(images: int, rows: int, panels: int, together: int) -> tuple[int
 
 
 def rows_a_task(rows: int) -> int:
-    """How many rows of an image one task takes: all if one thread does the work, else some for each to share out."""
+    """How many rows of an image one task takes: all on one thread, else fewer, so that each thread gets some."""
     threads = thread_count()
     return rows if threads == 1 else -(-rows // (4 * threads))

@@ -2,7 +2,7 @@
 
 No zero point of the output, nothing added after an activation, and factors so small that no result leaves int32
 (:class:`~tnnquant.kernels.pack_i8.Simple`). Rounding and the comparisons with constants are monotonic, so that clamping
-can wait until four vectors have become one of bytes: five operations a vector remain, and the integers are those of
+can wait until four vectors have become one of bytes: five operations per vector remain, and the integers are those of
 :mod:`~tnnquant.kernels.requantize_i8`.
 """
 

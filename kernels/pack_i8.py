@@ -58,7 +58,7 @@ class ConvQuant(NamedTuple):
     Attributes
     ----------
     weight_scale : float32 (n,)
-        The input scale folded in, as the calibrator writes it; n = 1 or OC.
+        The input scale folded in, as TNN's tool writes it; n = 1 or OC.
     weight_zero, input_zero : int8 (n,)
         n = 1 or OC; n = 1 or C.
     bias : int32 (OC,) or None

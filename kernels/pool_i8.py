@@ -2,7 +2,7 @@
 considered.
 
 Versions, slowest first: :func:`pool2d_i8_naive`, TNN's loops; :func:`pool2d_i8`, the maximum over vectors of up to
-128 channels; the average, which the calibrator never quantizes, in plain loops.
+128 channels; the average, which TNN's tool never quantizes, in plain loops.
 """
 
 from __future__ import annotations

@@ -42,6 +42,42 @@ def test_links_between_pages(page):
             assert (page.parent / target).exists(), target
 
 
+#: What must not be written, and what is written instead.
+WORDS = {
+    r"\bleft (?:out|away)\b": "skipped, not shown, kept in fp32",
+    r"\bthe original\b(?! (?:list|layer list))": "TNN's tool",
+    r"\bcalibrator\b": "TNN's tool",
+    r"\bthe format'?s price\b": "what it costs",
+    r"\bgoes? astray\b": "what happens",
+    # "once a model", "5 ns a value", "a task a row": "per" tells rates from lists.
+    r"\b(?:once|\d+(?:\.\d+)? (?:ns|us|ms|s|MB|cycles)|(?:one|a|an) (?!few\b|single\b)\w+|(?:summand|factor|bytes|times"
+    r"|rows?|operations)) an? (?:axis|bin|blob|case|channel|direction|element|entry|feature|folder|group|image|kernel"
+    r"|lane|layer|method|model|operand|pair|picture|pixel|process|row|sample|second|slot|task|threshold|trial|value"
+    r"|vector|weight)\b(?! (?:of|that|which|with|for|in|has|takes|and)\b)": "per",
+}
+
+
+@pytest.mark.parametrize(("word", "instead"), WORDS.items(), ids=WORDS.values())
+def test_words(word, instead):
+    """Sources, with their messages and help, and pages say things in one way."""
+    texts = [*SOURCES, *(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    for path in texts:
+        text = re.sub(r"\s*\n\s*(?:#:? )?", " ", path.read_text("utf-8"))
+        found = [text[max(0, match.start() - 40) : match.end() + 40] for match in re.finditer(word, text)]
+        assert not found, f"{path.relative_to(ROOT)}: write {instead!r}"
+
+
+def test_glossary():
+    """Terms stand once, in alphabetical order, and are used elsewhere."""
+    page = (ROOT / "docs" / "glossary.md").read_text("utf-8")
+    terms = [term for row in re.findall(r"^\| ([^|]+) \|", page, re.MULTILINE)[1:] for term in row.split(", ")]
+    firsts = [row.lower() for row in re.findall(r"^\| ([^|]+) \|", page, re.MULTILINE)[1:]]
+    assert firsts == sorted(set(firsts))
+    texts = [*SOURCES, *(path for path in (ROOT / "docs").glob("*.md") if path.name != "glossary.md")]
+    text = " ".join(re.sub(r"\s*\n\s*(?:#:? )?", " ", path.read_text("utf-8")).lower() for path in texts)
+    assert [term for term in terms if term.lower() not in text] == []
+
+
 def test_environment_variables_are_documented():
     """Every variable of ours that the code reads is on its page, and no other."""
     page = (ROOT / "docs" / "environment.md").read_text("utf-8")

@@ -1,4 +1,4 @@
-"""What each step of the recipe ``best`` is worth, alone, in sum, and left out, on pictures it was not made from.
+"""What each step of the recipe ``best`` is worth, alone, in sum, and missing, on pictures it was not made from.
 
     python tools/ablation.py ../shared [squeezenet | efficientnet_lite0]
 
@@ -44,7 +44,7 @@ RESIZE = {"squeezenet": "stretch", "efficientnet_lite0": "crop"}
 
 
 def variants() -> list[tuple[str, Steps]]:
-    """Names and steps: each alone, in sum, each left out of all."""
+    """Names and steps: each alone, in sum, all without each."""
     whole = Steps(**dict.fromkeys(STEPS, True))
     alone = [(f"{step} alone", Steps(**{step: True})) for step in STEPS]
     sums = [(f"... + {STEPS[n]}", Steps(**dict.fromkeys(STEPS[: n + 1], True))) for n in range(1, len(STEPS))]

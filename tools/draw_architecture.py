@@ -1,7 +1,7 @@
 """Draw docs/architecture.svg: the folders of tnnquant in the order of the import contracts, and who imports whom.
 
 `python tools/draw_architecture.py` writes the picture, with `--check` it fails where the picture is not up to date.
-Imports inside functions count. An arrow that follows from others (a imports b, b imports c) is left away.
+Imports inside functions count. An arrow that follows from others (a imports b, b imports c) is not drawn.
 """
 
 import ast

@@ -218,10 +218,10 @@ def test_a_second_resource_of_a_name_must_be_the_same():
     other = INNER.replace(struct.pack("<f", 1), struct.pack("<f", 2))
     with pytest.raises(ModelFormatError, match=r"byte 90: resource 2 of 2, 'f' \(InnerProduct\): expected one "):
         read_resources(MAGIC + ints(2) + INNER + other)
-    with pytest.raises(ModelFormatError, match="expected one resource a name, found a second one with other content"):
+    with pytest.raises(ModelFormatError, match="expected one resource per name, found a second one with other content"):
         read_resources(MAGIC + ints(2) + blob_scale(b"x", SCALES) + blob_scale(b"x", SCALES[:1]))
     constants = string(b"k") + buffer(SCALES, 4) + string(b"k") + buffer(SCALES, 2, 2)
-    with pytest.raises(ModelFormatError, match="constant 2 of 2, 'k': expected one resource a name"):
+    with pytest.raises(ModelFormatError, match="constant 2 of 2, 'k': expected one resource per name"):
         read_resources(MAGIC + ints(0) + MAGIC + ints(2) + constants)
 
 

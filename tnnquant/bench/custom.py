@@ -84,7 +84,7 @@ class CustomOutcome:
 
     @property
     def rate(self) -> float:
-        """Work a second."""
+        """Work per second."""
         return self.work / self.seconds
 
     def as_dict(self) -> dict:

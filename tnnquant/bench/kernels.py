@@ -55,7 +55,7 @@ class Outcome:
 
     @property
     def rate(self) -> float:
-        """Work a second."""
+        """Work per second."""
         return self.work / self.seconds
 
     def as_dict(self) -> dict:
@@ -138,7 +138,7 @@ def _time(prepared: Prepared) -> float:
 
 
 def ceiling(entry: Operator, args: tuple) -> float | None:
-    """What one core can do at most of the operator's work in a second; None where nothing sensible bounds it."""
+    """What one core can do at most of the operator's work per second; None where nothing sensible bounds it."""
     if entry.unit == FP32_MACS:
         return fp32_peak()
     if entry.unit == INT8_MACS:

@@ -83,7 +83,7 @@ class LayerRow:
         return self.int8.seconds > 1.05 * self.fp32.seconds + _UNCERTAIN
 
     def rate(self, side: str) -> float | None:
-        """Multiply-accumulates a second in ``fp32`` or ``int8``; None where there are none."""
+        """Multiply-accumulates per second in ``fp32`` or ``int8``; None where there are none."""
         layer = getattr(self, side)
         return layer.macs / layer.seconds if layer is not None and layer.macs and layer.seconds else None
 
@@ -106,7 +106,7 @@ class LatencyReport:
 
     @property
     def speedup(self) -> float | None:
-        """Median of fp32 through that of int8."""
+        """Median of fp32 divided by that of int8."""
         if len(self.models) < 2:
             return None
         return self.models["fp32"].times.median / self.models["int8"].times.median

@@ -19,7 +19,7 @@ _COPIED = 64 << 20  # bytes that a measurement of the copy moves, about
 
 @functools.cache
 def macs_a_second(kind: str) -> float:
-    """Multiply-adds a second of one core in a bare loop; ``kind`` is ``fma`` or a dot product of kernels/peak.py."""
+    """Multiply-adds per second of one core in a bare loop; ``kind`` is ``fma`` or a dot product of kernels/peak.py."""
     from tnnquant.kernels.peak import LOOPS, MACS, loop_buffers
 
     source, target = loop_buffers()
@@ -41,7 +41,7 @@ def int8_peak() -> float:
 
 
 def copy_rate(moved: int) -> float:
-    """Bytes a second that one core reads and writes when it copies, in memory as large as ``moved`` bytes in all."""
+    """Bytes per second that one core reads and writes when it copies, in memory as large as ``moved`` bytes in all."""
     return _copy_rate(1 << max(10, min(26, int(moved).bit_length())))
 
 

@@ -47,7 +47,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], width: i
     names : int, optional
         How many columns name the row. Default: up to the first one that is aligned on the left.
     important : sequence of str, optional
-        Headings, the most important first. With them a row is one line: columns that do not fit are left out, those
+        Headings, the most important first. With them a row is one line: columns that do not fit are not shown, those
         that are not named first, and a last line says which.
     """
     rows = list(rows)

@@ -26,7 +26,7 @@ def is_plain(dims: Sequence[int]) -> bool:
 
 
 def keeps_rows(node: Node, inputs: Sequence[BlobSpec], outputs: Sequence[BlobSpec]) -> bool:
-    """Whether a layer that knows the plain order only merely moves whole items, which lie alike in both orders."""
+    """Whether a layer that knows the plain order alone moves whole items, which lie the same way in both orders."""
     before, after = inputs[0].dims, outputs[0].dims
     if len(before) < 2 or len(after) < 2 or before[1] % LANES or after[1] % LANES:
         return False

@@ -94,7 +94,7 @@ ppocr_det (14.3 million) `device="arm"` gave all.
 
 _MEANINGS = {
     Outcome.INEXACT: "runs, and its values are a little off; not with PRECISION_HIGH",
-    Outcome.WRONG: "runs, and gives other values without a word",
+    Outcome.WRONG: "runs, and gives wrong values without an error",
     Outcome.FAILS: "the model loads, running it returns an error",
     Outcome.CRASHES: "the program ends",
     Outcome.REFUSED: "the model does not load",

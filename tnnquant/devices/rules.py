@@ -20,7 +20,7 @@ class Outcome(StrEnum):
     INEXACT = "inexact"
     """It runs, and its values are a little off; with PRECISION_HIGH they are not."""
     WRONG = "wrong"
-    """It runs, and gives other values without a word."""
+    """It runs, and gives wrong values without an error."""
     FAILS = "fails"
     """The model loads, and running it returns an error."""
     CRASHES = "crashes"

@@ -59,7 +59,7 @@ def allocate(size: int) -> np.ndarray:
     Raises
     ------
     GraphError
-        The machine has no such memory; where the system promises more than it has, nothing is asked of it.
+        The machine does not have as much memory. It is checked first, because some systems promise more than they have.
     """
     try:
         if size > machine_bytes():

@@ -167,7 +167,7 @@ class Executor:
         """Whether fp32 layers sum as TNN's CPU device does."""
         return self._exact
 
-    # --- once a model ---
+    # --- once per model ---
 
     def _check_scales(self) -> None:
         """Those of the model's int8 inputs and outputs: a layer may be int8 that looks at none."""

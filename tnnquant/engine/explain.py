@@ -24,7 +24,7 @@ class Operation:
     kernel : str
         The compiled function, or the layer's Python method.
     path : str
-        The instruction path that the kernel is compiled for; empty where it is none of ours to choose.
+        The instruction path that the kernel is compiled for; empty where the kernel has but one.
     program : int
         Which program it is in, from 1: one call from Python each. 0: it runs through Python.
     tasks : int

@@ -26,7 +26,7 @@ class Placement:
     constants : collection of str
         Blobs that lie elsewhere.
     late : mapping of str to int
-        Blobs that a later step reads than the graph says, and that step.
+        Blobs that are read later than the graph says, and the last step that reads each.
     apart : bool
         Every blob has memory of its own, for all of the run.
 

@@ -1,7 +1,7 @@
 """SqueezeNet v1.1 as an ONNX model, in the form that PyTorch exports.
 
 The nodes, names and attributes are those of ``torch.onnx.export(torchvision.models.squeezenet1_1(), ...)``: weights are
-initializers named after the modules, the classifier begins with a Dropout that evaluation left out, and ends with an
+initializers named after the modules, the classifier begins with a Dropout, which evaluation drops, and ends with an
 adaptive average pooling to one pixel and a Flatten. What torchvision's network does not have, the softmax, comes last,
 as in the Caffe model. Made with the ``onnx`` package, not by the project's own exporter.
 """

@@ -20,7 +20,7 @@ segment  words
          touches are kept (blobs that the quantizer fused away), because TNN writes them
 3        names of the model outputs, in byte order
 4        number of layers; ignored
-5 ...    a layer each: type string, layer name, number of inputs, number of outputs, input names, output names,
+5 ...    one layer each: type string, layer name, number of inputs, number of outputs, input names, output names,
          parameters. Empty segments are skipped, superfluous words ignored
 =======  ==============================================================================================================
 
@@ -54,7 +54,7 @@ may be absent although there is data.
 
 Resources stand in the order of the layers: for an int8 layer first the scales of its inputs, then its own, then the
 scales of its outputs, each blob's once; scales of blobs that no int8 layer touches are not written. Constants stand in
-byte order of their names and are left out when there are none.
+byte order of their names; without any, nothing stands in their place.
 
 What this reader refuses although TNN does not
 ----------------------------------------------
@@ -127,7 +127,7 @@ def read_model(proto_path: PathLike, model_path: PathLike | None = None) -> Grap
 
 
 def _require_common_layers(graph: Graph, resources: Resources, proto_name: str, model_name: str) -> None:
-    """Refuse a .tnnmodel of another network: TNN would leave out all it holds, and miss all it needs."""
+    """Refuse a .tnnmodel of another network: TNN would ignore all that it holds and miss all that it needs."""
     wanted = [node.name for node in graph.nodes if node.layer.RESOURCE]
     if resources.layers and wanted and all(node.resource is None for node in graph.nodes):
         raise ModelFormatError(

@@ -165,7 +165,7 @@ def _by_number() -> dict[int, type[Layer]]:
 def _refuse_second(reader: ByteReader, at: int, earlier: _Stored | None, later: _Stored) -> None:
     # TNN takes the last of several; here, several are fine only if it does not matter which.
     if earlier is not None and not _same(earlier, later):
-        reader.fail("one resource a name", "a second one with other content", at)
+        reader.fail("one resource per name", "a second one with other content", at)
 
 
 def _same(a: _Stored, b: _Stored) -> bool:
@@ -247,7 +247,7 @@ def _read_constants(reader: ByteReader, result: Resources) -> None:
 
 
 def attach(graph: Graph, resources: Resources, name: str = "the model") -> Graph:
-    """The graph with its tensors; resources of layers it does not have are left out, as in TNN.
+    """The graph with its tensors; resources of layers that it does not have are ignored, as in TNN.
 
     Raises
     ------
@@ -286,7 +286,7 @@ def _with_zero_points(resource: Resource, kind: type[Layer]) -> Resource:
 def model_pieces(graph: Graph) -> list[bytes | memoryview]:
     """The .tnnmodel in pieces, in TNN's order; joined they are the file. Tensors are not copied.
 
-    Blob scales of blobs that no int8 layer touches are left out, as in TNN.
+    Scales of blobs that no int8 layer touches are not written, as in TNN.
 
     Raises
     ------

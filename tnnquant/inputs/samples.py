@@ -171,7 +171,7 @@ class Samples:
         """Samples of some of the sources, in the order given, that share what is decoded already.
 
         What was fed, skipped and warned of is counted for each on its own. A source that turns out to be unusable,
-        under ``skip_bad``, is left out by all.
+        under ``skip_bad``, is skipped by all.
         """
         other = copy(self)
         other._order = tuple(numbers)

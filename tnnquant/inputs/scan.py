@@ -56,7 +56,7 @@ class FileList(Sequence[Path]):
 def scan(inputs: PathLike | Sequence[PathLike]) -> FileList:
     """List the calibration files of a folder, or check and sort the files of a list.
 
-    Sub-folders are not entered; links are followed; hidden files are left out. A link that leads nowhere is listed if
+    Sub-folders are not entered; links are followed; hidden files are skipped. A link that leads nowhere is listed if
     its name is that of an input: reading it then fails with its name, or is counted under ``skip_bad``.
 
     Parameters

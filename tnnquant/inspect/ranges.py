@@ -61,7 +61,7 @@ class BlobRanges:
     counts : int64 (BARS,)
         Magnitudes between 0 and the peak in equal steps; zeros are not counted.
     thresholds : list of Threshold
-        One a method, in the order of their numbers.
+        One per method, in the order of their numbers.
     """
 
     low: np.ndarray
@@ -95,7 +95,7 @@ def gather_ranges(
     executor : Executor
         Of an fp32 network.
     names : iterable of str
-        Blobs to watch; those that are not float are left out.
+        Blobs to watch; those that are not float are skipped.
     samples : re-iterable of Sample
     progress : callable (stage, done, total), optional
     """

@@ -63,7 +63,7 @@ Status Fit(const uint8_t* pixels, int height, int width, uint8_t* target) {{
         std::memcpy(target, pixels, {size});
         return TNN_OK;
     }}
-    // The calibration filtered as TNN's quantizer does, which smooths more than this where pictures shrink a lot.
+    // The calibration resized pictures as TNN's tool does, which smooths more than this where they shrink a lot.
     Mat source({device}, {mat}, {{1, {channels}, height, width}}, const_cast<uint8_t*>(pixels));
     Mat fitted({device}, {mat}, {{1, {channels}, {height}, {width}}}, target);
     ResizeParam resize;
@@ -82,7 +82,7 @@ Status Fit(const uint8_t* pixels, int height, int width, uint8_t* target) {{
     Mat scaled({device}, {mat}, {{1, {channels}, scaled_h, scaled_w}});
     const uint8_t* from = pixels;
     if (scaled_h != height || scaled_w != width) {{
-        // The calibration filtered as TNN's quantizer does, which smooths more than this where pictures shrink a lot.
+        // The calibration resized pictures as TNN's tool does, which smooths more than this where they shrink a lot.
         ResizeParam resize;
         resize.type = INTERP_TYPE_LINEAR;
         Status status = MatUtils::Resize(source, scaled, resize, nullptr);

@@ -2,7 +2,7 @@
 6.6).
 
 The runtime widens the weights to fp32 when it loads the model: files of about a quarter of the size, the speed of fp32,
-and the error of rounding weights only. The structure of the model is left as it is.
+and the error of rounding weights only. The structure of the model stays as it is.
 """
 
 from __future__ import annotations

@@ -236,7 +236,7 @@ class Search:
         result = recipes.quantize(
             self._graph, self._verification.split, config, self._progress, budget, self._verification.goal
         )
-        # What was left out for want of time, another run may have time for.
+        # Another run may have time for what this one skipped.
         is_whole = budget is None or time.perf_counter() - self._started < self._options.seconds
         if self._state and is_whole:
             zero = {blob: np.asarray(codes).tolist() for blob, codes in result.zero_codes.items()}

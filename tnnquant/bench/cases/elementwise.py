@@ -1,4 +1,4 @@
-"""Element by element: functions, sums and products, parameters of each channel; int8 borders and sums."""
+"""Element by element: functions, sums and products, parameters per channel; int8 borders and sums."""
 
 from __future__ import annotations
 

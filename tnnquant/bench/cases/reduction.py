@@ -98,7 +98,7 @@ class AffineF64(Operator):
 
 @operator("layer_norm_f32")
 class LayerNormF32(Operator):
-    computes = "Layer normalization of every row: less its mean, by its deviation, times k plus b; float32."
+    computes = "Layer normalization of every row: minus its mean, divided by its deviation, times k plus b; float32."
     naive = staticmethod(layer_norm_f32_naive)
     cases = {"5x33": (5, 33), "197x768": (197, 768)}
     tolerance, why = 1e-6, _ORDER

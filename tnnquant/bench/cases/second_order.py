@@ -108,7 +108,7 @@ class Cholesky(Operator):
 
 @operator("nearest_plane")
 class NearestPlane(Operator):
-    computes = "Rounds rows of weights to int8 such that errors are made up for by the weights still to be rounded."
+    computes = "Rounds rows of weights to int8; the weights still to be rounded correct the errors made so far."
     naive = staticmethod(nearest_plane_naive)
     # groups, rows, weights of a row, steps to try
     cases = {"2 of 33x8": (2, 33, 8, 3), "1 of 64x144": (1, 64, 144, 3)}

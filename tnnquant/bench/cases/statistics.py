@@ -128,7 +128,7 @@ class _Weights(Operator):
 
 @operator("admm")
 class Admm(_Weights):
-    computes = "Weights to int8 by ADMM: scale and codes are improved in turns, per group."
+    computes = "Weights to int8 by ADMM: scale and codes are improved alternately, per group."
     naive = staticmethod(admm_naive)
     cases = {"3 of 100": (3, 100), "17 of 27": (17, 27), "64 of 576": (64, 576)}
     unit = OTHER

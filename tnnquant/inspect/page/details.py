@@ -29,7 +29,7 @@ __all__ = ["details_section"]
 
 
 def details_section(material: Material) -> str:
-    """One fold a layer; one more for every model input."""
+    """One fold per layer; one more for every model input."""
     blobs = {row.name: row for row in material.summary.blobs}
     errors = {row.name: row for row in material.errors.layers} if material.errors else {}
     folds = [_input_fold(material, blobs[name]) for name in material.summary.inputs if name in blobs]

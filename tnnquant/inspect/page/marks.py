@@ -18,7 +18,7 @@ def attribute(value: object) -> str:
 
 
 def tag(name: str, *content: str, **attributes: object) -> str:
-    """An element; ``class_`` is class, ``_`` in a name is ``-``, None leaves an attribute out."""
+    """An element; ``class_`` is class, ``_`` in a name is ``-``, an attribute that is None is not written."""
     pairs = (
         f' {key.rstrip("_").replace("_", "-")}="{attribute(value)}"'
         for key, value in attributes.items() if value is not None

@@ -1,4 +1,4 @@
-"""Everything a page can show; what is None or empty is left out."""
+"""Everything a page can show; what is None or empty is not shown."""
 
 from __future__ import annotations
 

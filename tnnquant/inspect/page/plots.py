@@ -141,7 +141,7 @@ def weights_svg(before: np.ndarray | None, after: np.ndarray | None) -> str:
 
 
 def channel_db_svg(db: np.ndarray) -> str:
-    """SQNR of every channel as a bar from 0 to 60 dB, worst first; channels that are always 0 are left out.
+    """SQNR of every channel as a bar from 0 to 60 dB, worst first; channels that are always 0 are not drawn.
 
     Empty where no channel has an error: there is nothing to see.
     """

@@ -29,10 +29,10 @@ def best(
     graph: Graph, split: Split, config: QuantizeConfig, progress: Progress | None = None, budget: float | None = None,
     goal: Goal | None = None,
 ) -> Quantization:  # fmt: skip
-    """Quantize as closely to fp32 as the format allows; the flags for methods and types have no effect.
+    """Quantize so that the outputs stay as close to fp32 as they can; the flags for methods and types have no effect.
 
-    ``budget``: seconds, after which steps that are not done yet are skipped. ``goal``: the user's own metric, by which
-    as few layers stay in fp32 as will do.
+    ``budget``: seconds, after which steps that are not done yet are skipped. ``goal``: the user's own metric; only
+    as many layers stay in fp32 as it needs.
     """
     from tnnquant.recipes.best.workbench import quantize_best
 

@@ -48,7 +48,7 @@ _MOST = 0.5
 _COARSER = 1.1
 #: Codes of weights, rounded one by one, sum up to within so many standard deviations of what they should.
 _SLACK = 3.0
-#: What an fp32 layer puts there, in multiples of what means 0.
+#: What an fp32 layer writes into guards, in multiples of the value whose code means 0.
 _FAR = 2
 
 
@@ -153,7 +153,7 @@ def with_guard_weights(result: LayerWeights, guards: int, taps: np.ndarray) -> L
 
 
 def guard_scale(scale: np.ndarray) -> np.float32:
-    """The scale of the guards of a blob whose other channels have these: any would do."""
+    """The scale of the guards of a blob whose other channels have these scales: any scale would do."""
     largest: np.float32 = scale.max()
     return largest
 

@@ -1,4 +1,4 @@
-"""Histograms of the magnitudes of a blob, apart by fold of the samples; only the bins that matter for some scale."""
+"""Histograms of the magnitudes of a blob, one per fold of the samples; only the bins that matter for some scale."""
 
 from __future__ import annotations
 

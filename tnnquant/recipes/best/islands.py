@@ -1,4 +1,4 @@
-"""Layers that are better left in fp32: those that gain nothing from int8, and those whose rounding costs most.
+"""Layers that are better kept in fp32: those that gain nothing from int8, and those whose rounding costs most.
 
 A *set* is the channels whose scales are chosen together (:mod:`tnnquant.recipes.best.ranges`). To free one of
 rounding, all layers that make or read its blobs must be fp32.
@@ -25,7 +25,7 @@ GOOD = 1e-4
 #: A set is freed for its own sake if its share of the disturbance that is left is so many times its share of the
 #: multiplications.
 WORTH = 1.0
-#: Of a part's disturbance, that is never taken for gone.
+#: Share of a part's disturbance that is always taken to be left.
 LEAST_LEFT = 0.01
 #: Layers among fp32 ones with less than this share of the multiplications are not worth their conversions.
 TINY = 0.001

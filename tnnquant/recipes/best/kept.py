@@ -1,4 +1,4 @@
-"""The samples a recipe works with again and again, in memory: as many as fit, which ones their contents say."""
+"""The samples a recipe works with again and again, in memory: as many as fit, chosen by their contents."""
 
 from __future__ import annotations
 

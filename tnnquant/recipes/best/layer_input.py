@@ -24,7 +24,7 @@ class Moments:
     Attributes
     ----------
     values : float64 (G, K, K)
-        Sums of products, of the columns in ``order``; the upper triangle. To be used up.
+        Sums of products, of the columns in ``order``; the upper triangle. Whoever rounds with them overwrites them.
     order : int64 (G, K)
         Columns by rising second moment, in the order of the layer's weights.
     windows : int

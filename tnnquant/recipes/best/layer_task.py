@@ -17,7 +17,7 @@ from tnnquant.weights import LayerWeights, quantize_layer
 
 __all__ = ["LayerTask"]
 
-#: Windows that moments are said to be of which are none: plenty.
+#: Number of windows that is given for moments made of none: enough, so that they are not damped more.
 _PLENTY = 1 << 20
 
 
@@ -96,7 +96,7 @@ class LayerTask:
         return np.asarray(self.output_zero * self.output_scale.astype(np.float64))
 
     def _limits(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Between which values of the output the code tells the sum, float64 (OC,) or (1,) each; None: not known."""
+        """The output values between which the code does not saturate, float64 (OC,) or (1,) each; None: not known."""
         kind, scale = fused_activation(self.node.layer), self.output_scale.astype(np.float64)
         high = (127 - self.output_zero) * scale
         if kind == 0:
@@ -111,7 +111,7 @@ class LayerTask:
         scale, groups = self.input_scale, self.node.layer.expect(Weighted).groups
         if not second_order and not self.input_guards:
             return quantize_layer(weight, bias, scale, method="minmax", merge_type="channel", groups=groups)
-        # To the nearest is what comes out for inputs that have nothing to do with each other.
+        # For inputs without correlation, second-order rounding is rounding to the nearest.
         if second_order:
             assert seen is not None
             moments = seen.moments(self.input_guards)

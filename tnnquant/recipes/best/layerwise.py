@@ -49,11 +49,11 @@ def quantize_layers(
     inputs : sequence of mapping of str to ndarray
         Samples, by input name.
     windows : mapping of str to int
-        Windows a sample that moments and means are made of, by layer name.
+        Windows per sample from which moments and means are made, by layer name.
     decide : callable (node, LayerInput or None) -> Resource
         Quantizes one layer.
     progress : callable (done, total), optional
-        In parts of the work: layers are as different as their sizes.
+        Both are amounts of work, because layers differ in size.
     input_dims : mapping of str to sequence of int, optional
     is_late : callable () -> bool
         Once it says so, layers are quantized without looking at what they read: None.

@@ -57,13 +57,13 @@ def prepare(graph: Graph, config: QuantizeConfig) -> Network:
     config = replace(config, blob_method="minmax", weight_method="minmax", merge_type="channel")
     planned, plan = plan_graph(_with_biases(ready(graph, config)), config)
     executor = Executor(planned.graph, config.input_dims, exact=False)
-    # Without a share of fp32 also what int8 hardly pays for becomes int8.
+    # If no layer may stay in fp32, those become int8 too that gain little from it.
     useful = plan if config.fp32_share == 0 else _useful(executor, plan)
     return Network(executor, useful, config, fused_names(graph, planned.graph), Copies())
 
 
 def with_useful_repeats(network: Network, samples: Sequence) -> Network:
-    """The network with the channels once more whose rounding some samples show to do most harm.
+    """The network with those channels repeated whose rounding does most harm on some samples.
 
     Parameters
     ----------

@@ -40,15 +40,15 @@ _HEADROOM = (0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)
 #: Second-order rounding leaves about this share of the error of plain rounding.
 _ROUNDING_GAIN = 0.3
 _LEVELS = 127.0
-#: Steps above 0 that values below it leave, at least.
+#: Least number of steps above 0 that values below 0 leave.
 _FEWEST = 1
-#: Errors that are larger by these factors are as good as the smallest, as far as a few samples tell, and nearly so.
+#: Errors up to these factors above the smallest count as equal to it, and as nearly equal: few samples tell no more.
 _AS_GOOD, _NEARLY = 1.1, 1.5
-#: How much more a squared clipping error counts than one of rounding: it strikes few samples, hard, and all in the same
-#: direction; in what makes boxes and maps (the second), few places, where something is. So many samples, or more, tell
-#: what others hold; with fewer it counts more, by the square root.
+#: Weight of a squared clipping error beside one of rounding: clipping strikes few samples, hard, and always in the same
+#: direction. The second is for what makes boxes and maps, where it strikes the few places that hold an object. With
+#: fewer samples than the third the weight grows by the square root, because they tell less of what others hold.
 _CLIPPING, _CLIPPING_PLACES, _CLIPPING_SAMPLES = 2.0, 8.0, 48
-#: No channel's scale is below this share of the largest: codes of a dead channel must not blow up.
+#: No channel's scale is below this share of the largest: a channel that was dead must not saturate at once elsewhere.
 _LEAST = 1e-4
 
 
@@ -310,7 +310,7 @@ def _by_channel(weight: np.ndarray, groups: int, channels: int) -> tuple[np.ndar
     if groups == 1:
         return square, np.ascontiguousarray(np.abs(taps[0]).max(axis=2))
     largest = np.zeros((count, channels), np.float32)
-    if weight.shape[1] > 1:  # of a depthwise layer nobody asks
+    if weight.shape[1] > 1:  # not needed of a depthwise layer
         for group, mine in enumerate(np.abs(taps).max(axis=3)):
             rows = slice(group * (count // groups), (group + 1) * (count // groups))
             largest[rows, group * weight.shape[1] : (group + 1) * weight.shape[1]] = mine

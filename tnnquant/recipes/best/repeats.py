@@ -58,7 +58,7 @@ def _may_repeat(site: Site, int8: set[str]) -> bool:
 
 
 def chosen_channels(executor: Executor, plan: QuantPlan, samples: Sequence) -> list[tuple[Site, np.ndarray]]:
-    """The sites where channels are worth repeating, and these channels: one entry for each time more, int64 (n,).
+    """The sites where channels are worth repeating, and these channels, int64 (n,): one entry per repetition.
 
     Parameters
     ----------

@@ -36,7 +36,7 @@ def round_layer(
     bias : float32 (OC,) or None
     input_scale : float32 (1,) or (C,)
     moments : Moments
-        Of the int8 codes of the input; used up.
+        Of the int8 codes of the input; overwritten.
     least : float32 (OC,) or float
         Steps below this are not tried.
     clips : tuple of float

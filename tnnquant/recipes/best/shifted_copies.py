@@ -2,7 +2,7 @@
 
 Symmetric codes waste almost half of their range on such a blob. Before it becomes int8, an identity layer in fp32, a
 depthwise 1x1 convolution, copies it with a bias of ``z * scale`` in each channel, so that the code z, not 0, means 0
-and the lowest code the lowest value. The layers that read the copy make up for it in their biases. Where they pad, the
+and the lowest code the lowest value. The layers that read the copy correct for it in their biases. Where they pad, the
 copy does it for them: beyond the border its value is the bias alone, the code z.
 
 Copies are in the fp32 network from the beginning, with a bias of 0, so that their blobs have statistics and scales of

@@ -66,7 +66,8 @@ class Statistics:
     samples: int
 
     def take_in(self, other: Statistics) -> None:
-        """Be those of these samples and, after them, of others, which are used up; folds are joined with folds."""
+        """Take in the statistics of further samples, which come after these; ``other`` is emptied; folds are joined
+        with folds."""
         for mine, more in ((self.counts, other.counts), (self.positive, other.positive)):
             for blob in mine:
                 mine[blob] = mine[blob].merged(more.pop(blob))

@@ -1,7 +1,7 @@
 """All 256 codes for blobs that an fp32 average pooling reads: what it gives is shifted back right after it.
 
 An average of values that are all ``z * scale`` too low is as much too low, for any windows. One BatchNorm
-layer on the pooled values, few of them, makes up for it.
+layer on the pooled values, of which there are few, shifts them back.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ _ISLAND_RUNS, _ISLAND_MACS = 120, 60e9
 _LEAST_SAMPLES = 4
 #: Errors below this are as good as none.
 _EXACT = 1e-12
-#: Of the mean over samples.
+#: Exponent of the power mean over samples.
 _POWER = 0.25
 #: All steps are taken, without a trial of each, if they leave this share of the held-out error, or less.
 _PLAIN = 0.5
@@ -160,7 +160,7 @@ def quantize_best(
         result.unseen = unseen
     else:
         result = chosen
-        tried["time"] = f"the budget of {budget:g} s is used up: the pictures that the steps were chosen by stay out"
+        tried["time"] = f"the budget of {budget:g} s is used up: made without the pictures that chose the steps"
     result = with_copies_at_borders(result, config)
     result.seconds.update(work.clock.laps)
     result.notes.update({f"recipe: {step}": note for step, note in tried.items()})
