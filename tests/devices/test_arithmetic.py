@@ -134,3 +134,33 @@ def test_every_measured_net(shared, run):
         compared += sum(stored[key].size for key in keys)
         assert differ <= (MEASURED.get(name, 0) if run != "x86" else 0), f"{name}: {differ}"
     assert compared > 300_000
+
+
+@pytest.mark.parametrize("device", ["arm", "x86"])
+@pytest.mark.parametrize(("kernel", "stride", "pad"), [(0, 1, 0), (2, 2, 0), (3, 2, 1), (4, 3, 1)])
+def test_averages_are_sums_by_the_reciprocal_of_the_count(build, rng, device, kernel, stride, pad):
+    """In this order, in float32: value by value what TNN's devices gave for 40 poolings."""
+    net = build((2, 5, 9, 7))
+    graph = net.graph(net.pool("input", 1, kernel=kernel, stride=stride, pad=pad))
+    x = rng.standard_normal((2, 5, 9, 7)).astype(np.float32)
+    ((name, got),) = Executor(graph, device=device).run({"input": x}).items()
+    rows, columns = (kernel, kernel) if kernel else (9, 7)
+    for i, j in np.ndindex(got.shape[2:]):
+        total, count = np.zeros((2, 5), np.float32), 0
+        for row in range(max(0, i * stride - pad), min(9, i * stride - pad + rows)):
+            for column in range(max(0, j * stride - pad), min(7, j * stride - pad + columns)):
+                total, count = total + x[:, :, row, column], count + 1
+        np.testing.assert_array_equal(got[:, :, i, j], total * np.float32(1 / count))
+    np.testing.assert_allclose(got, Executor(graph).run({"input": x})[name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_window_in_the_padding_gives_the_lowest_code_that_maxima_start_from(build, rng):
+    net = build((1, 4, 5, 6))
+    x = net.conv("input", 4, 8, name="first")
+    graph, arrays = quantized(net, rng, net.pool(x, kernel=1, stride=2, pad=1))
+    (name,) = graph.outputs
+    plain, there = (blobs_of(graph, arrays, device=device) for device in ("naive", "x86"))
+    for made, code in ((plain, 0), (there, -127)):
+        assert made[name].dtype == np.int8
+        assert (made[name][:, :, 0] == code).all()
+    assert np.array_equal(plain[name][:, :, 1:-1, 1:-1], there[name][:, :, 1:-1, 1:-1])

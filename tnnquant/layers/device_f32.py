@@ -1,7 +1,8 @@
 """Layers as TNN's devices compute them, where that differs visibly from the naive device.
 
 They stand in for those of a model when it is run as on a device, and are never in a file. Measured with TNN f0cb08129
-(device/arm/acc: neon_mathfun.h). Layers in int8 are in :mod:`tnnquant.layers.device_int8`.
+(device/arm/acc: neon_mathfun.h, compute/compute.cc; device/x86/acc/compute/x86_compute.cc). Layers in int8 are in
+:mod:`tnnquant.layers.device_int8`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tnnquant.layers.activation import Sigmoid, Swish
 from tnnquant.layers.base import Layer
 from tnnquant.layers.convolution import Convolution
 from tnnquant.layers.device_int8 import int8_on_device
+from tnnquant.layers.pooling import MAX, Pooling
 
 __all__ = ["as_on_device", "fast_sigmoid", "sigmoid"]
 
@@ -86,6 +88,38 @@ class _HighConvolution(_FastConvolution):
     SIGMOID = staticmethod(sigmoid)
 
 
+class _ReciprocalAverage(Pooling):
+    """Averages as sums by ``1 / count``, not divided by the count."""
+
+    def emit(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], state: Any) -> np.ndarray | None:
+        return None
+
+    def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:
+        x, (geometry, size) = inputs[0], state
+        if x.dtype != np.float32:
+            return super().forward(inputs, state)
+        total = np.zeros((*x.shape[:2], *size), _F32)
+        count = np.zeros(tuple(size), np.int64)
+        for row in range(geometry.kernel_h):
+            to_rows, rows = _met(row - geometry.pad_top, geometry.stride_h, x.shape[2], size[0])
+            for column in range(geometry.kernel_w):
+                to_columns, columns = _met(column - geometry.pad_left, geometry.stride_w, x.shape[3], size[1])
+                total[:, :, to_rows, to_columns] += x[:, :, rows, columns]
+                count[to_rows, to_columns] += 1
+        with np.errstate(all="ignore"):  # windows without any value
+            return [total * (1 / count).astype(_F32)]
+
+
+def _met(offset: int, stride: int, size: int, count: int) -> tuple[slice, slice]:
+    """The windows along an axis whose value at an offset lies in the blob, and these values."""
+    first = max(0, -(offset // stride))
+    last = min(count, (size - 1 - offset) // stride + 1)
+    begin = offset + first * stride
+    if last <= first:
+        return slice(0, 0), slice(0, 0)
+    return slice(first, last), slice(begin, begin + (last - first - 1) * stride + 1, stride)
+
+
 def as_on_device(
     layer: Layer, tensors: Mapping[str, Tensor], device: str, *, quantized: bool, inputs: int, high: bool
 ) -> Layer:
@@ -107,6 +141,8 @@ def as_on_device(
     kind: type[Layer] | None = None
     if quantized:
         kind = int8_on_device(layer, tensors, device, inputs)
+    elif type(layer) is Pooling and layer.pool_type != MAX and not layer.is_adaptive:
+        kind = _ReciprocalAverage
     elif device != "arm":
         kind = None
     elif type(layer) is Sigmoid:
