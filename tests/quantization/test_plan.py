@@ -240,3 +240,20 @@ def test_the_written_model_runs_with_islands_of_fp32(build, rng, tmp_path, exclu
     (wanted,), (got,) = (list(Executor(g).run(samples[0].arrays).values()) for g in (graph, written))
     a, b = wanted.ravel(), got.ravel()
     assert a @ b / np.sqrt((a @ a) * (b @ b)) > 0.995
+
+
+@pytest.mark.parametrize("merge_type", ["channel", "tensor", "mix"])
+def test_a_join_of_prior_boxes_stays_fp32(build, merge_type):
+    """In 127 steps of the whole picture a narrow box would have no width: TNN then aborts, or finds nothing there."""
+    net = build((1, 3, 16, 16))
+    maps = [net.conv("input", 3, 8, stride=2, name="first")]
+    maps.append(net.conv(maps[0], 8, 8, stride=2, name="second"))
+    settings = ((), 0, 1, (0.1, 0.1, 0.2, 0.2), (1.0, 2.0), 0, 0, 0, 0, 0.5)
+    priors = [net.add("PriorBox", [x, "input"], (size,), *settings) for x, size in zip(maps, (4.0, 8.0), strict=True)]
+    joined = net.add("Concat", priors, 2, name="priors")
+    graph = net.graph(joined)
+    plan = make_plan(infer(graph), QuantizeConfig(merge_type=merge_type))
+    position = next(p for p, node in enumerate(graph.nodes) if node.name == "priors")
+    assert position not in plan.int8
+    assert joined not in plan.blobs
+    assert {graph.nodes[p].name for p in plan.int8} == {"first", "second"}

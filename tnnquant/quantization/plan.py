@@ -22,6 +22,7 @@ from tnnquant.graph.ties import tied_blobs, top_of, who_takes_whose
 from tnnquant.kernels.geometry import RELU6
 from tnnquant.layers.base import BlobSpec, QuantRole
 from tnnquant.layers.concat import Concat
+from tnnquant.layers.prior_box import PriorBox
 from tnnquant.layers.weighted import FusesActivation
 
 __all__ = ["BlobPlan", "QuantPlan", "for_device", "make_plan"]
@@ -281,6 +282,9 @@ def _why_join_fp32(
     reason = node.layer.why_not_int8([specs[b] for b in node.inputs], node.tensors)
     if reason:
         return reason
+    makers = graph.producers()
+    if all(blob in makers and isinstance(makers[blob].layer, PriorBox) for blob in node.inputs):
+        return "joins prior boxes, numbers that depend on sizes alone: in int8 narrow boxes would have no width left"
     channels = [_channels(specs[b]) for b in node.inputs]
     if isinstance(node.layer, Concat):
         per_tensor = all(count == 1 for count in counts)
