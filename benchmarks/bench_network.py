@@ -3,13 +3,15 @@
 ``python benchmarks/bench_network.py [names or threads ...]``: all networks and 1 and 2 threads if none is given, e.g.
 ``resnet50 1``. ``--table`` prints the last figures of every network on this CPU as Markdown, and measures nothing.
 
-SqueezeNet v1.1, EfficientNet-Lite0 and YOLOv8n are those of ``../shared``; ResNet-50, MobileNetV2 and ViT-S have random
-weights. OpenVINO is measured if it is installed (``pip install openvino``; it is no dependency). The int8 model of the
-peers is onnxruntime's own: QDQ from ``quantize_static``, per channel, s8 weights and u8 activations, calibrated on the
+SqueezeNet v1.1, EfficientNet-Lite0 and YOLOv8n are those of ``../shared``; ResNet-50, MobileNetV2, ViT-S, VGG-16 and a
+segmentation network for 1080x1920 have random weights. OpenVINO is measured if it is installed (``pip install
+openvino``; it is no dependency). The int8 model of the peers is onnxruntime's own: QDQ from ``quantize_static``, per
+channel, s8 weights and u8 activations, calibrated on the
 same pictures. All run in turns within one process, a few runs each. Before each turn there is a pause, in which the
 threads of the one before stop spinning, and a tenth of a second of runs that do not count, in which the system spreads
 the threads over the cores. What is printed are medians over all turns, smallest times in brackets, and the ratios of
-both to the better peer. The outputs must agree.
+both to the better peer; then the memory of our blobs, and how much more that is than those that are alive at a time.
+The outputs must agree. All networks with 1 and 2 threads take ten minutes.
 
 A line a network and number of threads is appended to ``benchmarks/results/networks.jsonl``.
 """
@@ -37,9 +39,9 @@ from tnnquant.inputs import InputConfig, Samples, scan
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 FILE = RESULTS.with_name("networks.jsonl")
-TURNS, RUNS = 12, 10
-PAUSE, WARMUP = 0.02, 0.1  # seconds
-PICTURES = 16
+TURNS, RUNS = 10, 10
+PAUSE, WARMUP, LONGEST = 0.02, 0.1, 0.3  # seconds; of the last, a turn takes but the run that is under way
+PICTURES = 16  # calibrated on
 PEERS = ("onnxruntime", *(("OpenVINO",) if importlib.util.find_spec("openvino") else ()))
 
 
@@ -52,6 +54,7 @@ class Network:
     pictures: str
     inputs: InputConfig
     make: Callable[[], Graph] | None = None
+    count: int = PICTURES
 
     def graph(self) -> Graph:
         """The fp32 model."""
@@ -77,6 +80,8 @@ NETWORKS = (
     Network("mobilenet_v2", "MobileNetV2", "calibration-224", _PLAIN, networks.mobilenet_v2),
     Network("resnet50", "ResNet-50", "calibration-224", _PLAIN, networks.resnet50),
     Network("vit_small", "ViT-S/16", "calibration-224", _PLAIN, vit.vit_small),
+    Network("vgg16", "VGG-16", "calibration-224", _PLAIN, networks.vgg16, 4),
+    Network("segmentation", "segmentation, 1080x1920", "calibration-224", _PLAIN, networks.segmentation, 2),
     Network("real/yolov8n", "YOLOv8n", "real/yolov8n-pictures", InputConfig(scale=(1 / 255,) * 3)),
 )
 
@@ -128,15 +133,16 @@ def openvino_run(path: Path, threads: int, name: str, picture: np.ndarray) -> Ca
     return lambda: next(iter(request.infer({name: picture}).values())).ravel()
 
 
-def contenders(graph: Graph, int8: Graph, peers: list[Path], picture: np.ndarray, threads: int) -> dict:
+def contenders(
+    ours: dict[str, Executor], peers: list[Path], picture: np.ndarray, threads: int
+) -> dict[str, Callable[[], np.ndarray]]:
     """What is timed, by name: each gives the outputs for the picture, as a flat array."""
+    graph = ours["fp32"].graph
     name = next(iter(graph.inputs))
     feed = {name: picture}
     first = graph.outputs[0]
     runs = {}
-    # fp32 as fast as it goes, in int8 models too: activations fused as TNN's runtime does, sums not rounded as TNN's
-    # CPU device does.
-    for case, executor in (("fp32", Executor(lower(graph), exact=False)), ("int8", Executor(int8, exact=False))):
+    for case, executor in ours.items():
         runs[case] = lambda executor=executor: executor.run(feed)[first].ravel()
     for kind, path in zip(("fp32", "int8"), peers, strict=True):
         session = peer_session(path, threads)
@@ -165,16 +171,23 @@ def measure(runs: dict) -> dict[str, np.ndarray]:
             ready = time.perf_counter() + WARMUP
             while time.perf_counter() < ready:
                 run()
+            begin = time.perf_counter()
             for _ in range(RUNS):
                 start = time.perf_counter()
+                if start > begin + LONGEST:
+                    break
                 run()
                 times[case].append((time.perf_counter() - start) * 1e3)
     return {case: np.array(values) for case, values in times.items()}
 
 
-def report(network: Network, times: dict[str, np.ndarray]) -> None:
+def report(network: Network, ours: dict[str, Executor], times: dict[str, np.ndarray]) -> None:
     """Print a line per case and the ratios, and record them."""
     figures = {}
+    for form, executor in ours.items():
+        laid_out = executor.unwatched()
+        figures[f"{form} blobs MB"] = laid_out.blob_bytes / 1e6
+        figures[f"{form} blobs to live set"] = laid_out.blob_bytes / laid_out.live_bytes
     for kind, statistic in (("median", np.median), ("min", np.min)):
         ms = {case: float(statistic(values)) for case, values in times.items()}
         figures |= {f"{case} {kind} ms": value for case, value in ms.items()}
@@ -185,6 +198,9 @@ def report(network: Network, times: dict[str, np.ndarray]) -> None:
     print(f"{network.title}, {numba.get_num_threads()} thread(s), ms: {line}")
     for ratio in ("int8 to peer", "fp32 to peer", "fp32 to int8"):
         print(f"  {ratio}: {figures[f'{ratio}, median']:.2f} ({figures[f'{ratio}, min']:.2f})")
+    for form in ours:
+        size, ratio = figures[f"{form} blobs MB"], figures[f"{form} blobs to live set"]
+        print(f"  {form} blobs: {size:.1f} MB, {ratio:.2f} of the live set")
     record("network", network.name, file=FILE, **figures)
 
 
@@ -217,16 +233,19 @@ def main(arguments: list[str]) -> None:
         if chosen and network.name.rsplit("/", 1)[-1] not in chosen:
             continue
         graph = network.graph()
-        samples = Samples(scan(DATA / network.pictures)[:PICTURES], graph.inputs, network.inputs)
+        samples = Samples(scan(DATA / network.pictures)[: network.count], graph.inputs, network.inputs)
         pictures = [np.ascontiguousarray(next(iter(sample.arrays.values()))) for sample in samples]
         int8 = quantized(graph, samples)
         with tempfile.TemporaryDirectory() as folder:
             peers = write_peers(graph, pictures, Path(folder))
             for threads in [int(a) for a in arguments if a.isdigit()] or [1, 2]:
                 header(threads)
-                runs = contenders(graph, int8, peers, pictures[0], threads)
+                # fp32 as fast as it goes, in int8 models too: activations fused as TNN's runtime does, sums not rounded
+                # as TNN's CPU device does.
+                ours = {"fp32": Executor(lower(graph), exact=False), "int8": Executor(int8, exact=False)}
+                runs = contenders(ours, peers, pictures[0], threads)
                 check(runs)
-                report(network, measure(runs))
+                report(network, ours, measure(runs))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tnnquant.engine.arena import ALIGNMENT, Lifetime, allocate, blob_array, place
+from tnnquant.engine.arena import ALIGNMENT, Lifetime, allocate, blob_array, live_set, place
 
 
 def test_places_overlap_only_where_lives_do_not(rng):
@@ -19,6 +19,12 @@ def test_places_overlap_only_where_lives_do_not(rng):
             together = lives[a].first <= lives[b].last and lives[b].first <= lives[a].last
             apart = offsets[a] + lives[a].size <= offsets[b] or offsets[b] + lives[b].size <= offsets[a]
             assert apart or not together
+
+
+def test_the_live_set_is_that_of_the_fullest_step():
+    lives = {"a": Lifetime(100, -1, 0), "b": Lifetime(50, 0, 2), "c": Lifetime(70, 1, 1), "d": Lifetime(80, 2, 3)}
+    assert live_set(lives) == 150
+    assert live_set({}) == 0
 
 
 def test_a_chain_needs_two_neighbours_only():

@@ -15,7 +15,7 @@ import numpy as np
 from tnnquant.base.memory import machine_bytes
 from tnnquant.errors import GraphError
 
-__all__ = ["Lifetime", "allocate", "blob_array", "place"]
+__all__ = ["Lifetime", "allocate", "blob_array", "live_set", "place"]
 
 ALIGNMENT = 64
 
@@ -51,6 +51,13 @@ def place(lifetimes: Mapping[str, Lifetime]) -> tuple[dict[str, int], int]:
         placed.append((offset, offset + size, life))
         total = max(total, offset + size)
     return offsets, total
+
+
+def live_set(lifetimes: Mapping[str, Lifetime]) -> int:
+    """The most bytes that are alive at one step: no placement takes less."""
+    begun = {life.first for life in lifetimes.values()}
+    sizes = [sum(life.size for life in lifetimes.values() if life.first <= step <= life.last) for step in sorted(begun)]
+    return max(sizes, default=0)
 
 
 def allocate(size: int) -> np.ndarray:

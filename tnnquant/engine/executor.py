@@ -119,6 +119,8 @@ class Executor:
         lowered, with Reformat layers where int8 and fp32 meet.
     blob_bytes : int
         Memory of the blobs with fixed places: the largest live set, or a little more.
+    live_bytes : int
+        The largest live set: what the blobs take that are needed at one step.
 
     Raises
     ------
@@ -224,7 +226,7 @@ class Executor:
         # Where a table is looked up, its input is read as late as the result is written.
         late = {self._steps[each.members[0]].node.inputs[0]: each.members[-1] for each in self._lookups}
         placement = Placement(self.graph, self.specs, self._steps, self._constants, late, self._keeps)
-        self._places, self.blob_bytes = placement.arrays, placement.bytes
+        self._places, self.blob_bytes, self.live_bytes = placement.arrays, placement.bytes, placement.live_bytes
         try:
             self._feeds = {name: self._make_feed(name) for name in self.graph.inputs}
             with exact_sums(self._exact):

@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 
-from tnnquant.engine.arena import Lifetime, allocate, blob_array, place
+from tnnquant.engine.arena import Lifetime, allocate, blob_array, live_set, place
 from tnnquant.engine.steps import Step
 from tnnquant.graph import Graph
 from tnnquant.layers.base import BlobSpec
@@ -36,6 +36,8 @@ class Placement:
         Of logical shape; rank 4 is channels-last, but for :func:`plain_blobs`.
     bytes : int
         Of all blobs: the largest live set, or a little more.
+    live_bytes : int
+        The largest live set: of the blobs that are needed at one step.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Placement:
             life = lives.get(root, Lifetime(size, first, last))
             lives[root] = Lifetime(size, min(life.first, first), max(life.last, last))
         offsets, self.bytes = place(lives)
+        self.live_bytes = live_set(lives)
         block = allocate(self.bytes)
         self.arrays = {
             blob: blob_array(
