@@ -80,7 +80,7 @@ NETWORKS = (
     Network("mobilenet_v2", "MobileNetV2", "calibration-224", _PLAIN, networks.mobilenet_v2),
     Network("resnet50", "ResNet-50", "calibration-224", _PLAIN, networks.resnet50),
     Network("vit_small", "ViT-S/16", "calibration-224", _PLAIN, vit.vit_small),
-    Network("vgg16", "VGG-16", "calibration-224", _PLAIN, networks.vgg16, 4),
+    Network("vgg16", "VGG-16", "calibration-224", _PLAIN, networks.vgg16, 2),
     Network("segmentation", "segmentation, 1080x1920", "calibration-224", _PLAIN, networks.segmentation, 2),
     Network("real/yolov8n", "YOLOv8n", "real/yolov8n-pictures", InputConfig(scale=(1 / 255,) * 3)),
 )
