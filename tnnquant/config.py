@@ -18,6 +18,7 @@ from typing import Any
 from tnnquant.base import plugins
 from tnnquant.base.metric import Metric, as_metric
 from tnnquant.base.registry import declared_codes
+from tnnquant.base.wording import choices, parameter
 from tnnquant.errors import ConfigError
 
 __all__ = ["MergeType", "QuantizeConfig", "SearchConfig", "VerifyConfig", "option"]
@@ -89,7 +90,7 @@ def parse_choice(kind: str, text: str | int, what: str) -> str:
         plugins.load_installed()
         if plugins.is_extended():
             return parse_choice(kind, text, what)
-    known = ", ".join(f"{code} ({name})" for code, name in codes.items())
+    known = choices(codes)
     close = get_close_matches(str(text).lower(), codes.values(), 1)
     hint = f" (did you mean {close[0]}?)" if close else ""
     raise ConfigError(f"{what} is {str(text)!r}, expected one of {known}{hint}")
@@ -128,7 +129,8 @@ _FORMS = {"NUMBERS": _numbers, "PATTERNS": _patterns}
 def _require_number(config: Any, name: str, kind: type = Real, *, may_lack: bool = False) -> None:
     value = getattr(config, name)
     if not (may_lack and value is None) and (not isinstance(value, kind) or isinstance(value, bool)):
-        raise ConfigError(f"{name} is {value!r}, expected {'a whole number' if kind is Integral else 'a number'}")
+        expected = "a whole number" if kind is Integral else "a number"
+        raise ConfigError(f"{parameter(name)} is {value!r}, expected {expected}")
 
 
 @dataclass(frozen=True)
@@ -231,14 +233,14 @@ class QuantizeConfig:
         for entry in dataclasses.fields(self):
             kind = entry.metadata.get("choices")
             if kind:
-                value = parse_choice(kind, getattr(self, entry.name), entry.name)
+                value = parse_choice(kind, getattr(self, entry.name), parameter(entry.name))
                 object.__setattr__(self, entry.name, value)
             convert = _FORMS.get(entry.metadata.get("metavar", ""))
             if convert:
-                object.__setattr__(self, entry.name, convert(getattr(self, entry.name), entry.name))
+                object.__setattr__(self, entry.name, convert(getattr(self, entry.name), parameter(entry.name)))
         _require_number(self, "fp32_share", may_lack=True)
         if self.fp32_share is not None and not 0 <= self.fp32_share <= 1:
-            raise ConfigError(f"--fp32-share is {self.fp32_share:g}, expected a share from 0 to 1")
+            raise ConfigError(f"{parameter('fp32_share')} is {self.fp32_share:g}, expected a share from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -291,17 +293,22 @@ class VerifyConfig:
     """The metric that is meant by ``metric`` (a text as on the command line, or a callable)."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "task", parse_choice("task", self.task, "task"))
+        object.__setattr__(self, "task", parse_choice("task", self.task, parameter("task")))
         _require_number(self, "holdout", may_lack=True)
         _require_number(self, "verify_pictures", Integral)
         if self.holdout is not None and not 0 <= self.holdout <= 0.9:
-            raise ConfigError(f"--holdout is {self.holdout:g}, expected a share from 0 to 0.9")
+            raise ConfigError(f"{parameter('holdout')} is {self.holdout:g}, expected a share from 0 to 0.9")
         if self.verify_pictures < 1:
-            raise ConfigError(f"--verify-pictures is {self.verify_pictures}, expected 1 or more (or --no-verify)")
+            raise ConfigError(
+                f"{parameter('verify_pictures')} is {self.verify_pictures}, expected 1 or more "
+                f"(or {parameter('no_verify', True)})"
+            )
         if self.metric is None and self.lower_is_better:
-            raise ConfigError("--lower-is-better is said of --metric: give one")
+            raise ConfigError(f"{parameter('lower_is_better')} is said of {parameter('metric')}: give one")
         if self.metric is not None and self.no_verify:
-            raise ConfigError("--metric judges the model, which --no-verify skips: give one of them")
+            raise ConfigError(
+                f"{parameter('metric')} judges the model, which {parameter('no_verify')} skips: give one of them"
+            )
         own = None if self.metric is None else as_metric(self.metric, self.lower_is_better)
         object.__setattr__(self, "own_metric", own)
 
@@ -346,14 +353,18 @@ class SearchConfig:
         _require_number(self, "target", may_lack=True)
         _require_number(self, "time_budget", may_lack=True)
         if self.target is not None and not (self.target >= 0 and isfinite(self.target)):
-            raise ConfigError(f"--target is {self.target:g}, expected 0 or more, in the unit of --metric")
+            raise ConfigError(
+                f"{parameter('target')} is {self.target:g}, expected 0 or more, in the unit of {parameter('metric')}"
+            )
         if self.target is not None and self.target_agreement is not None:
-            raise ConfigError("--target and --target-agreement are two targets: give one of them")
+            raise ConfigError(
+                f"{parameter('target')} and {parameter('target_agreement')} are two targets: give one of them"
+            )
         target = self.target_agreement
         if target is not None and not 0 < target <= 1:
-            raise ConfigError(f"--target-agreement is {target:g}, expected a share above 0, at most 1")
+            raise ConfigError(f"{parameter('target_agreement')} is {target:g}, expected a share above 0, at most 1")
         if self.time_budget is not None and not self.time_budget >= 0:
-            raise ConfigError(f"--time-budget is {self.time_budget:g}, expected seconds, 0 or more")
+            raise ConfigError(f"{parameter('time_budget')} is {self.time_budget:g}, expected seconds, 0 or more")
 
     @property
     def seconds(self) -> float:

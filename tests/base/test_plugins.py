@@ -80,7 +80,7 @@ def test_an_installed_package(inspected_files, pictures, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, r"^--plugin '.*bad.py' does not exist$"),
+        (None, r"^plugin '.*bad.py' does not exist$"),
         ("def f(:", r"bad.py:1: SyntaxError"),
         ("\nimport nothing_here", r"bad.py:2: ModuleNotFoundError: No module named 'nothing_here'"),
         ("\n\nraise ValueError('x')", r"bad.py:3: ValueError: x"),

@@ -8,7 +8,7 @@ from tnnquant.errors import ConfigError
 
 @pytest.mark.parametrize("count", [0, -1])
 def test_fewer_than_one_thread_is_refused(count):
-    with pytest.raises(ConfigError, match=rf"--threads is {count}, expected 1 to \d+"):
+    with pytest.raises(ConfigError, match=rf"threads is {count}, expected 1 to \d+"):
         set_threads(count)
 
 

@@ -108,7 +108,7 @@ def test_models_that_do_not_go_together(graphs, build):
         measure_accuracy([first, Candidate("b", wide)], samples, None)
     with pytest.raises(ConfigError, match="b gives 5 scores, a gives 12: not the same task"):
         measure_accuracy([first, Candidate("b", few)], samples, None)
-    with pytest.raises(ConfigError, match=r"b has the outputs .*--output NAME"):
+    with pytest.raises(ConfigError, match=r"b has the outputs .*output=NAME"):
         measure_accuracy([Candidate("b", two)], samples, None)
     with pytest.raises(ConfigError, match="a has no output 'x'"):
         measure_accuracy([first], samples, None, output="x")

@@ -63,7 +63,7 @@ def test_models_that_do_not_belong_together(pair, build):
     other = net.graph(net.conv("input", 3, 4))
     with pytest.raises(ConfigError, match="input 'input' is 1x3x8x8, the int8 model has 1x3x16x12: not the same model"):
         _measure(other, pair[1])
-    with pytest.raises(ConfigError, match="--repeats is 0"):
+    with pytest.raises(ConfigError, match="repeats is 0"):
         measure_latency(*pair, {}, repeats=0)
 
 

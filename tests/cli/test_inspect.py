@@ -202,3 +202,42 @@ def test_the_page_tells_what_made_it_and_can_be_made_the_same(
     text = Path("page.html").read_text("utf-8")
     assert "time per run" in text
     assert "1970" not in re.search(r'<section id="made">.*?</section>', text, re.DOTALL)[0]
+
+
+@pytest.fixture
+def alone(inspected_files, tmp_path, monkeypatch):
+    """The name of a .tnnproto without its .tnnmodel."""
+    (tmp_path / "net.tnnmodel").unlink()
+    monkeypatch.chdir(tmp_path)
+    return "net"
+
+
+def test_the_table_of_a_proto_alone(alone, capsys):
+    for words in (["net"], ["net.tnnproto"], ["-p", "net.tnnproto"]):
+        assert run("inspect", *words) == 0
+        printed = capsys.readouterr().out
+        assert re.search(r"0 +stem +Convolution +1x8x16x12 +\? +\? +41.5 k\n", printed)
+        assert "becomes" not in printed, "an empty column is not printed"
+        assert "8 layers, " in printed
+        assert "note this is the .tnnproto alone" in printed
+    assert run("inspect", "net", "--layer", "stem") == 0
+    assert "? parameters, 41472 MACs" in capsys.readouterr().out
+    assert run("inspect", "net", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["summary"]["totals"]["parameters"] is None
+    assert run("inspect", "net", "--csv") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 9
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--diff", "net"], ["--against", "net", "-i", "."], ["-i", ".", "--samples"], ["-i", ".", "--sheet", "s.png"],
+        ["--html", "p.html"], ["--snippet", "cpp"], ["--device", "arm"],
+    ],
+    ids=lambda words: words[0],
+)  # fmt: skip
+def test_what_needs_weights_says_so(words, alone, capsys, tmp_path):
+    assert run("inspect", "net", *words) == 3
+    error = capsys.readouterr().err
+    assert error == f"error: {error.split()[1]} needs the weights of 'net.tnnproto', and there is no 'net.tnnmodel'\n"
+    assert not (tmp_path / "p.html").exists()

@@ -80,3 +80,10 @@ def test_a_row_is_one_line_where_columns_are_ranked(capsys, width):
     if width < 80:
         assert lines[4].startswith("(no room for ")
         assert "why" in lines[4]
+
+
+def test_empty_columns_are_not_printed(capsys):
+    print_table((">n", "name", "why", ">top-1"), [("1", "a", "", ("", "red")), ("2", "b", ("", "red"), "")])
+    assert capsys.readouterr().out == "n  name\n1  a\n2  b\n"
+    print_table(("name", "why"), [])
+    assert capsys.readouterr().out == "name  why\n"

@@ -287,7 +287,7 @@ def test_without_data_the_pictures_of_eval_judge(model, tmp_path, capsys):
     args += ["-o", tmp_path / "out"]
     assert run(*args, "--eval", pictures) == 0
     captured = capsys.readouterr()
-    assert "verdict   GOOD on all 50 of --eval\n" in captured.out
+    assert "verdict   GOOD on all 50 evaluation pictures\n" in captured.out
     assert "samples" not in captured.out
     assert captured.err == ""
     assert run(*args, "-i", pictures, "--json") == 0

@@ -40,7 +40,7 @@ def test_what_cannot_be_found(folder):
     (folder / "zip.zip").write_bytes(b"PK\x03\x04rest")
     (folder / "empty").mkdir()
     for name, message in (
-        ("lone", r"there is no '.*lone.tnnmodel' beside '.*lone.tnnproto'; -p and -m name two files"),
+        ("lone", r"there is no '.*lone.tnnmodel' beside '.*lone.tnnproto'; proto and model name two files"),
         ("other", r"no '.*other.tnnproto' and no .*; beside it there is a.b, lone, net"),
         ("zip.zip", "is a ZIP archive"),
         ("", r"holds 3 models \(a.b, lone, net\); name one"),

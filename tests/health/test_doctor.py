@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tnnquant.health import doctor
+from tnnquant.health import doctor, selftest
 from tnnquant.health.doctor import BAD, NOTE, OK, Finding, Health, examine
 
 
@@ -25,26 +25,31 @@ def test_a_quick_look():
     assert report["schema"] == "tnnquant.doctor/1"
 
 
-class Run:
-    def __init__(self, out="", code=0, err=""):
-        self.stdout, self.returncode, self.stderr = out, code, err
-
-
 def test_paths_are_compared(monkeypatch):
     reports = {
         "a": '{"path": "a", "digests": {"conv": "1", "add": "2"}, "wrong": [], "seconds": 1}',
         "b": '{"path": "b", "digests": {"conv": "1", "add": "3"}, "wrong": [], "seconds": 1}',
     }
     monkeypatch.setattr("tnnquant.kernels.target.available_paths", lambda: ["a", "b", "emulated-a"])
-    monkeypatch.setattr(subprocess, "run", lambda command, env, **_: Run(reports[env["TNNQUANT_ISA"]]))
+
+    def self_test(name, tell):
+        tell("conv")
+        tell("add")
+        return 0, reports[name], ""
+
+    monkeypatch.setattr(doctor, "_self_test", self_test)
     health, told = Health(), []
-    doctor._test_paths(health, told.append)
+    doctor._test_paths(health, lambda *stage: told.append(stage))
     assert finding(health, "agreement").status == BAD
     assert "these differ: add" in finding(health, "agreement").value
-    assert len(told) == 2
+    cases = selftest.count_cases()
+    assert told == [
+        ("a: conv", 0, 2 * cases), ("a: add", 1, 2 * cases),
+        ("b: conv", cases, 2 * cases), ("b: add", cases + 1, 2 * cases),
+    ]  # fmt: skip
     reports["b"] = reports["b"].replace('"3"', '"2"')
     health = Health()
-    doctor._test_paths(health, told.append)
+    doctor._test_paths(health, lambda *stage: None)
     assert finding(health, "agreement").status == OK
     assert "equal, bit for bit" in finding(health, "agreement").value
 
@@ -52,17 +57,37 @@ def test_paths_are_compared(monkeypatch):
 @pytest.mark.parametrize(
     ("run", "value"),
     [
-        (Run("", -6, "LLVM ERROR: Cannot select"), "died with signal 6: LLVM ERROR: Cannot select"),
-        (Run("", 1, ""), "died with exit code 1: without a word"),
-        (Run('{"digests": {"a": "1"}, "wrong": ["a"], "seconds": 1}'), "wrong: a"),
+        ((-6, "", "LLVM ERROR: Cannot select"), "died with signal 6: LLVM ERROR: Cannot select"),
+        ((1, "", ""), "died with exit code 1: without a word"),
+        ((0, '{"digests": {"a": "1"}, "wrong": ["a"], "seconds": 1}', ""), "wrong: a"),
     ],
 )
 def test_a_path_that_fails_is_bad(monkeypatch, run, value):
-    monkeypatch.setattr(subprocess, "run", lambda *args, **_: run)
-    found = doctor._test_path("avx2", {})
+    monkeypatch.setattr(doctor, "_self_test", lambda *args: run)
+    found = doctor._test_path("avx2", {}, print)
     assert found.status == BAD
     assert found.value == value
     assert "portable" in found.advice
+
+
+@pytest.mark.parametrize(
+    ("program", "wanted"),
+    [
+        ("print('conv'); print('add'); print('{}')", (0, "{}", "")),
+        ("import sys; print('conv'); print('add', flush=True); sys.exit('no')", (1, "add", "no\n")),
+    ],
+)
+def test_the_process_of_a_path_tells_of_each_case(monkeypatch, program, wanted):
+    monkeypatch.setattr(doctor, "_SELF_TEST", [sys.executable, "-c", program])
+    told = []
+    assert doctor._self_test("portable", told.append) == wanted
+    assert told == ["conv", "add"]
+
+
+def test_a_path_that_takes_too_long_is_ended(monkeypatch):
+    monkeypatch.setattr(doctor, "_SELF_TEST", [sys.executable, "-c", "import time; time.sleep(60)"])
+    monkeypatch.setattr(doctor, "PATIENCE", 0.5)
+    assert "not done within 0.5 s" in doctor._test_path("portable", {}, print).value
 
 
 def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):

@@ -37,3 +37,16 @@ def test_entries_of_a_folder(tmp_path):
     (tmp_path / "y.nbi").write_text("")
     assert warmup._entries(tmp_path) == {tmp_path / "a" / "x.nbc"}
     assert warmup._entries(None) == set()
+
+
+def test_every_step_is_told_of_with_their_number(monkeypatch):
+    told, done = [], []
+    steps = [("pictures", lambda: done.append(1)), ("quantizing", lambda: done.append(2))]
+    monkeypatch.setattr(warmup, "_steps", lambda graph: iter(steps))
+    warmup.warm_up(None, lambda *stage: told.append((*stage, len(done))))
+    assert told == [("pictures", 0, 2, 0), ("quantizing", 1, 2, 1)]
+    monkeypatch.undo()
+    names = [name for name, _ in warmup._steps(everyday_network())]
+    assert names[0] == "pictures"
+    assert names[-1] == "the model's own layers"
+    assert len(names) == len(warmup._pairs()) + 4

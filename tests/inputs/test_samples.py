@@ -96,7 +96,7 @@ def test_a_bad_file_stops_at_its_place(tmp_path, pictures):
     (tmp_path / "3.png").write_bytes(b"")
     samples = Samples(scan(tmp_path), SPECS)
     seen = []
-    with pytest.raises(InputError, match=r"3\.png: is empty \(0 bytes\) \(--skip-bad leaves out files"):
+    with pytest.raises(InputError, match=r"3\.png: is empty \(0 bytes\) \(skip_bad=True leaves out files"):
         seen.extend(sample.name for sample in samples)
     assert seen == ["0.png", "1.png", "2.png"]
     assert workers() == []
@@ -284,7 +284,7 @@ def test_settings_of_pictures_have_no_effect_on_tensors(tmp_path):
     config = InputConfig(mean=(1.0,), reverse_channel=True)
     samples = Samples(scan(tmp_path), {"x": InputSpec((1, 3, 4, 4))}, config)
     list(samples)
-    assert samples.warnings()[-1].startswith("-n, -r: for pictures; tensor files are fed as they are")
+    assert samples.warnings()[-1].startswith("mean, reverse_channel: for pictures; tensor files are fed as they are")
     Image.new("RGB", (4, 4)).save(tmp_path / "b.png")
     samples = Samples(scan(tmp_path), {"x": InputSpec((1, 3, 4, 4))}, config)
     list(samples)

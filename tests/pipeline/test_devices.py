@@ -66,7 +66,7 @@ def test_a_rewritten_layer_can_be_excluded_by_its_old_and_new_names(build, job, 
 def test_zero_points_are_told(build, job):
     net = build((1, 3, 8, 8))
     report, folder = job(net.graph(net.conv("input", 3, 8)), blob_method=3, weight_method=3)
-    assert any("-b minmax instead of asymmetric, -w minmax" in line for line in report["warnings"])
+    assert any("blob_method='minmax' instead of asymmetric, weight_method='minmax'" in line for line in report["warnings"])
     written = read_model(folder / "out_quantized.tnnproto", folder / "out_quantized.tnnmodel")
     assert not any(params.zero_point.any() for params in written.scales.values())
 
@@ -87,7 +87,7 @@ def test_what_is_left_breaks_the_model(build, job, device):
     assert first["text"].startswith("layer 'norm' (LRN) on arm: refused, it has no kernel on ARM")
     assert not any("norm" in line for line in report["warnings"]), "told once"
     notes = report["verdict"]["sets"][0]["notes"]
-    assert any("--device x86 judges it for that one" in note for note in notes) == (device == "any")
+    assert any("device='x86' judges it for that one" in note for note in notes) == (device == "any")
 
 
 @pytest.mark.parametrize("device", ["x86", "naive"])

@@ -42,7 +42,7 @@ def test_the_recipe_that_fits(build):
     config, told = fitting_recipe(graph, QuantizeConfig(), compares=False)
     assert config.recipe == "dynamic"
     assert "'copies'" in told[0]
-    assert "--split" in told[0]
+    assert "give split=True" in told[0]
     config, told = fitting_recipe(graph, QuantizeConfig(split=True), compares=False)
     assert config.recipe == "tnn"
     assert config.fp32_layers.keys() == {"copies", "float"}

@@ -26,13 +26,13 @@ def advice(recipe, status, **values):
 @pytest.mark.parametrize("status", [GOOD, DOUBTFUL, BROKEN])
 def test_the_default_tells_what_better_recipes_take(status):
     (text,) = advice(DEFAULT, status)
-    assert "--recipe fast in about 20 s" in text
-    assert "--recipe best in about 40 s" in text
+    assert "recipe='fast' in about 20 s" in text
+    assert "recipe='best' in about 40 s" in text
 
 
 def test_a_better_recipe_is_told_where_the_model_is_not_good():
     assert advice("fast", DOUBTFUL) == [
-        "closer to fp32: the same command with --recipe best in about 20 s (estimated from this run)"
+        "closer to fp32: the same command with recipe='best' in about 20 s (estimated from this run)"
     ]
     assert advice("fast", GOOD) == []
     assert advice("best", BROKEN) == []

@@ -162,7 +162,7 @@ def test_no_share_of_fp32_is_none_that_int8_can_hold(build, rng, make, name):
     assert {"low", "high"} <= wanted or make is small_net
     assert wanted <= {node.name for node in result.graph.nodes if node.quantized}
     if name == "best":
-        assert result.notes["recipe: islands"] == "dropped: --fp32-share is 0"
+        assert result.notes["recipe: islands"] == "dropped: no layer is to be kept in fp32"
 
 
 def test_fast_takes_no_other_share_of_fp32(build, rng):

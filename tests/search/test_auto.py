@@ -164,7 +164,7 @@ def test_an_interruption_keeps_the_best_so_far(files, tmp_path, monkeypatch):
 
 
 def test_trials_need_the_verdict(files, tmp_path):
-    with pytest.raises(ConfigError, match="leave out --no-verify"):
+    with pytest.raises(ConfigError, match="leave out no_verify"):
         quantize_model(*files, tmp_path / "out", search=SearchConfig(auto=True), verify=VerifyConfig(no_verify=True))
 
 
@@ -188,7 +188,7 @@ def test_the_recipe_that_chooses_gets_the_pictures_held_out_and_is_made_once(fil
     config = QuantizeConfig(recipe="best")
     again = quantize_model(*files, tmp_path / "out", config, search=SearchConfig(state=str(tmp_path / "state")))
     assert len(calls) == 1  # the same pictures are held out: the same run
-    assert {layer.name: layer.reason for layer in again.layers}["first"] == "excluded by --exclude first"
+    assert {layer.name: layer.reason for layer in again.layers}["first"] == "excluded by exclude='first'"
 
 
 def test_pictures_of_eval_that_choose_are_named_so(files, tmp_path):
@@ -199,7 +199,7 @@ def test_pictures_of_eval_that_choose_are_named_so(files, tmp_path):
     ]
     assert [len(report.trials) for report in reports] == [1, 2]
     sources = [report.verdict.sets[0].source for report in reports]
-    assert sources == ["all 20 of --eval", "all 20 of --eval; the model was chosen by them"]
+    assert sources == ["all 20 evaluation pictures", "all 20 evaluation pictures; the model was chosen by them"]
 
 
 def test_the_best_is_made_once_more_of_all_pictures(files, tmp_path):

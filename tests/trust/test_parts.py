@@ -114,7 +114,7 @@ def test_a_model_of_statistics_is_judged_on_other_pictures(case, parts, run, tmp
     one = run(*case.flags("--json", "--eval", others, "--labels", tmp_path / "labels.txt", "-o", tmp_path / "one"))
     wanted = json.loads(one.out)["verdict"]
     (found,) = report["verdict"]["sets"]
-    assert found["source"] == "all 20 of --eval"
+    assert found["source"] == "all 20 evaluation pictures"
     assert found["labels"]["pictures"] == 20
     assert found == wanted["sets"][0]
     assert outcome.code == one.code
@@ -139,7 +139,7 @@ def test_a_broken_model_of_statistics_has_its_exit_code(case, parts, run, tmp_pa
     options = ("-t", "tensor", "--from-stats", file, "--eval", case.pictures, "-o", tmp_path / "out")
     outcome = run(*case.flags(*options, inputs=None))
     assert outcome.code == 8
-    assert "BROKEN on all 24 of --eval" in outcome.out
+    assert "BROKEN on all 24 evaluation pictures" in outcome.out
     assert len(written(tmp_path)) == 2
 
 

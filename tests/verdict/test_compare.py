@@ -45,7 +45,7 @@ def test_pictures_of_one_class_are_no_test(classes, status):
     if status == "doubtful":
         (limit,) = verdict.limits
         assert limit.text.startswith("fp32 sees class 3 in 8 of 10 pictures")
-        assert "check -n, -s, -r and the pictures" in limit.text
+        assert "check mean, scale, reverse_channel and the pictures" in limit.text
 
 
 def test_probabilities_that_hardly_differ_are_no_test():
@@ -68,7 +68,7 @@ def test_fp32_that_is_wrong_by_the_labels_is_told(are_guessed):
     labels = {number: (number + 1) % CLASS_COUNT for number in range(10)}
     verdict = compared(peaked(list(range(10)))).verdict("these", held_out=True, labels=labels)
     told = _with_label_finding(verdict, are_guessed=are_guessed, shows_top1=True)
-    assert "fp32 is right on 0.0 % of 10 pictures: check -n, -s, -r" in told.notes[0]
+    assert "fp32 is right on 0.0 % of 10 pictures: check mean, scale, reverse_channel" in told.notes[0]
     # Top-1 by labels that are given is shown all the same.
     assert (told.labels is None) == are_guessed
     right = {number: number for number in range(10)}

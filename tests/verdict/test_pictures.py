@@ -30,7 +30,7 @@ def test_fp32_that_is_unsure(rng, are_probabilities):
     check = seen(logits(rng, 16, 5), are_probabilities=are_probabilities)
     assert check.status == "doubtful"
     assert check.text.startswith("fp32 is unsure of these pictures: its best class has a probability of 0.")
-    assert "check -n, -s, -r and the pictures" in check.text
+    assert "check mean, scale, reverse_channel and the pictures" in check.text
     assert seen(logits(rng, 7, 5), are_probabilities=are_probabilities) is None  # too few to say so
 
 

@@ -206,7 +206,7 @@ def test_evaluation_pictures_with_labels(files, tmp_path, rng):
     labels.write_text("\n".join(map(str, wrong)))
     report = quantize_model(*files, tmp_path / "out", verify=VerifyConfig(eval_path=str(folder), labels=str(labels)))
     first, second = report.verdict.sets
-    assert (first.pictures, first.held_out, first.source) == (10, True, "all 10 of --eval")
+    assert (first.pictures, first.held_out, first.source) == (10, True, "all 10 evaluation pictures")
     assert first.labels["pictures"] == 10
     assert first.labels["top1_fp32"] == pytest.approx(0.9)
     assert not second.held_out
@@ -216,7 +216,7 @@ def test_evaluation_pictures_with_labels(files, tmp_path, rng):
 
 
 def test_labels_need_pictures(files, tmp_path):
-    with pytest.raises(ConfigError, match="--labels needs --eval"):
+    with pytest.raises(ConfigError, match="labels needs eval_path=FOLDER"):
         quantize_model(*files, tmp_path / "out", verify=VerifyConfig(labels="x"))
 
 

@@ -46,5 +46,5 @@ def refuse_giant(dims: Sequence[int], item_bytes: int, what: str) -> None:
         shown = "x".join(map(str, dims))
         raise GraphError(
             f"{what} has dims {shown}, {size / 1e9:.3g} GB, more than the memory of this machine; check the "
-            "parameters, and the dims of the model's inputs (--input-shape gives others)"
+            "parameters, and the dims of the model's inputs ({parameter('input_dims')} gives others)"
         )

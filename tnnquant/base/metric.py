@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tnnquant.base.plugins import import_file
+from tnnquant.base.wording import parameter
 from tnnquant.errors import ConfigError, MetricError
 
 if TYPE_CHECKING:
@@ -65,12 +66,13 @@ class Metric:
         """
         more = {_NAMES: list(names)} if self.takes_names else {}
         try:
-            with redirect_stdout(sys.stderr):  # what it prints is no part of --json
+            with redirect_stdout(sys.stderr):  # what it prints is no part of the result
                 found = self.function(dict(outputs), dict(references), labels, **more)
         except (Exception, SystemExit) as error:
             text = next(iter(str(error).splitlines()), "")
             raise MetricError(
-                f"--metric {self.name} failed{_place(error)}: {type(error).__name__}{': ' if text else ''}{text}"
+                f"{parameter('metric')} {self.name} failed{_place(error)}: {type(error).__name__}"
+                f"{': ' if text else ''}{text}"
             ) from error
         return self._checked(found)
 
@@ -79,9 +81,10 @@ class Metric:
             found = found.item()
         if not isinstance(found, Real):
             shape = f" of shape {tuple(found.shape)}" if hasattr(found, "shape") else ""
-            raise MetricError(f"--metric {self.name} returned {type(found).__name__}{shape}, expected one number")
+            what = f"{type(found).__name__}{shape}"
+            raise MetricError(f"{parameter('metric')} {self.name} returned {what}, expected one number")
         if not isfinite(found):
-            raise MetricError(f"--metric {self.name} returned {found}, expected a finite number")
+            raise MetricError(f"{parameter('metric')} {self.name} returned {found}, expected a finite number")
         return float(found)
 
     def drop(self, value: float, reference: float) -> float:
@@ -112,7 +115,7 @@ def as_metric(given: str | Callable | Metric, lower_is_better: bool = False) -> 
         name = getattr(given, "__name__", type(given).__name__)
         identity = f"{getattr(given, '__module__', '')} {name} {_source_of(given)}"
     else:
-        raise ConfigError(f"metric is {given!r}, {_FORM} or a callable")
+        raise ConfigError(f"{parameter('metric')} is {given!r}, {_FORM} or a callable")
     lower_is_better = lower_is_better or bool(getattr(function, "lower_is_better", False))
     return Metric(name, function, lower_is_better, _takes_names(name, function), f"{identity} {lower_is_better}")
 
@@ -120,16 +123,16 @@ def as_metric(given: str | Callable | Metric, lower_is_better: bool = False) -> 
 def _loaded(given: str) -> Callable:
     path, colon, name = given.rpartition(":")
     if not colon or not path or not name:
-        raise ConfigError(f"--metric is {given!r}, {_FORM}")
-    module = import_file(path, "metric", "--metric")
+        raise ConfigError(f"{parameter('metric')} is {given!r}, {_FORM}")
+    module = import_file(path, "metric", "metric")
     found = getattr(module, name, None)
     if found is None:
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         close = get_close_matches(name, known, 1)
         hint = f"did you mean {close[0]}?" if close else f"its functions: {', '.join(known) or 'none'}"
-        raise ConfigError(f"--metric {given!r}: {path} has no function {name!r} ({hint})")
+        raise ConfigError(f"{parameter('metric')} {given!r}: {path} has no function {name!r} ({hint})")
     if not callable(found):
-        raise ConfigError(f"--metric {given!r}: {name} is {type(found).__name__}, expected a function")
+        raise ConfigError(f"{parameter('metric')} {given!r}: {name} is {type(found).__name__}, expected a function")
     function: Callable = found
     return function
 
@@ -145,7 +148,7 @@ def _takes_names(name: str, function: Callable) -> bool:
         signature.bind(*_PARAMETERS, **({_NAMES: ()} if takes_names else {}))
     except TypeError:
         raise ConfigError(
-            f"--metric {name} takes {signature}, expected ({', '.join(_PARAMETERS)})"
+            f"{parameter('metric')} {name} takes {signature}, expected ({', '.join(_PARAMETERS)})"
         ) from None
     return takes_names
 

@@ -13,6 +13,7 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
+from tnnquant.base.wording import parameter
 from tnnquant.errors import ConfigError, InputError, TnnQuantError
 
 __all__ = ["GROUP", "import_file", "is_extended", "load_installed", "load_plugin", "loaded_files"]
@@ -36,7 +37,7 @@ def load_plugin(path: str | Path) -> ModuleType:
     global _is_extended
     place = Path(path).resolve()
     if place not in _loaded:
-        _loaded[place] = import_file(path, "plugin", "--plugin")
+        _loaded[place] = import_file(path, "plugin", "plugin")
         _is_extended = True
     return _loaded[place]
 
@@ -76,7 +77,7 @@ def is_extended() -> bool:
     return _is_extended
 
 
-def import_file(path: str | Path, prefix: str, option: str) -> ModuleType:
+def import_file(path: str | Path, prefix: str, name: str) -> ModuleType:
     """Import a Python file under a name of its own, ``PREFIX_STEM``.
 
     Parameters
@@ -84,8 +85,8 @@ def import_file(path: str | Path, prefix: str, option: str) -> ModuleType:
     path : path
     prefix : str
         No other module is called like this; the stem shows in the names of compiled functions.
-    option : str
-        What the user gave it by, for messages.
+    name : str
+        Of the parameter that the user gave it by, for messages.
 
     Raises
     ------
@@ -94,13 +95,13 @@ def import_file(path: str | Path, prefix: str, option: str) -> ModuleType:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{option} {str(path)!r} does not exist")
-    name = f"{prefix}_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
+        raise InputError(f"{parameter(name)} {str(path)!r} does not exist")
+    full_name = f"{prefix}_{path.stem}"
+    spec = importlib.util.spec_from_file_location(full_name, path)
     if spec is None or spec.loader is None:
-        raise InputError(f"{option} {str(path)!r}: not a Python file (.py)")
+        raise InputError(f"{parameter(name)} {str(path)!r}: not a Python file (.py)")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    sys.modules[full_name] = module
     try:
         spec.loader.exec_module(module)
     except TnnQuantError:

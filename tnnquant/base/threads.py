@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from tnnquant.base.wording import parameter
 from tnnquant.errors import ConfigError
 
 __all__ = ["available_cores", "set_threads", "threading_layer", "threads_in_use"]
@@ -31,7 +32,7 @@ def set_threads(count: int | None) -> int:
     if count is None:
         return limit
     if not 1 <= count <= limit:
-        raise ConfigError(f"--threads is {count}, expected 1 to {limit}, the cores this process may use")
+        raise ConfigError(f"{parameter('threads')} is {count}, expected 1 to {limit}, the cores this process may use")
     if "numba" in sys.modules:
         import numba
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from tnnquant.base.metric import Metric
 from tnnquant.base.threads import threads_in_use
+from tnnquant.base.wording import dims_of, parameter
 from tnnquant.devices.rules import arithmetic_of
 from tnnquant.engine.executor import Executor
 from tnnquant.errors import ConfigError, GraphError, InputError
@@ -272,7 +273,8 @@ class _Runner:
             raise ConfigError(f"{self.name} has no output {output!r}; its outputs are {', '.join(outputs)}")
         if output is None and len(outputs) > 1 and not has_metric:
             raise ConfigError(
-                f"{self.name} has the outputs {', '.join(outputs)}; --output NAME says which holds the scores"
+                f"{self.name} has the outputs {', '.join(outputs)}; {parameter('output', 'NAME')} says which holds "
+                "the scores"
             )
         #: Those whose values are compared: one, or with a metric all.
         self.compared = (output,) if output else outputs
@@ -309,23 +311,23 @@ def _check_alike(runners: list[_Runner], metric: Metric | None) -> None:
         if metric and set(other.graph.outputs) != set(first.graph.outputs):
             found, wanted = (", ".join(runner.graph.outputs) for runner in (other, first))
             raise ConfigError(
-                f"{other.name} has the outputs {found}, {first.name} has {wanted}: --metric needs the same"
+                f"{other.name} has the outputs {found}, {first.name} has {wanted}: {parameter('metric')} needs the same"
             )
     if metric and not any(runner.precision == "fp32" for runner in runners):
-        raise ConfigError("--metric compares with fp32, and no fp32 model is given: add it")
+        raise ConfigError(f"{parameter('metric')} compares with fp32, and no fp32 model is given: add it")
     for runner in runners:
         if not runner.are_scores and not metric:
             shown = "x".join(map(str, runner.dims))
             raise ConfigError(
                 f"output {runner.compared[0]!r} of {runner.name} is {shown}, not one score per class: "
-                "'tnnquant quantize --eval' and 'inspect --against' judge maps and boxes; or give a --metric"
+                "quantize and inspect judge maps and boxes; or give a " + parameter("metric")
             )
     if len({runner.name for runner in runners}) < len(runners):
         raise ConfigError("a model is given twice")
     for name, dims in first.inputs.items():
         if dims[0] != 1:
             shown = "x".join(map(str, dims))
-            raise GraphError(f"the model input {name!r} is {shown}, expected a batch of 1; give --input-shape")
+            raise GraphError(f"the model input {name!r} is {shown}, expected a batch of 1; give {dims_of(name)}")
 
 
 def _check_labels(runner: _Runner, labels: Mapping[str, int] | None) -> None:
@@ -413,7 +415,7 @@ def _guessed(names: Sequence[str], classes: int) -> tuple[dict[str, int] | None,
     if not found:
         return None, "none: the file names do not begin with class indices"
     count = f"{len(found)} of {len(names)} pictures" if len(found) < len(names) else f"all {len(names)} pictures"
-    told = f"the class index that begins the file name, for {count} (--no-labels ignores it)"
+    told = f"the class index that begins the file name, for {count} ({parameter('no_labels')} ignores it)"
     return {names[position]: label for position, label in found.items()}, told
 
 

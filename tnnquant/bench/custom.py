@@ -103,7 +103,7 @@ def load_kernels(path: str | Path) -> list[CustomKernel]:
         No function is called like an operator, or it is not compiled, or takes other arguments.
     """
     path = Path(path)
-    module = import_file(path, "user", "--file")
+    module = import_file(path, "user", "kernel")
     known = operators()
     # `range` is an operator too: Python's own stays usable where the function is called `range_`.
     known = {**known, **{f"{name}_": entry for name, entry in known.items()}}

@@ -228,5 +228,6 @@ def report_network(
                 send("network", result)
     if not found:
         names = ", ".join(kernel.operator.name for kernel in kernels)
-        raise ConfigError(f"{path}: no program of the network calls {names} (bench latency --program shows them)")
+        hint = "`tnnquant bench latency --program` shows them"
+        raise ConfigError(f"{path}: no program of the network calls {names} ({hint})")
     send("machine", describe())

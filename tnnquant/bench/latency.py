@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from tnnquant.base.threads import threads_in_use
+from tnnquant.base.wording import parameter
 from tnnquant.bench.machine import describe, fp32_peak, int8_peak
 from tnnquant.bench.profile import LayerTime, layer_times, packed_bytes, scratch_bytes
 from tnnquant.bench.timing import Times, in_turns
@@ -153,7 +154,7 @@ def measure_latency(
         The models have different inputs, or ``repeats`` is below 1.
     """
     if repeats < 1:
-        raise ConfigError(f"--repeats is {repeats}, expected 1 or more")
+        raise ConfigError(f"{parameter('repeats')} is {repeats}, expected 1 or more")
     if fp32 is not None and int8 is not None:
         _check_inputs(fp32, int8)
     graphs = {"fp32": None if fp32 is None else lower(fp32), "int8": int8}

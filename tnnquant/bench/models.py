@@ -10,6 +10,7 @@ import numpy as np
 
 from tnnquant import recipes
 from tnnquant.base.tensor import DataType
+from tnnquant.base.wording import dims_of, parameter
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError, InputError
 from tnnquant.format.files import PathLike
@@ -38,7 +39,7 @@ class RandomSamples:
         for name, spec in specs.items():
             if not spec.dims or min(spec.dims) < 1:
                 shown = "x".join(map(str, spec.dims))
-                raise InputError(f"the model input {name!r} has dims {shown}; give it --input-shape {name}:N,C,H,W")
+                raise InputError(f"the model input {name!r} has dims {shown}; give {dims_of(name)}")
         self._samples = [Sample(f"random sample {i}", _arrays(rng, specs)) for i in range(count)]
 
     def __len__(self) -> int:
@@ -65,7 +66,9 @@ def model_inputs(graph: Graph, dims: Mapping[str, tuple[int, ...]]) -> dict[str,
     """
     unknown = sorted(set(dims) - set(graph.inputs))
     if unknown:
-        raise ConfigError(f"--input-shape names {unknown[0]!r}; the model's inputs are {', '.join(graph.inputs)}")
+        raise ConfigError(
+            f"{parameter('input_dims')} names {unknown[0]!r}; the model's inputs are {', '.join(graph.inputs)}"
+        )
     return {name: InputSpec(tuple(dims.get(name, spec.dims)), spec.dtype) for name, spec in graph.inputs.items()}
 
 

@@ -85,7 +85,7 @@ class Substitution:
         if self.operator.name not in SEAMS:
             raise ConfigError(
                 f"{self.operator.name} is no operation of a network's program, so it can take the place of none "
-                f"(bench kernels --file measures it); operators that are: {', '.join(SEAMS)}"
+                f"(`tnnquant bench kernels --file` measures it); operators that are: {', '.join(SEAMS)}"
             )
 
     @contextmanager

@@ -19,7 +19,9 @@ from typing import ClassVar
 import click
 
 from tnnquant.base import interrupt
+from tnnquant.base.wording import spoken
 from tnnquant.cli.helped import HELP
+from tnnquant.cli.words import OptionWords
 from tnnquant.errors import OutputError, TnnQuantError
 
 __all__ = ["main"]
@@ -121,8 +123,9 @@ def main(argv: list[str] | None = None) -> None:
 def _run(argv: list[str] | None) -> int:
     interrupt.remember()
     try:
-        code = group.main(args=argv, prog_name="tnnquant", standalone_mode=False)
-        interrupt.check()
+        with spoken(OptionWords()):
+            code = group.main(args=argv, prog_name="tnnquant", standalone_mode=False)
+            interrupt.check()
         return code if isinstance(code, int) else 0
     except TnnQuantError as error:
         return _failed(str(error), error.exit_code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import click
 
@@ -26,9 +27,13 @@ def command(quick: bool, as_json: bool) -> int:
     The self-test runs the int8 kernels of each instruction path this processor has in a process of its own, compares
     them with plain NumPy, and checks that all paths give the same bits. Exit code 1 if anything is bad.
     """
+    from tnnquant.cli.progress import progress_display
     from tnnquant.health.doctor import examine
 
-    health = examine(self_test=not quick, tell=note)
+    with progress_display(sys.stderr.isatty() and not as_json and not quick) as progress:
+        if progress is None and not quick:
+            note("testing the kernels of every path (the first time they are compiled, which takes a while) ...")
+        health = examine(self_test=not quick, progress=progress)
     if as_json:
         click.echo(json.dumps(health.as_dict(), indent=1))
         return 0 if health.is_well else 1

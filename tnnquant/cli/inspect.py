@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,7 +23,7 @@ from tnnquant.cli.options import (
 )
 from tnnquant.cli.verbosity import note
 from tnnquant.config import QuantizeConfig, VerifyConfig
-from tnnquant.errors import ConfigError
+from tnnquant.errors import ConfigError, ModelFormatError
 
 if TYPE_CHECKING:
     from tnnquant.inputs.samples import Samples
@@ -96,7 +97,9 @@ def command(
     _check(options, is_diff, layer)
     from tnnquant.inspect.run import diff_models, load
 
-    first = load(names[0], proto, model, dims)
+    first = load(names[0], proto, model, dims, may_be_alone=True)
+    if first.summary.is_structure:
+        _check_alone(first.summary, options, is_diff)
     if options["snippet"]:
         _show_snippet(first, config, options["judged_on"] or "any")
     elif is_diff:
@@ -146,6 +149,15 @@ def _check(options: dict, is_diff: bool, layer: str | None) -> None:
             raise ConfigError("--device with inputs judges an int8 model: give its fp32 model with --against")
     if options["as_csv"] and (is_diff or layer):
         raise ConfigError(f"--csv is the table of layers: not with {'--diff' if is_diff else '--layer'}")
+
+
+def _check_alone(summary: Summary, options: dict, is_diff: bool) -> None:
+    """Refuse what needs the weights of a model that has none."""
+    needing = ("against", "input_path", "samples", "sheet", "html", "snippet", "judged_on")
+    asked = (["--diff"] if is_diff else []) + given(*needing)
+    if asked:
+        missing = str(Path(summary.proto).with_suffix(".tnnmodel"))
+        raise ModelFormatError(f"{asked[0]} needs the weights of {summary.proto!r}, and there is no {missing!r}")
 
 
 def _show_snippet(first: Model, config: QuantizeConfig, device: str) -> None:

@@ -22,16 +22,20 @@ __all__ = ["bytes_text", "count_text", "dims_text", "print_channels", "print_dif
 LIKE = {"int8": "green", "fp32": "yellow", "dynamic": "cyan", "": "white"}
 
 
-def count_text(value: float) -> str:
-    """A number in at most five characters: 1.24 M."""
+def count_text(value: float | None) -> str:
+    """A number in at most five characters: 1.24 M; ? if it is not known."""
+    if value is None:
+        return "?"
     for limit, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if value >= limit:
             return f"{value / limit:.3g}{unit}"
     return f"{value:.0f}" if value else ""
 
 
-def bytes_text(value: int) -> str:
-    """Bytes in decimal units."""
+def bytes_text(value: int | None) -> str:
+    """Bytes in decimal units; ? if they are not known."""
+    if value is None:
+        return "?"
     return f"{count_text(value)}B" if value >= 1000 else (f"{value} B" if value else "")
 
 
@@ -52,11 +56,12 @@ def print_summary(summary: Summary) -> None:
     totals = summary.totals()
     share = 100 * totals["int8_macs"] / totals["macs"] if totals["macs"] else 0
     verb = "are" if is_int8 else "can be"
-    click.echo(
-        f"\n{totals['layers']} layers, {totals['int8_layers']} {verb} int8 ({share:.1f} % of the arithmetic); "
-        f"{count_text(totals['parameters']) or 0} parameters in {bytes_text(totals['bytes']) or '0 B'}, "
-        f"{count_text(totals['macs']) or 0} MACs"
-    )
+    parts = [f"{totals['layers']} layers"]
+    if is_int8 or not summary.is_structure:
+        parts[0] += f", {totals['int8_layers']} {verb} int8 ({share:.1f} % of the arithmetic)"
+    if not summary.is_structure:
+        parts.append(f"{count_text(totals['parameters']) or 0} parameters in {bytes_text(totals['bytes']) or '0 B'}")
+    click.echo(f"\n{'; '.join(parts)}, {count_text(totals['macs']) or 0} MACs")
     _print_reasons(summary)
     for entry in summary.taken_out:
         click.echo(f"  {click.style('stored beside', fg='cyan')} {entry.name}: {entry.why}")
@@ -118,6 +123,10 @@ def _print_reasons(summary: Summary) -> None:
 
 
 def _print_problems(summary: Summary) -> None:
+    if summary.is_structure:
+        for line in summary.problems:
+            click.echo(f"  {click.style('note', fg='yellow')} {line}")
+        return
     for line in summary.grouped_problems():
         click.echo(f"  {click.style('problem', fg='red', bold=True)} {line}")
 
@@ -135,7 +144,8 @@ def print_channels(row: LayerRow | BlobRow, summary: Summary, errors: Errors | N
     reason = row.precision.problem or row.precision.reason
     if reason:
         click.echo(f"  {reason}")
-    click.echo(f"  {row.parameters} parameters, {row.bytes} bytes, {row.macs} MACs")
+    known = f"{row.parameters} parameters, {row.bytes} bytes" if row.parameters is not None else "? parameters"
+    click.echo(f"  {known}, {row.macs} MACs")
     for error in errors.layers if errors else ():
         if error.name == row.name:
             _print_figures(error)

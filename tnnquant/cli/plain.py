@@ -37,6 +37,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], width: i
                 names: int | None = None, important: Sequence[str] = ()) -> None:  # fmt: skip
     """Print rows under a header; what does not fit beside the names of the rows comes below, with the names again.
 
+    Columns in which no row has anything are not printed.
+
     Parameters
     ----------
     columns : sequence of str
@@ -50,7 +52,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], width: i
         Headings, the most important first. With them a row is one line: columns that do not fit are not shown, those
         that are not named first, and a last line says which.
     """
-    rows = list(rows)
+    columns, rows = _filled(columns, list(rows))
     texts = [[cell if isinstance(cell, str) else cell[0] for cell in row] for row in rows]
     right = [name.startswith(">") for name in columns]
     heads = [name.lstrip(">") for name in columns]
@@ -72,6 +74,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], width: i
         click.echo(f"(no room for {left_out})")
 
 
+def _filled(columns: Sequence[str], rows: list[Sequence[Cell]]) -> tuple[Sequence[str], list[Sequence[Cell]]]:
+    """The columns in which any row has something, or all of a table without rows."""
+    kept = [i for i in range(len(columns)) if not rows or any(row[i] and row[i][0] for row in rows)]
+    return [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
+
+
 def print_trimmed(console: Console, table: Table) -> None:
     """Print a table of rich without the blanks it pads cells and lines with: they would lie in files and be copied."""
     with console.capture() as shown:
@@ -84,7 +92,7 @@ def _fitting(
     heads: Sequence[str], widths: list[int], right: Sequence[bool], room: int, important: Sequence[str]
 ) -> list[int]:
     """The columns that fit, in their order; widths of texts are cut to what is left for them."""
-    order = [heads.index(head) for head in important]
+    order = [heads.index(head) for head in important if head in heads]
     order += [i for i in range(len(heads)) if i not in order]
     whole, used = list(widths), -len(GAP)
     kept: list[int] = []

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["progress_display"]
 
+#: Characters of the name of a stage.
+_WIDTH = 32
+
 
 @contextmanager
 def progress_display(
@@ -29,7 +32,7 @@ def progress_display(
 
     def announce() -> None:
         if stage is not None and stage.bars is not None:
-            stage.show("compiling kernels", 0, 0)
+            stage.rename("compiling kernels")
         else:
             note("compiling kernels (first use only, up to half a minute) ...")
         if compiling:
@@ -50,7 +53,7 @@ class _Stage:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        columns = (TextColumn("{task.description:24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (TextColumn(f"{{task.description:{_WIDTH}}}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self.bars: Progress | None = Progress(*columns, console=Console(stderr=True), transient=True)
         self._task = self.bars.add_task("starting", total=None)
 
@@ -63,10 +66,15 @@ class _Stage:
             self.bars.stop()
             self.bars = None
 
+    def rename(self, stage: str) -> None:
+        """Another name for what is being done, as far as it was before."""
+        if self.bars is not None:
+            self.bars.update(self._task, description=stage[:_WIDTH])
+
     def show(self, stage: str, done: int, total: int) -> None:
         """The callback; a total of 0: nobody knows how much there is."""
         interrupt.check()
         if self.bars is not None:
             if not total:
                 self.bars.tasks[0].total = None  # update() takes None for "as it is"
-            self.bars.update(self._task, description=stage[:24], completed=done, total=total or None)
+            self.bars.update(self._task, description=stage[:_WIDTH], completed=done, total=total or None)

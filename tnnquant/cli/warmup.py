@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from tnnquant.cli.helped import HELP, HelpedCommand
-from tnnquant.cli.verbosity import note
 
 EXAMPLES = (
     ("", "all kernels"),
@@ -20,6 +21,7 @@ def command(model: str | None) -> int:
 
     With MODEL (net, for net.tnnproto and net.tnnmodel; fp32) the kernels of its layers are ready too.
     """
+    from tnnquant.cli.progress import progress_display
     from tnnquant.health.warmup import warm_up
 
     graph = None
@@ -32,7 +34,8 @@ def command(model: str | None) -> int:
             raise ConfigError(f"{model} is int8; give the fp32 model, which needs the kernels of both")
     from tnnquant.inputs.display import count_of
 
-    warmth = warm_up(graph, tell=lambda line: note(f"{line} ..."))
+    with progress_display(sys.stderr.isatty()) as progress:
+        warmth = warm_up(graph, progress)
     if warmth.folder is None:
         click.echo("no folder can be written: nothing was kept; set TNNQUANT_CACHE_DIR to a folder of your own")
         return 1

@@ -82,7 +82,7 @@ def arm() -> tuple[Rule, ...]:
         Rule(
             "channels first", CHANNELS_FIRST, "fp32", "breaks rule A", Outcome.WRONG,
             "knows memory in the order N, C, H, W only, and TNN converts none in a model with an int8 layer",
-            or_rewritten() + "; otherwise --recipe dynamic, or --split", mixed=True,
+            or_rewritten() + "; otherwise the recipe dynamic, or two models (split)", mixed=True,
         ),
         Rule(
             "quotient of ragged channels", ("Div",), "fp32", "divides ragged channels", Outcome.WRONG,

@@ -29,7 +29,7 @@ SUMS_AND_PEAKS = (
 
 def or_rewritten(advice: str = "") -> str:
     """The advice for a layer that has a rewrite (:mod:`tnnquant.devices.rewrites`)."""
-    return "; ".join(filter(None, (advice, "tnnquant writes other layers instead where it can (--device)")))
+    return "; ".join(filter(None, (advice, "quantize writes other layers instead where it can")))
 
 
 # --- on every device ---
@@ -104,7 +104,7 @@ SAME_INT8 = (
     Rule(
         "zero point", (), "int8", "has a zero point", Outcome.WRONG,
         "has zero points other than 0, which the kernels ignore",
-        "use symmetric scales and weights: another -b and -w than 3",
+        "use symmetric scales and weights: no method that is called asymmetric",
     ),
     Rule(
         "three addends", ("Add",), "int8", "three operands", Outcome.FAILS,

@@ -13,6 +13,7 @@ from math import prod
 import numpy as np
 
 from tnnquant.base.memory import machine_bytes
+from tnnquant.base.wording import parameter
 from tnnquant.errors import GraphError
 
 __all__ = ["Lifetime", "allocate", "blob_array", "live_set", "place"]
@@ -75,7 +76,7 @@ def allocate(size: int) -> np.ndarray:
     except (MemoryError, ValueError):
         raise GraphError(
             f"the blobs of the model take {size / 1e9:.3g} GB at a time, which this machine does not have; check the "
-            "dims of its inputs (--input-shape gives others)"
+            f"dims of its inputs ({parameter('input_dims')} gives others)"
         ) from None
     start = -block.ctypes.data % ALIGNMENT
     return block[start : start + size]

@@ -20,6 +20,7 @@ import numpy as np
 from tnnquant.base.arithmetic import exact_sums
 from tnnquant.base.memory import machine_bytes, refuse_giant
 from tnnquant.base.tensor import DataType
+from tnnquant.base.wording import parameter
 from tnnquant.engine.explain import Operation, ProgramTable
 from tnnquant.engine.feed import Feed
 from tnnquant.engine.fusion import fused
@@ -236,7 +237,7 @@ class Executor:
         except MemoryError:
             raise GraphError(
                 f"not enough memory to lay the model out: its blobs alone take {self.blob_bytes / 1e9:.3g} GB; "
-                "check the dims of the model's inputs (--input-shape gives others)"
+                f"check the dims of the model's inputs ({parameter('input_dims')} gives others)"
             ) from None
         self._forget()
         self._groups = [_Group(steps, self._places) for steps in self._joined()]
@@ -337,8 +338,8 @@ class Executor:
                 blobs = self.unwatched()._run_all(arrays)
         except MemoryError:
             raise GraphError(
-                "not enough memory to run the model; check its parameters, and the dims of its inputs (--input-shape "
-                "gives others)"
+                "not enough memory to run the model; check its parameters, and the dims of its inputs "
+                f"({parameter('input_dims')} gives others)"
             ) from None
         return {name: self._result(name, blobs[name]) for name in self.graph.outputs}
 

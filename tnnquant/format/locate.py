@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tnnquant.base.wording import parameter
 from tnnquant.errors import ModelFormatError
 from tnnquant.format.constants import MODEL_SUFFIX, PROTO_SUFFIX
 
-__all__ = ["find_pair"]
+__all__ = ["both_files", "find_pair"]
+
+
+def both_files() -> str:
+    """The parameters that name two files, in messages."""
+    return f"{parameter('proto')} and {parameter('model')}"
 
 
 def find_pair(
     name: str | os.PathLike | None = None, proto: str | None = None, model: str | None = None, *,
-    both: str = "-p and -m",
+    both: str = "",
 ) -> tuple[Path, Path]:  # fmt: skip
     """Proto and model of a name: either of the two files, what they have in common, or a folder with one pair.
 
@@ -24,7 +30,7 @@ def find_pair(
     proto, model : path, optional
         One of the two files, or both, where their names differ; with one, ``name`` means the other.
     both : str
-        How the user names two files, for messages.
+        How the user names two files, for messages; default: by the two parameters.
 
     Raises
     ------
@@ -35,7 +41,9 @@ def find_pair(
         return Path(proto), Path(model)
     given = name or proto or model
     if given is None:
-        raise ModelFormatError("no model is given: name it (net, for net.tnnproto and net.tnnmodel) or give -p and -m")
+        raise ModelFormatError(
+            f"no model is given: name it (net, for net.tnnproto and net.tnnmodel) or give {both_files()}"
+        )
     path = Path(given)
     if path.is_dir():
         path = _only_proto(path)
@@ -50,7 +58,8 @@ def find_pair(
         raise ModelFormatError(f"{str(path)!r} is {_kind(path)}; expected a .tnnproto or .tnnmodel")
     if len(missing) == 1:
         (gone,), (there,) = missing, [file for file in pair if file.exists()]
-        raise ModelFormatError(f"there is no {str(gone)!r} beside {str(there)!r}; {both} name two files")
+        names = both or both_files()
+        raise ModelFormatError(f"there is no {str(gone)!r} beside {str(there)!r}; {names} name two files")
     raise ModelFormatError(f"there is no {str(pair[0])!r} and no {str(pair[1])!r}{_neighbours(path)}")
 
 

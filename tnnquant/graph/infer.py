@@ -16,6 +16,7 @@ import numpy as np
 
 from tnnquant.base.memory import refuse_giant
 from tnnquant.base.tensor import DataType, Tensor
+from tnnquant.base.wording import dims_of
 from tnnquant.errors import GraphError, TnnQuantError
 from tnnquant.graph import Graph, Node
 from tnnquant.layers.base import BlobSpec, Layer
@@ -126,7 +127,7 @@ def _sources(graph: Graph, input_dims: Mapping[str, Sequence[int]]) -> dict[str,
         if not dims or any(d <= 0 for d in dims):
             raise GraphError(
                 f"the model input {name!r} has dims {' '.join(map(str, dims))}: every one must be at least 1 "
-                f"(give them with --input-shape {name}:N,C,H,W)"
+                f"(give them with {dims_of(name)})"
             )
         dtype = spec.dtype if spec.dtype in (DataType.INT32, DataType.INT8) else DataType.FLOAT
         if name in int8:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
+from tnnquant.base.wording import parameter
 from tnnquant.errors import ConfigError
 from tnnquant.graph import Graph
 from tnnquant.layers.base import Layer, find_layer, layer_types
@@ -25,13 +26,13 @@ def split_patterns(texts: Iterable[str]) -> tuple[str, ...]:
         pieces = [text] if text.startswith("re:") else text.split(",")
         found = [piece.strip() for piece in pieces if piece.strip()]
         if not found:
-            raise ConfigError(f"a pattern for layers is {text!r}; leave the option out, or name a layer")
+            raise ConfigError(f"a pattern for layers is {text!r}; leave it out, or name a layer")
         patterns += found
     return tuple(patterns)
 
 
 def match_layers(
-    graph: Graph, patterns: Sequence[str], option: str, fused: Mapping[str, str] | None = None
+    graph: Graph, patterns: Sequence[str], name: str, fused: Mapping[str, str] | None = None
 ) -> dict[int, str]:
     """The layers that some patterns name.
 
@@ -41,8 +42,8 @@ def match_layers(
     patterns : sequence of str
         ``conv1``; ``conv*``, ``*/cv2.?/*`` (``*`` matches slashes too); ``re:conv[0-9]+`` (the whole name must match);
         ``type:Convolution``.
-    option : str
-        Where they come from, for messages: ``--exclude``.
+    name : str
+        Of the parameter that they come from, for messages: ``exclude``.
     fused : mapping of str to str, optional
         Layers that are no longer there by the layer they became part of: naming one means the other.
 
@@ -58,9 +59,10 @@ def match_layers(
     """
     found: dict[int, str] = {}
     for pattern in patterns:
-        hits = _hits(graph, pattern, option, fused or {})
+        hits = _hits(graph, pattern, parameter(name), fused or {})
         if not hits:
-            raise ConfigError(f"{option} {pattern!r} matches no layer; {_nearest(graph, pattern, fused or {})}")
+            nearest = _nearest(graph, pattern, fused or {})
+            raise ConfigError(f"{parameter(name)} {pattern!r} matches no layer; {nearest}")
         for position in hits:
             found.setdefault(position, pattern)
     return found

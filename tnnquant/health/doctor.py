@@ -7,12 +7,18 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from itertools import count
 from pathlib import Path
 
+from tnnquant.base.progress import Progress
 from tnnquant.base.threads import available_cores, threading_layer, threads_in_use
+from tnnquant.base.wording import parameter
 
 __all__ = ["Finding", "Health", "examine"]
 
@@ -20,6 +26,7 @@ OK, NOTE, BAD = "ok", "note", "bad"
 OLDEST_NUMBA = (0, 63)
 #: Seconds that the test of one path may take, compilation on a slow machine included.
 PATIENCE = 900
+_SELF_TEST = [sys.executable, "-m", "tnnquant.health.selftest"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ class Health:
         return {"schema": "tnnquant.doctor/1", "well": self.is_well, "findings": rows, "digests": self.digests}
 
 
-def examine(*, self_test: bool = True, tell: Callable[[str], None] | None = None) -> Health:
+def examine(*, self_test: bool = True, progress: Progress | None = None) -> Health:
     """Examine the machine.
 
     Parameters
@@ -73,8 +80,8 @@ def examine(*, self_test: bool = True, tell: Callable[[str], None] | None = None
     self_test : bool
         Run the kernels of every instruction path that the processor has, each in a process of its own: a wrong one
         would take this process down.
-    tell : callable (line), optional
-        Told of each path before it is tested.
+    progress : callable (stage, done, total), optional
+        Told of every kernel before it is tested; ``total`` counts those of all paths.
     """
     health = Health()
     health.findings += _software()
@@ -82,7 +89,7 @@ def examine(*, self_test: bool = True, tell: Callable[[str], None] | None = None
     health.findings += _threads()
     health.findings += _cache()
     if self_test:
-        _test_paths(health, tell or (lambda line: None))
+        _test_paths(health, progress or (lambda stage, done, total: None))
     return health
 
 
@@ -137,7 +144,7 @@ def _threads() -> list[Finding]:
     quota = _quota()
     note = ""
     if quota and quota < cores:
-        note = f"the container may use {quota:g} of them: give --threads {max(1, int(quota))}"
+        note = f"the container may use {quota:g} of them: give {parameter('threads', max(1, int(quota)))}"
     return [
         Finding("threads", f"{threads_in_use()} of {cores} cores", NOTE if note else OK, note),
         Finding("threading layer", threading_layer()),
@@ -169,14 +176,20 @@ def _cache() -> list[Finding]:
     return [Finding("cache", f"{CACHE_DIR} (writable, {state})", NOTE if advice else OK, advice)]
 
 
-def _test_paths(health: Health, tell: Callable[[str], None]) -> None:
+def _test_paths(health: Health, progress: Progress) -> None:
+    from tnnquant.health.selftest import count_cases
     from tnnquant.kernels.amx import refused_paths
     from tnnquant.kernels.target import available_paths
 
     paths = [name for name in available_paths() if not name.startswith("emulated") and name not in refused_paths()]
-    for name in paths:
-        tell(f"testing the kernels of path {name} (the first time they are compiled, which takes a while) ...")
-        health.findings.append(_test_path(name, health.digests))
+    cases = count_cases()
+    for number, name in enumerate(paths):
+        done = count(number * cases)
+
+        def tell(case: str, name: str = name, done: Iterator[int] = done) -> None:
+            progress(f"{name}: {case}", next(done), len(paths) * cases)
+
+        health.findings.append(_test_path(name, health.digests, tell))
     digests = list(health.digests.values())
     if len(digests) > 1:
         differing = sorted({case for other in digests[1:] for case in other if other[case] != digests[0].get(case)})
@@ -187,19 +200,42 @@ def _test_paths(health: Health, tell: Callable[[str], None]) -> None:
         health.findings.append(Finding("agreement", value, BAD if differing else OK, advice))
 
 
-def _test_path(name: str, digests: dict) -> Finding:
-    command = [sys.executable, "-m", "tnnquant.health.selftest"]
+def _self_test(name: str, tell: Callable[[str], None]) -> tuple[int | None, str, str]:
+    """The self-test on a path in a process of its own: its exit code (None: it was not done in time), the last line
+    that it printed, and what it said of errors."""
     environment = {**os.environ, "TNNQUANT_ISA": name}
-    try:
-        run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=PATIENCE)
-    except subprocess.TimeoutExpired:
+    last, started = "", time.monotonic()
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(_SELF_TEST, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment) as process,
+    ):
+        timer = threading.Timer(PATIENCE, process.kill)
+        timer.start()
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                last = line.strip()
+                if not last.startswith("{"):
+                    tell(last)
+            code = process.wait()
+        finally:
+            timer.cancel()
+            process.kill()
+        errors.seek(0)
+        said = errors.read()
+    return (None if time.monotonic() - started >= PATIENCE else code), last, said
+
+
+def _test_path(name: str, digests: dict, tell: Callable[[str], None]) -> Finding:
+    code, result, errors = _self_test(name, tell)
+    if code is None:
         return Finding(f"kernels {name}", f"not done within {PATIENCE} s", BAD, "please report it")
-    if run.returncode:
-        last = (run.stderr.strip().splitlines() or ["without a word"])[-1]
-        how = f"signal {-run.returncode}" if run.returncode < 0 else f"exit code {run.returncode}"
+    if code:
+        last = (errors.strip().splitlines() or ["without a word"])[-1]
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
         other = "another path may work: set TNNQUANT_ISA=portable, and please report it"
         return Finding(f"kernels {name}", f"died with {how}: {last}", BAD, other)
-    report = json.loads(run.stdout)
+    report = json.loads(result)
     digests[name] = report["digests"]
     if report["wrong"]:
         return Finding(f"kernels {name}", f"wrong: {', '.join(report['wrong'])}", BAD,

@@ -1,6 +1,7 @@
 """The int8 kernels on fixed data: against plain NumPy, and as digests that every instruction path must share.
 
-``python -m tnnquant.health.selftest`` prints the result as JSON: the doctor runs it once for each path.
+``python -m tnnquant.health.selftest`` prints the name of each case before it runs, and in the end the result as JSON:
+the doctor runs it once for each path.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tnnquant.layers.weighted import fused_activation
 if TYPE_CHECKING:
     from tnnquant.engine.executor import Executor
 
-__all__ = ["case_graphs", "int8_form", "reference", "run_selftest"]
+__all__ = ["case_graphs", "count_cases", "int8_form", "reference", "run_selftest"]
 
 FP32 = "fp32 convolution"
 
@@ -127,8 +128,18 @@ def _rounded(value: np.ndarray) -> np.ndarray:
     return codes
 
 
-def run_selftest() -> dict:
+def count_cases() -> int:
+    """How many cases :func:`run_selftest` tells of."""
+    return 2 * len(case_graphs()) + 1
+
+
+def run_selftest(tell: Callable[[str], None] | None = None) -> dict:
     """Run every case on the instruction path in use.
+
+    Parameters
+    ----------
+    tell : callable (name), optional
+        Told of each case before it runs.
 
     Returns
     -------
@@ -139,20 +150,22 @@ def run_selftest() -> dict:
     from tnnquant.engine.executor import Executor
     from tnnquant.kernels.amx import path_in_use
 
-    started = time.perf_counter()
+    started, tell = time.perf_counter(), tell or (lambda name: None)
     digests, wrong = {}, []
     for asymmetric in (False, True):
         for name, graph in case_graphs().items():
+            label = f"{name}, asymmetric" if asymmetric else name
+            tell(label)
             quantized = int8_form(graph, asymmetric=asymmetric)
             dims = graph.inputs["x"].dims
             codes = np.random.default_rng(3).integers(-128, 128, dims).astype(np.int8)
             found = _int8_output(Executor(quantized), codes)
             node = quantized.nodes[0]
             wanted = reference(node, codes, quantized.scales["x"], quantized.scales[node.outputs[0]])
-            label = f"{name}, asymmetric" if asymmetric else name
             digests[label] = hashlib.sha256(np.ascontiguousarray(found).tobytes()).hexdigest()[:16]
             if not np.array_equal(found, wanted):
                 wrong.append(label)
+    tell(FP32)
     graph = case_graphs()["convolution 3x3"]
     x = np.random.default_rng(5).standard_normal(graph.inputs["x"].dims).astype(np.float32)
     result = Executor(graph, exact=True).run({"x": x})[graph.outputs[0]]
@@ -168,4 +181,4 @@ def _int8_output(executor: Executor, codes: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    json.dump(run_selftest(), sys.stdout)
+    json.dump(run_selftest(lambda name: print(name, flush=True)), sys.stdout)

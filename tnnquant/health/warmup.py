@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from tnnquant.base.progress import Progress
 from tnnquant.config import QuantizeConfig
 from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph
@@ -42,15 +44,15 @@ class Warmth:
     seconds: float
 
 
-def warm_up(graph: Graph | None = None, tell: Callable[[str], None] | None = None) -> Warmth:
+def warm_up(graph: Graph | None = None, progress: Progress | None = None) -> Warmth:
     """Fill the cache by doing what users do, on noise: quantize with every method, run in int8, compare.
 
     Parameters
     ----------
     graph : Graph, optional
         An fp32 model whose layers are to be ready too.
-    tell : callable (line), optional
-        Told of each stage.
+    progress : callable (stage, done, total), optional
+        Told of each step before it is done, and how many there are in all.
 
     Raises
     ------
@@ -59,25 +61,35 @@ def warm_up(graph: Graph | None = None, tell: Callable[[str], None] | None = Non
     """
     from tnnquant.kernels.jit import CACHE_DIR
 
-    tell = tell or (lambda line: None)
     started, before = time.perf_counter(), _entries(CACHE_DIR)
-    tell("pictures")
-    _warm_inputs()
-    tell("quantization, every method")
-    network = everyday_network()
-    samples = [_noise(network, seed) for seed in range(2)]
-    for blob, weight in _pairs():
-        quantized = quantize_graph(network, samples, QuantizeConfig(blob_method=blob, weight_method=weight)).graph
-    quantized = quantize_graph(network, samples, QuantizeConfig(merge_type="tensor")).graph
-    tell("int8, and its comparison with fp32")
-    _warm_runs(network, quantized, samples)
-    if graph is not None:
-        tell("the model's own layers")
-        samples = [_noise(graph, seed) for seed in range(2)]
-        _warm_runs(graph, quantize_graph(graph, samples, QuantizeConfig()).graph, samples)
+    steps = list(_steps(graph))
+    for number, (name, step) in enumerate(steps):
+        if progress:
+            progress(name, number, len(steps))
+        step()
     after = _entries(CACHE_DIR)
     size = sum(path.stat().st_size for path in CACHE_DIR.rglob("*") if path.is_file()) if CACHE_DIR else 0
     return Warmth(CACHE_DIR, len(after - before), size, time.perf_counter() - started)
+
+
+def _steps(graph: Graph | None) -> Iterator[tuple[str, Callable[[], object]]]:
+    """What is done, each step with its name."""
+    yield "pictures", _warm_inputs
+    network = everyday_network()
+    samples = [_noise(network, seed) for seed in range(2)]
+    for blob, weight in _pairs():
+        config = QuantizeConfig(blob_method=blob, weight_method=weight)
+        yield f"quantizing: {blob}, {weight}", partial(quantize_graph, network, samples, config)
+    config = QuantizeConfig(merge_type="tensor")
+    yield "quantizing: per tensor", partial(quantize_graph, network, samples, config)
+    yield "int8 beside fp32", lambda: _warm_runs(network, quantize_graph(network, samples, config).graph, samples)
+    if graph is not None:
+        yield "the model's own layers", lambda: _warm_model(graph)
+
+
+def _warm_model(graph: Graph) -> None:
+    samples = [_noise(graph, seed) for seed in range(2)]
+    _warm_runs(graph, quantize_graph(graph, samples, QuantizeConfig()).graph, samples)
 
 
 def _pairs() -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ import math
 import struct
 from dataclasses import dataclass
 
+from tnnquant.base.wording import parameter
 from tnnquant.errors import ConfigError
 
 __all__ = ["FIT_MODES", "PIXEL_LIMIT", "InputConfig"]
@@ -67,10 +68,10 @@ class InputConfig:
 
 
     def for_pictures(self) -> list[str]:
-        """The options given that have an effect on pictures alone, as the command line names them."""
+        """The options given that have an effect on pictures alone, as messages name them."""
         default = InputConfig()
-        named = (("mean", "-n"), ("scale", "-s"), ("reverse_channel", "-r"), ("resize", "--resize"))
-        return [option for name, option in named if getattr(self, name) != getattr(default, name)]
+        names = ("mean", "scale", "reverse_channel", "resize")
+        return [parameter(name) for name in names if getattr(self, name) != getattr(default, name)]
 
 
 def _float32(value: float) -> float:

@@ -20,6 +20,7 @@ from typing import Protocol
 import numpy as np
 
 from tnnquant.base.threads import available_cores
+from tnnquant.base.wording import dims_of, parameter
 from tnnquant.errors import InputError
 from tnnquant.inputs.config import InputConfig
 from tnnquant.inputs.digest import digest_files
@@ -321,7 +322,8 @@ class Samples:
             if index in self._seen:
                 raise InputError(f"{error} (it was read before: it changed or vanished during the run)") from error
             if not self.config.skip_bad:
-                raise InputError(f"{error} (--skip-bad leaves out files that cannot be used)") from error
+                hint = f"{parameter('skip_bad', True)} leaves out files that cannot be used"
+                raise InputError(f"{error} ({hint})") from error
             self._bad.add(index)
             self.skipped.append(str(error))
             return None
@@ -350,7 +352,7 @@ def _check_specs(specs: Mapping) -> None:
             why = f", more than {_LARGEST_INPUT:,} values" if is_giant else ""
             raise InputError(
                 f"the model input {quoted(name)} has dims {'x'.join(map(str, spec.dims))}{why}; give usable ones with "
-                f"--input-shape {printable(name)}:N,C,H,W"
+                f"{dims_of(printable(name))}"
             )
 
 

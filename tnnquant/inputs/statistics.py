@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tnnquant.base.wording import parameter
 from tnnquant.inputs.config import InputConfig
 
 if TYPE_CHECKING:
@@ -143,7 +144,8 @@ def plausibility_warning(
     if not any(config.mean) and set(config.scale) == {1.0} and high > 2:
         return (
             f"{fed}, raw, since neither mean nor scale is given: most models are trained on about -1..1 or with a mean "
-            "subtracted; give what the model was trained with (for instance -n 127.5 -s 1/127.5)"
+            "subtracted; give what the model was trained with (for instance "
+            f"{parameter('mean', 127.5)}, {parameter('scale', '1/127.5')})"
         )
     return None
 

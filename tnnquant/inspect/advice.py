@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from tnnquant.base.wording import parameter
 from tnnquant.inspect.compare import Errors, LayerError
 from tnnquant.inspect.summary import Summary
 from tnnquant.verdict import GOOD
@@ -83,7 +84,10 @@ def _propose(advice: Advice, errors: Errors, summary: Summary, broken: set[str])
     first = errors.candidates()
     spread = "No layer stands out: the error is spread over all of them."
     if errors.verdict.status != GOOD:
-        spread += " Other ranges (-b), weights (-w) or more calibration pictures will do more than layers in fp32."
+        spread += (
+            f" Other ranges ({parameter('blob_method')}), weights ({parameter('weight_method')}) or more calibration "
+            "pictures will do more than layers in fp32."
+        )
     if first:
         advice.lines.append(f"{spread} The first to keep in fp32 would be:")
         advice.exclude = [_pattern(first[0].name)]

@@ -25,7 +25,8 @@ def inspect_model(model: PathLike, input_dims: Mapping[str, Sequence[int]] | Non
     Parameters
     ----------
     model : path
-        A name (``net``, for net.tnnproto and net.tnnmodel), either file, a folder with one model, or an .onnx.
+        A name (``net``, for net.tnnproto and net.tnnmodel), either file, a folder with one model, or an .onnx. Of a
+        .tnnproto that has no .tnnmodel beside it, only the structure is told.
     input_dims : mapping of str to sequence of int, optional
         Dims that replace those of the model.
 
@@ -38,7 +39,7 @@ def inspect_model(model: PathLike, input_dims: Mapping[str, Sequence[int]] | Non
     TnnQuantError
         A file is missing, foreign or truncated, or the model does not fit together.
     """
-    return load(model, input_dims=input_dims).summary
+    return load(model, input_dims=input_dims, may_be_alone=True).summary
 
 
 def compare(

@@ -13,7 +13,7 @@ from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.layers.base import QuantRole
 from tnnquant.quantization.plan import make_plan
 
-__all__ = ["Precision", "as_fp32", "explain", "is_asymmetric", "merge_type_of"]
+__all__ = ["Precision", "as_fp32", "explain", "is_asymmetric", "merge_type_of", "stored_precision"]
 
 FUSED = "becomes part of "
 KEPT = "could be int8; it was kept in fp32 when the model was quantized"
@@ -56,8 +56,9 @@ def explain(graph: Graph, input_dims: Mapping | None = None) -> dict[str, Precis
     plan = make_plan(inference, QuantizeConfig())
     verdicts = {
         node.name: Precision(
-            _stored(node), "int8" if position in plan.int8 else "fp32", plan.reasons.get(position) or _stuck(node)
-        )
+            stored_precision(node), "int8" if position in plan.int8 else "fp32",
+            plan.reasons.get(position) or _stuck(node),
+        )  # fmt: skip
         for position, node in enumerate(inference.graph.nodes)
     }
     makers, readers = prepared.producers(), graph.consumers()
@@ -66,9 +67,9 @@ def explain(graph: Graph, input_dims: Mapping | None = None) -> dict[str, Precis
         if host is not node:
             planned = verdicts[host.name].planned if host else "fp32"
             reason = FUSED + host.name if host else "dropped before quantization"
-            verdicts[node.name] = Precision(_stored(node), planned, reason)
+            verdicts[node.name] = Precision(stored_precision(node), planned, reason)
         else:
-            verdicts[node.name] = replace(verdicts[node.name], stored=_stored(node))
+            verdicts[node.name] = replace(verdicts[node.name], stored=stored_precision(node))
     return verdicts
 
 
@@ -104,7 +105,7 @@ def _explain_quantized(graph: Graph, input_dims: Mapping | None) -> dict[str, Pr
                 problem = ""  # The plan has its producer in fp32; that it is int8 in the file is all that matters.
             verdicts[node.name] = Precision("int8", planned, "", problem)
         else:
-            verdicts[node.name] = Precision(_stored(node), planned, reason or _stuck(node) or KEPT)
+            verdicts[node.name] = Precision(stored_precision(node), planned, reason or _stuck(node) or KEPT)
     return verdicts
 
 
@@ -120,7 +121,8 @@ def as_fp32(graph: Graph) -> Graph:
     ))  # fmt: skip
 
 
-def _stored(node: Node) -> str:
+def stored_precision(node: Node) -> str:
+    """What a layer is in the file."""
     if node.quantized:
         return "int8"
     return "dynamic" if node.dynamic_range else "fp32"
@@ -144,4 +146,4 @@ def try_explain(graph: Graph, input_dims: Mapping | None = None) -> tuple[dict[s
     try:
         return explain(graph, input_dims), ""
     except TnnQuantError as error:
-        return {node.name: Precision(_stored(node), "fp32", _stuck(node)) for node in graph.nodes}, str(error)
+        return {node.name: Precision(stored_precision(node), "fp32", _stuck(node)) for node in graph.nodes}, str(error)

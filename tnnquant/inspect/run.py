@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tnnquant.base.metric import Metric
+from tnnquant.base.wording import parameter
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError, GraphError
 from tnnquant.graph import Graph
@@ -16,6 +17,7 @@ from tnnquant.graph.infer import infer
 from tnnquant.graph.meaning import Meaning, meaning_of
 from tnnquant.graph.passes import prepare_for_quantization
 from tnnquant.graph.repeats import repeated_like
+from tnnquant.inspect.structure import is_alone, summarize_structure
 from tnnquant.inspect.summary import Summary, summarize
 from tnnquant.pipeline.devices import broken_on
 from tnnquant.pipeline.models import find_model, read_model
@@ -64,7 +66,7 @@ class Model:
 
 def load(
     name: str | os.PathLike | None = None, proto: str | None = None, model: str | None = None,
-    input_dims: Mapping | None = None,
+    input_dims: Mapping | None = None, *, may_be_alone: bool = False,
 ) -> Model:  # fmt: skip
     """Find, read and summarize a model.
 
@@ -74,14 +76,18 @@ def load(
         Which one, as for :func:`~tnnquant.format.locate.find_pair`.
     input_dims : mapping of str to sequence of int, optional
         Dims that replace those of the proto.
+    may_be_alone : bool
+        A .tnnproto without its .tnnmodel will do: the summary is of its structure, and nothing else can be done.
 
     Raises
     ------
     ModelFormatError, GraphError
         A file is missing, foreign, truncated, or the two do not belong together.
     """
-    pair = find_model(name, proto, model)
+    pair = find_model(name, proto, model, may_be_alone=may_be_alone)
     graph = read_model(*pair, input_dims)
+    if may_be_alone and is_alone(graph):
+        return Model(graph, summarize_structure(graph, pair[0], input_dims))
     meaning = meaning_of(graph)
     return Model(graph, summarize(graph, *pair, input_dims, meaning), meaning)
 
@@ -136,7 +142,7 @@ def pick_samples(
     from tnnquant.pipeline.settings import graph_inputs, input_config
 
     if limit is not None and limit < 1:
-        raise ConfigError(f"--limit is {limit}, expected at least 1")
+        raise ConfigError(f"{parameter('limit')} is {limit}, expected at least 1")
     files = list(scan(inputs))
     if limit is not None and len(files) > limit:
         files = [files[i * len(files) // limit] for i in range(limit)]
@@ -186,10 +192,12 @@ def compare_models(
 def check_precisions(model: Model, against: Model) -> None:
     """Raise ConfigError unless the first model is int8, or of dynamic range, and the second fp32."""
     if model.summary.precision == "fp32":
-        raise ConfigError(f"{model.summary.proto} is fp32; --against compares an int8 model with its fp32 one")
+        raise ConfigError(
+            f"{model.summary.proto} is fp32; {parameter('fp32')} is what an int8 model is compared with"
+        )
     if against.summary.precision != "fp32":
         kind = against.summary.precision
-        raise ConfigError(f"--against {against.summary.proto}: it is {kind}; give the fp32 model")
+        raise ConfigError(f"{parameter('fp32')} {against.summary.proto}: it is {kind}; give the fp32 model")
 
 
 def diff_models(a: Model, b: Model) -> Diff:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tnnquant.base.metric import Metric
+from tnnquant.base.wording import parameter
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError
 from tnnquant.format.files import write_files
@@ -118,7 +119,9 @@ def study(
         raise ConfigError("a model is shown beside another by their errors: give the fp32 model of both")
     fp32 = result.fp32
     if fp32 is None and not coverage:
-        raise ConfigError("over inputs, an int8 model can only be compared: give its fp32 model with --against")
+        raise ConfigError(
+            f"over inputs, an int8 model can only be compared: give its fp32 model with {parameter('fp32')}"
+        )
     if fp32 is not None and ranges:
         result.ranges = blob_ranges(fp32, model if against else None, samples, config, progress)
     if fp32 is not None and coverage:

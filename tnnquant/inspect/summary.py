@@ -81,9 +81,9 @@ class LayerRow:
     dims : tuple of int
         Of the first output; empty if unknown.
     precision : Precision
-    parameters : int
-        Values in the model file.
-    bytes : int
+    parameters : int or None
+        Values in the model file; None without one.
+    bytes : int or None
         Their size there.
     macs : int
         Multiply-accumulates of one run.
@@ -97,8 +97,8 @@ class LayerRow:
     outputs: tuple[str, ...]
     dims: tuple[int, ...]
     precision: Precision
-    parameters: int
-    bytes: int
+    parameters: int | None
+    bytes: int | None
     macs: int
     weights: WeightRow | None = None
 
@@ -222,6 +222,11 @@ class Summary:
     bytes_beside: int = 0
 
     @property
+    def is_structure(self) -> bool:
+        """Whether it is of a .tnnproto without its .tnnmodel."""
+        return any(row.parameters is None for row in self.layers)
+
+    @property
     def precision(self) -> str:
         """``int8`` if any layer is, ``dynamic`` if any has int8 weights, else ``fp32``."""
         stored = {row.precision.stored for row in self.layers}
@@ -236,8 +241,8 @@ class Summary:
         return {
             "layers": len(self.layers),
             "int8_layers": sum(is_int8),
-            "parameters": sum(row.parameters for row in self.layers),
-            "bytes": sum(row.bytes for row in self.layers) + self.bytes_beside,
+            "parameters": None if self.is_structure else sum(row.parameters or 0 for row in self.layers),
+            "bytes": None if self.is_structure else sum(row.bytes or 0 for row in self.layers) + self.bytes_beside,
             "macs": macs,
             "int8_macs": int8_macs,
             "file_bytes": sum(self.sizes),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tnnquant.base.tensor import DataType, Tensor
+from tnnquant.base.wording import dims_of, parameter
 from tnnquant.errors import ConfigError, GraphError, ModelFormatError, TnnQuantError, UnsupportedLayerError
 from tnnquant.format.files import PathLike
 from tnnquant.format.proto import read_proto, write_proto
@@ -183,7 +184,8 @@ def _input_dims(
     for wanted in given:
         if wanted not in names:
             close = difflib.get_close_matches(wanted, names, 3, 0.4) or names[:5]
-            raise ConfigError(f"--input-shape: {name} has no input {wanted!r}; it has {', '.join(close) or 'none'}")
+            known = ", ".join(close) or "none"
+            raise ConfigError(f"{parameter('input_dims')}: {name} has no input {wanted!r}; it has {known}")
     found: dict[str, tuple[int, ...]] = {}
     open_inputs: dict[str, str] = {}
     batches: list[str] = []
@@ -193,11 +195,11 @@ def _input_dims(
             dims: Sequence[int | str] = tuple(int(d) for d in given[value.name])
             if declared is not None and len(dims) != len(declared):
                 raise ConfigError(
-                    f"--input-shape: the input {value.name!r} has {len(declared)} dims "
+                    f"{parameter('input_dims')}: the input {value.name!r} has {len(declared)} dims "
                     f"({_shown(declared)}), {len(dims)} are given"
                 )
         elif declared is None:
-            raise ConfigError(f"{name}: the input {value.name!r} has no dims at all; give them with --input-shape")
+            raise ConfigError(f"{name}: the input {value.name!r} has no dims at all; give {dims_of(value.name)}")
         else:
             dims = declared
         if len(dims) > 1 and isinstance(dims[0], str) and all(isinstance(d, int) for d in dims[1:]):
@@ -208,7 +210,7 @@ def _input_dims(
             dims = tuple(_guess(d, k, len(dims)) for k, d in enumerate(dims))
         found[value.name] = tuple(int(d) for d in dims)
     if open_inputs:
-        line = " ".join(f"--input-shape {key}:{','.join(map(str, found[key]))}" for key in open_inputs)
+        line = " ".join(dims_of(key, found[key]) for key in open_inputs)
         raise ConfigError(
             f"{name}: the dims of {', '.join(open_inputs.values())} are not fixed in the file; say them, for example: "
             f"{line}"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from tnnquant import recipes
 from tnnquant.base.progress import Progress, shown
 from tnnquant.base.threads import set_threads
+from tnnquant.base.wording import parameter
 from tnnquant.config import QuantizeConfig, SearchConfig, VerifyConfig
 from tnnquant.errors import ConfigError
 from tnnquant.pipeline import routes
@@ -133,9 +134,10 @@ def _check_statistics(
 ) -> None:
     """Raise ConfigError where something else would be without effect."""
     if not recipes.find(config.recipe).starts_from_statistics:
-        raise ConfigError(f"--recipe {config.recipe} reads the inputs itself: it does not start from statistics")
+        raise ConfigError(f"the recipe {config.recipe} reads the inputs itself: it does not start from statistics")
     if search.compares or search.state:
-        raise ConfigError("--auto, --target, --target-agreement and --state make statistics of their own")
+        names = ", ".join(map(parameter, ("auto", "target", "target_agreement")))
+        raise ConfigError(f"{names} and {parameter('state')} make statistics of their own")
     if (gather is not None) != (inputs is not None):
         raise ConfigError(
             "statistics are gathered of inputs, or there already: give a callable with inputs, or files without"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from tnnquant.base.progress import Progress, shown
 from tnnquant.base.threads import set_threads
+from tnnquant.base.wording import parameter
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError, OutputError
 from tnnquant.format.files import read_file, refuse_inputs
@@ -87,5 +88,5 @@ def statistics_path(output: PathLike) -> str:
     """Where statistics go; raises OutputError if that is no .npz file."""
     name = os.fspath(output)
     if not name.lower().endswith(".npz"):
-        raise OutputError(f"--output is {name!r}, expected the name of an .npz file for statistics")
+        raise OutputError(f"{parameter('output')} is {name!r}, expected the name of an .npz file for statistics")
     return name

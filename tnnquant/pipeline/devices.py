@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tnnquant import recipes
+from tnnquant.base.wording import parameter
 from tnnquant.config import QuantizeConfig
 from tnnquant.devices import Finding, device_names, examine
 from tnnquant.devices.rewrites import make_right
@@ -37,7 +38,8 @@ def fitting_recipe(graph: Graph, config: QuantizeConfig, *, compares: bool) -> t
     made = make_right(prepare_for_quantization(graph), config.device, config.input_dims, mixed=True)
     found = [finding for finding in made.left if finding.mixed]
     if not found:
-        return config, ["--split: no layer needs a model of its own, one is written"] if config.split else []
+        note = f"{parameter('split')}: no layer needs a model of its own, one is written"
+        return config, [note] if config.split else []
     first = found[0]
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     what = (
@@ -48,12 +50,12 @@ def fitting_recipe(graph: Graph, config: QuantizeConfig, *, compares: bool) -> t
     if config.split and has_int8_candidates(made.graph, tail):
         reason = f"in the second model: it is or follows {first.layer!r}"
         return replace(config, fp32_layers=dict.fromkeys(tail, reason)), [
-            what + "two models are written, with int8 layers before it and in fp32 from there on (--split)"
+            f"{what}two models are written, with int8 layers before it and in fp32 from there on ({parameter('split')})"
         ]
     other = next(entry.name for entry in recipes.every() if not entry.needs_inputs)
     return replace(config, recipe=other), [
-        what + f"the whole model is made by --recipe {other} instead of {config.recipe}; for int8 layers up to there, "
-        f"give --split, or for TNN's naive device alone --device {NAIVE}"
+        what + f"the whole model is made by the recipe {other} instead of {config.recipe}; for int8 layers up to "
+        f"there, give {parameter('split', True)}, or for TNN's naive device alone {parameter('device', NAIVE)}"
     ]
 
 
@@ -98,7 +100,10 @@ def _verdict_there(verdict: Verdict, broken: Sequence[Finding], device: str) -> 
     hit = {finding.device for finding in broken}
     others = [name for name in device_names() if name != ANY and name not in hit] if device == ANY else []
     where = " and ".join(others)
-    notes = [f"nothing is known to go wrong on {where}: --device {others[0]} judges it for that one"] if others else []
+    notes = []
+    if others:
+        chosen = parameter("device", others[0])
+        notes = [f"nothing is known to go wrong on {where}: {chosen} judges it for that one"]
     first, *more = verdict.sets
     first = broken_there(first, warnings_of(broken), device, notes)
     return replace(verdict, status=first.status, sets=[first, *more])
@@ -109,12 +114,13 @@ def _zero_points(config: QuantizeConfig) -> list[str]:
     if fitted == config or "blob_method" not in recipes.find(config.recipe).settings:
         return []
     names = [
-        f"{flag} {getattr(fitted, name)} instead of {getattr(config, name)}"
-        for name, flag in (("blob_method", "-b"), ("weight_method", "-w"))
+        f"{parameter(name, getattr(fitted, name))} instead of {getattr(config, name)}"
+        for name in ("blob_method", "weight_method")
         if getattr(fitted, name) != getattr(config, name)
     ]
     used = ", ".join(names)
-    return [f"no device but the naive one computes zero points: {used} was used (--device {NAIVE} keeps them)"]
+    kept = parameter("device", NAIVE)
+    return [f"no device but the naive one computes zero points: {used} was used ({kept} keeps them)"]
 
 
 def broken_on(graph: Graph, device: str, input_dims: Mapping[str, Sequence[int]] | None = None) -> list[str]:

@@ -100,7 +100,7 @@ def gather_distributed(
     with _connected(address) as client:
         threads = sum(client.nthreads().values())
         if not threads:
-            raise ConfigError(f"--scheduler: the scheduler at {address} has no workers; start some with `dask worker`")
+            raise ConfigError(f"the scheduler at {address} has no workers; start some with `dask worker`")
         aside = {Path(path) for path in unseen}
         chunks = split_files([path for path in files if path not in aside], specs, _PARTS_A_THREAD * threads)
         others = len(chunks)
@@ -136,12 +136,12 @@ def _connected(address: str) -> Client:
     try:
         from distributed import Client
     except ImportError:
-        raise ConfigError("--scheduler needs Dask: pip install 'tnnquant[dask]'") from None
+        raise ConfigError("a scheduler needs Dask: pip install 'tnnquant[dask]'") from None
     try:
         return Client(address, timeout=_PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigError(f"--scheduler: no Dask scheduler answers at {address!r}: {reason}") from None
+        raise ConfigError(f"no Dask scheduler answers at {address!r}: {reason}") from None
 
 
 def _joined(passes: Sequence[Part], plan: QuantPlan) -> Part | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tnnquant import recipes
+from tnnquant.base.wording import parameter
 from tnnquant.config import QuantizeConfig, SearchConfig, VerifyConfig
 from tnnquant.engine.executor import Executor
 from tnnquant.errors import ConfigError, MetricError
@@ -80,7 +81,10 @@ class Job:
     def __post_init__(self) -> None:
         refuse_inputs(self.target, [*self.source, *filter(None, [self.verify.labels])])
         if self.search.target is not None and self.verify.metric is None:
-            raise ConfigError("--target is in the unit of --metric: give one, or --target-agreement")
+            raise ConfigError(
+                f"{parameter('target')} is in the unit of {parameter('metric')}: give one, or "
+                f"{parameter('target_agreement')}"
+            )
         self.graph, self.config = open_model(self.source, self.config)
         _LOG.info("read %s: %r", self.source[0], self.graph)
         asked = self.config.recipe
@@ -139,11 +143,16 @@ class Job:
     def judge_elsewhere(self) -> Verification | None:
         """What judges a model that is made without inputs: the pictures of --eval; None without them."""
         if self.verify.holdout:
-            raise ConfigError("--holdout keeps calibration pictures out of the statistics: there are none in this run")
+            raise ConfigError(
+                f"{parameter('holdout')} keeps calibration pictures out of the statistics: there are none in this run"
+            )
         pictures = self._evaluation()
         require_labelled(self.verify, pictures)
         if pictures is None and self.verify.metric is not None:
-            raise ConfigError("--metric needs pictures to judge the model on, and this run has none: add --eval FOLDER")
+            raise ConfigError(
+                f"{parameter('metric')} needs pictures to judge the model on, and this run has none: add "
+                f"{parameter('eval_path', 'FOLDER')}"
+            )
         return None if pictures is None else Verification(None, self.verify, pictures, self.config.device)
 
     def try_metric(self, verification: Verification | None) -> None:

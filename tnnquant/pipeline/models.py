@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from tnnquant import format as tnn
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError, ModelFormatError
+from tnnquant.format.constants import MODEL_SUFFIX, PROTO_SUFFIX
 from tnnquant.format.files import PathLike
-from tnnquant.format.locate import find_pair
+from tnnquant.format.locate import both_files, find_pair
 from tnnquant.graph import Graph
 
 __all__ = ["find_model", "model_files", "open_model", "read_model"]
@@ -62,7 +64,7 @@ def _read(proto: PathLike, model: PathLike | None, input_dims: Dims | None) -> t
     """The graph, and the names that stand for those of an ONNX model which a .tnnproto cannot hold."""
     if not _is_onnx(proto):
         if _is_onnx(model):
-            raise ConfigError(f"the .onnx {str(model)!r} is given as the second file; give it alone, or with -p")
+            raise ConfigError(f"the .onnx {str(model)!r} is given as the second file; give it alone")
         return tnn.read_model(proto, model), {}
     if model is not None:
         raise ConfigError(f"{str(proto)!r} is an ONNX model, which has no .tnnmodel: leave {str(model)!r} out")
@@ -73,9 +75,12 @@ def _read(proto: PathLike, model: PathLike | None, input_dims: Dims | None) -> t
 
 
 def find_model(
-    name: PathLike | None = None, proto: str | None = None, model: str | None = None, *, both: str = "-p and -m"
+    name: PathLike | None = None, proto: str | None = None, model: str | None = None, *, both: str = "",
+    may_be_alone: bool = False,
 ) -> tuple[PathLike, PathLike | None]:
     """The files of a model that is named in any way: an .onnx alone, else as :func:`tnnquant.format.locate.find_pair`.
+
+    With ``may_be_alone`` a .tnnproto will do that has no .tnnmodel.
 
     Raises
     ------
@@ -83,11 +88,23 @@ def find_model(
         No such files; or a file of another kind, which is named.
     """
     if name is not None and (proto or model) and _is_onnx(name):
-        raise ModelFormatError(f"{str(name)!r} is an ONNX model: give it alone, without {both}")
+        raise ModelFormatError(f"{str(name)!r} is an ONNX model: give it alone, without {both or both_files()}")
     given = name if name is not None else proto
     if given is not None and model is None and _is_onnx(given):
         return given, None
-    return find_pair(name, proto, model, both=both)
+    alone = _proto_alone(name, proto) if may_be_alone and model is None else None
+    return (alone, None) if alone else find_pair(name, proto, model, both=both)
+
+
+def _proto_alone(name: PathLike | None, proto: str | None) -> Path | None:
+    """A .tnnproto that is named, in any way, and has no .tnnmodel beside it."""
+    if name is not None and proto is not None:
+        return None
+    given = Path(name if name is not None else proto or "")
+    inside = list(given.glob("*" + PROTO_SUFFIX)) if given.is_dir() else []
+    given = inside[0] if len(inside) == 1 else given
+    found = given if given.suffix == PROTO_SUFFIX else given.with_name(given.name + PROTO_SUFFIX)
+    return found if found.is_file() and not found.with_suffix(MODEL_SUFFIX).exists() else None
 
 
 def model_files(proto: PathLike, model: PathLike | None) -> tuple[PathLike, ...]:

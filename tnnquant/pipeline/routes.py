@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tnnquant import recipes
+from tnnquant.base.wording import parameter
 from tnnquant.errors import ConfigError, InputError
 from tnnquant.format.files import read_file
 from tnnquant.inputs import Samples
@@ -62,7 +63,8 @@ def by_search(job: Job, inputs: Inputs) -> Report:
     samples = job.read(inputs)
     if job.search.compares and job.verify.no_verify:
         raise ConfigError(
-            "--auto, --target and --target-agreement compare models by their verdict: leave out --no-verify"
+            f"{parameter('auto')}, {parameter('target')} and {parameter('target_agreement')} compare models by their "
+            f"verdict: leave out {parameter('no_verify')}"
         )
     split, verification = job.split(samples)
     if job.dry_run:
@@ -85,7 +87,8 @@ def from_statistics(job: Job, part: Part | None, files: Sequence[PathLike] = ())
     job.write(result)
     job.judge(
         verification, result,
-        "the model was not judged: this run reads no pictures; add --eval FOLDER to have it judged on some",
+        f"the model was not judged: this run reads no pictures; add {parameter('eval_path', 'FOLDER')} to have it "
+        "judged on some",
     )  # fmt: skip
     job.tell_of(result)
     job.tell_of_part(part)
@@ -97,7 +100,9 @@ def without_inputs(job: Job) -> Report:
     """One model of a recipe that needs no inputs."""
     if job.recipe.needs_inputs:
         others = " or ".join(entry.name for entry in recipes.every() if not entry.needs_inputs)
-        raise ConfigError(f"there are no inputs: give a folder of them, or choose --recipe {others}, which needs none")
+        raise ConfigError(
+            f"there are no inputs: give a folder of them, or choose the recipe {others}, which needs none"
+        )
     verification = job.judge_elsewhere()
     if job.dry_run:
         job.plan()
@@ -106,7 +111,8 @@ def without_inputs(job: Job) -> Report:
     result = recipes.quantize(job.graph, None, job.config)
     job.write(result)
     job.judge(
-        verification, result, "the model was not judged: add --eval FOLDER to have it judged on some pictures"
+        verification, result,
+        f"the model was not judged: add {parameter('eval_path', 'FOLDER')} to have it judged on some pictures",
     )
     job.tell_of(result)
     return job.report
@@ -150,8 +156,8 @@ def _of_part(job: Job, part: Part) -> Quantization:
     require_complete(part)
     if not part.is_last:
         raise InputError(
-            f"{part.name}: holds pass {part.number + 1} of {part.passes}; for the next one, run --stats-only with "
-            "--from-stats and these files on every part of the inputs"
+            f"{part.name}: holds pass {part.number + 1} of {part.passes}; the next one over every part of the "
+            "inputs starts from these files"
         )
     result = quantize_observed(executor, plan, observers_of(part, plan), job.config, job.progress)
     if part.without is not None:

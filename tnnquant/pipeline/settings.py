@@ -6,6 +6,7 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
+from tnnquant.base.wording import parameter
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import OutputError
 from tnnquant.format.constants import MODEL_SUFFIX, PROTO_SUFFIX
@@ -24,7 +25,9 @@ def output_paths(output: PathLike) -> tuple[Path, Path]:
     # Who writes a file name means the model: small.tnnproto is no small.tnnproto_quantized.tnnproto.
     name = base.name.removesuffix(PROTO_SUFFIX).removesuffix(MODEL_SUFFIX) or base.name
     if not base.name or str(output).endswith(("/", os.sep)):
-        raise OutputError(f"--output is {str(output)!r}, expected a name, optionally after a folder that exists")
+        raise OutputError(
+            f"{parameter('output')} is {str(output)!r}, expected a name, optionally after a folder that exists"
+        )
     if not folder.is_dir():
         raise OutputError(f"the output folder {str(folder)!r} does not exist; create it first")
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -32,7 +35,7 @@ def output_paths(output: PathLike) -> tuple[Path, Path]:
     proto, model = (folder / f"{name}_quantized{suffix}" for suffix in (PROTO_SUFFIX, MODEL_SUFFIX))
     for path in (proto, model):
         if path.is_dir():
-            raise OutputError(f"{str(path)!r} is a folder; choose another --output")
+            raise OutputError(f"{str(path)!r} is a folder; choose another {parameter('output')}")
     return proto, model
 
 

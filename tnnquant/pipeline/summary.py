@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-import shlex
 from collections import Counter
 from collections.abc import Iterator
 from html import escape
 
 from tnnquant import recipes
+from tnnquant.base.wording import parameter
 from tnnquant.config import QuantizeConfig
 from tnnquant.pipeline.devices import rewritten_lines
 from tnnquant.pipeline.report import Report
@@ -141,7 +141,7 @@ def _trial_rows(report: Report) -> Iterator[tuple[str, str]]:
             ),
         )
         if trial["fp32_layers"] and trial["best"]:
-            yield "", f"  kept in fp32: --exclude {shlex.quote(','.join(trial['fp32_layers']))}"
+            yield "", f"  kept in fp32: {parameter('exclude', ','.join(trial['fp32_layers']))}"
     if report.target:
         reached = "reached" if report.target["reached"] else "NOT reached"
         told = report.target
@@ -181,7 +181,7 @@ def _verdict_rows(verdict: Verdict) -> Iterator[tuple[str, str]]:
         yield "", f"most noise added by: {', '.join(shown)}"
         if verdict.status != GOOD:
             names = ",".join(noise.layer for noise in verdict.worst_layers[:3])
-            yield "", f"to keep these in fp32: --exclude {shlex.quote(names)}"
+            yield "", f"to keep these in fp32: {parameter('exclude', names)}"
 
 
 def _advice_rows(report: Report, seconds: float) -> Iterator[tuple[str, str]]:
@@ -193,7 +193,9 @@ def _advice_rows(report: Report, seconds: float) -> Iterator[tuple[str, str]]:
         return
     # In a first run most of the time before the statistics is the compiling of kernels, which no later run repeats.
     base = (seconds - report.seconds.get("preparing", 0.0)) / _COSTS[name]
-    shown = (f"with --recipe {other} in about {max(1, round(base * cost))} s" for other, cost in others.items())
+    shown = (
+        f"with {parameter('recipe', other)} in about {max(1, round(base * cost))} s" for other, cost in others.items()
+    )
     yield "advice", f"closer to fp32: the same command {', '.join(shown)} (estimated from this run)"
 
 

@@ -175,7 +175,7 @@ def gather(
         require_complete(before)
         if before.is_last:
             raise InputError(
-                f"{before.name}: holds the last of {passes} passes already; give it without --stats-only and inputs"
+                f"{before.name}: holds the last of {passes} passes already; the model can be made of it"
             )
     try:
         calibrate(executor, samples, observers, progress, only=number)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from tnnquant.base.tensor import DataType
+from tnnquant.base.wording import parameter
 from tnnquant.config import MergeType, QuantizeConfig
 from tnnquant.devices.conditions import Net, Place
 from tnnquant.devices.findings import place_findings
@@ -159,12 +160,12 @@ def make_plan(inference: Inference, config: QuantizeConfig, fused: Mapping[str, 
 
 def _barred(graph: Graph, config: QuantizeConfig, fused: Mapping[str, str] | None) -> dict[int, str]:
     """Why layers stay fp32 because the user says so, or because those do for which they stand, by position."""
-    excluded = match_layers(graph, config.exclude, "--exclude", fused)
-    barred = {position: f"excluded by --exclude {pattern}" for position, pattern in excluded.items()}
+    excluded = match_layers(graph, config.exclude, "exclude", fused)
+    barred = {position: f"excluded by {parameter('exclude', pattern)}" for position, pattern in excluded.items()}
     if config.include:
-        included = match_layers(graph, config.include, "--include", fused)
+        included = match_layers(graph, config.include, "include", fused)
         left_out = set(range(len(graph.nodes))) - set(included) - set(barred)
-        barred |= dict.fromkeys(left_out, "not among --include")
+        barred |= dict.fromkeys(left_out, f"not among {parameter('include')}")
     for position, node in enumerate(graph.nodes):
         if node.name in config.fp32_layers:
             barred[position] = config.fp32_layers[node.name]

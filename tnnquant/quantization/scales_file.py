@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from tnnquant.base.tensor import QuantParams
+from tnnquant.base.wording import parameter
 from tnnquant.errors import ConfigError
 from tnnquant.graph import Graph
 from tnnquant.quantization.plan import QuantPlan
@@ -58,10 +59,12 @@ def read_scales(path: str | Path) -> dict[str, QuantParams]:
         text = Path(path).read_text("utf-8")
         found = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"--scales {str(path)!r}: cannot be read as TOML or JSON: {error}") from None
+        raise ConfigError(f"{parameter('scales')} {str(path)!r}: cannot be read as TOML or JSON: {error}") from None
     blobs = found.get("blobs") if isinstance(found, dict) else None
     if not isinstance(blobs, dict) or not blobs:
-        raise ConfigError(f"--scales {str(path)!r}: has no table 'blobs'; 'tnnquant export-scales' shows the form")
+        raise ConfigError(
+            f"{parameter('scales')} {str(path)!r}: has no table 'blobs'; 'tnnquant export-scales' shows the form"
+        )
     return {name: _params(f"{path}: blob {name!r}", entry) for name, entry in blobs.items()}
 
 

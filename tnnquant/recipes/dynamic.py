@@ -12,6 +12,7 @@ from collections.abc import Callable, ItemsView, Mapping, Sequence
 import numpy as np
 
 from tnnquant.base.tensor import DataType, Tensor
+from tnnquant.base.wording import parameter
 from tnnquant.config import QuantizeConfig
 from tnnquant.devices.rewrites import make_right
 from tnnquant.engine.executor import Executor
@@ -74,15 +75,16 @@ def dynamic(
 
 
 def _barred(graph: Graph, config: QuantizeConfig) -> dict[int, str]:
-    barred = {p: f"excluded by --exclude {pattern}" for p, pattern in _matched(graph, config.exclude, "--exclude")}
+    excluded = _matched(graph, config.exclude, "exclude")
+    barred = {position: f"excluded by {parameter('exclude', pattern)}" for position, pattern in excluded}
     if config.include:
-        included = dict(_matched(graph, config.include, "--include"))
-        barred |= {p: "not among --include" for p in range(len(graph.nodes)) if p not in included}
+        included = dict(_matched(graph, config.include, "include"))
+        barred |= {p: f"not among {parameter('include')}" for p in range(len(graph.nodes)) if p not in included}
     return barred
 
 
-def _matched(graph: Graph, patterns: Sequence[str], option: str) -> ItemsView[int, str]:
-    return match_layers(graph, patterns, option).items()
+def _matched(graph: Graph, patterns: Sequence[str], name: str) -> ItemsView[int, str]:
+    return match_layers(graph, patterns, name).items()
 
 
 def _with_int8_weights(node: Node, constants: dict[str, Tensor], graph: Graph) -> Node | None:

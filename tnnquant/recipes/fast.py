@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tnnquant.base.wording import parameter
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError
 from tnnquant.graph import Graph
@@ -34,8 +35,8 @@ def fast(graph: Graph, split: Split, config: QuantizeConfig, progress: Progress 
     """Quantize by the steps of ``best`` that pay for their time; the flags for methods and types have no effect."""
     if config.fp32_share:
         raise ConfigError(
-            f"--fp32-share is {config.fp32_share:g}, with --recipe fast expected 0 or none: it keeps nothing in fp32 "
-            "but what int8 would only slow down"
+            f"{parameter('fp32_share')} is {config.fp32_share:g}, with the recipe fast expected 0 or none: it keeps "
+            "nothing in fp32 but what int8 would only slow down"
         )
     from tnnquant.recipes.best.kept import keep_samples
     from tnnquant.recipes.best.workbench import Effort, Steps, Workbench

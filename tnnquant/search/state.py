@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tnnquant.base.wording import parameter
 from tnnquant.errors import OutputError, TnnQuantError
 from tnnquant.format import read_model, write_model
 from tnnquant.format.files import write_files
@@ -58,7 +59,8 @@ class State:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"--state: the folder {str(self.folder)!r} cannot be made: {error.strerror}") from None
+            what = f"the folder {str(self.folder)!r} cannot be made: {error.strerror}"
+            raise OutputError(f"{parameter('state')}: {what}") from None
         self._results = self._load_results()
 
     def _load_results(self) -> dict[str, dict]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from tnnquant.base.wording import parameter
 from tnnquant.engine.executor import Executor
 from tnnquant.errors import CalibrationError
 from tnnquant.inputs.references import References
@@ -22,13 +23,17 @@ from tnnquant.verdict.result import BROKEN, DOUBTFUL, Check, SetVerdict, worst
 __all__ = ["Comparison", "compare"]
 
 _MOST_NAMES = 10
-_NOT_HELD_OUT = (
-    "other pictures may come out worse: --holdout 0.2 or --eval FOLDER judge the model on pictures it was not made from"
-)
 #: Fewer pictures allow no good verdict.
 _FEW = 4
 
 Progress = Callable[[str, int, int], None]
+
+
+def _not_held_out() -> str:
+    return (
+        f"other pictures may come out worse: {parameter('holdout', 0.2)} or {parameter('eval_path', 'FOLDER')} judge "
+        "the model on pictures it was not made from"
+    )
 
 
 class Comparison:
@@ -166,7 +171,7 @@ class Comparison:
         remarks = [] if are_guessed else self._notes(labels)
         status = worst(check.status for check in (*limits, *own, *(c for output in outputs for c in output.checks)))
         # None: whoever asks does not know. A broken model is broken on any pictures.
-        remark = [_NOT_HELD_OUT] if held_out is False and status != BROKEN else []
+        remark = [_not_held_out()] if held_out is False and status != BROKEN else []
         return SetVerdict(
             status, self.pictures, source, held_out, outputs, limits, top1,
             list(dict.fromkeys(disagreeing))[:_MOST_NAMES], remark + remarks, score,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tnnquant.base.metric import Metric
+from tnnquant.base.wording import parameter
 from tnnquant.errors import MetricError
 from tnnquant.verdict.result import BROKEN, DOUBTFUL, GOOD, Check
 
@@ -82,11 +83,13 @@ class MetricScore:
         shown = f"{self.name} {self.int8:.6g}, fp32 {self.fp32:.6g}"
         change = f"{'worse' if self.drop > 0 else 'better'} by {abs(self.drop):.4g}" if self.drop else "the same"
         if self.allowed is None:
-            return Check(GOOD, f"{shown}: {change} (fp32 gives 0: give --target for a judgement)", "metric")
+            hint = f"fp32 gives 0: give {parameter('target')} for a judgement"
+            return Check(GOOD, f"{shown}: {change} ({hint})", "metric")
         broken = BROKEN_DROP * abs(self.fp32)
         is_lost = self.fp32 != 0 and self.drop > max(broken, self.allowed)
         status = GOOD if self.is_reached else BROKEN if is_lost else DOUBTFUL
-        limits = [f"good up to {self.allowed:.4g}{' worse' if self.target is None else ', as --target says'}"]
+        source = " worse" if self.target is None else f", as {parameter('target')} says"
+        limits = [f"good up to {self.allowed:.4g}{source}"]
         limits += [f"broken above {broken:.4g}"] if self.fp32 and broken >= self.allowed else []
         return Check(status, f"{shown}: {change} ({', '.join(limits)})", "metric")
 

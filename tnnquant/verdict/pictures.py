@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from tnnquant.base.wording import parameter
 from tnnquant.graph import Graph
 from tnnquant.inputs.normalize import PictureInput
 from tnnquant.verdict.kinds import OutputKind
 from tnnquant.verdict.result import DOUBTFUL, Check
 
-__all__ = ["ADVICE", "SeenClasses", "normalizes_inside", "poor_pixels", "unusual_feed"]
+__all__ = ["SeenClasses", "advice", "normalizes_inside", "pixels", "poor_pixels", "unusual_feed"]
 
-ADVICE = "check -n, -s, -r and the pictures"
 #: From so many pictures on, fp32 itself is looked at.
 _ENOUGH = 8
 #: The share of pictures in one class from which they test little.
@@ -41,6 +41,16 @@ _PHOTOGRAPHS = 100
 _LEVELS, _USED = 255, 0.6
 #: Levels by which the means of the channels of coloured pictures differ at least.
 _SAME_MEANS = 0.01
+
+
+def pixels() -> str:
+    """What pixels become values by, in messages."""
+    return ", ".join(map(parameter, ("mean", "scale", "reverse_channel")))
+
+
+def advice() -> str:
+    """What to check where pictures are no test."""
+    return f"check {pixels()} and the pictures"
 
 
 class SeenClasses:
@@ -101,7 +111,7 @@ class SeenClasses:
         return None
 
     def _doubt(self, text: str) -> Check:
-        return Check(DOUBTFUL, f"{text}; {ADVICE}", self._kind.name)
+        return Check(DOUBTFUL, f"{text}; {advice()}", self._kind.name)
 
 
 def normalizes_inside(graph: Graph) -> bool:
@@ -135,7 +145,7 @@ def unusual_feed(name: str, picture: PictureInput, classes: int, *, is_normalize
             low, high = width * (middle - 0.5), width * (middle + 0.5)
             return Check(
                 DOUBTFUL, f"pixels are fed as {low:.4g}..{high:.4g}; classifiers are trained on 0..1, about -1..1 or "
-                f"-2..2, or pixels less a mean: {ADVICE}", name,
+                f"-2..2, or pixels less a mean: {advice()}", name,
             )  # fmt: skip
     return None
 

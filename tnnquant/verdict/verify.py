@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from tnnquant.base.wording import parameter
 from tnnquant.config import VerifyConfig
 from tnnquant.devices.rules import NAIVE, arithmetic_of
 from tnnquant.engine.executor import Executor
@@ -21,7 +22,7 @@ from tnnquant.verdict.kinds import CLASSES, OutputKind, judged_blobs, judged_kin
 from tnnquant.verdict.labels import PLAUSIBLE_TOP1, labels_of_names, read_labels
 from tnnquant.verdict.layers import layer_noise
 from tnnquant.verdict.own_metric import Goal
-from tnnquant.verdict.pictures import normalizes_inside, poor_pixels, unusual_feed
+from tnnquant.verdict.pictures import normalizes_inside, pixels, poor_pixels, unusual_feed
 from tnnquant.verdict.result import BROKEN, DOUBTFUL, Check, SetVerdict, Verdict, worst
 
 __all__ = ["Verification", "require_labelled"]
@@ -56,7 +57,9 @@ class _Set:
 def require_labelled(config: VerifyConfig, evaluation: Samples | None) -> None:
     """Raise ConfigError for labels without the pictures that they are for."""
     if config.labels and evaluation is None:
-        raise ConfigError("--labels needs --eval FOLDER: the pictures that the labels are for")
+        raise ConfigError(
+            f"{parameter('labels')} needs {parameter('eval_path', 'FOLDER')}: the pictures that the labels are for"
+        )
 
 
 class Verification:
@@ -137,7 +140,7 @@ class Verification:
         if self._evaluation is not None:
             names = self._evaluation.names
             labels = self._labels or labels_of_names(names)
-            source = f"all {len(names)} of --eval"
+            source = f"all {len(names)} evaluation pictures"
             sets.append(_Set(self._evaluation, source, True, References(), labels, not self._labels))
         if self._has_own:
             sets.append(self._own_set())
@@ -304,7 +307,7 @@ class Verification:
         limits = []
         if given < LEAST_GIVEN:
             text = f"only {given} different calibration pictures: fewer than {LEAST_GIVEN} prove little; give more, or"
-            limits.append(Check(DOUBTFUL, f"{text} --eval", _PICTURES))
+            limits.append(Check(DOUBTFUL, f"{text} {parameter('eval_path')}", _PICTURES))
         feeds, classes = self._feeds(fp32)
         statistics = seen.statistics() if feeds else {}
         found = (poor_pixels(name, feed, statistics.get(name, {}), classes) for name, feed in feeds.items())
@@ -355,8 +358,8 @@ def _with_label_finding(verdict: SetVerdict, *, are_guessed: bool, shows_top1: b
         return verdict
     named = "the numbers that begin the file names, if they are classes" if are_guessed else "the labels"
     note = (
-        f"by {named}, fp32 is right on {100 * found['top1_fp32']:.1f} % of {found['pictures']} pictures: check -n, -s, "
-        "-r, the pictures, and that the numbers are those of the model's classes"
+        f"by {named}, fp32 is right on {100 * found['top1_fp32']:.1f} % of {found['pictures']} pictures: check "
+        f"{pixels()}, the pictures, and that the numbers are those of the model's classes"
     )
     return replace(verdict, notes=[note, *verdict.notes])
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import shlex
 from collections import Counter
 from collections.abc import Mapping
 
+from tnnquant.base.wording import parameter
 from tnnquant.inspect.advice import advise
 from tnnquant.inspect.coverage import SETTLED, Coverage
 from tnnquant.inspect.page.marks import section, tag, text
@@ -40,7 +40,7 @@ def head_section(material: Material) -> str:
     if lines:
         body.append(tag("ul", *(tag("li", text(line)) for line in lines), class_="advice"))
     if exclude:
-        body.append(_command("--exclude " + shlex.quote(",".join(exclude))))
+        body.append(_command(parameter("exclude", ",".join(exclude))))
     return tag("header", *body)
 
 

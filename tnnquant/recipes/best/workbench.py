@@ -137,7 +137,7 @@ _TRIALS = ((("balance",), 1.5), (("full_range",), 1.5), (("rounding", "bias"), 2
 _TELLING = 64
 
 #: What is told of the step that looks for layers to keep in fp32.
-_NO_SHARE = "dropped: --fp32-share is 0"
+_NO_SHARE = "dropped: no layer is to be kept in fp32"
 
 STEPS = tuple(entry.name for entry in fields(Steps))
 
