@@ -48,7 +48,7 @@ def test_dims_of_inputs(graph):
     assert single_items(graph, {"input": (3, 3, 4, 4)}) == {"input": InputSpec((3, 3, 4, 4))}
     with pytest.raises(ConfigError, match="names 'data'; the model's inputs are input"):
         model_inputs(graph, {"data": (1, 3, 4, 4)})
-    with pytest.raises(InputError, match="'input' has dims 0x3x4x4; give input_dims={'input': "):
+    with pytest.raises(InputError, match=r"'input' has dims 0x3x4x4; give input_dims=\{'input': "):
         RandomSamples(model_inputs(graph, {"input": (0, 3, 4, 4)}))
 
 

@@ -66,7 +66,8 @@ def test_a_rewritten_layer_can_be_excluded_by_its_old_and_new_names(build, job, 
 def test_zero_points_are_told(build, job):
     net = build((1, 3, 8, 8))
     report, folder = job(net.graph(net.conv("input", 3, 8)), blob_method=3, weight_method=3)
-    assert any("blob_method='minmax' instead of asymmetric, weight_method='minmax'" in line for line in report["warnings"])
+    told = "blob_method='minmax' instead of asymmetric, weight_method='minmax'"
+    assert any(told in line for line in report["warnings"])
     written = read_model(folder / "out_quantized.tnnproto", folder / "out_quantized.tnnmodel")
     assert not any(params.zero_point.any() for params in written.scales.values())
 

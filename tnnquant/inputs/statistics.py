@@ -145,7 +145,7 @@ def plausibility_warning(
         return (
             f"{fed}, raw, since neither mean nor scale is given: most models are trained on about -1..1 or with a mean "
             "subtracted; give what the model was trained with (for instance "
-            f"{parameter('mean', 127.5)}, {parameter('scale', '1/127.5')})"
+            f"{parameter('mean', 127.5)} and {parameter('scale', '1/127.5')})"
         )
     return None
 

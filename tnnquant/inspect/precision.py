@@ -54,13 +54,10 @@ def explain(graph: Graph, input_dims: Mapping | None = None) -> dict[str, Precis
     prepared = prepare_for_quantization(graph)
     inference = infer(prepared, input_dims)
     plan = make_plan(inference, QuantizeConfig())
-    verdicts = {
-        node.name: Precision(
-            stored_precision(node), "int8" if position in plan.int8 else "fp32",
-            plan.reasons.get(position) or _stuck(node),
-        )  # fmt: skip
-        for position, node in enumerate(inference.graph.nodes)
-    }
+    verdicts = {}
+    for position, node in enumerate(inference.graph.nodes):
+        planned = "int8" if position in plan.int8 else "fp32"
+        verdicts[node.name] = Precision(stored_precision(node), planned, plan.reasons.get(position) or _stuck(node))
     makers, readers = prepared.producers(), graph.consumers()
     for node in graph.nodes:
         host = (verdicts.get(node.name) and node) or _host(node, verdicts, makers, readers)
