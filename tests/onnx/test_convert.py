@@ -285,7 +285,7 @@ def test_an_output_keeps_its_name():
 
 def test_dims_that_are_left_open():
     proto = model([node("Relu", ["x"], ["y"])], {"x": ("n", 3, "h", "w")}, ["y"])
-    with pytest.raises(ConfigError, match=r"nx3xhxw.*--input-shape x:1,3,224,224"):
+    with pytest.raises(ConfigError, match=r"nx3xhxw.*input_dims=\{'x': \(1, 3, 224, 224\)\}"):
         convert(proto)
     assert convert(proto, {"x": (2, 3, 8, 8)}).graph.inputs["x"].dims == (2, 3, 8, 8)
     with pytest.raises(ConfigError, match="no input 'xx'; it has x"):

@@ -113,7 +113,7 @@ def test_what_a_worker_meets_is_told(case, tmp_path, cluster):
 
 def test_no_scheduler(case, monkeypatch):
     monkeypatch.setattr("tnnquant.pipeline.distribute._PATIENCE", 1)
-    with pytest.raises(ConfigError, match="--scheduler: no Dask scheduler answers at"):
+    with pytest.raises(ConfigError, match="no Dask scheduler answers at"):
         gather_distributed("tcp://127.0.0.1:1", case.proto, case.model, case.pictures)
 
 

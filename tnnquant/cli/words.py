@@ -14,6 +14,7 @@ __all__ = ["OptionWords"]
 
 #: Parameters of functions whose options are not called like them.
 _OPTIONS = {
+    "after": "--stats-only --from-stats",
     "fp32": "--against",
     "gather": "--scheduler",
     "input_dims": "--input-shape",

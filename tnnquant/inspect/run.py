@@ -12,6 +12,7 @@ from tnnquant.base.metric import Metric
 from tnnquant.base.wording import parameter
 from tnnquant.config import QuantizeConfig
 from tnnquant.errors import ConfigError, GraphError
+from tnnquant.format.constants import PROTO_SUFFIX
 from tnnquant.graph import Graph
 from tnnquant.graph.infer import infer
 from tnnquant.graph.meaning import Meaning, meaning_of
@@ -86,7 +87,7 @@ def load(
     """
     pair = find_model(name, proto, model, may_be_alone=may_be_alone)
     graph = read_model(*pair, input_dims)
-    if may_be_alone and is_alone(graph):
+    if pair[1] is None and str(pair[0]).endswith(PROTO_SUFFIX) and is_alone(graph):
         return Model(graph, summarize_structure(graph, pair[0], input_dims))
     meaning = meaning_of(graph)
     return Model(graph, summarize(graph, *pair, input_dims, meaning), meaning)

@@ -156,8 +156,8 @@ def _of_part(job: Job, part: Part) -> Quantization:
     require_complete(part)
     if not part.is_last:
         raise InputError(
-            f"{part.name}: holds pass {part.number + 1} of {part.passes}; the next one over every part of the "
-            "inputs starts from these files"
+            f"{part.name}: holds pass {part.number + 1} of {part.passes}; for the next one, gather every part of "
+            f"the inputs with {parameter('after', 'FILES')}, which are these"
         )
     result = quantize_observed(executor, plan, observers_of(part, plan), job.config, job.progress)
     if part.without is not None:

@@ -77,7 +77,7 @@ def test_everything_is_there(page):
     assert ids <= set(checker.ids)
     assert sum(name.startswith("layer-") for name in checker.ids) == 7
     assert checker.tags.count("img") == 8
-    for word in ("Weights before and after", "minmax", "aciq-laplace", "--exclude", "Worst inputs"):
+    for word in ("Weights before and after", "minmax", "aciq-laplace", "exclude=", "Worst inputs"):
         assert word in text
     assert "<title>small - tnnquant inspect</title>" in text
 
