@@ -60,7 +60,7 @@ EXAMPLES = (
     help="Writes NAME_quantized.tnnproto and NAME_quantized.tnnmodel.",
 )
 @click.option("--threads", type=int, default=None, metavar="N", help="Default: one per core; the result is the same.")
-@click.option("--dry-run", is_flag=True, help="Check everything, print the plan, run and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Check everything, print the plan and how long it takes; write nothing.")
 @click.option("--stats-only", is_flag=True, help="Write the statistics of these inputs to -o NAME.npz, and no model.")
 @click.option(
     "--from-stats", multiple=True, metavar="FILES",

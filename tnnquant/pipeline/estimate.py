@@ -1,19 +1,20 @@
-"""What a plan says of the model before it is made: its size, and how much of its work is in int8."""
+"""What a plan says of the model before it is made: its size, how much of its work is in int8, how long it takes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tnnquant.base.tensor import DataType
 from tnnquant.engine.executor import Executor
 from tnnquant.layers.weighted import Weighted
 from tnnquant.quantization.plan import QuantPlan
 
 __all__ = ["Estimate", "estimate"]
 
-#: Bytes of a stored scale with its header's share, and of a zero point, each per output channel.
-_SCALE, _ZERO = 4, 1
-#: Bytes of a blob's scale and bias, per channel.
-_BLOB = 8
+#: What the file holds per output channel of int8 weights, scale and zero point; and of a blob: scale, zero point, and
+#: a zero as bias (docs/tnn-format.md, 1.7).
+_PER_CHANNEL = DataType.FLOAT.numpy.itemsize + DataType.INT8.numpy.itemsize
+_PER_SLOT = _PER_CHANNEL + DataType.INT32.numpy.itemsize
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,16 @@ class Estimate:
         Of proto and model, within a few per cent.
     int8_share : float
         Of the multiplications, 0 to 1.
+    seconds : float or None
+        Of the whole run on this machine, by a few pictures that were timed; None: not known.
+    timed : int
+        How many these were.
     """
 
     bytes: int
     int8_share: float
+    seconds: float | None = None
+    timed: int = 0
 
 
 def estimate(executor: Executor, plan: QuantPlan, before: int) -> Estimate:
@@ -45,6 +52,6 @@ def estimate(executor: Executor, plan: QuantPlan, before: int) -> Estimate:
         if isinstance(node.layer, Weighted) and node.tensors:
             weight = max(node.tensors.values(), key=lambda tensor: tensor.size)
             channels = specs[node.outputs[0]].dims[1]
-            size += weight.size - weight.data.nbytes + channels * (_SCALE + _ZERO)
-    size += sum(_BLOB * blob.slots for blob in plan.blobs.values())
+            size += weight.size - weight.data.nbytes + channels * _PER_CHANNEL
+    size += sum(_PER_SLOT * blob.slots for blob in plan.blobs.values())
     return Estimate(size, int8_macs / macs if macs else 0.0)

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tnnquant import recipes
@@ -21,12 +21,14 @@ from tnnquant.graph.meaning import meaning_of
 from tnnquant.inputs import Samples, scan
 from tnnquant.inputs.split import Split, split_samples
 from tnnquant.pipeline.devices import fitting_recipe, tell_of_devices
-from tnnquant.pipeline.estimate import estimate
+from tnnquant.pipeline.duration import TIMED, expected_seconds, time_pictures, work_of
+from tnnquant.pipeline.estimate import Estimate, estimate
 from tnnquant.pipeline.models import open_model
 from tnnquant.pipeline.report import ENOUGH_SAMPLES, Report, blob_reports, layer_reports
 from tnnquant.pipeline.settings import PathLike, graph_inputs, input_config, settings
 from tnnquant.pipeline.split import split_graph, tail_paths
 from tnnquant.quantization.parts import Part
+from tnnquant.quantization.plan import QuantPlan
 from tnnquant.quantization.quantize import Quantization, plan_graph
 from tnnquant.recipes.base import Recipe
 from tnnquant.verdict.pictures import normalizes_inside
@@ -167,17 +169,29 @@ class Job:
 
     # --- the model ---
 
-    def plan(self) -> None:
-        """Note what would become of each layer; nothing runs."""
+    def plan(self, samples: Samples | None = None) -> None:
+        """Note what would become of each layer, and how long it would take: a few of the samples are run for that."""
         if self.recipe.needs_inputs:
             executor, plan = plan_graph(self.graph, self.config)
             self.report.layers = layer_reports(executor.graph, plan)
-            self.report.estimate = estimate(executor, plan, self.report.bytes_before)
+            found = estimate(executor, plan, self.report.bytes_before)
+            self.report.estimate = found if samples is None else self._timed(found, executor, plan, samples)
             tell_of_devices(self.report, executor.graph, self.config)
         else:
             result = recipes.quantize(self.graph, None, self.config)
             self.report.layers = layer_reports(result.graph, result.plan, result.notes)
             tell_of_devices(self.report, result.graph, self.config)
+
+    def _timed(self, found: Estimate, executor: Executor, plan: QuantPlan, samples: Samples) -> Estimate:
+        """The estimate with the seconds that a run takes; a search takes what its budget says, so nothing is timed."""
+        if self.search.compares or not samples.usable:
+            return found
+        evaluation = self._evaluation()
+        timing = time_pictures(executor, plan, samples)
+        judged = len(evaluation.names) if evaluation else 0
+        work = work_of(executor, plan)
+        seconds = expected_seconds(self.config, work, timing, len(samples.usable), judged)
+        return replace(found, seconds=seconds, timed=min(TIMED, len(samples.usable)))
 
     def write(self, result: Quantization) -> None:
         """Write the model; both files are replaced, or none."""

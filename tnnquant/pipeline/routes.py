@@ -119,9 +119,9 @@ def without_inputs(job: Job) -> Report:
 
 
 def _planned(job: Job, samples: Samples) -> Report:
-    """The report of a dry run: what would be done, with all inputs read once."""
-    job.plan()
+    """The report of a dry run: what would be done, with all inputs read once, and a few run to be timed."""
     samples.check()
+    job.plan(samples)
     job.report.samples = samples.fed if job.recipe.needs_inputs else 0
     job.report.skipped = list(samples.skipped)
     job.tell_of_values(samples)

@@ -61,7 +61,8 @@ def summary_rows(report: Report, seconds: float | None = None) -> Iterator[tuple
             share = 100 * report.estimate.bytes / max(report.bytes_before, 1)
             sizes = f"{_megabytes(report.bytes_before)} -> about {_megabytes(report.estimate.bytes)} ({share:.0f} %)"
             yield "size", f"{sizes}, {100 * report.estimate.int8_share:.0f} % of the multiplications in int8"
-        yield "dry run", "nothing was run or written"
+            yield from _duration_rows(report)
+        yield "dry run", "nothing was written"
         yield "would write", report.proto
         yield "", report.model
         return
@@ -81,6 +82,18 @@ def summary_rows(report: Report, seconds: float | None = None) -> Iterator[tuple
         yield "", f"{report.tail['proto']}: the second model, in fp32; its inputs are outputs of the first:"
         for line in snippet(report.tail["inputs"]):
             yield "", f"  {line}"
+
+
+def _duration_rows(report: Report) -> Iterator[tuple[str, str]]:
+    """How long the run would take, and how that is known."""
+    found = report.estimate
+    if found is None or found.seconds is None:
+        return
+    seconds = f"{found.seconds:.1f}" if found.seconds < 10 else f"{found.seconds:.0f}"
+    yield "time", (
+        f"about {seconds} s here, by {found.timed} pictures that were timed, give or take a third; the first run of a "
+        "version also compiles kernels, up to half a minute"
+    )
 
 
 def _samples(report: Report) -> str:
