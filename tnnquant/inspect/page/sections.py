@@ -63,7 +63,7 @@ def graph_section(material: Material) -> str:
     if errors is not None:
         body.append(
             '<input type="radio" name="by" id="by-isolated" checked><label for="by-isolated">Isolated error</label>'
-            '<input type="radio" name="by" id="by-cumulative"><label for="by-cumulative">Cumulative error</label>'
+            '<input type="radio" name="by" id="by-cumulative"><label for="by-cumulative">Cumulative</label>'
         )
         body += [_legend(of.names(), f"legend of-{what}") for what, of in
                  (("isolated", shades.isolated), ("cumulative", shades.cumulative))]  # fmt: skip
