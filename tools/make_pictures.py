@@ -62,16 +62,21 @@ def terminal(text: str, target: Path) -> None:
     console.save_svg(str(target), title="tnnquant", unique_id="terminal")
 
 
+def browser() -> str | None:
+    """A Chromium, if one is installed."""
+    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
+
+
 def page(source: Path, target: Path, place: Path) -> None:
     """The first screen of a page."""
-    browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if browser is None:
+    found = browser()
+    if found is None:
         print(f"no browser: {target} is left as it is", file=sys.stderr)
         return
     flags = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={place}/profile",
              f"--window-size={WINDOW}", "--blink-settings=preferredColorScheme=1", "--virtual-time-budget=3000",
              f"--screenshot={target}")  # fmt: skip
-    subprocess.run([browser, *flags, source.as_uri()], check=True, capture_output=True, timeout=120)
+    subprocess.run([found, *flags, source.as_uri()], check=True, capture_output=True, timeout=120)
 
 
 if __name__ == "__main__":

@@ -33,9 +33,9 @@ def npy_file() -> bytes:
 
 
 FOREIGN = {
-    "ONNX": (b"\x08\x08\x12\x07pytorch\x1a\x031.9:\xff\x01\x0a" + bytes(range(256)), "an ONNX model: convert it"),
+    "ONNX": (b"\x08\x08\x12\x07pytorch\x1a\x031.9:\xff\x01\x0a" + bytes(range(256)), "an ONNX model: give its"),
     "ONNX without producer": (b"\x08\x0aB\x02\x10\x11:" + bytes(300), "an ONNX model"),
-    "TensorFlow Lite": (struct.pack("<i", 28) + b"TFL3" + bytes(64), "a TensorFlow Lite model: convert"),
+    "TensorFlow Lite": (struct.pack("<i", 28) + b"TFL3" + bytes(64), "a TensorFlow Lite model: tnnquant reads"),
     "zip": (zip_file(), "a ZIP archive"),
     "gzip": (gzip.compress(PROTO), "a gzip archive: unpack it"),
     "png": (b"\x89PNG\r\n\x1a\n" + bytes(99), "a PNG picture"),
@@ -45,7 +45,7 @@ FOREIGN = {
     "safetensors": (struct.pack("<Q", 99) + b'{"a":{"dtype":"F32"}}' + bytes(99), "a safetensors file"),
     "html": (b"<!DOCTYPE html><html></html>", "an HTML page: did the download fail"),
     "git lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a Git LFS pointer"),
-    "prototxt": (b'name: "SqueezeNet"\nlayer {\n  name: "data"\n}\n', "a Caffe prototxt: convert"),
+    "prototxt": (b'name: "SqueezeNet"\nlayer {\n  name: "data"\n}\n', "a Caffe prototxt: tnnquant reads ONNX"),
     "ncnn": (b"7767517\n75 83\nInput data 0 1 data\n", "an ncnn .param file"),
     "json": (b'{"a": [1, 2, 3, 4, 5, 6, 7]}', "JSON"),
     "utf-16": (PROTO.decode().encode("utf-16"), "text in UTF-16"),

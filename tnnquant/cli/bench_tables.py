@@ -136,7 +136,8 @@ def print_report(name: str, reports: Sequence, everything: bool = True) -> None:
         if rows:
             print_table(("loop", "depth", "instructions", "vectors", "what", "calls"), rows)
         if len(rows) < len(report.loops):
-            print_lines(f"{len(report.loops) - len(rows)} loops that matter less: --assembly all")
+            left = len(report.loops) - len(rows)
+            print_lines(f"{left} loops that matter less, by the code, not measured: --assembly all")
 
 
 def _kinds(loop: LoopReport) -> str:

@@ -2,10 +2,11 @@
 
 import html
 import html.parser
+import importlib.util
 import json
 import re
-import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,6 @@ from tnnquant.inspect.study import Study, study, write_page
 from tnnquant.inspect.summary import summarize
 
 CONFIG = QuantizeConfig(mean=(127.5,), scale=(1 / 127.5,))
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 class Checker(html.parser.HTMLParser):
@@ -152,9 +152,13 @@ def test_an_fp32_model_over_inputs(inspected_files, pictures, tmp_path):
 @pytest.fixture
 def browser():
     """A headless browser."""
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    pictures = Path(__file__).resolve().parents[3] / "tools" / "make_pictures.py"
+    spec = importlib.util.spec_from_file_location("make_pictures", pictures)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    found = tool.browser()
     if not found:
-        pytest.skip(f"no browser is installed: none of {', '.join(BROWSERS)}")
+        pytest.skip(f"no browser is installed: none of {', '.join(tool.BROWSERS)}")
     return found
 
 
