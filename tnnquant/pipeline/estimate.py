@@ -12,7 +12,7 @@ from tnnquant.quantization.plan import QuantPlan
 __all__ = ["Estimate", "estimate"]
 
 #: What the file holds per output channel of int8 weights, scale and zero point; and of a blob: scale, zero point, and
-#: a zero as bias (docs/tnn-format.md, 1.7).
+#: a zero as bias (docs/tnn-format.md, 2.4).
 _PER_CHANNEL = DataType.FLOAT.numpy.itemsize + DataType.INT8.numpy.itemsize
 _PER_SLOT = _PER_CHANNEL + DataType.INT32.numpy.itemsize
 
