@@ -28,6 +28,7 @@ from tnnquant.layers.pooling import MAX, Pooling
 from tnnquant.layers.reduce import Reduction
 from tnnquant.layers.slice import StridedSlice, StridedSliceV2
 from tnnquant.layers.softmax import Softmax
+from tnnquant.layers.weighted import fused_activation, fuses_nothing
 from tnnquant.layers.windowed import Windowed
 
 __all__ = ["CONDITIONS", "Net", "Place", "condition", "explanation", "is_taken_for_fused"]
@@ -288,7 +289,7 @@ def _after_int8_convolution(place: Place) -> bool:
     return (
         position > 0
         and previous.quantized
-        and getattr(previous.layer, "activation_type", None) == 0
+        and fuses_nothing(previous.layer)
         and previous.outputs[0] == blob
         and not any(blob in later.inputs for later in nodes[position + 1 :])
     )
@@ -304,7 +305,7 @@ def is_taken_for_fused(nodes: Sequence[Node], position: int) -> bool:
     asks whether a later layer reads what the convolution makes."""
     node, previous = nodes[position], nodes[position - 1]
     kinds = ("ReLU", "ReLU6") if previous.quantized else ("ReLU", "ReLU6", "Swish")
-    if not position or node.layer.TYPE_NAMES[0] not in kinds or getattr(previous.layer, "activation_type", None) != 0:
+    if not position or node.layer.TYPE_NAMES[0] not in kinds or not fuses_nothing(previous.layer):
         return False
     made = previous.outputs[0]
     return made not in node.inputs and not any(made in later.inputs for later in nodes[position + 1 :])
@@ -321,7 +322,7 @@ def _next_to_output(place: Place) -> bool:
     return (
         position > 0
         and is_fused
-        and getattr(previous.layer, "activation_type", None) == 0
+        and fuses_nothing(previous.layer)
         and node.inputs == (made,)
         and made in graph.outputs
         and not any(made in later.inputs for later in graph.nodes[end:])
@@ -423,7 +424,7 @@ def _negative_index(place: Place) -> bool:
 
 @condition("fused swish", "its activation is a swish")
 def _fused_swish(place: Place) -> bool:
-    return getattr(place.node.layer, "activation_type", 0) == SWISH
+    return fused_activation(place.node.layer) == SWISH
 
 
 @condition("unequal dilations", "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import InitVar, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tnnquant.base.metric import Metric
@@ -47,17 +47,16 @@ class Model:
     summary : Summary
         Of what it means.
     meaning : Meaning
-        By default what the file alone tells.
+        ``known_meaning``, by default what the file alone tells.
     """
 
     stored: Graph
     summary: Summary
-    # None until __post_init__ replaces it.
-    meaning: Meaning = None  # type: ignore[assignment]
+    known_meaning: InitVar[Meaning | None] = None
+    meaning: Meaning = field(init=False)
 
-    def __post_init__(self) -> None:
-        if self.meaning is None:
-            object.__setattr__(self, "meaning", meaning_of(self.stored))
+    def __post_init__(self, known_meaning: Meaning | None) -> None:
+        object.__setattr__(self, "meaning", known_meaning or meaning_of(self.stored))
 
     @property
     def graph(self) -> Graph:

@@ -16,11 +16,11 @@ from tnnquant.layers.fields import param
 from tnnquant.layers.memory import dense, memory_axes, restored, split_at
 from tnnquant.layers.movement import axis_of
 
-__all__ = ["LogSoftmax", "Softmax"]
+__all__ = ["AlongAxis", "LogSoftmax", "Softmax"]
 
 
 @dataclass(frozen=True)
-class _AlongAxis(Layer):
+class AlongAxis(Layer):
     axis: int = param("int", 1)
 
     def resolved(self, inputs: Sequence[BlobSpec], tensors: Mapping[str, Tensor]) -> Self:
@@ -43,7 +43,7 @@ class _AlongAxis(Layer):
 
 
 @layer(21, "Softmax", "SoftmaxCaffe", "Softmax_nhwc")
-class Softmax(_AlongAxis):
+class Softmax(AlongAxis):
     """exp(x - max) / sum along an axis."""
 
     KEEPS_LAYOUT = True
@@ -63,7 +63,7 @@ class Softmax(_AlongAxis):
 
 
 @layer(330, "LogSoftmax")
-class LogSoftmax(_AlongAxis):
+class LogSoftmax(AlongAxis):
     """The logarithm of the softmax; -inf where that is 0."""
 
     def forward(self, inputs: Sequence[np.ndarray], state: Any) -> list[np.ndarray]:

@@ -15,7 +15,7 @@ import numpy as np
 from tnnquant.base.tensor import Tensor
 from tnnquant.layers.base import Layer, QuantRole
 
-__all__ = ["FusesActivation", "Weighted", "fused_activation"]
+__all__ = ["FusesActivation", "Weighted", "fused_activation", "fuses_nothing"]
 
 
 class Weighted(Layer):
@@ -63,3 +63,8 @@ class FusesActivation(Layer):
 def fused_activation(layer: Layer) -> int:
     """The code of the activation that a layer applies to its own results; 0 for none."""
     return layer.activation_type if isinstance(layer, FusesActivation) else 0
+
+
+def fuses_nothing(layer: Layer) -> bool:
+    """Whether a layer is of the convolution family and applies no activation: one after it may be fused into it."""
+    return isinstance(layer, FusesActivation) and layer.activation_type == 0

@@ -24,7 +24,7 @@ from tnnquant.kernels.geometry import RELU6
 from tnnquant.layers.base import BlobSpec, QuantRole
 from tnnquant.layers.concat import Concat
 from tnnquant.layers.prior_box import PriorBox
-from tnnquant.layers.weighted import FusesActivation
+from tnnquant.layers.weighted import FusesActivation, fused_activation
 
 __all__ = ["BlobPlan", "QuantPlan", "for_device", "make_plan"]
 
@@ -242,7 +242,7 @@ def _method(blob: str, top: str, inference: Inference, config: QuantizeConfig) -
         config.blob_method, inference.specs[blob].dims, is_network_input=blob in inference.graph.inputs
     )
     producer = inference.graph.producers().get(top)
-    if method == "asymmetric" and producer and getattr(producer.layer, "activation_type", 0) == RELU6:
+    if method == "asymmetric" and producer and fused_activation(producer.layer) == RELU6:
         return "minmax"  # TNN's int8 ReLU6 drops the output's zero point (7.11, 10): it must be 0
     return method
 

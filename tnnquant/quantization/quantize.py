@@ -237,7 +237,7 @@ def _int8_resource(node: Node, source: QuantParams, config: QuantizeConfig) -> t
         weight, bias = layer.weight_array(node.tensors), layer.bias_array(node.tensors)
         result = quantize_layer(
             weight, bias, source.scale, method=config.weight_method, merge_type=config.merge_type,
-            groups=getattr(node.layer, "group", 1),
+            groups=layer.groups,
         )
     return with_weights(node, result), result.note
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
 
 import numpy as np
 
 from tnnquant.base.tensor import DataType
 from tnnquant.devices.memory import LANES
 from tnnquant.devices.rewrites.fragment import Fragment, rewrite
+from tnnquant.layers.topk import ArgMaxOrMin
 
 __all__: list[str] = []
 
@@ -23,8 +23,7 @@ def _of_a_matrix(f: Fragment) -> str | None:
     dims, after, rank = f.inputs[0].dims, f.outputs[0].dims, len(f.inputs[0].dims)
     if f.inputs[0].dtype != DataType.FLOAT or not after or 0 in dims or f.inputs[0].value is not None:
         return None
-    layer: Any = f.layer
-    axis = layer.axis % rank
+    axis = f.layer.expect(ArgMaxOrMin).axis % rank
     count, places = dims[axis], prod(dims) // dims[axis]
     if count > _MOST_PLACES:
         return None

@@ -7,7 +7,6 @@ again. See :mod:`tnnquant.onnx.export.quantize` for the units.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -16,10 +15,13 @@ from tnnquant.errors import UnsupportedLayerError
 from tnnquant.graph import Node
 from tnnquant.kernels.geometry import RELU, RELU6
 from tnnquant.layers.base import QuantRole
+from tnnquant.layers.convolution import Convolution
 from tnnquant.layers.elementwise import Unary
+from tnnquant.layers.inner_product import InnerProduct
 from tnnquant.layers.pooling import Pooling
 from tnnquant.layers.reformat import Reformat
 from tnnquant.layers.upsample import Upsample
+from tnnquant.layers.weighted import fused_activation
 from tnnquant.onnx.export.builder import Builder
 from tnnquant.onnx.export.layers.convolution import convolution_attributes, convolution_windows
 from tnnquant.onnx.export.layers.dense import flattened
@@ -165,12 +167,12 @@ class Int8Layers:
         for node in self._graph_nodes:
             if not node.quantized or node.layer.CONVERTS:
                 continue
-            layer: Any = node.layer
-            if layer.role == QuantRole.WEIGHTED and getattr(layer, "activation_type", 0) == RELU:
+            layer = node.layer
+            if layer.role == QuantRole.WEIGHTED and fused_activation(layer) == RELU:
                 # The activation comes before the zero point, an addition may come after it.
                 zero_point = self.codes.zero_point(node.outputs[0])
-                found = _LOWEST if getattr(layer, "fusion", 0) == 2 else int(zero_point.min())
-            elif getattr(layer, "activation_type", 0) == RELU6 or layer.TYPE_NAMES[0] == "ReLU":
+                found = _LOWEST if isinstance(layer, Convolution) and layer.fusion == 2 else int(zero_point.min())
+            elif fused_activation(layer) == RELU6 or layer.TYPE_NAMES[0] == "ReLU":
                 found = 0
             elif layer.TYPE_NAMES[0] == "Pooling":
                 found = _POOLED
@@ -197,7 +199,7 @@ class Int8Layers:
         self.codes.write(str(total), node.outputs[0], scale, target.zero_point[:count])
 
     def _inner_product(self, node: Node) -> None:
-        layer: Any = node.layer
+        layer = node.layer.expect(InnerProduct)
         b, (blob,), (out,) = self.b, node.inputs, node.outputs
         weight = node.tensors["weight"].data.reshape(layer.num_output, -1)
         bias = node.tensors["bias"].data if layer.has_bias and "bias" in node.tensors else None
@@ -207,7 +209,7 @@ class Int8Layers:
         self._stored(y, out)
 
     def _convolution(self, node: Node) -> None:
-        layer: Any = node.layer
+        layer = node.layer.expect(Convolution)
         b, blob, (out,) = self.b, node.inputs[0], node.outputs
         stored = node.tensors["filter"].data
         weight = stored.reshape(layer.weight_shape(b.dims(blob)[1]))

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -34,6 +33,7 @@ from tnnquant.layers.shuffle import PixelShuffle, Reorg, ShuffleChannel
 from tnnquant.layers.squeeze import Squeeze, Unsqueeze
 from tnnquant.layers.upsample import Upsample
 from tnnquant.layers.weighted import fused_activation
+from tnnquant.layers.windowed import Windowed
 from tnnquant.onnx.qdq.parts import Names, added, all_equal, bordered, rounded
 from tnnquant.onnx.qdq.record import BlobCodes
 from tnnquant.recipes.best.guards import open_taps
@@ -89,8 +89,8 @@ def absorbs_activation(node: Node, codes: BlobCodes) -> bool:
 
 def borders(node: Node, specs: Mapping[str, BlobSpec]) -> tuple[int, int, int, int] | None:
     """What a convolution, resolved, reads beyond its input (above, below, left, right); None if nothing."""
-    layer: Any = node.layer
-    if not hasattr(layer, "kernel_h") or not open_taps(node, specs).any():
+    layer = node.layer
+    if not isinstance(layer, Windowed) or not open_taps(node, specs).any():
         return None
     size, out = specs[node.inputs[0]].dims, specs[node.outputs[0]].dims
     found = []
@@ -203,7 +203,7 @@ class _Writer:
             source = self.coded(blob) if sizes is None else self.with_border(blob, sizes)
             node = self.quantized(node, self.codes[blob].zero, self.codes[out])
             if sizes is not None:
-                layer: Any = node.layer
+                layer = node.layer.expect(Windowed)
                 node = node.replace(layer=replace(layer, pad_h=0, pad_w=0, pad_type=EXPLICIT))
             inputs = (source, *node.inputs[1:])
         else:

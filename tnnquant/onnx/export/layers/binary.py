@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from tnnquant.base.tensor import DataType
 from tnnquant.errors import UnsupportedLayerError
 from tnnquant.graph import Node
+from tnnquant.layers.binary import Binary
+from tnnquant.layers.cast import BitShift, Cast
+from tnnquant.layers.comparison import Greater, Less
+from tnnquant.layers.gated import Glu, HardSwish
+from tnnquant.layers.prelu import Prelu
 from tnnquant.onnx.export.builder import Builder
 from tnnquant.onnx.export.registry import exports
 
@@ -37,14 +41,14 @@ def _operands(b: Builder, node: Node, x: Sequence[str]) -> tuple[list[str], list
     """The operands and their dims; one may lie in the model file."""
     from tnnquant.layers.binary import element_dims
 
-    layer: Any = node.layer
     names, dims = list(x), [b.dims(blob) for blob in node.inputs]
     if len(x) == 1:
         element = node.tensors["element"]
         shape = element_dims(element, dims[0])
         data = element.float32() if b.specs[node.inputs[0]].dtype == DataType.FLOAT else element.data
-        names.insert(layer.weight_input_index, b.constant(data.reshape(shape), "element"))
-        dims.insert(layer.weight_input_index, shape)
+        place = node.layer.expect(Binary).weight_input_index
+        names.insert(place, b.constant(data.reshape(shape), "element"))
+        dims.insert(place, shape)
     return names, dims
 
 
@@ -78,17 +82,17 @@ def _truth(b: Builder, x: str) -> str:
 @exports("Greater", "Less", "Equal")
 def comparison(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """0 or 1, INT8. Of an operand in the model file TNN uses the first element."""
-    layer: Any = node.layer
     want, dtype = b.dims(node.outputs[0]), b.specs[node.inputs[0]].dtype
     names, shape = list(x), [b.dims(blob) for blob in node.inputs]
     if len(x) == 1:
         value = node.tensors["element"].array().reshape(-1)[0].astype(dtype.numpy)
-        names.insert(layer.weight_input_index, b.scalar(value, dtype.numpy))
-        shape.insert(layer.weight_input_index, ())
+        place = node.layer.weight_input_index if isinstance(node.layer, Greater | Less) else 1
+        names.insert(place, b.scalar(value, dtype.numpy))
+        shape.insert(place, ())
     if dtype == DataType.INT8:  # runtimes compare no INT8
         names = [b.cast(name, DataType.INT32) for name in names]
     names = [stretched(b, name, have, want) for name, have in zip(names, shape, strict=True)]
-    result = b.op(layer.TYPE_NAMES[0], *names)
+    result = b.op(node.layer.TYPE_NAMES[0], *names)
     made = np.broadcast_shapes(*(_stretched_dims(dims, want) for dims in shape))
     if made == tuple(want):
         b.cast(result, DataType.INT8, to=y[0])
@@ -114,7 +118,7 @@ def logical_not(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> N
 @exports("HardSwish")
 def hard_swish(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """x0 * (alpha * x1 + beta between 0 and 1); the elements of two operands are paired aligned on the left."""
-    layer: Any = node.layer
+    layer = node.layer.expect(HardSwish)
     want = b.dims(node.outputs[0])
     if len(x) == 1:
         b.op("Mul", x[0], b.op("HardSigmoid", x[0], alpha=layer.alpha, beta=layer.beta), to=y[0])
@@ -133,7 +137,7 @@ def hard_swish(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> No
 @exports("GLU")
 def glu(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """The first half along an axis times the sigmoid of the second."""
-    layer: Any = node.layer
+    layer = node.layer.expect(Glu)
     half = b.dims(node.inputs[0])[layer.axis] // 2
     halves = [b.unused(f"{b.scope}/half") for _ in range(2)]
     b.ops("Split", [x[0], b.ints(half, half)], halves, axis=layer.axis)
@@ -143,7 +147,7 @@ def glu(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
 @exports("PReLU")
 def prelu(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """x, and x * slope below 0."""
-    layer: Any = node.layer
+    layer = node.layer.expect(Prelu)
     dims = b.dims(node.inputs[0])
     slope, _ = layer.values(node.tensors, dims[1] if len(dims) > 1 else 1)
     shape = (slope.size, *(1,) * max(len(dims) - 2, 0))
@@ -155,7 +159,7 @@ def bit_shift(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> Non
     """Of INT32 taken as unsigned."""
     from onnx import TensorProto
 
-    layer: Any = node.layer
+    layer = node.layer.expect(BitShift)
     bits = b.scalar(layer.bits, np.uint32)
     direction = "LEFT" if layer.direction else "RIGHT"
     shifted = b.op("BitShift", b.cast(x[0], TensorProto.UINT32), bits, direction=direction)
@@ -165,7 +169,7 @@ def bit_shift(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> Non
 @exports("Cast")
 def cast(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """Another data type."""
-    layer: Any = node.layer
+    layer = node.layer.expect(Cast)
     try:
         b.cast(x[0], DataType(layer.to), to=y[0])
     except KeyError:

@@ -10,6 +10,9 @@ import numpy as np
 from tnnquant.errors import UnsupportedLayerError
 from tnnquant.graph import Node
 from tnnquant.kernels.geometry import RELU, RELU6, SWISH
+from tnnquant.layers.convolution import Convolution
+from tnnquant.layers.convolution_nd import Convolution1D, Convolution3D
+from tnnquant.layers.deconvolution import Deconvolution
 from tnnquant.onnx.export.builder import Builder
 from tnnquant.onnx.export.registry import exports
 from tnnquant.onnx.export.windows import Window, trimmed
@@ -35,7 +38,7 @@ def linear_name(b: Builder, code: int, to: str) -> str:
 
 def convolution_windows(b: Builder, node: Node) -> list[Window]:
     """The windows of a 2-D convolution, resolved. TNN uses ``dilation_h`` for both axes."""
-    layer: Any = node.layer
+    layer = node.layer.expect(Convolution)
     size, out = b.dims(node.inputs[0])[2:], b.dims(node.outputs[0])[2:]
     kernel, stride, begin = (
         (layer.kernel_h, layer.kernel_w), (layer.stride_h, layer.stride_w), (layer.pad_h, layer.pad_w)
@@ -57,9 +60,9 @@ def convolution_attributes(windows: Sequence[Window], pads: Sequence[int], group
 
 
 def _convolved(
-    b: Builder, node: Node, x: str, to: str, windows: Sequence[Window], weight: np.ndarray, bias: np.ndarray | None
-) -> None:
-    layer: Any = node.layer
+    b: Builder, layer: Convolution | Convolution1D | Convolution3D, x: str, to: str, windows: Sequence[Window],
+    weight: np.ndarray, bias: np.ndarray | None,
+) -> None:  # fmt: skip
     x, pads = trimmed(b, x, len(windows) + 2, windows)
     linear = linear_name(b, layer.activation_type, to)
     operands = [x, b.constant(weight, "weight"), *([] if bias is None else [b.constant(bias, "bias")])]
@@ -71,9 +74,9 @@ def _convolved(
 @exports("Convolution")
 def convolution(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """2-D."""
-    layer: Any = node.layer
+    layer = node.layer.expect(Convolution)
     weight = layer.weight_array(node.tensors)
-    _convolved(b, node, x[0], y[0], convolution_windows(b, node), weight, layer.bias_array(node.tensors))
+    _convolved(b, layer, x[0], y[0], convolution_windows(b, node), weight, layer.bias_array(node.tensors))
 
 
 @exports("Convolution1D")
@@ -81,13 +84,13 @@ def convolution_1d(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -
     """1-D."""
     from tnnquant.layers.convolution import bias_array, filter_array
 
-    layer: Any = node.layer
+    layer = node.layer.expect(Convolution1D)
     dims, out = b.dims(node.inputs[0]), b.dims(node.outputs[0])
     begin = layer.axis(dims).begin
     weight = filter_array(node.tensors, (layer.output_channel, dims[1] // layer.group, layer.kernel), "OC*C/G*K")
     window = Window(dims[2], out[2], layer.kernel, layer.stride, begin, layer.dilation)
     bias = bias_array(node.tensors, layer.bias, layer.output_channel)
-    _convolved(b, node, x[0], y[0], [window], weight, bias)
+    _convolved(b, layer, x[0], y[0], [window], weight, bias)
 
 
 @exports("Convolution3D")
@@ -95,7 +98,7 @@ def convolution_3d(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -
     """3-D."""
     from tnnquant.layers.convolution import bias_array, filter_array
 
-    layer: Any = node.layer
+    layer = node.layer.expect(Convolution3D)
     dims, out = b.dims(node.inputs[0]), b.dims(node.outputs[0])
     kernel = layer.kernel_d, layer.kernel_h, layer.kernel_w
     strides = layer.stride_d, layer.stride_h, layer.stride_w
@@ -104,7 +107,7 @@ def convolution_3d(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -
     weight = filter_array(node.tensors, shape, "OC*C/G*KD*KH*KW")
     begins = [axis.begin for axis in layer.axes(dims)]
     windows = [Window(*each) for each in zip(dims[2:], out[2:], kernel, strides, begins, dilations, strict=True)]
-    _convolved(b, node, x[0], y[0], windows, weight, bias_array(node.tensors, layer.bias, layer.output_channel))
+    _convolved(b, layer, x[0], y[0], windows, weight, bias_array(node.tensors, layer.bias, layer.output_channel))
 
 
 @exports("Deconvolution")
@@ -112,7 +115,7 @@ def deconvolution(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) ->
     """Transposed, 2-D."""
     from tnnquant.layers.convolution import bias_array, filter_array
 
-    layer: Any = node.layer
+    layer = node.layer.expect(Deconvolution)
     (_, channels, *size), out = b.dims(node.inputs[0]), b.dims(node.outputs[0])[2:]
     kernel, stride = (layer.kernel_h, layer.kernel_w), (layer.stride_h, layer.stride_w)
     dilation = layer.dilation_h, layer.dilation_w
@@ -125,7 +128,9 @@ def deconvolution(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) ->
     begin = [axis.begin for axis in layer.axes(b.dims(node.inputs[0]))]
     whole = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(size, stride, dilation, kernel, strict=True)]
     end = [w - o - p for w, o, p in zip(whole, out, begin, strict=True)]
-    attributes = {"kernel_shape": kernel, "strides": stride, "dilations": dilation, "group": layer.group}
+    attributes: dict[str, Any] = {
+        "kernel_shape": kernel, "strides": stride, "dilations": dilation, "group": layer.group,
+    }  # fmt: skip
     linear = linear_name(b, layer.activation_type, y[0])
     weights = [b.constant(weight, "weight")]
     if min(*begin, *end) >= 0:

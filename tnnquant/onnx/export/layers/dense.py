@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 from tnnquant.errors import UnsupportedLayerError
 from tnnquant.graph import Node
+from tnnquant.layers.einsum import Einsum
+from tnnquant.layers.inner_product import InnerProduct
+from tnnquant.layers.matmul import MatMul
 from tnnquant.onnx.export.builder import Builder, Value
 from tnnquant.onnx.export.registry import exports
 
@@ -22,7 +24,7 @@ def flattened(b: Builder, x: str, dims: Sequence[int]) -> str:
 @exports("InnerProduct")
 def inner_product(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """Gemm of the flattened blob."""
-    layer: Any = node.layer
+    layer = node.layer.expect(InnerProduct)
     bias = layer.bias_array(node.tensors)
     operands = [b.constant(layer.weight_array(node.tensors), "weight")]
     operands += [] if bias is None else [b.constant(bias, "bias")]
@@ -32,7 +34,7 @@ def inner_product(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) ->
 @exports("MatMul")
 def matmul(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """MatMul, one operand perhaps a constant."""
-    layer: Any = node.layer
+    layer = node.layer.expect(MatMul)
     operands: list[Value] = list(x)
     dims = [b.dims(blob) for blob in node.inputs]
     if len(x) == 1:
@@ -57,7 +59,7 @@ def _paired_as_in_onnx(a: Sequence[int], b: Sequence[int]) -> bool:
 @exports("Einsum")
 def einsum(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """Einsum; a full contraction has one element in TNN, rank 0 in ONNX."""
-    layer: Any = node.layer
+    layer = node.layer.expect(Einsum)
     equation = layer.equation.replace(";", ",")
     if len(b.dims(node.outputs[0])) == 1 and equation.partition("->")[2].strip() == "" and "->" in equation:
         b.reshape(b.op("Einsum", *x, equation=equation), b.dims(node.outputs[0]), to=y[0])

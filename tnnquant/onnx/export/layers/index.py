@@ -10,7 +10,11 @@ import numpy as np
 from tnnquant.base.tensor import DataType
 from tnnquant.errors import UnsupportedLayerError
 from tnnquant.graph import Node
-from tnnquant.layers.gather import stored_array
+from tnnquant.layers.gather import Gather, GatherND, stored_array
+from tnnquant.layers.index import Histogram, OneHot
+from tnnquant.layers.nms import NonMaxSuppression
+from tnnquant.layers.scatter import Scatter, ScatterElements
+from tnnquant.layers.topk import ArgMaxOrMin, TopK
 from tnnquant.onnx.export.builder import Builder
 from tnnquant.onnx.export.layers.reduction import reduced
 from tnnquant.onnx.export.registry import exports
@@ -29,7 +33,7 @@ def _int32(b: Builder, x: str, to: str) -> None:
 @exports("Gather")
 def gather(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """Data or indices may lie in the model file."""
-    layer: Any = node.layer
+    layer = node.layer.expect(Gather)
     tensors = node.tensors
     data = b.constant(_array(tensors["data"]), "data") if layer.data_in_resource else x[0]
     if layer.indices_in_resource:
@@ -47,7 +51,7 @@ def _array(tensor: Any) -> np.ndarray:
 @exports("GatherND")
 def gather_nd(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """By vectors of indices."""
-    layer: Any = node.layer
+    layer = node.layer.expect(GatherND)
     b.op("GatherND", x[0], _int64(b, x[-1]), to=y[0], batch_dims=layer.batch_dims)
 
 
@@ -64,14 +68,14 @@ def _indices_and_updates(b: Builder, node: Node, x: Sequence[str]) -> tuple[str,
 @exports("Scatter")
 def scatter(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """ScatterElements."""
-    layer: Any = node.layer
+    layer = node.layer.expect(Scatter)
     b.op("ScatterElements", x[0], *_indices_and_updates(b, node, x), to=y[0], axis=layer.axis)
 
 
 @exports("ScatterElements")
 def scatter_elements(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """Replacing or, from opset 16 on, adding."""
-    layer: Any = node.layer
+    layer = node.layer.expect(ScatterElements)
     if layer.axis < 0:
         raise UnsupportedLayerError("a negative axis, of which TNN ignores the indices")
     if layer.op and b.opset < 16:
@@ -90,7 +94,7 @@ def scatter_nd(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> No
 @exports("ArgMaxOrMin")
 def arg_max_or_min(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """The first of the largest or smallest."""
-    layer: Any = node.layer
+    layer = node.layer.expect(ArgMaxOrMin)
     kind = "ArgMax" if layer.mode else "ArgMin"
     _int32(b, b.op(kind, x[0], axis=layer.axis, keepdims=int(bool(layer.keep_dims))), y[0])
 
@@ -98,7 +102,7 @@ def arg_max_or_min(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -
 @exports("TopK")
 def top_k(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """Best first; worst first if TNN is not asked to sort."""
-    layer: Any = node.layer
+    layer = node.layer.expect(TopK)
     k = b.dims(node.outputs[0])[layer.axis]
     pair = [b.unused(f"{b.scope}/{name}") for name in ("values", "places")]
     b.ops("TopK", [x[0], b.ints(k)], pair, axis=layer.axis, largest=int(bool(layer.largest)), sorted=1)
@@ -113,7 +117,7 @@ def top_k(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
 @exports("OneHot")
 def one_hot(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """Depth and values are known."""
-    layer: Any = node.layer
+    layer = node.layer.expect(OneHot)
     depth, values = b.scalar(layer.depth, np.int64), b.floats(layer.value_off, layer.value_on)
     b.op("OneHot", _int64(b, x[0]), depth, values, to=y[0], axis=layer.axis)
 
@@ -127,7 +131,7 @@ def non_zero(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None
 @exports("Histogram")
 def histogram(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """How often each number occurs."""
-    layer: Any = node.layer
+    layer = node.layer.expect(Histogram)
     column = b.reshape(b.cast(x[0], DataType.INT32), (-1, 1))
     same = b.op("Equal", column, b.constant(np.arange(layer.depth, dtype=np.int32)))
     reduced(b, "ReduceSum", b.cast(same, DataType.INT32), [0], to=y[0], keep_dims=False)
@@ -136,7 +140,7 @@ def histogram(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> Non
 @exports("NonMaxSuppression")
 def non_max_suppression(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """The same operator."""
-    layer: Any = node.layer
+    layer = node.layer.expect(NonMaxSuppression)
     found = b.op(
         "NonMaxSuppression", x[0], x[1], b.ints(layer.max_output_boxes_per_class), b.floats(layer.iou_threshold),
         b.floats(layer.score_threshold), center_point_box=int(bool(layer.center_point_box)),

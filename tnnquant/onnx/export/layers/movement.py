@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from tnnquant.base.tensor import DataType
 from tnnquant.errors import UnsupportedLayerError
 from tnnquant.graph import Node
+from tnnquant.layers.concat import Concat
 from tnnquant.layers.movement import INT_MIN
+from tnnquant.layers.pad import Pad, PadV2
+from tnnquant.layers.permute import Permute
+from tnnquant.layers.reshape import Flatten, Reshape
+from tnnquant.layers.shuffle import PixelShuffle, Reorg, ShuffleChannel
+from tnnquant.layers.slice import StridedSlice, StridedSliceV2
+from tnnquant.layers.split import SplitV
 from tnnquant.onnx.export.builder import INT64_MAX, Builder
 from tnnquant.onnx.export.registry import exports
 
@@ -23,7 +29,7 @@ DEPTH_COLUMN_ROW = 0
 @exports("Reshape")
 def reshape(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """Reshape; in TensorFlow's order between two transpositions."""
-    layer: Any = node.layer
+    layer = node.layer.expect(Reshape)
     dims, out = b.dims(node.inputs[0]), b.dims(node.outputs[0])
     if layer.reshape_type != 1:
         b.reshape(x[0], out, to=y[0])
@@ -37,9 +43,8 @@ def reshape(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
 def other_dims(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """The same elements under other dims, which are known."""
     out = b.dims(node.outputs[0])
-    layer: Any = node.layer
-    if layer.TYPE_NAMES[0] == "Flatten":
-        b.op("Flatten", x[0], to=y[0], axis=layer.axis)
+    if isinstance(node.layer, Flatten):
+        b.op("Flatten", x[0], to=y[0], axis=node.layer.axis)
     else:
         b.reshape(x[0], out, to=y[0])
 
@@ -47,14 +52,14 @@ def other_dims(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> No
 @exports("Permute")
 def permute(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """Transpose."""
-    layer: Any = node.layer
+    layer = node.layer.expect(Permute)
     b.op("Transpose", x[0], to=y[0], perm=layer.orders)
 
 
 @exports("ShuffleChannel")
 def shuffle_channel(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """Channels, seen as a matrix, transposed."""
-    layer: Any = node.layer
+    layer = node.layer.expect(ShuffleChannel)
     dims = b.dims(node.inputs[0])
     split = (dims[0], layer.group, dims[1] // layer.group, *dims[2:])
     order = (0, 2, 1, *range(3, len(split)))
@@ -64,14 +69,14 @@ def shuffle_channel(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) 
 @exports("PixelShuffle")
 def pixel_shuffle(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """DepthToSpace."""
-    layer: Any = node.layer
+    layer = node.layer.expect(PixelShuffle)
     b.op("DepthToSpace", x[0], to=y[0], blocksize=layer.upscale_factor, mode="CRD")
 
 
 @exports("Reorg")
 def reorg(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """DepthToSpace or SpaceToDepth, of which ONNX has the first kind alone."""
-    layer: Any = node.layer
+    layer = node.layer.expect(Reorg)
     block, column_first = layer.stride, layer.mode == DEPTH_COLUMN_ROW
     if layer.to_space:
         b.op("DepthToSpace", x[0], to=y[0], blocksize=block, mode="DCR" if column_first else "CRD")
@@ -104,7 +109,7 @@ def tile(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
 @exports("Concat")
 def concat(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """Concat, without empty inputs."""
-    layer: Any = node.layer
+    layer = node.layer.expect(Concat)
     filled = [name for name, blob in zip(x, node.inputs, strict=True) if 0 not in b.dims(blob)]
     wanted = b.specs[node.outputs[0]].dtype
     if not node.quantized:
@@ -116,7 +121,7 @@ def concat(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
 @exports("SplitV")
 def split(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """Split into pieces of given sizes."""
-    layer: Any = node.layer
+    layer = node.layer.expect(SplitV)
     outputs = [*y, *(b.unused(f"{b.scope}/unread") for _ in layer.slices[len(y) :])]
     b.ops("Split", [x[0], b.ints(*layer.slices)], outputs, axis=layer.axis)
 
@@ -124,7 +129,7 @@ def split(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
 @exports("StridedSlice")
 def strided_slice(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """Slice of every axis."""
-    layer: Any = node.layer
+    layer = node.layer.expect(StridedSlice)
     dims, out = b.dims(node.inputs[0]), b.dims(node.outputs[0])
     begins = [begin + size if begin < 0 else begin for begin, size in zip(layer.begins, dims, strict=True)]
     ends = [begin + (n - 1) * step + 1 for begin, n, step in zip(begins, out, layer.strides, strict=True)]
@@ -134,7 +139,7 @@ def strided_slice(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) ->
 @exports("StridedSliceV2")
 def strided_slice_v2(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """Slice of some axes; the layer is resolved."""
-    layer: Any = node.layer
+    layer = node.layer.expect(StridedSliceV2)
     rank = len(b.dims(node.inputs[0]))
     axes = [axis % rank for axis in layer.axes]
     ends = [-INT64_MAX if end == INT_MIN else end for end in layer.ends]
@@ -150,25 +155,24 @@ def _slice(
 @exports("Pad")
 def pad(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """Height, width and channels."""
-    layer: Any = node.layer
+    layer = node.layer.expect(Pad)
     sizes = (
         layer.channel_begin, layer.top, layer.left, layer.channel_end, layer.bottom, layer.right
     )  # fmt: skip
     c0, top, left, c1, bottom, right = (0 if size == INT_MIN else size for size in sizes)
-    _pad(b, node, x[0], y[0], [0, c0, top, left, 0, c1, bottom, right])
+    _pad(b, node, layer, x[0], y[0], [0, c0, top, left, 0, c1, bottom, right])
 
 
 @exports("PadV2")
 def pad_v2(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """The first axes."""
-    layer: Any = node.layer
+    layer = node.layer.expect(PadV2)
     rank, count = len(b.dims(node.inputs[0])), len(layer.pads) // 2
     begins, ends = ([*layer.pads[i * count : (i + 1) * count], *(0,) * rank][:rank] for i in (0, 1))
-    _pad(b, node, x[0], y[0], [*begins, *ends])
+    _pad(b, node, layer, x[0], y[0], [*begins, *ends])
 
 
-def _pad(b: Builder, node: Node, x: str, to: str, borders: Sequence[int]) -> None:
-    layer: Any = node.layer
+def _pad(b: Builder, node: Node, layer: Pad | PadV2, x: str, to: str, borders: Sequence[int]) -> None:
     mode = ("constant", "reflect", "edge")[layer.mode]
     dtype = b.specs[node.inputs[0]].dtype
     value = np.array(layer.value, np.float32)

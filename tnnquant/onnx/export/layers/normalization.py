@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 import numpy as np
 
 from tnnquant.graph import Node
+from tnnquant.layers.channelwise import Channelwise
+from tnnquant.layers.lrn import Lrn
+from tnnquant.layers.moment_norm import GroupNorm, InstanceNorm, LayerNorm
 from tnnquant.layers.movement import INT_MAX
+from tnnquant.layers.normalize import Normalize
+from tnnquant.layers.softmax import AlongAxis
 from tnnquant.onnx.export.builder import Builder
 from tnnquant.onnx.export.layers.reduction import reduced
 from tnnquant.onnx.export.registry import exports
@@ -25,7 +29,7 @@ def _channel_constant(b: Builder, values: np.ndarray, rank: int, name: str) -> s
 @exports("BatchNormCxx", "Scale")
 def affine(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """x * scale[c] + bias[c]."""
-    layer: Any = node.layer
+    layer = node.layer.expect(Channelwise)
     dims = b.dims(node.inputs[0])
     scale, bias = layer.values(node.tensors, dims[1] if len(dims) > 1 else 1)
     product = b.op("Mul", x[0], _channel_constant(b, scale, len(dims), "scale"), to=None if bias.any() else y[0])
@@ -36,7 +40,7 @@ def affine(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
 @exports("InstBatchNormCxx")
 def instance_norm(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """InstanceNormalization, of at least three dims."""
-    layer: Any = node.layer
+    layer = node.layer.expect(InstanceNorm)
     dims = b.dims(node.inputs[0])
     scale, bias = (np.broadcast_to(v, dims[1]) for v in layer.prepare(node.tensors, [b.specs[node.inputs[0]]]))
     source = x[0] if len(dims) > 2 else b.reshape(x[0], (*dims, 1))
@@ -51,7 +55,7 @@ def instance_norm(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) ->
 @exports("GroupNorm")
 def group_norm(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """Groups as the channels of an InstanceNormalization: ONNX's own operator changed its meaning in opset 21."""
-    layer: Any = node.layer
+    layer = node.layer.expect(GroupNorm)
     dims = b.dims(node.inputs[0])
     groups = layer.group
     one, zero = b.constant(np.ones(groups, np.float32)), b.constant(np.zeros(groups, np.float32))
@@ -65,7 +69,7 @@ def group_norm(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> No
 @exports("LayerNorm")
 def layer_norm(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """LayerNormalization from opset 17 on, else its parts."""
-    layer: Any = node.layer
+    layer = node.layer.expect(LayerNorm)
     dims = b.dims(node.inputs[0])
     count = layer.reduce_dims_size
     shape = dims[len(dims) - count :]
@@ -86,7 +90,7 @@ def layer_norm(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> No
 @exports("LRN")
 def lrn(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """LRN. Of an even size TNN's window loses a channel, but its divisor does not."""
-    layer: Any = node.layer
+    layer = node.layer.expect(Lrn)
     dims = b.dims(node.inputs[0])
     size = 2 * ((layer.size - 1) // 2) + 1
     source = x[0] if len(dims) == 4 else b.reshape(x[0], (dims[0], dims[1], prod(dims[2:]), 1))
@@ -101,7 +105,7 @@ def lrn(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
 @exports("Normalize")
 def normalize(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """x / norm over the channels. TNN does not clear its accumulator between images: they are written one by one."""
-    layer: Any = node.layer
+    layer = node.layer.expect(Normalize)
     images = b.dims(node.inputs[0])[0]
     if images == 1 or layer.p not in (1, 2):
         b.op("Div", x[0], _norm(b, layer, x[0], None), to=y[0])
@@ -115,7 +119,7 @@ def normalize(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> Non
     b.op("Concat", *results, to=y[0], axis=0)
 
 
-def _norm(b: Builder, layer: Any, x: str, before: str | None) -> str:
+def _norm(b: Builder, layer: Normalize, x: str, before: str | None) -> str:
     if layer.p == 1:
         total = reduced(b, "ReduceL1", x, [1])
         return total if before is None else b.op("Add", before, total)
@@ -129,5 +133,5 @@ def _norm(b: Builder, layer: Any, x: str, before: str | None) -> str:
 @exports("Softmax", "LogSoftmax")
 def softmax(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """Along one axis."""
-    layer: Any = node.layer
+    layer = node.layer.expect(AlongAxis)
     b.op(layer.TYPE_NAMES[0], x[0], to=y[0], axis=layer.axis)

@@ -10,6 +10,8 @@ import numpy as np
 
 from tnnquant.errors import UnsupportedLayerError
 from tnnquant.graph import Node
+from tnnquant.layers.pooling import Pooling
+from tnnquant.layers.pooling_nd import Pooling1D, Pooling3D
 from tnnquant.onnx.export.builder import Builder
 from tnnquant.onnx.export.registry import exports
 from tnnquant.onnx.export.windows import Window, trimmed
@@ -54,7 +56,7 @@ def _filled(window: Window) -> tuple[int, int]:
 @exports("Pooling")
 def pooling(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """2-D, also adaptive."""
-    layer: Any = node.layer
+    layer = node.layer.expect(Pooling)
     dims, out = b.dims(node.inputs[0]), b.dims(node.outputs[0])
     if layer.is_adaptive:
         _adaptive(b, x[0], y[0], dims[2:], out[2:], layer.pool_type)
@@ -88,7 +90,7 @@ def _averaging(size: int, out: int) -> np.ndarray:
 @exports("Pooling1D")
 def pooling_1d(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """1-D."""
-    layer: Any = node.layer
+    layer = node.layer.expect(Pooling1D)
     dims = b.dims(node.inputs[0])
     _windowed(b, x[0], y[0], dims[2:], [layer.window(dims)], layer.pool_type)
 
@@ -96,7 +98,7 @@ def pooling_1d(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> No
 @exports("Pooling3D")
 def pooling_3d(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """3-D."""
-    layer: Any = node.layer
+    layer = node.layer.expect(Pooling3D)
     dims = b.dims(node.inputs[0])
     _windowed(b, x[0], y[0], dims[2:], layer.windows(dims), layer.pool_type)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from tnnquant.base.tensor import DataType
 from tnnquant.errors import UnsupportedLayerError
 from tnnquant.graph import Node
+from tnnquant.layers.reduce import Reduction
 from tnnquant.onnx.export.builder import Builder
 from tnnquant.onnx.export.registry import exports
 
@@ -33,7 +33,7 @@ def reduced(
 @exports(*_KINDS)
 def reduction(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """Over the axes of the layer, which is resolved."""
-    layer: Any = node.layer
+    layer = node.layer.expect(Reduction)
     kind, spec = layer.TYPE_NAMES[0], b.specs[node.inputs[0]]
     if spec.dtype == DataType.INT32 and kind not in _OF_INTEGERS:
         raise UnsupportedLayerError("of INT32 TNN cuts fractions off at every step, ONNX does not")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from tnnquant.errors import UnsupportedLayerError
 from tnnquant.graph import Node
+from tnnquant.layers.upsample import Upsample
 from tnnquant.onnx.export.builder import Builder
 from tnnquant.onnx.export.registry import exports
 
@@ -20,7 +20,7 @@ NEAREST, BILINEAR, CUBIC = 1, 2, 3
 @exports("Upsample")
 def upsample(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """Resize with the sizes given; nearest of other than whole factors by picking rows and columns."""
-    layer: Any = node.layer
+    layer = node.layer.expect(Upsample)
     dims, out = b.dims(node.inputs[0]), b.dims(node.outputs[0])
     if dims == out and layer.mode != CUBIC:
         b.op("Identity", x[0], to=y[0])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from tnnquant.base.tensor import DataType
 from tnnquant.errors import UnsupportedLayerError
 from tnnquant.graph import Node
+from tnnquant.layers.grid_sample import GridSample
+from tnnquant.layers.roi import RoiAlign
 from tnnquant.onnx.export.builder import Builder
 from tnnquant.onnx.export.registry import exports
 
@@ -17,7 +18,7 @@ __all__: list[str] = []
 @exports("GridSample")
 def grid_sample(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """From opset 16 on; in 20 a mode got another name."""
-    layer: Any = node.layer
+    layer = node.layer.expect(GridSample)
     if b.opset < 16:
         raise UnsupportedLayerError("GridSample needs opset 16")
     linear = "linear" if b.opset >= 20 else "bilinear"
@@ -30,7 +31,7 @@ def grid_sample(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> N
 @exports("RoiAlign")
 def roi_align(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """Positions without half a pixel's offset: ONNX's only meaning before opset 16."""
-    layer: Any = node.layer
+    layer = node.layer.expect(RoiAlign)
     count, width = b.dims(node.inputs[1])
     regions = x[1] if width == 4 else b.op("Slice", x[1], b.ints(0), b.ints(4), b.ints(1))
     images = b.cast(x[2] if b.dims(node.inputs[2]) == (count,) else b.reshape(x[2], (count,)), DataType.INT64)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 from tnnquant.graph import Node
+from tnnquant.layers.lstm import LSTMONNX
 from tnnquant.onnx.export.builder import Builder
 from tnnquant.onnx.export.registry import exports
 
@@ -16,7 +16,7 @@ __all__: list[str] = []
 @exports("LSTMONNX")
 def lstm(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
     """ONNX has an axis of directions where TNN puts both side by side."""
-    layer: Any = node.layer
+    layer = node.layer.expect(LSTMONNX)
     steps, batch, *rest = b.dims(node.inputs[0])
     dirs, hidden = layer.directions, layer.hidden_size
     state = (dirs, batch, hidden)

@@ -10,6 +10,11 @@ import numpy as np
 
 from tnnquant.base.tensor import DataType
 from tnnquant.graph import Node
+from tnnquant.layers.activation import Elu, HardSigmoid, Selu
+from tnnquant.layers.base import Layer
+from tnnquant.layers.clip import Clip
+from tnnquant.layers.gated import SignedMul
+from tnnquant.layers.power import Power
 from tnnquant.onnx.export.builder import Builder
 from tnnquant.onnx.export.registry import Writer, exports
 
@@ -47,7 +52,7 @@ def _register(kind: str) -> Callable[[Callable[[Builder, Any, str, str], None]],
 
 
 def _same(operator: str) -> Callable[[Builder, Any, str, str], None]:
-    def write(b: Builder, layer: Any, x: str, y: str) -> None:
+    def write(b: Builder, layer: Layer, x: str, y: str) -> None:
         b.op(operator, x, to=y)
 
     return write
@@ -58,31 +63,31 @@ for _type, _operator in _SAME.items():
 
 
 @_register("Rsqrt")
-def rsqrt(b: Builder, layer: Any, x: str, y: str) -> None:
+def rsqrt(b: Builder, layer: Layer, x: str, y: str) -> None:
     """1 / sqrt(x)."""
     b.op("Reciprocal", b.op("Sqrt", x), to=y)
 
 
 @_register("Reciprocal")
-def reciprocal(b: Builder, layer: Any, x: str, y: str) -> None:
+def reciprocal(b: Builder, layer: Layer, x: str, y: str) -> None:
     """1 / x, and 0 where x is 0."""
     b.op("Where", b.op("Equal", x, b.scalar(0)), b.scalar(0), b.op("Reciprocal", x), to=y)
 
 
 @_register("LogSigmoid")
-def log_sigmoid(b: Builder, layer: Any, x: str, y: str) -> None:
+def log_sigmoid(b: Builder, layer: Layer, x: str, y: str) -> None:
     """-softplus(-x)."""
     b.op("Neg", b.op("Softplus", b.op("Neg", x)), to=y)
 
 
 @_register("Swish")
-def swish(b: Builder, layer: Any, x: str, y: str) -> None:
+def swish(b: Builder, layer: Layer, x: str, y: str) -> None:
     """x * sigmoid(x)."""
     b.op("Mul", x, b.op("Sigmoid", x), to=y)
 
 
 @_register("GELU")
-def gelu(b: Builder, layer: Any, x: str, y: str) -> None:
+def gelu(b: Builder, layer: Layer, x: str, y: str) -> None:
     """x / 2 * (1 + erf(x / sqrt(2)))."""
     if b.opset >= 20:
         b.op("Gelu", x, to=y)
@@ -92,19 +97,19 @@ def gelu(b: Builder, layer: Any, x: str, y: str) -> None:
 
 
 @_register("Elu")
-def elu(b: Builder, layer: Any, x: str, y: str) -> None:
+def elu(b: Builder, layer: Elu, x: str, y: str) -> None:
     """x, and alpha * (exp(x) - 1) below 0."""
     b.op("Elu", x, to=y, alpha=layer.alpha)
 
 
 @_register("Selu")
-def selu(b: Builder, layer: Any, x: str, y: str) -> None:
+def selu(b: Builder, layer: Selu, x: str, y: str) -> None:
     """gamma * x, and gamma * (alpha * exp(x) - alpha) up to 0."""
     b.op("Selu", x, to=y, alpha=layer.alpha, gamma=layer.gamma)
 
 
 @_register("HardSigmoid")
-def hard_sigmoid(b: Builder, layer: Any, x: str, y: str) -> None:
+def hard_sigmoid(b: Builder, layer: HardSigmoid, x: str, y: str) -> None:
     """alpha * x + beta between 0 and 1."""
     b.op("HardSigmoid", x, to=y, alpha=layer.alpha, beta=layer.beta)
 
@@ -127,7 +132,7 @@ def relu6(b: Builder, node: Node, x: Sequence[str], y: Sequence[str]) -> None:
 
 
 @_register("Clip")
-def clip(b: Builder, layer: Any, x: str, y: str) -> None:
+def clip(b: Builder, layer: Clip, x: str, y: str) -> None:
     """max(min, min(max, x)): ONNX does not say what it gives when min lies above max."""
     low, high = (b.scalar(value) for value in (layer.min, layer.max))
     if layer.min <= layer.max:
@@ -137,7 +142,7 @@ def clip(b: Builder, layer: Any, x: str, y: str) -> None:
 
 
 @_register("Power")
-def power(b: Builder, layer: Any, x: str, y: str) -> None:
+def power(b: Builder, layer: Power, x: str, y: str) -> None:
     """(x * scale + shift) ** exponent."""
     if layer.scale != 1:
         x = b.op("Mul", x, b.scalar(layer.scale))
@@ -147,7 +152,7 @@ def power(b: Builder, layer: Any, x: str, y: str) -> None:
 
 
 @_register("SignedMul")
-def signed_mul(b: Builder, layer: Any, x: str, y: str) -> None:
+def signed_mul(b: Builder, layer: SignedMul, x: str, y: str) -> None:
     """(sign(x - alpha) + beta) / gamma, then every channel times channel 0."""
     signs = b.op("Sign", b.op("Sub", x, b.scalar(layer.alpha)))
     factor = b.scalar(float(np.float32(1) / np.float32(layer.gamma)))
