@@ -223,7 +223,7 @@ def _parameters(arrays: list[np.ndarray], scales: list[Scales]) -> np.ndarray:
     return table
 
 
-def _run(op_and_params):
+def _run(op_and_params: tuple[np.ndarray, np.ndarray]) -> None:
     program.run(op_and_params[0])
 
 

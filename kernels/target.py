@@ -23,7 +23,7 @@ from numba.core.codegen import get_host_cpu_features, initialize_llvm
 from tnnquant.errors import ConfigError
 from tnnquant.kernels.target_arm import arm_features, is_arm
 
-__all__ = ["PATHS", "InstructionPath", "available_paths", "features", "isa", "path_name", "path_of"]
+__all__ = ["PATHS", "InstructionPath", "available_paths", "features", "isa", "llvm", "path_name", "path_of"]
 
 _INTERESTING = (
     "sse2", "ssse3", "avx2", "fma", "avx512f", "avx512bw", "avx512vbmi", "avx512vnni", "avxvnni", "neon", "dotprod",

@@ -222,7 +222,7 @@ def _scores(executor: Executor, arrays: dict[str, np.ndarray]) -> np.ndarray:
 def print_table(rows: list[dict[str, Any]]) -> None:
     """Verdicts by what is true, and the sets where they do not fit together."""
     print(f"{'agreement on other pictures':30}{'good':>6}{'doubtful':>10}{'broken':>8}")
-    kinds = (
+    kinds: tuple[tuple[str, Callable[[dict], bool]], ...] = (
         ("bad sets, below 90 %", lambda row: row["is_bad"] and row["agreement"] < GOOD_FROM),
         ("bad sets, 90 % or more", lambda row: row["is_bad"] and row["agreement"] >= GOOD_FROM),
         ("good sets, below 90 %", lambda row: not row["is_bad"] and row["agreement"] < GOOD_FROM),

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 from fuzzing import seeds
 from fuzzing.mutate import join_pair, mutated, mutated_pair, split_pair
@@ -252,12 +253,8 @@ def _in_memory(data: bytes) -> Iterator[None]:
             raise InputError(f"{path}: is empty (0 bytes)")
         return io.BytesIO(data), len(data)
 
-    before = picture.open_input
-    picture.open_input = tensors.open_input = open_input
-    try:
+    with patch.object(picture, "open_input", open_input), patch.object(tensors, "open_input", open_input):
         yield
-    finally:
-        picture.open_input = tensors.open_input = before
 
 
 def _run_input(data: bytes, read: Callable) -> None:
