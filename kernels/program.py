@@ -59,6 +59,7 @@ ARGS = 8
 _SPINS = 5000
 #: How often it then offers a turn before it sleeps: a thread that waits busily delays the one that it waits for.
 _TURNS = 100
+# The head of an op; its last word is free for whoever marks ops (tnnquant/bench/substitute.py).
 _FUNCTION, _TASKS, _SCRATCH, _WEIGHTS, _WEIGHT_BYTES, _PARTS, _NEXT = range(7)
 # Words from counter to counter: each has a cache line of its own.
 _LINE = 8

@@ -24,8 +24,8 @@ from tnnquant.errors import ConfigError, KernelError
 
 __all__ = ["Place", "Substitution", "marks_of"]
 
-#: The word of an op that marks it; nothing else uses it.
-_MARK = 3
+#: The word of an op that marks it: the one of its head that kernels/program.py leaves free.
+_MARK = 7
 
 
 @dataclass
