@@ -9,6 +9,7 @@ from tnnquant.pipeline.report import Report
 from tnnquant.pipeline.settings import settings
 from tnnquant.pipeline.summary import summary_rows
 from tnnquant.verdict import BROKEN, DOUBTFUL, GOOD, SetVerdict, Verdict
+from tnnquant.verdict.result import Check
 
 DEFAULT = QuantizeConfig().recipe
 
@@ -48,3 +49,18 @@ def test_a_verdict_says_what_it_holds_for():
     found = SetVerdict(GOOD, 16, "16 pictures", False)
     report = Report("a", "b", 1, samples=16, settings=settings(QuantizeConfig()), verdict=Verdict(GOOD, [found]))
     assert ("", "it holds for pictures like these, not for other kinds") in list(summary_rows(report))
+
+
+def test_a_verdict_says_each_thing_once():
+    """What holds for two sets of pictures is said with the first."""
+    fed = Check(DOUBTFUL, "pixels are fed as 0..255", "data")
+    sets = [
+        SetVerdict(DOUBTFUL, 10, "10 pictures", False, limits=[fed], notes=["few"]),
+        SetVerdict(DOUBTFUL, 5, "5 pictures", True, limits=[fed, Check(DOUBTFUL, "other", "data")], notes=["few"]),
+    ]
+    report = Report("a", "b", 1, samples=10, settings=settings(QuantizeConfig()), verdict=Verdict(DOUBTFUL, sets))
+    rows = [text for _, text in summary_rows(report)]
+    assert rows.count("doubtful: data - pixels are fed as 0..255") == 1
+    assert rows.count("doubtful: data - other") == 1
+    assert rows.count("note: few") == 1
+    assert rows.index("note: few") < rows.index("doubtful on 5 pictures")

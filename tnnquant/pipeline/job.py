@@ -289,7 +289,13 @@ class Job:
     def tell_of_values(self, fed: Samples) -> None:
         """What the inputs hold, and whether that looks right."""
         self.report.inputs = fed.statistics()
-        self.report.warnings += fed.warnings(is_normalized_inside=normalizes_inside(self.graph))
+        # Where the verdict says already how pixels are fed, that is all there is to say of it.
+        is_told = normalizes_inside(self.graph) or self._verdict_tells_of_pixels()
+        self.report.warnings += fed.warnings(is_normalized_inside=is_told)
+
+    def _verdict_tells_of_pixels(self) -> bool:
+        sets = self.report.verdict.sets if self.report.verdict else []
+        return any(check.where in self.graph.inputs for found in sets for check in found.limits)
 
     def warn_of_few(self, given: int) -> None:
         """Warn of statistics of a few inputs; where some are held out, the user gave enough all the same."""

@@ -165,13 +165,18 @@ def _trial_rows(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _verdict_rows(verdict: Verdict) -> Iterator[tuple[str, str]]:
+    """The verdict on each set of pictures; what is true of several of them is said with the first."""
+    told: set[str] = set()
     for number, found in enumerate(verdict.sets):
         label = "verdict" if number == 0 else ""
         yield label, f"{found.status.upper() if number == 0 else found.status} on {found.source}"
         if number == 0:
             yield "", "it holds for pictures like these, not for other kinds"
-        for check in found.checks():
-            yield "", f"{check.status}: {check.where} - {check.text}"
+        checks = [f"{check.status}: {check.where} - {check.text}" for check in found.checks()]
+        notes = [f"note: {note}" for note in found.notes]
+        for line in checks:
+            if line not in told:
+                yield "", line
         for output in found.outputs:
             yield "", f"{output.name}: SQNR {output.figures['sqnr_db']:.1f} dB"
         if found.labels:
@@ -185,8 +190,10 @@ def _verdict_rows(verdict: Verdict) -> Iterator[tuple[str, str]]:
             )
         if found.disagreeing:
             yield "", f"another class than fp32: {', '.join(found.disagreeing)}"
-        for note in found.notes:
-            yield "", f"note: {note}"
+        for line in notes:
+            if line not in told:
+                yield "", line
+        told |= {*checks, *notes}
     if verdict.worst_layers:
         shown = (
             f"{noise.layer} {noise.input_sqnr_db:.1f} -> {noise.sqnr_db:.1f} dB" for noise in verdict.worst_layers[:3]
