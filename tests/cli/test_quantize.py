@@ -203,9 +203,11 @@ def test_a_dry_run_warns_as_the_run_would(model, capsys):
     assert "values of 0..255, raw, since neither mean nor scale is given" in capsys.readouterr().err
 
 
-def test_an_unknown_command_lists_the_known_ones(capsys):
+def test_an_unknown_command_names_the_nearest_or_lists_all(capsys):
     assert run("quantise") == 2
-    assert "Commands: quantize" in capsys.readouterr().err
+    assert "No such command 'quantise'. Did you mean quantize?" in capsys.readouterr().err
+    assert run("xyz") == 2
+    assert "Commands: quantize, convert" in capsys.readouterr().err
 
 
 def test_help_and_wrong_options_import_nothing_heavy():

@@ -14,6 +14,7 @@ import gc
 import importlib
 import os
 import sys
+from difflib import get_close_matches
 from typing import ClassVar
 
 import click
@@ -76,9 +77,9 @@ class LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            raise click.UsageError(
-                f"{error.message} Commands: {', '.join(self.commands_by_name)}.", error.ctx
-            ) from None
+            close = get_close_matches(args[0], self.commands_by_name, 1) if args else []
+            hint = f"Did you mean {close[0]}?" if close else f"Commands: {', '.join(self.commands_by_name)}."
+            raise click.UsageError(f"{error.message} {hint}", error.ctx) from None
 
 
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -55,7 +55,7 @@ def find_pair(
     if not missing:
         return pair
     if path.is_file() and path.suffix not in (PROTO_SUFFIX, MODEL_SUFFIX):
-        raise ModelFormatError(f"{str(path)!r} is {_kind(path)}; expected a .tnnproto or .tnnmodel")
+        raise ModelFormatError(f"{str(path)!r} is {_kind(path)}; expected an .onnx, .tnnproto or .tnnmodel")
     if len(missing) == 1:
         (gone,), (there,) = missing, [file for file in pair if file.exists()]
         names = both or both_files()
