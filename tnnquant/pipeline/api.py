@@ -70,7 +70,7 @@ def quantize_model(
     threads : int, optional
         Default: one per core. The result does not depend on it.
     dry_run : bool
-        Check everything and plan, but run and write nothing.
+        Check everything and plan; a few pictures are run to say how long it takes. Nothing is written.
     progress : callable (stage, done, total) or bool, optional
         Told of progress within the stages "ranges", "histograms", "weights" and "verdict". True: a bar, in a terminal
         or a notebook.

@@ -86,7 +86,7 @@ class Report:
         The second model, with ``split``: its files ``proto`` and ``model``, and the blobs ``inputs`` that it reads from
         the first.
     estimate : Estimate or None
-        In a dry run of a recipe with statistics: size and int8 share of what would be written.
+        In a dry run of a recipe with statistics: size, int8 share and seconds of what would be made.
     """
 
     proto: str
