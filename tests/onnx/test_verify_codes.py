@@ -38,6 +38,60 @@ def test_every_layer_has_the_codes_of_the_file(files):
     assert comparison.codes_differ < 0.01
 
 
+@pytest.fixture(params=[False, True], ids=["exact", "rescaled"])
+def chain(request, rng, tmp_path):
+    """Layers that read codes of the file, and depthwise ones that read codes that had to become coarser."""
+    net = Qdq(rng, (1, 8, 16, 16), np.uint8)
+    x = net.pair("x", 0.02, 128)
+    for _ in range(3):
+        x = net.pair(net.op("Relu", net.conv(x, 8, 8)), 0.01, 0)
+        if request.param:
+            x = net.pair(net.op("Relu", net.depthwise(x, 8, 3, 1)), 0.01, 0)
+    onnx.save(net.model(x), tmp_path / "net.onnx")
+    return tmp_path / "net.onnx", (tmp_path / "net.tnnproto", tmp_path / "net.tnnmodel")
+
+
+def changed(graph, node, name, change):
+    """The graph with another tensor in a layer."""
+    tensor = node.tensors[name]
+    tensors = {**node.tensors, name: replace(tensor, data=change(tensor.data).astype(tensor.data.dtype))}
+    new = node.replace(resource=replace(node.resource, tensors=tensors))
+    return graph.with_nodes(new if other is node else other for other in graph.nodes)
+
+
+def test_codes_of_the_file_and_coarser_ones_are_right(chain):
+    source, pair = chain
+    conversion = convert(source)
+    write_model(conversion.graph, *pair)
+    comparison = compare(source, pair, conversion)
+    assert comparison.agrees, comparison.lines()
+
+
+@pytest.mark.parametrize("position", [0, 2, -1])
+@pytest.mark.parametrize("what", ["scale", "weights", "channels", "bias"])
+def test_a_small_fault_is_named(chain, what, position):
+    source, pair = chain
+    conversion = convert(source)
+    graph = conversion.graph
+    node = [node for node in graph.nodes if "filter" in node.tensors][position]
+    rng = np.random.default_rng(6)
+    match what:
+        case "scale":
+            graph = changed(graph, node, "scale", lambda data: data * np.float32(1.03))
+        case "weights":
+            graph = changed(
+                graph, node, "filter", lambda data: np.clip(data + 30 * (rng.random(data.size) < 0.3), -127, 127)
+            )
+        case "channels":
+            graph = changed(graph, node, "filter", lambda data: np.roll(data.reshape(8, -1), 1, axis=0).reshape(-1))
+        case "bias":
+            graph = changed(graph, node, "bias", lambda data: data + np.int32(2000))
+    write_model(graph, *pair)
+    comparison = compare(source, pair, conversion)
+    assert not comparison.agrees
+    assert comparison.first == node.outputs[0]
+
+
 @pytest.mark.parametrize("what", ["scale", "bias", "filter", "blob"])
 def test_a_fault_in_a_layer_is_named(files, what):
     source, pair = files

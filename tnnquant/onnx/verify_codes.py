@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tnnquant.base.tensor import DataType
+from tnnquant.graph import Node
 from tnnquant.graph.lower import REFORMATTED
+from tnnquant.layers.base import QuantRole
 from tnnquant.onnx.convert import Conversion
 from tnnquant.onnx.qdq.record import BlobCodes
 
@@ -22,12 +25,16 @@ if TYPE_CHECKING:
 
 __all__ = ["CodesCheck", "against_codes"]
 
-#: A blob is right if at most this share of its codes is off by one step: TNN rounds halves otherwise, and its zero
-#: point is a whole number of steps of a sum.
-_STEPS, _SHARE = 1, 0.05
-#: Else by the length of the difference as a part of that of the codes: sums in another order differ by more here and
-#: there, and so do layers that read codes which had to become coarser than the file's.
-_PART, _COARSE_PART = 0.02, 0.25
+#: A layer that reads the file's codes may be off by a step of its sums: halves are rounded otherwise, and a zero point
+#: is a whole number of such steps. So many codes as lie that close to where the code changes are off by one: the share
+#: that a step of the sums is of a step of the codes; and a few where sums of floats lie there.
+_SHARE, _FEW = 1e-3, 3
+#: Where codes before a layer had to become coarser, each is off by half a step at most, evenly. The length that this
+#: has behind the layer may be exceeded so many times. Codes that are rounded twice add a third of a square step, and
+#: layers whose sums are not known, as an Add, a whole one.
+_NOISE, _ROUNDED_TWICE, _UNKNOWN = 2.0, 1 / 3, 1.0
+#: Rounding makes codes neither larger nor smaller on the whole, but for this share (where they saturate).
+_GAIN = 0.0125
 
 
 @dataclass
@@ -78,8 +85,14 @@ def against_codes(
         Of the pair, computed from the ONNX model's codes.
     """
     check, codes, scales = CodesCheck(), conversion.codes, conversion.graph.scales
-    is_coarse = any(not np.array_equal(scales[name].scale, noted.scale) for name, (_, noted) in codes.items())
-    most = _COARSE_PART if is_coarse else _PART
+    makers = executor.graph.producers()
+    noise = _Noise(
+        executor, {
+            name: np.array_equal(scales[name].scale, noted.scale)
+            for name, (tensor, noted) in codes.items()
+            if tensor in tensors
+        },
+    )  # fmt: skip
 
     def look(blob: str, array: np.ndarray) -> None:
         name = blob.removesuffix(REFORMATTED)
@@ -91,11 +104,9 @@ def against_codes(
         is_same = np.array_equal(scales[name].scale, noted.scale)
         zero = noted.zero if is_same else np.zeros_like(noted.zero)
         wanted = _as_stored(tensors[tensor].reshape(array.shape), noted, None if is_same else scales[name].scale)
-        apart = np.abs(array.astype(np.int16) - wanted)
-        differing = int(np.count_nonzero(apart))
-        check.count(differing, array.size)
-        is_near = apart.max(initial=0) <= _STEPS and differing <= max(_SHARE * array.size, 1)
-        if not check.wrong and not is_near and _part(apart, wanted, zero) > most:
+        apart = array.astype(np.int16) - wanted
+        check.count(int(np.count_nonzero(apart)), array.size)
+        if not check.wrong and not _is_right(apart, wanted - _by_channel(zero, wanted.ndim), makers.get(blob), noise):
             check.wrong = name
         array[...] = wanted
 
@@ -118,7 +129,81 @@ def _by_channel(values: np.ndarray, rank: int) -> np.ndarray:
     return values.astype(np.float64).reshape(-1, *(1,) * max(rank - 2, 0))
 
 
-def _part(apart: np.ndarray, wanted: np.ndarray, zero: np.ndarray) -> float:
-    """The length of a difference of codes as a part of that of the codes, counted from what means 0."""
-    length = float(np.linalg.norm(wanted - _by_channel(zero, wanted.ndim)))
-    return float(np.linalg.norm(apart.astype(np.float64))) / length if length else float(apart.any())
+class _Noise:
+    """What is to be expected of codes that had to become coarser.
+
+    Parameters
+    ----------
+    executor : Executor
+    exact : dict of str to bool
+        The int8 blobs that have the file's codes put in, and whether their scale is that of the file.
+    """
+
+    def __init__(self, executor: Executor, exact: Mapping[str, bool]):
+        self._graph, self._specs, self._exact = executor.graph, executor.specs, exact
+        # Blobs with noise in them, the file's codes put in where they are.
+        self._noisy: set[str] = set()
+        for node in self._graph.nodes:
+            rounds = node.quantized and node.layer.role != QuantRole.NONE
+            for blob in node.outputs:
+                if self._has_codes(blob):
+                    is_noisy = not exact[blob.removesuffix(REFORMATTED)]
+                else:
+                    is_noisy = rounds or any(source in self._noisy for source in node.inputs)
+                if is_noisy:
+                    self._noisy.add(blob)
+
+    def _has_codes(self, blob: str) -> bool:
+        return blob.removesuffix(REFORMATTED) in self._exact and self._specs[blob].dtype == DataType.INT8
+
+    def step(self, node: Node | None) -> float:
+        """The step of a layer's sums in steps of its codes, on average; 0 where it has none."""
+        factor = self._factor(node)
+        return 0.0 if factor is None else float(factor.mean())
+
+    def of(self, node: Node | None) -> float | None:
+        """The mean square to be expected of the difference after a layer, in steps of its codes; None: no noise."""
+        if node is None:
+            return None
+        if not any(blob in self._noisy for blob in node.inputs):
+            return _ROUNDED_TWICE if node.outputs[0] in self._noisy else None
+        factor = self._factor(node)
+        weights = node.tensors.get("filter", node.tensors.get("weight"))
+        if factor is None or weights is None:
+            return _UNKNOWN
+        squares = np.square(weights.data.astype(np.float64).reshape(factor.size, -1)).sum(axis=1)
+        return float((factor**2 * squares / 12).mean()) + _ROUNDED_TWICE
+
+    def _factor(self, node: Node | None) -> np.ndarray | None:
+        """By what the sums of each channel are multiplied, float64 (C,)."""
+        if node is None or "scale" not in node.tensors or "bias" not in node.tensors:
+            return None
+        scale = self._graph.scales.get(node.outputs[0])
+        count = node.tensors["bias"].size
+        if scale is None or not count:
+            return None
+        return np.broadcast_to(node.tensors["scale"].float32().astype(np.float64) / scale.scale, (count,))
+
+
+def _is_right(apart: np.ndarray, wanted: np.ndarray, node: Node | None, noise: _Noise) -> bool:
+    """Whether codes may differ as they do.
+
+    Parameters
+    ----------
+    apart : int16 (n, ...)
+        By how much.
+    wanted : float64 (n, ...)
+        The codes they should be, counted from what means 0.
+    node : Node or None
+        What made them.
+    noise : _Noise
+    """
+    size, expected = apart.size, noise.of(node)
+    if expected is None:
+        differing = np.count_nonzero(apart)
+        return int(np.abs(apart).max(initial=0)) <= 1 and int(differing) <= (noise.step(node) + _SHARE) * size + _FEW
+    if np.square(apart.astype(np.float64)).mean() > _NOISE**2 * expected:
+        return False
+    length = max(float(np.square(wanted).sum()), 1.0)
+    gain = abs(float((apart * wanted).sum())) / length
+    return gain <= _GAIN + 3 * float(np.sqrt(expected / length))

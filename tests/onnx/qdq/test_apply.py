@@ -61,6 +61,14 @@ class Qdq:
         bias = self.constant((self.rng.standard_normal(out) * 0.1).astype(np.float32))
         return self.op("Conv", x, weight, bias, pads=[pad] * 4)
 
+    def depthwise(self, x, channels, kernel, pad, scale=None):
+        codes = self.rng.integers(-127, 128, (channels, 1, kernel, kernel)).astype(np.int8)
+        values = self.rng.uniform(0.5, 1, channels) * 2 / 127 / kernel if scale is None else np.asarray(scale)
+        steps = self.constant(values.astype(np.float32)), self.constant(np.zeros(channels, np.int8))
+        weight = self.op("DequantizeLinear", self.constant(codes), *steps, axis=0)
+        bias = self.constant((self.rng.standard_normal(channels) * 0.1).astype(np.float32))
+        return self.op("Conv", x, weight, bias, pads=[pad] * 4, group=channels)
+
     def model(self, output):
         inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, self.dims)]
         outputs = [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)]
@@ -278,6 +286,15 @@ def test_arithmetic_of_codes_is_refused(rng):
     out = net.op("Cast", codes, to=TensorProto.FLOAT)
     with pytest.raises(UnsupportedLayerError, match="computes with codes of int8"):
         convert(net.model(out))
+
+
+def test_a_bias_beyond_32_bits_takes_a_coarser_scale(rng):
+    """Weights of a channel that does nothing have next to no scale, and its bias would have too many steps."""
+    net = Qdq(rng, (1, 4, 6, 6), np.uint8)
+    x = net.depthwise(net.pair("x", 0.02, 128), 4, 3, 0, scale=[0.01, 1e-9, 1e-12, 0.02])
+    _, got, wanted = run_both(net.model(net.pair(net.op("Relu", x), 0.02, 0)))
+    assert np.abs(got - wanted).max() <= 0.02 * 1.01
+    np.testing.assert_allclose(got[:, 1:3], wanted[:, 1:3], atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, np.nan, np.inf])

@@ -32,13 +32,15 @@ from tnnquant.layers.weighted import FusesActivation, Weighted
 from tnnquant.onnx.qdq.parts import Names, rounded
 from tnnquant.onnx.qdq.record import BlobCodes, Records, WeightCodes
 from tnnquant.onnx.qdq.ties import matched
-from tnnquant.onnx.qdq.zero_points import absorbs_activation, borders, stored
+from tnnquant.onnx.qdq.zero_points import Stored, absorbs_activation, borders, stored
 
 __all__ = ["Applied", "apply_codes", "passed_on"]
 
 _NONE = BlobCodes(np.zeros(0, np.float32), np.zeros(0, np.int64))
 _LIMIT = np.iinfo(np.int32)
 _LOWEST, _HIGHEST = -128, 127
+#: By how much the sum for a zero point may move where a scale is nudged.
+_NUDGED = 1 << 12
 #: A code means 6 if it is off by at most this share.
 _SAME = 1e-6
 
@@ -129,7 +131,7 @@ def apply_codes(graph: Graph, records: Records) -> Applied:
         return _quantized(node, plan.weights[node.name], codes[node.inputs[0]].scale, zero, to)
 
     made = stored(graph, inference.specs, codes, plan.int8, quantized)
-    nodes, scales = _unfused(made.nodes, made.scales, inference.specs, Names(graph.with_nodes(made.nodes)))
+    nodes, scales = _unfused(made, inference.specs, Names(graph.with_nodes(made.nodes)))
     touched = {blob for node in nodes if node.quantized for blob in (*node.inputs, *node.outputs)}
     result = graph.with_nodes(nodes).replace(scales={name: scales[name] for name in scales if name in touched})
     tensors = {
@@ -248,10 +250,11 @@ def _is_depthwise(node: Node, specs: Mapping[str, BlobSpec]) -> bool:
 
 
 def _unfused(
-    nodes: list[Node], scales: dict[str, QuantParams], specs: Mapping[str, BlobSpec], names: Names
+    made: Stored, specs: Mapping[str, BlobSpec], names: Names
 ) -> tuple[list[Node], dict[str, QuantParams]]:
     """A layer between each int8 1x1 convolution and the Add right after it, which TNN would fuse: the file rounds what
     the convolution makes."""
+    nodes, scales = made.nodes, made.scales
     last_reader = {blob: position for position, node in enumerate(nodes) for blob in node.inputs}
     result: list[Node] = []
     for position, node in enumerate(nodes):
@@ -268,6 +271,7 @@ def _unfused(
             (blob,) = previous.outputs
             copy = names.new(f"{blob}_rounded")
             scales[copy] = scales[blob]
+            made.of[copy] = made.of[blob]
             result.append(rounded(blob, copy, specs[node.outputs[0]], scales[blob].scale, names))
             node = node.replace(inputs=tuple(copy if name == blob else name for name in node.inputs))
         result.append(node)
@@ -341,8 +345,14 @@ def _quantized(node: Node, weights: WeightCodes, source: np.ndarray, zero: np.nd
     step = np.broadcast_to((weights.scale * source).astype(np.float32), count)
     bias = node.tensors.get("bias")
     values = bias.float32().astype(np.float64) if bias is not None and bias.size else np.zeros(count)
-    sums = weights.codes.astype(np.int64).reshape(count, -1).sum(axis=1)
-    stored = np.rint(values / step) - zero * sums
+    codes = weights.codes.astype(np.int64).reshape(count, -1)
+    # Weights of a channel that does next to nothing may have a scale so small that the bias is beyond 32 bits: coarser.
+    with np.errstate(all="ignore"):
+        most = (np.abs(values) + np.abs(to.zero * to.scale)) / step + np.abs(zero * codes.sum(axis=1)) + _NUDGED
+        halvings = np.ceil(np.log2(np.maximum(most / _LIMIT.max, 1)))
+    step = (step * np.exp2(halvings)).astype(np.float32)
+    codes = np.rint(codes / np.exp2(halvings)[:, None]).astype(np.int64)
+    stored = np.rint(values / step) - zero * codes.sum(axis=1)
     if (to.zero == to.zero[0]).all():
         step, summand = matched(step, np.broadcast_to(to.scale, count), int(to.zero[0]))
     else:
