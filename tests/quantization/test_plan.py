@@ -190,8 +190,8 @@ def residual_net(build):
 def test_excluded_layers_stay_fp32_with_the_pattern_as_the_reason(build):
     _, int8, reasons = plan(residual_net(build), exclude=("c", "type:Pooling"))
     assert int8 == ["a", "b", "d", "cat", "last"]
-    assert reasons["c"] == "excluded by --exclude c"
-    assert reasons["pool"] == "excluded by --exclude type:Pooling"
+    assert reasons["c"] == "excluded by exclude='c'"
+    assert reasons["pool"] == "excluded by exclude='type:Pooling'"
 
 
 def test_an_add_may_be_int8_behind_an_excluded_convolution(build):
@@ -206,7 +206,7 @@ def test_an_add_may_be_int8_behind_an_excluded_convolution(build):
 def test_included_layers_alone_may_be_int8(build):
     _, int8, reasons = plan(residual_net(build), include=("a", "b"))
     assert int8 == ["a", "b"]
-    assert reasons["last"] == "not among --include"
+    assert reasons["last"] == "not among include"
 
 
 def test_a_join_between_fp32_layers_alone_stays_fp32(build):
