@@ -28,7 +28,6 @@ SMALLEST = 2.0**-27
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 _SHIFT = np.int32(19)
 _FIRST = np.int32(((127 - 27) << 4) - 1)
-_LAST = np.int32(OCTAVE_BINS - 1)
 
 
 def octave_edges() -> np.ndarray:
@@ -51,31 +50,34 @@ def octave_histogram_naive(x, counts):
 
 
 @kernel
-def _count(bits, base, counts):
+def _count(bits, base, counts, skipped, last):
     # bits: int32 (columns,), float32 seen as integers; base: int32 (columns,); counts: int32
     for c in range(bits.size):
-        bin_ = ((bits[c] & _MAGNITUDE) >> _SHIFT) - _FIRST
-        bin_ = min(max(bin_, np.int32(0)), _LAST)
+        bin_ = max(((bits[c] & _MAGNITUDE) >> _SHIFT) - _FIRST, np.int32(0))
+        bin_ = min(max(bin_ - skipped, min(bin_, np.int32(1))), last)
         counts[base[c] + bin_] += np.int32(1)
 
 
 @kernel
 def _octaves_task(op, index, scratch):
     # op words from ARGS on: address of x, a Walk; addresses of base, int32 (groups, columns), of counts, int32;
-    # columns; int32 elements of one chunk's counts
+    # columns; int32 elements of one chunk's counts; bins left out; number of the last bin
     args = words(op, program.WORDS)[program.ARGS :]
     address, repeats, repeat_step, rows, row_step, width, tail, group = _part(args, index)
     base = i32_view(args[WALK_WORDS + 1] + 4 * group * args[WALK_WORDS + 3], args[WALK_WORDS + 3])
     size = args[WALK_WORDS + 4]
     counts = i32_view(args[WALK_WORDS + 2] + 4 * (index % args[11]) * size, size)
+    skipped, last = np.int32(args[WALK_WORDS + 5]), np.int32(args[WALK_WORDS + 6])
     for _ in range(repeats):
         for r in range(rows):
-            _count(i32_view(address + r * row_step, width), base, counts)
-        _count(i32_view(address + rows * row_step, tail), base, counts)
+            _count(i32_view(address + r * row_step, width), base, counts, skipped, last)
+        _count(i32_view(address + rows * row_step, tail), base, counts, skipped, last)
         address += repeat_step
 
 
-def octave_histogram_op(walk: Walk, address: int, base: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def octave_histogram_op(
+    walk: Walk, address: int, base: np.ndarray, counts: np.ndarray, skipped: int = 0
+) -> np.ndarray:
     """The op that counts a blob's magnitudes.
 
     Parameters
@@ -86,9 +88,14 @@ def octave_histogram_op(walk: Walk, address: int, base: np.ndarray, counts: np.n
         Of the blob's first value, a float32.
     base : int32 (walk.groups, walk.columns)
         Where the bins of a column begin in the counts of a chunk.
-    counts : int32 (walk.chunks, histograms, OCTAVE_BINS)
-        Updated. A bin overflows when 2**31 values are in it: the caller counts the values.
+    counts : int32 (walk.chunks, histograms, bins)
+        Updated. A bin overflows when 2**31 values are in it: the caller counts the values. The last one also takes all
+        values beyond it.
+    skipped : int
+        Bins from 1 on that have no counts of their own: bin 1 of the counts takes those of the first ``skipped + 1``,
+        and bin b > 1 those of bin ``b + skipped``.
     """
     data = program.data_address
-    args = [address, *walk.words, data(base), data(counts), walk.columns, counts.shape[1] * OCTAVE_BINS]
+    bins = counts.shape[2]
+    args = [address, *walk.words, data(base), data(counts), walk.columns, counts.shape[1] * bins, skipped, bins - 1]
     return program.new_op(_octaves_task, walk.tasks, 0, args)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Protocol
@@ -52,12 +53,16 @@ class Sample:
         How many items of the batch, from the first on, were not fed before in this pass.
     numbers : tuple of int
         Which of the samples' sources each fresh item is from, see :attr:`Samples.names`.
+    again : callable or None
+        Gives arrays equal to ``arrays``, new ones each time, from what takes less memory than they do; None: it is not
+        known how.
     """
 
     name: str
     arrays: dict[str, np.ndarray]
     fresh: int = 1
     numbers: tuple[int, ...] = ()
+    again: Callable[[], dict[str, np.ndarray]] | None = None
 
 
 class SampleSource(Protocol):
@@ -248,15 +253,16 @@ class Samples:
         return lines
 
     def _single(self) -> Iterator[Sample]:
-        for number, arrays in self._arrays():
+        for number, loaded, arrays in self._arrays():
             rows = next(iter(arrays.values())).shape[0]
-            yield Sample(self._sources[number].name, arrays, rows, (number,) * rows)
+            again = partial(self._loader.feed, loaded)
+            yield Sample(self._sources[number].name, arrays, rows, (number,) * rows, again)
 
     def _packed(self) -> Iterator[Sample]:
         first: list[tuple[int, dict]] = []  # rows of the first batch, to complete the last one with
         waiting: list[tuple[int, dict]] = []
         self._repeated = 0
-        for number, arrays in self._arrays():
+        for number, _, arrays in self._arrays():
             for row in range(next(iter(arrays.values())).shape[0]):
                 waiting.append((number, {name: array[row : row + 1] for name, array in arrays.items()}))
                 if len(first) < self.batch - 1:
@@ -279,8 +285,8 @@ class Samples:
                 empty[place] = row[name][0]
         return Sample(names[0] if names[0] == names[1] else " .. ".join(names), arrays, fresh, numbers)
 
-    def _arrays(self) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-        """Numbers of sources in order, with their arrays; decoding runs ahead."""
+    def _arrays(self) -> Iterator[tuple[int, Loaded, dict[str, np.ndarray]]]:
+        """Numbers of sources in order, with what was read of them and their arrays; decoding runs ahead."""
         self._loader.import_libraries(self._sources)
         indices = iter(self.usable)
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="tnnquant-inputs")
@@ -299,7 +305,7 @@ class Samples:
                 result = self._result(index, future)
                 submit()
                 if result is not None:
-                    yield index, result
+                    yield index, *result
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -314,7 +320,9 @@ class Samples:
         except MemoryError:
             raise InputError(f"{source.name}: not enough memory to read it") from None
 
-    def _result(self, index: int, future: Future[tuple[Loaded, dict[str, np.ndarray]]]) -> dict[str, np.ndarray] | None:
+    def _result(
+        self, index: int, future: Future[tuple[Loaded, dict[str, np.ndarray]]]
+    ) -> tuple[Loaded, dict[str, np.ndarray]] | None:
         # In order, on the consumer's thread: what is counted here does not depend on the workers' timing.
         try:
             loaded, arrays = future.result()
@@ -332,7 +340,7 @@ class Samples:
             self._loader.count(loaded, self._statistics)
             for note in loaded.notes:
                 self._notes.setdefault(note, []).append(self._sources[index].name)
-        return arrays
+        return loaded, arrays
 
 
 def skipped_warning(skipped: Sequence[str], count: int) -> list[str]:

@@ -15,24 +15,38 @@ _SAMPLES = 64
 
 
 class Octaves(_Gatherer):
-    """Counts of the magnitudes of every slot in bins of equal ratio (:mod:`tnnquant.kernels.octaves`)."""
+    """Counts of the magnitudes of every slot in bins of equal ratio (:mod:`tnnquant.kernels.octaves`).
 
-    def _new_part(self, x: np.ndarray) -> dict:
-        from tnnquant.kernels.octaves import OCTAVE_BINS, octave_histogram_op
+    Parameters
+    ----------
+    slots : int
+    skipped : int
+        Bins from 1 on that have no counts of their own but are counted in the one after them.
+    bins : int, optional
+        Bins that are left; what lies beyond the last is counted there. Default: all.
+    """
 
-        walk, histogram, copies = histogram_walk(x, self.slots)
-        base = np.ascontiguousarray(np.broadcast_to(histogram * OCTAVE_BINS, (walk.groups, walk.columns)), np.int32)
-        counts = np.zeros((walk.chunks, self.slots * copies, OCTAVE_BINS), np.int32)
-        return {"op": octave_histogram_op(walk, 0, base, counts), "counts": counts, "copies": copies, "keep": base}
-
-    def rows(self) -> np.ndarray:
-        """The counts, int64 (slots, OCTAVE_BINS)."""
+    def __init__(self, slots: int, skipped: int = 0, bins: int | None = None):
         from tnnquant.kernels.octaves import OCTAVE_BINS
 
-        total = np.zeros((self.slots, OCTAVE_BINS), np.int64)
+        super().__init__(slots)
+        self.skipped, self.bins = skipped, OCTAVE_BINS - skipped if bins is None else bins
+
+    def _new_part(self, x: np.ndarray) -> dict:
+        from tnnquant.kernels.octaves import octave_histogram_op
+
+        walk, histogram, copies = histogram_walk(x, self.slots)
+        base = np.ascontiguousarray(np.broadcast_to(histogram * self.bins, (walk.groups, walk.columns)), np.int32)
+        counts = np.zeros((walk.chunks, self.slots * copies, self.bins), np.int32)
+        op = octave_histogram_op(walk, 0, base, counts, self.skipped)
+        return {"op": op, "counts": counts, "copies": copies, "keep": base}
+
+    def rows(self) -> np.ndarray:
+        """The counts, int64 (slots, bins)."""
+        total = np.zeros((self.slots, self.bins), np.int64)
         for part in self._parts.values():
             counts = part["counts"]
-            shape = (counts.shape[0], self.slots, part["copies"], OCTAVE_BINS)
+            shape = (counts.shape[0], self.slots, part["copies"], self.bins)
             total += counts.reshape(shape).sum(axis=(0, 2), dtype=np.int64)
         return total
 

@@ -8,11 +8,11 @@ from functools import cached_property
 
 import numpy as np
 
-__all__ = ["Histogram"]
+__all__ = ["DEEPEST", "Histogram"]
 
 #: Bins below the peak of the least channel that are told apart, and below that of the largest: what is smaller rounds
 #: to 0 with any scale that the channel may get.
-_DEPTH, _DEEPEST = 160, 320
+_DEPTH, DEEPEST = 160, 320
 #: A count that float16 holds.
 _LARGEST = 65000.0
 
@@ -44,7 +44,7 @@ class Histogram:
             return cls._packed(first, counts[:, :, :1])
         tops = used.shape[1] - 1 - np.argmax(used[:, ::-1], axis=1)
         tops = tops[used[:, 1:].any(axis=1)] if used[:, 1:].any() else tops
-        lowest = max(int(tops.min()) - _DEPTH, int(tops.max()) - _DEEPEST, 0)
+        lowest = max(int(tops.min()) - _DEPTH, int(tops.max()) - DEEPEST, 0)
         kept = counts[:, :, lowest : int(tops.max()) + 1].copy()
         kept[:, :, 0] += counts[:, :, :lowest].sum(axis=2, dtype=counts.dtype)
         return cls._packed(first + lowest, kept)

@@ -4,19 +4,39 @@ from __future__ import annotations
 
 import hashlib
 from bisect import insort
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from tnnquant.errors import CalibrationError
 from tnnquant.inputs.samples import Sample
 
-__all__ = ["keep_samples"]
+__all__ = ["KeptSample", "keep_samples"]
 
 
-def keep_samples(samples: Iterable[Sample], most: int, count: int | None = None) -> list[Sample]:
-    """Copies of the samples in the order of their digests; if they do not fit, of those with the smallest digests.
+@dataclass(frozen=True, eq=False)
+class KeptSample:
+    """A sample whose arrays are made when they are asked for: pictures are kept as their pixels, a quarter of the size.
+
+    Attributes
+    ----------
+    name, numbers
+        As of :class:`~tnnquant.inputs.samples.Sample`.
+    """
+
+    name: str
+    numbers: tuple[int, ...]
+    _again: Callable[[], dict[str, np.ndarray]]
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """By input name; new ones each time."""
+        return self._again()
+
+
+def keep_samples(samples: Iterable[Sample], most: int, count: int | None = None) -> list[KeptSample]:
+    """The samples in the order of their digests; if they do not fit, of those with the smallest digests.
 
     That is a choice by chance, which does not depend on the names or the order of the files: the same pictures give the
     same model. Those that fall out are let go at once, so that memory stays within bounds for any number of samples.
@@ -25,7 +45,7 @@ def keep_samples(samples: Iterable[Sample], most: int, count: int | None = None)
     ----------
     samples : iterable of Sample
     most : int
-        Bytes of all arrays together; one sample is kept at least.
+        Bytes of all arrays together, as the model is fed them; one sample is kept at least.
     count : int, optional
         Samples at most.
 
@@ -34,7 +54,7 @@ def keep_samples(samples: Iterable[Sample], most: int, count: int | None = None)
     CalibrationError
         There are none.
     """
-    kept: list[tuple[bytes, int, Sample]] = []
+    kept: list[tuple[bytes, int, int, KeptSample]] = []
     size = 0
     for number, sample in enumerate(samples):
         entry = _digest(sample.arrays), number
@@ -42,14 +62,24 @@ def keep_samples(samples: Iterable[Sample], most: int, count: int | None = None)
         is_full = size + mine > most or len(kept) == count
         if kept and is_full and entry > kept[-1][:2]:
             continue
-        arrays = {name: np.array(array) for name, array in sample.arrays.items()}
-        insort(kept, (*entry, replace(sample, arrays=arrays)))
+        insort(kept, (*entry, mine, _kept(sample)))
         size += mine
         while (size > most or len(kept) > (count or len(kept))) and len(kept) > 1:
-            size -= sum(array.nbytes for array in kept.pop()[2].arrays.values())
+            size -= kept.pop()[2]
     if not kept:
         raise CalibrationError("there is no sample to calibrate with")
-    return [sample for _, _, sample in kept]
+    return [entry[-1] for entry in kept]
+
+
+def _kept(sample: Sample) -> KeptSample:
+    again = getattr(sample, "again", None)
+    if again is None:
+        copies = {name: np.array(array) for name, array in sample.arrays.items()}
+
+        def again() -> dict[str, np.ndarray]:
+            return {name: array.copy(order="K") for name, array in copies.items()}
+
+    return KeptSample(sample.name, getattr(sample, "numbers", ()), again)
 
 
 def _digest(arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -1,13 +1,15 @@
 """Quantize the weighted layers one after another, each for the codes that those before it really give it.
 
-All samples go through a layer before the next is looked at; of each sample only the blobs that are
-still read are kept, and of all layers the second moments of one. The layers are those that TNN executes
-(:mod:`tnnquant.graph.lower`), in its int8 arithmetic, so that a layer also makes up for what rounding did before it.
+All samples go through a weighted layer, and what is between it and the next one, before that is looked at; of each
+sample only the blobs that are still read there are kept, and of all layers the second moments of one. The layers are
+those that TNN executes (:mod:`tnnquant.graph.lower`), in its int8 arithmetic, so that a layer also makes up for what
+rounding did before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -32,7 +34,7 @@ Decide = Callable[[Node, LayerInput | None], Resource]
 
 def quantize_layers(
     graph: Graph,
-    inputs: Sequence[Mapping[str, np.ndarray]],
+    inputs: Iterable[Mapping[str, np.ndarray]],
     windows: Mapping[str, int],
     decide: Decide,
     progress: Callable[[int, int], None] | None = None,
@@ -46,7 +48,7 @@ def quantize_layers(
     ----------
     graph : Graph
         With the flags and scales of the int8 model, and fp32 weights.
-    inputs : sequence of mapping of str to ndarray
+    inputs : iterable of mapping of str to ndarray
         Samples, by input name.
     windows : mapping of str to int
         Windows per sample from which moments and means are made, by layer name.
@@ -76,6 +78,7 @@ def quantize_layers(
     found: dict[str, Resource] = {}
     work = {node.name: _work(node, specs, windows, len(live)) for node in lowered.nodes if _is_weighted(node)}
     done = 0
+    stretch = _Stretch(constants, ())
     for position, node in enumerate(lowered.nodes):
         if position in inference.folded:
             continue
@@ -83,6 +86,8 @@ def quantize_layers(
             if is_late():
                 rest = [other for other in lowered.nodes[position:] if _is_weighted(other)]
                 return found | {other.name: decide(other, None) for other in rest}
+            in_lanes(stretch, live, _Stretch.forward)
+            stretch = _Stretch(constants, ())
             arrays = [blobs[node.inputs[0]] for blobs in live]
             with located(node):
                 seen = LayerInput(node, arrays, specs[node.outputs[0]].dims, windows[node.name], outputs)
@@ -95,18 +100,31 @@ def quantize_layers(
                 progress(done, sum(work.values()))
             if len(found) == len(work):
                 break
-        step = make_step(node, lowered, specs)
-        forgotten = [blob for blob in {*node.inputs, *node.outputs} if last.get(blob, -1) <= position]
-
-        def forward(mine: Step, blobs: dict, forgotten: Sequence[str] = forgotten) -> None:
-            with exact_sums(False):
-                blobs.update(mine.forward({**constants, **blobs}))
-            for blob in forgotten:
-                blobs.pop(blob, None)
-
-        with located(node):
-            in_lanes(step, live, forward)
+        forgotten = tuple(blob for blob in {*node.inputs, *node.outputs} if last.get(blob, -1) <= position)
+        stretch = _Stretch(constants, (*stretch.steps, (make_step(node, lowered, specs), forgotten)))
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Stretch:
+    """Layers that one sample goes through at a time: constants by name, and steps, each with blobs that nothing reads
+    after it."""
+
+    constants: Mapping[str, np.ndarray]
+    steps: tuple[tuple[Step, tuple[str, ...]], ...]
+
+    def twin(self) -> _Stretch:
+        """The same with memory of its own."""
+        return _Stretch(self.constants, tuple((step.twin(), forgotten) for step, forgotten in self.steps))
+
+    def forward(self, blobs: dict[str, np.ndarray]) -> None:
+        """Compute what the steps make, among the blobs of one sample."""
+        with exact_sums(False):
+            for step, forgotten in self.steps:
+                with located(step.node):
+                    blobs.update(step.forward({**self.constants, **blobs}))
+                for blob in forgotten:
+                    blobs.pop(blob, None)
 
 
 def _is_weighted(node: Node) -> bool:

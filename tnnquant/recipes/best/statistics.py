@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from tnnquant.engine.executor import Executor
 from tnnquant.errors import CalibrationError
 from tnnquant.layers.base import QuantRole
 from tnnquant.quantization.plan import QuantPlan
-from tnnquant.recipes.best.histogram import Histogram
+from tnnquant.recipes.best.histogram import DEEPEST, Histogram
 from tnnquant.recipes.best.lanes import in_lanes
 from tnnquant.recipes.best.patches import mean_window, outputs_at, windows_of
 from tnnquant.recipes.best.responses import responses
@@ -29,6 +29,8 @@ __all__ = ["FOLDS", "Statistics", "gather"]
 
 #: Parts of the samples that are kept apart, so that a range can be judged on samples it was not made from.
 FOLDS = 4
+#: Bins of a histogram above the largest value of one sample: with 16 to a factor of two, 16 times that.
+_HEADROOM = 64
 
 
 @dataclass(eq=False)
@@ -117,7 +119,17 @@ def gather(
         node = executor.graph.nodes[position]
         if node.layer.role == QuantRole.WEIGHTED:
             readers.setdefault(node.inputs[0], []).append(node)
-    gathering = _Gathering(executor, plan, readers, windows, outputs)
+    try:
+        ranges = _bins_needed(executor, plan, samples[0])
+        return _gathered(_Gathering(executor, plan, readers, windows, outputs, ranges), samples, chosen, progress)
+    except _BeyondError:  # a sample holds much larger values than the first one
+        return _gathered(_Gathering(executor, plan, readers, windows, outputs, {}), samples, chosen, progress)
+
+
+def _gathered(
+    gathering: _Gathering, samples: Sequence, chosen: Sequence[int],
+    progress: Callable[[int, int], None] | None,
+) -> Statistics:  # fmt: skip
     ticker = _Ticker(progress, len(samples))
 
     def run(mine: Executor, job: tuple) -> _Seen | None:
@@ -131,7 +143,7 @@ def gather(
     for fold in range(FOLDS):
         numbers = range(fold, len(samples), FOLDS)
         with gathering.fold():
-            results = in_lanes(executor, [(number, samples[number]) for number in numbers], run)
+            results = in_lanes(gathering.executor, [(number, samples[number]) for number in numbers], run)
         for number, seen in zip(numbers, results, strict=True):
             found[number] = seen
     return gathering.result([found[number] for number in chosen], chosen, len(samples))
@@ -145,6 +157,31 @@ class _Seen:
     wanted: dict[str, Wanted]
 
 
+class _BeyondError(Exception):
+    """Values lie beyond the bins that were thought to do."""
+
+
+def _bins_needed(executor: Executor, plan: QuantPlan, sample: Any) -> dict[tuple[str, bool], tuple[int, int]]:
+    """Bins to be left out and to be kept of each blob's histogram, of all values and of those above 0 alone (True), if
+    no sample holds values :data:`_HEADROOM` bins above the largest of this one; what has no entry needs all bins."""
+    from tnnquant.kernels.octaves import OCTAVE_BINS, octave_edges
+
+    edges = octave_edges()
+    found: dict[tuple[str, bool], tuple[int, int]] = {}
+
+    def look(name: str, x: np.ndarray) -> None:
+        if name in plan.blobs and x.size:
+            high, low = float(x.max()), float(x.min())
+            for above, peak in ((False, max(high, -low)), (True, high)):
+                if edges[1] <= peak < np.inf:
+                    top = int(np.searchsorted(edges, peak, side="right")) - 1
+                    skipped = max(top - DEEPEST - 1, 0)
+                    found[name, above] = skipped, min(top - skipped + 1 + _HEADROOM, OCTAVE_BINS - skipped)
+
+    executor.run_sample(sample, look)
+    return found
+
+
 class _Gathering:
     """Takes in blobs, one fold after the other.
 
@@ -154,12 +191,15 @@ class _Gathering:
         As of :func:`gather`.
     readers : mapping of str to list of Node
         Of each blob, the weighted int8 layers.
+    bins : mapping
+        Of :func:`_bins_needed`.
     """
 
     def __init__(
         self, executor: Executor, plan: QuantPlan, readers: Mapping[str, list], windows: Mapping[str, int],
-        outputs: int,
+        outputs: int, bins: Mapping[tuple[str, bool], tuple[int, int]],
     ):  # fmt: skip
+        self.executor, self._bins = executor, bins
         self._specs, self._readers, self._windows = executor.specs, readers, windows
         self._outputs = outputs
         self._weighted = {node.outputs[0]: node for nodes in readers.values() for node in nodes}
@@ -178,8 +218,10 @@ class _Gathering:
         from tnnquant.observers.octaves import Octaves
 
         self._ranges = {blob: create_observer("minmax", slots) for blob, slots in self._slots.items()}
-        self._octaves = {blob: Octaves(slots) for blob, slots in self._slots.items()}
-        self._above = {blob: Octaves(self._slots[blob]) for blob in self._shaped}
+        self._octaves, self._above = (
+            {blob: Octaves(self._slots[blob], *self._bins.get((blob, above), ())) for blob in blobs}
+            for above, blobs in ((False, self._slots), (True, self._shaped))
+        )
         yield
         for blob, seen in self._ranges.items():
             known = np.isfinite(seen.low).all()
@@ -189,7 +231,7 @@ class _Gathering:
             above = self._above.pop(blob, None)
             for octaves, kept in ((self._octaves.pop(blob), self._counts), (above, self._positive)):
                 if octaves is not None:
-                    kept[blob].append(_trimmed(octaves.rows().astype(np.int32)))
+                    kept[blob].append(_trimmed(octaves))
         del self._ranges
         release_freed()
 
@@ -228,16 +270,24 @@ class _Gathering:
         )
 
 
-def _trimmed(rows: np.ndarray) -> tuple[int, np.ndarray]:
-    """The first of the bins that hold anything, and the counts from there to the last of them."""
+def _trimmed(octaves: Octaves) -> tuple[int, np.ndarray]:
+    """The first of the bins that hold anything, and the counts from there to the last of them, in a small type."""
+    from tnnquant.kernels.octaves import OCTAVE_BINS
+
+    rows, skipped = octaves.rows(), octaves.skipped
+    if skipped + octaves.bins < OCTAVE_BINS and rows[:, -1].any():
+        raise _BeyondError
+    dtype = np.uint16 if rows.max() <= np.iinfo(np.uint16).max else np.int32
     used = np.flatnonzero(rows[:, 1:].any(axis=0)) + 1
     if not used.size:
-        return 0, rows[:, :1].copy()
+        return 0, rows[:, :1].astype(dtype)
     first = int(used[0]) - 1  # one more, for those in bin 0
     kept = rows[:, first : int(used[-1]) + 1].copy()
     if first:
         kept[:, 0] += rows[:, 0]
-    return first, kept
+    if kept[:, 0].max() > np.iinfo(dtype).max:
+        dtype = np.int32
+    return skipped + first, kept.astype(dtype)
 
 
 def _joined(folds: list) -> Histogram:

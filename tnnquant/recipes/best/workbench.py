@@ -402,7 +402,7 @@ class Workbench:
             return resource
 
         if steps.rounding or steps.bias:
-            arrays = [self.fitted[number].arrays for number in self.statistics.chosen]
+            arrays = (self.fitted[number].arrays for number in self.statistics.chosen)
             progress = self._stage(stage)
             options = progress, self._dims, self._is_late, self._outputs
             found = quantize_layers(flagged, arrays, self._windows, decide, *options)
