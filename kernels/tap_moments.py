@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 
 from tnnquant.kernels import program
 from tnnquant.kernels.jit import kernel
-from tnnquant.kernels.simd import F32, I64, Emitter, _pointer, i8_view, words
+from tnnquant.kernels.simd import F32, Emitter, _pointer, i8_view, words
 
 __all__ = ["MOST_WINDOWS", "tap_moments", "tap_moments_naive"]
 

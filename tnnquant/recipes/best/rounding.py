@@ -13,6 +13,9 @@ __all__ = ["CLIPS", "corrected_bias", "moved_bias", "offset_bias", "round_layer"
 
 #: Steps that are tried, as shares of max|w| / 127: a smaller step clips the largest weights.
 CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
+#: Of layers with this many weights or more to an output, every other of these steps is tried: each costs as many
+#: products as the square of that, and among so many weights the best step differs little.
+_MANY = 1024
 #: Added to the diagonal of the second moments: share of its mean, for plenty of windows; more for fewer than needed.
 _DAMPING = 0.01
 _ENOUGH = 4
@@ -48,6 +51,7 @@ def round_layer(
     """
     count, groups = weight.shape[0], len(moments.values)
     products = fold_input_scale(weight, input_scale.reshape(-1), groups).reshape(groups, count // groups, -1)
+    clips = clips[::2] if products.shape[2] >= _MANY else clips
     steps = np.abs(products).max(axis=2, keepdims=True) / 127 * np.array(clips, np.float32)
     steps = np.maximum(steps, np.broadcast_to(least, count).reshape(groups, -1, 1))
     codes, scale = _best_codes(products, np.ascontiguousarray(steps, np.float32), moments)

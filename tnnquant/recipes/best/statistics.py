@@ -48,8 +48,8 @@ class Statistics:
         Largest magnitudes.
     low : dict of str to float32 (slots,)
         How far the values go below 0, at least 0.
-    mean_patch : dict of str to float64 (chosen samples, G, K)
-        Of each weighted int8 layer: the mean window of its input, by sample.
+    window_sums : dict of str to float64 (G, K)
+        Of each weighted int8 layer: the sum over the chosen samples of the mean window of its input.
     wanted : dict of str to list of Wanted
         Of each weighted int8 layer: some of its outputs, by chosen sample.
     chosen : tuple of int
@@ -62,25 +62,14 @@ class Statistics:
     positive: dict[str, Histogram]
     peak: dict[str, np.ndarray]
     low: dict[str, np.ndarray]
-    mean_patch: dict[str, np.ndarray]
+    window_sums: dict[str, np.ndarray]
     wanted: dict[str, list[Wanted]]
     chosen: tuple[int, ...]
     samples: int
 
-    def take_in(self, other: Statistics) -> None:
-        """Take in the statistics of further samples, which come after these; ``other`` is emptied; folds are joined
-        with folds."""
-        for mine, more in ((self.counts, other.counts), (self.positive, other.positive)):
-            for blob in mine:
-                mine[blob] = mine[blob].merged(more.pop(blob))
-        for blob, peak in self.peak.items():
-            self.peak[blob] = np.maximum(peak, other.peak[blob])
-            self.low[blob] = np.maximum(self.low[blob], other.low[blob])
-        for name, means in self.mean_patch.items():
-            self.mean_patch[name] = np.concatenate([means, other.mean_patch[name]])
-            self.wanted[name] += other.wanted[name]
-        self.chosen = (*self.chosen, *(self.samples + number for number in other.chosen))
-        self.samples += other.samples
+    def mean_window(self, layer: str) -> np.ndarray:
+        """Of the input of a layer, over the chosen samples, float64 (G, K)."""
+        return self.window_sums[layer] / len(self.chosen)
 
 
 def gather(
@@ -91,6 +80,7 @@ def gather(
     chosen: Sequence[int],
     progress: Callable[[int, int], None] | None = None,
     outputs: int = 128,
+    known: Statistics | None = None,
 ) -> Statistics:
     """Run the samples once, fold by fold, so that one fold's full histograms are in memory at a time.
 
@@ -108,6 +98,8 @@ def gather(
     progress : callable (done, total), optional
     outputs : int
         Windows per sample, at most, whose outputs are kept.
+    known : Statistics, optional
+        Of samples before these, which are used up: the result is that of all; folds are joined with folds.
 
     Raises
     ------
@@ -121,14 +113,14 @@ def gather(
             readers.setdefault(node.inputs[0], []).append(node)
     try:
         ranges = _bins_needed(executor, plan, samples[0])
-        return _gathered(_Gathering(executor, plan, readers, windows, outputs, ranges), samples, chosen, progress)
+        return _gathered(_Gathering(executor, plan, readers, windows, outputs, ranges), samples, chosen, progress, known)
     except _BeyondError:  # a sample holds much larger values than the first one
-        return _gathered(_Gathering(executor, plan, readers, windows, outputs, {}), samples, chosen, progress)
+        return _gathered(_Gathering(executor, plan, readers, windows, outputs, {}), samples, chosen, progress, known)
 
 
 def _gathered(
     gathering: _Gathering, samples: Sequence, chosen: Sequence[int],
-    progress: Callable[[int, int], None] | None,
+    progress: Callable[[int, int], None] | None, known: Statistics | None,
 ) -> Statistics:  # fmt: skip
     ticker = _Ticker(progress, len(samples))
 
@@ -146,12 +138,14 @@ def _gathered(
             results = in_lanes(gathering.executor, [(number, samples[number]) for number in numbers], run)
         for number, seen in zip(numbers, results, strict=True):
             found[number] = seen
-    return gathering.result([found[number] for number in chosen], chosen, len(samples))
+            if seen is not None:
+                gathering.add_means(seen)
+    return gathering.result([found[number] for number in chosen], chosen, len(samples), known)
 
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """Of one sample, by layer name: the mean window of the input, and some of the outputs."""
+    """Of one sample, by layer name: the mean window of the input, until it is added up, and some of the outputs."""
 
     means: dict[str, np.ndarray]
     wanted: dict[str, Wanted]
@@ -206,6 +200,7 @@ class _Gathering:
         self._makers = {blob: str(node) for node in executor.graph.nodes for blob in node.outputs}
         self._slots = {blob: entry.slots for blob, entry in plan.blobs.items()}
         self._shaped = sorted(responses(executor.graph).keys() & plan.blobs.keys())
+        self._sums: dict[str, np.ndarray] = {}
         self._counts: dict[str, list] = {blob: [] for blob in self._slots}
         self._positive: dict[str, list] = {blob: [] for blob in self._shaped}
         self._peak: dict[str, list] = {blob: [] for blob in self._slots}
@@ -256,46 +251,74 @@ class _Gathering:
             node = self._weighted[name]
             seen.wanted[node.name] = Wanted.of(outputs_at(node, x, self._outputs))
 
-    def result(self, seen: Sequence[_Seen], chosen: Sequence[int], samples: int) -> Statistics:
-        """What was gathered of all folds, and what was seen of each of the samples chosen."""
+    def add_means(self, seen: _Seen) -> None:
+        """Add up the mean windows of one more sample, which are let go."""
+        for name, mean in seen.means.items():
+            self._sums[name] = self._sums[name] + mean if name in self._sums else mean
+        seen.means.clear()
+
+    def result(
+        self, seen: Sequence[_Seen], chosen: Sequence[int], samples: int, known: Statistics | None
+    ) -> Statistics:
+        """What was gathered of all folds, and what was seen of each of the samples chosen; with what was known before,
+        blob by blob, so that hardly anything is in memory twice."""
+        peak = {blob: np.stack(folds) for blob, folds in self._peak.items()}
+        wanted = {name: [one.wanted[name] for one in seen] for name in seen[0].wanted}
+        if known is None:
+            counts, positive = (
+                {blob: _joined(folds) for blob, folds in part.items()} for part in (self._counts, self._positive)
+            )
+            return Statistics(counts, positive, peak, self._low, self._sums, wanted, tuple(chosen), samples)
+        counts, positive = (
+            {blob: before.pop(blob).merged(_joined(folds)) for blob, folds in part.items()}
+            for part, before in ((self._counts, known.counts), (self._positive, known.positive))
+        )
         return Statistics(
-            {blob: _joined(folds) for blob, folds in self._counts.items()},
-            {blob: _joined(folds) for blob, folds in self._positive.items()},
-            {blob: np.stack(folds) for blob, folds in self._peak.items()},
-            self._low,
-            {name: np.stack([one.means[name] for one in seen]) for name in seen[0].means},
-            {name: [one.wanted[name] for one in seen] for name in seen[0].wanted},
-            tuple(chosen),
-            samples,
+            counts,
+            positive,
+            {blob: np.maximum(known.peak[blob], more) for blob, more in peak.items()},
+            {blob: np.maximum(known.low[blob], more) for blob, more in self._low.items()},
+            {name: known.window_sums[name] + more for name, more in self._sums.items()},
+            {name: known.wanted[name] + more for name, more in wanted.items()},
+            (*known.chosen, *(known.samples + number for number in chosen)),
+            known.samples + samples,
         )
 
 
-def _trimmed(octaves: Octaves) -> tuple[int, np.ndarray]:
-    """The first of the bins that hold anything, and the counts from there to the last of them, in a small type."""
+@dataclass(frozen=True, eq=False)
+class _Fold:
+    """Counts of one fold: the first of the bins that hold anything, those in it and below, int64 (slots,), and those of
+    the bins after it, (slots, bins) of a small type."""
+
+    first: int
+    lowest: np.ndarray
+    others: np.ndarray
+
+    @property
+    def end(self) -> int:
+        """The bin after the last."""
+        return self.first + 1 + self.others.shape[1]
+
+
+def _trimmed(octaves: Octaves) -> _Fold:
     from tnnquant.kernels.octaves import OCTAVE_BINS
 
     rows, skipped = octaves.rows(), octaves.skipped
     if skipped + octaves.bins < OCTAVE_BINS and rows[:, -1].any():
         raise _BeyondError
-    dtype = np.uint16 if rows.max() <= np.iinfo(np.uint16).max else np.int32
     used = np.flatnonzero(rows[:, 1:].any(axis=0)) + 1
     if not used.size:
-        return 0, rows[:, :1].astype(dtype)
-    first = int(used[0]) - 1  # one more, for those in bin 0
-    kept = rows[:, first : int(used[-1]) + 1].copy()
-    if first:
-        kept[:, 0] += rows[:, 0]
-    if kept[:, 0].max() > np.iinfo(dtype).max:
-        dtype = np.int32
-    return skipped + first, kept.astype(dtype)
+        return _Fold(0, rows[:, 0], np.zeros((len(rows), 0), np.uint8))
+    others = rows[:, used[0] : used[-1] + 1]
+    return _Fold(skipped + int(used[0]) - 1, rows[:, 0].copy(), others.astype(np.min_scalar_type(others.max())))
 
 
-def _joined(folds: list) -> Histogram:
-    first = min(start for start, _ in folds)
-    last = max(start + rows.shape[1] for start, rows in folds)
-    whole = np.zeros((len(folds), len(folds[0][1]), last - first), np.int32)
-    for number, (start, rows) in enumerate(folds):
-        whole[number, :, start - first : start - first + rows.shape[1]] = rows
+def _joined(folds: list[_Fold]) -> Histogram:
+    first = min(fold.first for fold in folds)
+    whole = np.zeros((len(folds), len(folds[0].lowest), max(fold.end for fold in folds) - first), np.int32)
+    for number, fold in enumerate(folds):
+        whole[number, :, fold.first - first] = fold.lowest
+        whole[number, :, fold.first - first + 1 : fold.end - first] = fold.others
     folds.clear()
     return Histogram.of(first, whole)
 

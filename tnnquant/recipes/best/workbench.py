@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tnnquant.base.memory import release_freed
 from tnnquant.config import QuantizeConfig
 from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph, Node, QuantParams, Resource
@@ -58,8 +59,8 @@ _LEAST_TOGETHER = 8
 _MEMORY, _BLOB_MEMORY = 96 << 20, 96 << 20
 #: Runs of the fp32 network, and multiplications, that looking for fp32 islands may take.
 _ISLAND_RUNS, _ISLAND_MACS = 120, 60e9
-#: But at least so many samples.
-_LEAST_SAMPLES = 4
+#: But at least so many samples, or so many if that takes so many multiplications more.
+_LEAST_SAMPLES, _FEWEST_SAMPLES, _MOST_MACS = 4, 2, 200e9
 #: Errors below this are as good as none.
 _EXACT = 1e-12
 #: Exponent of the power mean over samples.
@@ -220,6 +221,7 @@ class Workbench:
         if config.fp32_share == 0 if repeats is None else repeats:
             network = with_useful_repeats(network, self.fitted)
         network = with_useful_copies(network, self.fitted)
+        release_freed()
         self._offsets = network.offsets
         self.executor, self.plan, self._copies = network.executor, network.plan, network.copies
         self.graph, self.inference = self.executor.graph, self.executor.inference
@@ -234,6 +236,7 @@ class Workbench:
         )
         wanted = self._run_held_out(self.executor)
         self._measure = Disturbance(self.inference, wanted) if wanted else None
+        release_freed()
         self.clock.lap("statistics")
         self._known: dict = {}
         self._scaled: dict[tuple, _Scaled] = {}
@@ -360,16 +363,11 @@ class Workbench:
         self._scaled.clear()
         self._known.clear()
         chosen = _spread(len(self.held_out), self._together[1])
-        more = gather(
-            self.executor,
-            self.plan,
-            self.held_out,
-            self._windows,
-            chosen,
-            self._stage("ranges, others"),
-            self._outputs,
-        )
-        self.statistics.take_in(more)
+        self.statistics = gather(
+            self.executor, self.plan, self.held_out, self._windows, chosen, self._stage("ranges, others"), self._outputs,
+            self.statistics,
+        )  # fmt: skip
+        release_freed()
         self.fitted = [*self.fitted, *self.held_out]
         self.clock.lap("held-out statistics")
 
@@ -381,9 +379,10 @@ class Workbench:
         """Squared error of the outputs of every held-out sample relative to their power, float64 (samples, parts)."""
         executor = Executor(graph, self._dims, exact=False)
         jobs = list(enumerate(self.held_out))
-        return np.array(
-            in_lanes(executor, jobs, lambda mine, job: self._judge.of(job[0], mine.run_sample(job[1])))
-        )
+        found = in_lanes(executor, jobs, lambda mine, job: self._judge.of(job[0], mine.run_sample(job[1])))
+        del executor
+        release_freed()
+        return np.array(found)
 
     # --- one candidate ---
 
@@ -458,8 +457,10 @@ class Workbench:
         key = steps.full_range, self._share
         if key not in self._islands:
             scaled = self._scales(replace(steps, balance=True, islands=False))
-            runs = min(_ISLAND_RUNS, _ISLAND_MACS / max(sum(layer_macs(self.inference).values()), 1))
-            count = max(_LEAST_SAMPLES, min(int(runs / max(len(scaled.sets), 1)), len(self.held_out)))
+            release_freed()
+            macs, sets = max(sum(layer_macs(self.inference).values()), 1), max(len(scaled.sets), 1)
+            least = max(_FEWEST_SAMPLES, min(_LEAST_SAMPLES, int(_MOST_MACS / macs / sets)))
+            count = max(least, min(int(min(_ISLAND_RUNS, _ISLAND_MACS / macs) / sets), len(self.held_out)))
             zero = {blob: scaled.zero[of] for blob, of in scaled.slots.of.items()}
             chosen = np.linspace(0, len(self.fitted) - 1, count).astype(int)
             inputs = [self.fitted[i].arrays for i in chosen]
@@ -468,6 +469,7 @@ class Workbench:
                 self._harm[steps.full_range] = sensitivities(
                     self.executor, scaled.sets, scaled.scales, zero, inputs, stage
                 )
+                release_freed()
             harm = self._harm[steps.full_range]
             self._islands[key] = choose_islands(
                 self.inference, scaled.plan, scaled.slots, scaled.sets, harm, harm.sum(axis=0),
@@ -505,7 +507,7 @@ class Workbench:
         if seen is None:
             result = task.solve(None, False, None)
         else:
-            mean = self.statistics.mean_patch[name].mean(axis=0) if steps.bias else None
+            mean = self.statistics.mean_window(name) if steps.bias else None
             wanted = Wanted.rows(self.statistics.wanted[name]) if steps.bias else None
             result = task.solve(seen, steps.rounding, mean, wanted)
         return with_weights(node, result), result.note
