@@ -70,3 +70,21 @@ def test_rounding_error_is_near_the_true_one(rng, levels):
         true = np.square(x - codes * scale, dtype=np.float64).sum()
         assert rounding[0, 0] + clipping[0, 0] == pytest.approx(true, rel=0.05)
     assert second_moment(counts)[0] == pytest.approx(np.square(x, dtype=np.float64).sum(), rel=0.01)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_bins_that_are_left_out_are_counted_in_their_neighbours(rng, channels_last):
+    from tnnquant.kernels.program import run
+
+    x = _values(rng)
+    if channels_last:
+        x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    whole = _counts(x, 37)
+    skipped, bins = 300, 200
+    octaves = Octaves(37, skipped, bins)
+    run(octaves.ops(x))
+    rows = octaves.rows()
+    np.testing.assert_array_equal(rows[:, 0], whole[:, 0])
+    np.testing.assert_array_equal(rows[:, 1], whole[:, 1 : skipped + 2].sum(axis=1))
+    np.testing.assert_array_equal(rows[:, 2:-1], whole[:, skipped + 2 : skipped + bins - 1])
+    np.testing.assert_array_equal(rows[:, -1], whole[:, skipped + bins - 1 :].sum(axis=1))

@@ -51,3 +51,19 @@ def test_arrays_are_copies(rng):
 def test_no_sample_is_an_error():
     with pytest.raises(CalibrationError, match="no sample"):
         keep_samples([], 100)
+
+
+def test_what_can_be_made_again_is_not_copied():
+    pixels = np.arange(12, dtype=np.uint8)
+
+    @dataclass
+    class Picture(Sample):
+        numbers: tuple = (3,)
+
+        def again(self):
+            return {"input": pixels * np.float32(0.5)}
+
+    (kept,) = keep_samples([Picture("p", {"input": pixels * np.float32(0.5)})], 1000)
+    assert (kept.name, kept.numbers) == ("p", (3,))
+    kept.arrays["input"][:] = 7  # of the receiver
+    np.testing.assert_array_equal(kept.arrays["input"], pixels * np.float32(0.5))

@@ -42,18 +42,6 @@ def input_scales(gathered, statistics):
     return scales["input"].scale
 
 
-def test_statistics_know_their_samples(gathered):
-    statistics = gathered[2]
-    assert statistics.samples == 48
-    mine, other = (
-        replace(statistics, counts=dict(statistics.counts), positive={}, peak=dict(statistics.peak)) for _ in range(2)
-    )
-    mine.take_in(other)
-    assert (mine.samples, mine.chosen) == (96, tuple(range(96)))
-    assert not other.counts
-    np.testing.assert_array_equal(mine.counts["input"].totals, 2 * statistics.counts["input"].totals)
-
-
 def with_samples(statistics, count):
     """The same histograms, said to be of another number of samples."""
     return replace(statistics, samples=count)

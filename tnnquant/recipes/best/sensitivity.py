@@ -186,8 +186,8 @@ def sensitivities(
     zero: Mapping[str, np.ndarray],
     inputs: Sequence[Mapping[str, np.ndarray]],
     progress: Callable[[int, int], None] | None = None,
-) -> np.ndarray:
-    """The disturbance of each part of the outputs when only the blobs of one set are rounded, float64 (sets, parts).
+) -> tuple[np.ndarray, np.ndarray]:
+    """The disturbance of each part of the outputs when only the blobs of one set are rounded.
 
     Parameters
     ----------
@@ -200,6 +200,12 @@ def sensitivities(
     inputs : sequence of mapping of str to ndarray
         Samples.
     progress : callable (done, total), optional
+
+    Returns
+    -------
+    harm : float64 (sets, parts)
+    is_value : bool (parts,)
+        Of which parts, as these samples show them, the values are judged, not the best class.
     """
     names = frozenset(blob for blobs in sets for blob in blobs)
     shifts = _Shifts(names - responses(executor.graph).keys(), scales, zero)
@@ -232,7 +238,7 @@ def sensitivities(
 
     found = in_lanes(executor, list(enumerate(inputs)), disturbed)
     means: np.ndarray = np.mean(found, axis=0).reshape(len(sets), measure.parts)
-    return means
+    return means, measure.is_value
 
 
 class _Shifts:

@@ -29,8 +29,8 @@ __all__ = ["FOLDS", "Statistics", "gather"]
 
 #: Parts of the samples that are kept apart, so that a range can be judged on samples it was not made from.
 FOLDS = 4
-#: Bins of a histogram above the largest value of one sample: with 16 to a factor of two, 16 times that.
-_HEADROOM = 64
+#: Bins of a histogram above the largest value of one sample: with 16 to a factor of two, four times that.
+_HEADROOM = 32
 
 
 @dataclass(eq=False)
@@ -111,11 +111,14 @@ def gather(
         node = executor.graph.nodes[position]
         if node.layer.role == QuantRole.WEIGHTED:
             readers.setdefault(node.inputs[0], []).append(node)
+    def gathered(bins: Mapping[tuple[str, bool], tuple[int, int]]) -> Statistics:
+        gathering = _Gathering(executor, plan, readers, windows, outputs, bins)
+        return _gathered(gathering, samples, chosen, progress, known)
+
     try:
-        ranges = _bins_needed(executor, plan, samples[0])
-        return _gathered(_Gathering(executor, plan, readers, windows, outputs, ranges), samples, chosen, progress, known)
+        return gathered(_bins_needed(executor, plan, samples[0]))
     except _BeyondError:  # a sample holds much larger values than the first one
-        return _gathered(_Gathering(executor, plan, readers, windows, outputs, {}), samples, chosen, progress, known)
+        return gathered({})
 
 
 def _gathered(

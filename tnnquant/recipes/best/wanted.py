@@ -1,4 +1,4 @@
-"""Outputs of the fp32 layers that int8 layers are to give, at some places of some samples: in a quarter of the memory."""
+"""Outputs of the fp32 layers that int8 layers are to give, at some places of some samples: a byte each."""
 
 from __future__ import annotations
 

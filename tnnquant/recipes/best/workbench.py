@@ -241,7 +241,7 @@ class Workbench:
         self._known: dict = {}
         self._scaled: dict[tuple, _Scaled] = {}
         self._islands: dict[tuple, set[int]] = {}
-        self._harm: dict[bool, np.ndarray] = {}
+        self._harm: dict[bool, tuple[np.ndarray, np.ndarray]] = {}
         #: What the steps chosen make of the fitted samples, or some of them.
         self.candidate: Quantization
 
@@ -363,10 +363,10 @@ class Workbench:
         self._scaled.clear()
         self._known.clear()
         chosen = _spread(len(self.held_out), self._together[1])
+        progress = self._stage("ranges, others")
         self.statistics = gather(
-            self.executor, self.plan, self.held_out, self._windows, chosen, self._stage("ranges, others"), self._outputs,
-            self.statistics,
-        )  # fmt: skip
+            self.executor, self.plan, self.held_out, self._windows, chosen, progress, self._outputs, self.statistics
+        )
         release_freed()
         self.fitted = [*self.fitted, *self.held_out]
         self.clock.lap("held-out statistics")
@@ -470,10 +470,10 @@ class Workbench:
                     self.executor, scaled.sets, scaled.scales, zero, inputs, stage
                 )
                 release_freed()
-            harm = self._harm[steps.full_range]
+            harm, is_value = self._harm[steps.full_range]
             self._islands[key] = choose_islands(
                 self.inference, scaled.plan, scaled.slots, scaled.sets, harm, harm.sum(axis=0),
-                self._judge.is_value, self._share,
+                is_value, self._share,
             )  # fmt: skip
         return self._islands[key]
 
