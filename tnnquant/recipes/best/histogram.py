@@ -12,7 +12,7 @@ __all__ = ["DEEPEST", "Histogram"]
 
 #: Bins below the peak of the least channel that are told apart, and below that of the largest: what is smaller rounds
 #: to 0 with any scale that the channel may get.
-_DEPTH, DEEPEST = 160, 288
+_DEPTH, DEEPEST = 160, 320
 #: A count that float16 holds.
 _LARGEST = 65000.0
 

@@ -15,7 +15,7 @@ __all__ = ["CLIPS", "corrected_bias", "moved_bias", "offset_bias", "round_layer"
 CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
 #: Of layers with this many weights or more to an output, every other of these steps is tried: each costs as many
 #: products as the square of that, and among so many weights the best step differs little.
-_MANY = 1024
+_MANY = 2048
 #: Added to the diagonal of the second moments: share of its mean, for plenty of windows; more for fewer than needed.
 _DAMPING = 0.01
 _ENOUGH = 4

@@ -300,7 +300,7 @@ class _Fold:
     @property
     def end(self) -> int:
         """The bin after the last."""
-        return self.first + 1 + self.others.shape[1]
+        return self.first + 1 + int(self.others.shape[1])
 
 
 def _trimmed(octaves: Octaves) -> _Fold:

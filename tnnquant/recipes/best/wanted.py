@@ -1,4 +1,4 @@
-"""Outputs of the fp32 layers that int8 layers are to give, at some places of some samples: a byte each."""
+"""Outputs of the fp32 layers that int8 layers are to give, at some places of some samples: in half the memory."""
 
 from __future__ import annotations
 
@@ -9,38 +9,35 @@ import numpy as np
 
 __all__ = ["Wanted"]
 
-_STEPS = 255
+#: What float16 holds well.
+_LARGEST = 2.0**15
 
 
 @dataclass(frozen=True, eq=False)
 class Wanted:
-    """Outputs of one layer for one sample, each channel in 256 steps from its least to its largest value.
-
-    What is made of them are means over many places, in which the rounding disappears; both ends, of which an activation
-    makes many values, are exact.
+    """Outputs of one layer.
 
     Attributes
     ----------
-    codes : uint8 (windows, OC)
-    low, step : float32 (OC,)
-        Values are ``low + codes * step``.
+    values : float16 (windows, OC)
+        In units.
+    unit : float
+        A power of two.
     """
 
-    codes: np.ndarray
-    low: np.ndarray
-    step: np.ndarray
+    values: np.ndarray
+    unit: float
 
     @classmethod
     def of(cls, outputs: np.ndarray) -> Wanted:
-        """Of float32 (windows, OC)."""
-        low = outputs.min(axis=0)
-        step = (outputs.max(axis=0) - low) / np.float32(_STEPS)
-        codes = (outputs - low) / np.where(step > 0, step, np.float32(1))
-        return cls(np.rint(codes, out=codes).astype(np.uint8), low, step)
+        """Of float32 (windows, OC), rounded to eleven bits."""
+        most = max(float(np.abs(outputs).max(initial=0.0)), 1e-30)
+        unit = 2.0 ** int(np.ceil(np.log2(most / _LARGEST)))
+        return cls((outputs / np.float32(unit)).astype(np.float16), unit)
 
     @staticmethod
     def rows(parts: Sequence[Wanted]) -> np.ndarray:
         """The outputs of all samples, float32 (OC, windows)."""
         return np.ascontiguousarray(
-            np.concatenate([part.codes.astype(np.float32) * part.step + part.low for part in parts]).T
+            np.concatenate([part.values.astype(np.float32) * np.float32(part.unit) for part in parts]).T
         )
