@@ -12,8 +12,7 @@ from tnnquant.recipes.best.statistics import gather
 
 def prepared(build):
     net = build()
-    x = net.relu(net.conv("input", 3, 8, name="a"), name="relu")
-    return prepare(net.graph(net.conv(x, 8, 5, name="b")), QuantizeConfig())
+    return prepare(net.graph(net.conv(net.conv("input", 3, 8, name="a"), 8, 5, name="b")), QuantizeConfig())
 
 
 def gathered(network, data, chosen, known=None):
