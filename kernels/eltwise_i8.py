@@ -255,7 +255,15 @@ def dequantize_i8_op(x: np.ndarray, source: Scales, out: np.ndarray) -> tuple[np
 
 
 def dequantize_i8(x: np.ndarray, source: Scales, out: np.ndarray) -> np.ndarray:
-    """``x = scale * f32(q - zero_point)``; x int8, out float32 (N, H, W, C), written and returned."""
+    """``scale * f32(q - zero_point)``, as in TNN.
+
+    Parameters
+    ----------
+    x : int8 (N, H, W, C)
+    source : Scales
+    out : float32 (N, H, W, C)
+        Written and returned.
+    """
     _run(dequantize_i8_op(x, source, out))
     return out
 
@@ -290,7 +298,15 @@ def rescale_i8_op(x: np.ndarray, source: Scales, to: Scales, out: np.ndarray) ->
 
 
 def rescale_i8(x: np.ndarray, source: Scales, to: Scales, out: np.ndarray) -> np.ndarray:
-    """One input of a Concat whose inputs all have one scale: from its scale to that of the output, a slice of it."""
+    """One input of a Concat whose inputs all have one scale: from its scale to that of the output.
+
+    Parameters
+    ----------
+    x : int8 (N, H, W, C)
+    source, to : Scales
+    out : int8 (N, H, W, C)
+        Written and returned; mostly a slice of the output's channels.
+    """
     return add_i8([x], [source], to, out)
 
 

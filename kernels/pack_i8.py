@@ -282,7 +282,17 @@ def pack_inner_product_i8(weight: np.ndarray, quant: ConvQuant) -> PackedConvI8:
 
 
 def pack_depthwise_i8(weight: np.ndarray, geometry: ConvGeometry, quant: ConvQuant) -> PackedDepthwiseI8:
-    """Pack the weights of a depthwise convolution, int8 (OC, 1, KH, KW) where OC is a multiple of C = ``groups``."""
+    """Pack the weights of a depthwise convolution.
+
+    Parameters
+    ----------
+    weight : int8 (OC, 1, KH, KW)
+        OC is a multiple of C.
+    geometry : ConvGeometry
+        ``groups`` is C; stride and dilation along the height decide the layout.
+    quant : ConvQuant
+        Lengths are not checked here.
+    """
     out_channels, _, kernel_h, kernel_w = weight.shape
     panels = -(-out_channels // PANEL)
     zero = np.repeat(_spread(quant.input_zero, geometry.groups, np.int8), out_channels // geometry.groups)

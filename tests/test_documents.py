@@ -44,7 +44,7 @@ def test_links_between_pages(page):
 
 #: What must not be written, and what is written instead.
 WORDS = {
-    r"\bleft (?:out|away)\b": "skipped, not shown, kept in fp32",
+    r"\bleft (?:out|away)\b|\bleaves out\b(?! as)": "skipped, not shown, kept in fp32",
     r"\bthe original\b(?! (?:list|layer list))": "TNN's tool",
     r"\bcalibrator\b": "TNN's tool",
     r"\bthe format'?s price\b": "what it costs",
@@ -52,7 +52,7 @@ WORDS = {
     # "once a model", "5 ns a value", "a task a row": "per" tells rates from lists.
     r"\b(?:once|\d+(?:\.\d+)? (?:ns|us|ms|s|MB|cycles)|(?:one|a|an) (?!few\b|single\b)\w+|(?:summand|factor|bytes|times"
     r"|rows?|operations)) an? (?:axis|bin|blob|case|channel|direction|element|entry|feature|folder|group|image|kernel"
-    r"|lane|layer|method|model|operand|pair|picture|pixel|process|row|sample|second|slot|task|threshold|trial|value"
+    r"|lane|layer|method|model|multiply-add|operand|pair|picture|pixel|process|row|sample|second|slot|task|threshold|trial|value"
     r"|vector|weight)\b(?! (?:of|that|which|with|for|in|has|takes|and)\b)": "per",
 }
 

@@ -151,7 +151,7 @@ def test_excluded_layers_are_float_in_the_file(model, tmp_path, capsys):
         (["--time-budget", "5"], 2, "--time-budget limits --auto, --target, --target-agreement and --recipe best"),
         (["--fp32-share", "0.1"], 2, "--fp32-share is for --recipe best or fast"),
         (["--recipe", "best", "--fp32-share", "2"], 2, "--fp32-share is 2, expected a share from 0 to 1"),
-        (["--eval", "somewhere", "--no-verify"], 2, "--eval is for the verdict, which --no-verify leaves out"),
+        (["--eval", "somewhere", "--no-verify"], 2, "--eval is for the verdict, which --no-verify skips"),
         (["--task", "regress", "--no-verify"], 2, "--task is for the verdict"),
         (["--exclude", ""], 2, "a pattern for layers is ''"),
         (["--include", " , "], 2, "a pattern for layers is"),

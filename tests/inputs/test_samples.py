@@ -96,7 +96,7 @@ def test_a_bad_file_stops_at_its_place(tmp_path, pictures):
     (tmp_path / "3.png").write_bytes(b"")
     samples = Samples(scan(tmp_path), SPECS)
     seen = []
-    with pytest.raises(InputError, match=r"3\.png: is empty \(0 bytes\) \(skip_bad=True leaves out files"):
+    with pytest.raises(InputError, match=r"3\.png: is empty \(0 bytes\) \(skip_bad=True skips files"):
         seen.extend(sample.name for sample in samples)
     assert seen == ["0.png", "1.png", "2.png"]
     assert workers() == []

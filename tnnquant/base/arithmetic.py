@@ -1,9 +1,9 @@
 """Which of two float32 arithmetics the sums of products use.
 
-*Fused*: one rounding a multiply-add, the fastest the machine has. *Exact*: products are rounded before they are added,
-in TNN's order, which gives the bits of TNN's own CPU device on every machine; up to twice as slow. The same goes for a
-function that TNN takes from the C library, one value at a time: erf. Calibration is exact, so that statistics, and with
-them the files written, do not depend on the machine.
+*Fused*: one rounding per multiply-add, the fastest the machine has. *Exact*: products are rounded before they are
+added, in TNN's order, which gives the bits of TNN's own CPU device on every machine; up to twice as slow. The same goes
+for a function that TNN takes from the C library, one value at a time: erf. Calibration is exact, so that statistics,
+and with them the files written, do not depend on the machine.
 """
 
 from __future__ import annotations

@@ -38,7 +38,21 @@ MAX_RANK = 32
 
 
 def refuse_giant(dims: Sequence[int], item_bytes: int, what: str) -> None:
-    """Raise GraphError if there can be no array of these dims: they are too many, or more than the machine's memory."""
+    """Refuse dims of which there can be no array.
+
+    Parameters
+    ----------
+    dims : sequence of int
+    item_bytes : int
+        Bytes of an element.
+    what : str
+        What has the dims, for the message.
+
+    Raises
+    ------
+    GraphError
+        There are too many dims, or the array is larger than the machine's memory.
+    """
     if len(dims) > MAX_RANK:
         raise GraphError(f"{what} has {len(dims)} dims, expected at most {MAX_RANK}")
     size = prod(dims) * item_bytes

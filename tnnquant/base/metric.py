@@ -62,7 +62,7 @@ class Metric:
         Raises
         ------
         MetricError
-            It fails, or returns something else than a finite number.
+            It fails, or returns something other than a finite number.
         """
         more = {_NAMES: list(names)} if self.takes_names else {}
         try:

@@ -75,7 +75,23 @@ def model_inputs(graph: Graph, dims: Mapping[str, tuple[int, ...]]) -> dict[str,
 def samples_for(
     graph: Graph, folder: str | Path | None, config: QuantizeConfig, threads: int | None = None
 ) -> SampleSource:
-    """Samples from a folder, or random ones without a folder."""
+    """Samples from a folder, or random ones without a folder.
+
+    Parameters
+    ----------
+    graph : Graph
+        The model to be fed.
+    folder : path or None
+    config : QuantizeConfig
+        How pictures become inputs, and the dims of the inputs.
+    threads : int, optional
+        That read files; default: one per core.
+
+    Raises
+    ------
+    InputError, ConfigError
+        The folder cannot be used, or the dims or the preprocessing do not fit the model.
+    """
     from tnnquant.pipeline.settings import input_config
 
     specs = model_inputs(graph, config.input_dims)

@@ -118,6 +118,13 @@ def measure_table(
     from_names, output, input_dims, metric
         As for :func:`~tnnquant.bench.accuracy.measure_accuracy`.
     progress : callable (stage, done, total), optional
+
+    Raises
+    ------
+    ConfigError
+        The model is int8.
+    TnnQuantError
+        It cannot be quantized, or the pictures cannot be used.
     """
     if graph.is_quantized:
         raise ConfigError("the model is int8 already; give the fp32 model it was made from")

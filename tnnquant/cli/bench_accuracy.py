@@ -29,7 +29,7 @@ def command(
     """Accuracy of any number of models on the same pictures: top-1, top-5, agreement and cosine with fp32.
 
     MODEL is an .onnx, a .tnnproto whose .tnnmodel lies beside it, or PROTO,MODEL, or a folder with one model; fp32 and
-    int8, ours or of TNN's own tool. int8 models give the integers that they give on the device. The first fp32 model
+    int8, ours or of TNN's tool. int8 models give the integers that they give on the device. The first fp32 model
     is what the others are compared with. In brackets: intervals of 95 % (Wilson; paired bootstrap for differences, with
     the p-value of McNemar's test).
     """

@@ -57,7 +57,7 @@ EXAMPLES = (
     "--program", is_flag=True, help="Show the operations that run (layer, kernel, path, tasks, bytes); time nothing."
 )
 @click.option("--repeats", type=int, default=50, show_default=True, metavar="N", help="Timed runs of each model.")
-@click.option("--no-layers", is_flag=True, help="Leave the table of layers out.")
+@click.option("--no-layers", is_flag=True, help="Do not print the table of layers.")
 @click.option("--threads", type=int, default=None, metavar="N", help="Default: one per core.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def command(

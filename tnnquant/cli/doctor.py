@@ -19,7 +19,7 @@ EXAMPLES = (
 
 
 @click.command("doctor", cls=HelpedCommand, context_settings=HELP, examples=EXAMPLES)
-@click.option("--quick", is_flag=True, help="Leave out the self-test of the kernels.")
+@click.option("--quick", is_flag=True, help="Skip the self-test of the kernels.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def command(quick: bool, as_json: bool) -> int:
     """Examine processor, instruction path, Numba, threads and cache, and test the kernels of every path.

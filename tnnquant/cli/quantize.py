@@ -150,7 +150,7 @@ def _check_sources(
         (("scales",), "scales" in declared.settings and not search.compares, f"is for --recipe {scales_recipes}"),
         (("fp32_share",), "fp32_share" in declared.settings or search.compares, f"is for --recipe {share_recipes}"),
         (("eval_path", "labels", "task", "verify_pictures"), not verify.no_verify, "is for the verdict, which "
-         "--no-verify leaves out"),
+         "--no-verify skips"),
     ):  # fmt: skip
         if given(*names) and not needed:
             raise click.UsageError(f"{given(*names)[0]} {why}.")

@@ -58,6 +58,14 @@ def examine(
 ) -> list[Finding]:
     """:func:`findings` of a model as it was read, TNN's own pairs too.
 
+    Parameters
+    ----------
+    graph : Graph
+    device : str
+        ``any`` stands for all devices.
+    input_dims : mapping of str to sequence of int, optional
+        Dims that replace those of the proto.
+
     Raises
     ------
     TnnQuantError

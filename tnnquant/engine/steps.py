@@ -83,7 +83,22 @@ class Step:
 
 
 def make_step(node: Node, graph: Graph, specs: Mapping[str, BlobSpec]) -> Step:
-    """Prepare a node: its weights are packed, its scales checked."""
+    """Prepare a node: its weights are packed, its scales checked.
+
+    Parameters
+    ----------
+    node : Node
+        Resolved.
+    graph : Graph
+        It holds the scales of int8 blobs.
+    specs : mapping of str to BlobSpec
+        Of the blobs that the node reads and makes.
+
+    Raises
+    ------
+    GraphError, UnsupportedLayerError
+        Tensors or scales are missing or do not fit; the layer is named.
+    """
     inputs, outputs = ([specs[blob] for blob in blobs] for blobs in (node.inputs, node.outputs))
     half = node.half
     with located(node):

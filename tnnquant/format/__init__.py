@@ -144,6 +144,12 @@ def write_model(graph: Graph, proto_path: PathLike, model_path: PathLike) -> Non
     the other. A process that is killed leaves at most files named ``.tnnquant-*`` behind; only a kill between the two
     renames, some microseconds, leaves a new proto with an old model, which :func:`read_model` refuses with advice.
 
+    Parameters
+    ----------
+    graph : Graph
+    proto_path, model_path : path
+        The .tnnproto and the .tnnmodel; their folders exist.
+
     Raises
     ------
     GraphError

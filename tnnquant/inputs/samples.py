@@ -330,7 +330,7 @@ class Samples:
             if index in self._seen:
                 raise InputError(f"{error} (it was read before: it changed or vanished during the run)") from error
             if not self.config.skip_bad:
-                hint = f"{parameter('skip_bad', True)} leaves out files that cannot be used"
+                hint = f"{parameter('skip_bad', True)} skips files that cannot be used"
                 raise InputError(f"{error} ({hint})") from error
             self._bad.add(index)
             self.skipped.append(str(error))

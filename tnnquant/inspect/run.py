@@ -95,6 +95,12 @@ def load(
 def beside(model: Model, fp32: Model, input_dims: Mapping | None = None) -> Model:
     """An int8 model with the meaning that it has beside the fp32 model it was made from.
 
+    Parameters
+    ----------
+    model, fp32 : Model
+    input_dims : mapping of str to sequence of int, optional
+        Dims that replace those of the proto.
+
     Raises
     ------
     GraphError

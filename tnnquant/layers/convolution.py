@@ -95,7 +95,15 @@ def refuse_giant_span(channels: int, *axes: Axis) -> None:
 
 
 def filter_array(tensors: Mapping[str, Tensor], shape: tuple[int, ...], meaning: str) -> np.ndarray:
-    """The tensor ``filter`` as float32 of that shape; ``meaning`` names the dims in the error.
+    """The tensor ``filter`` as a float32 array.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        Of the layer.
+    shape : tuple of int
+    meaning : str
+        Names the dims of ``shape`` in the error: ``OC*C/G*KH*KW``.
 
     Raises
     ------
@@ -115,7 +123,15 @@ def _check_size(size: int, shape: tuple[int, ...], meaning: str) -> None:
 
 
 def bias_array(tensors: Mapping[str, Tensor], has_bias: int, channels: int) -> np.ndarray | None:
-    """The tensor ``bias`` as float32 (channels,); None if the layer has none (the parameter decides, as in TNN).
+    """The tensor ``bias`` as float32 (channels,); None if the layer has none.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        Of the layer.
+    has_bias : int
+        The layer's parameter: 0 means that a bias in the file is not used, as in TNN.
+    channels : int
 
     Raises
     ------

@@ -111,7 +111,16 @@ _UFUNCS = {"ADD": np.add, "SUB": np.subtract, "MUL": np.multiply, "DIV": np.divi
 def arithmetic(function: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """``a + b`` (ADD), ``a - b`` (SUB), ``a * b`` (MUL) or ``a / b`` (DIV) of float32, broadcast as by NumPy.
 
-    The result has the memory order of the first operand of its shape.
+    Parameters
+    ----------
+    function : {"ADD", "SUB", "MUL", "DIV"}
+    a, b : float32
+        Shapes that NumPy can broadcast.
+
+    Returns
+    -------
+    float32
+        In the memory order of the first operand that has its shape.
     """
     from tnnquant.kernels import eltwise, program
 

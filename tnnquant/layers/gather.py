@@ -29,6 +29,14 @@ def stored_array(tensor: Tensor) -> np.ndarray:
 def wrapped(indices: np.ndarray, size: int, what: str = "index") -> np.ndarray:
     """Indices with negative ones counted from the end.
 
+    Parameters
+    ----------
+    indices : array of int
+    size : int
+        Of the axis.
+    what : str
+        What they are called in the message.
+
     Raises
     ------
     GraphError

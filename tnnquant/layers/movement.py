@@ -53,6 +53,15 @@ def text(dims: Sequence[int]) -> str:
 def axis_of(axis: int, rank: int, what: str = "axis") -> int:
     """The axis counted from the front.
 
+    Parameters
+    ----------
+    axis : int
+        Negative: counted from the end.
+    rank : int
+        Dims of the blob.
+    what : str
+        Name of the parameter, for the message.
+
     Raises
     ------
     GraphError

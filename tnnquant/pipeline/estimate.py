@@ -40,7 +40,16 @@ class Estimate:
 
 
 def estimate(executor: Executor, plan: QuantPlan, before: int) -> Estimate:
-    """The estimate for the fp32 model of ``executor``, whose files have ``before`` bytes."""
+    """Size and share in int8 of the model that a plan makes.
+
+    Parameters
+    ----------
+    executor : Executor
+        Of the fp32 model.
+    plan : QuantPlan
+    before : int
+        Bytes of the fp32 model's files.
+    """
     graph, specs = executor.graph, executor.specs
     size, macs, int8_macs = before, 0, 0
     for position, node in enumerate(graph.nodes):

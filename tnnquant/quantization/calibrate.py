@@ -31,8 +31,8 @@ _LOG = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 
-#: Bytes that executors and their statistics may take beyond those of the first. Two cores have that for any model that
-#: runs on phones; a large machine has more cores than a sixteenth of it can feed.
+#: Bytes that executors and their statistics may take beyond those of the first. For a model that runs on phones this is
+#: enough on two cores. On a machine with many cores it bounds the memory.
 _MEMORY = 256 << 20
 #: Bytes of statistics per slot: a histogram and some more.
 _SLOT_BYTES = 9000

@@ -197,7 +197,23 @@ def gather(
 
 
 def require_same(part: Part, model: str, settings: Mapping[str, str], other: str = "this run") -> None:
-    """Raise InputError if a part is of another model or of other options."""
+    """Refuse a part that does not belong to a run, or to another part.
+
+    Parameters
+    ----------
+    part : Part
+    model : str
+        From :func:`model_digest`.
+    settings : mapping of str to str
+        From :func:`relevant_settings`.
+    other : str
+        What ``model`` and ``settings`` are of, for the message.
+
+    Raises
+    ------
+    InputError
+        It is of another model, or of other options.
+    """
     if part.model != model:
         raise InputError(f"{part.name}: its statistics are of another model than {other}; both take the same two files")
     for name in sorted({*settings, *part.settings}):

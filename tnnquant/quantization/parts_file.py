@@ -69,7 +69,13 @@ def read_part(path: str | os.PathLike) -> Part:
 
 
 def load_part(data: bytes, name: str) -> Part:
-    """A part from the bytes of its file; ``name`` is for messages."""
+    """A part from the bytes of its file; ``name`` is for messages.
+
+    Raises
+    ------
+    InputError
+        They are damaged, foreign, or of another version.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             header = _header(archive, len(data), name)

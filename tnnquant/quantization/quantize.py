@@ -99,7 +99,22 @@ def quantize_graph(
 def quantize_split(
     graph: Graph, split: Split, config: QuantizeConfig, progress: Progress | None = None
 ) -> Quantization:
-    """:func:`quantize_graph` of the pictures that calibrate, and a second model without those that it must not see."""
+    """:func:`quantize_graph` of the pictures that calibrate, and a second model without those that it must not see.
+
+    Parameters
+    ----------
+    graph : Graph
+        An fp32 model.
+    split : Split
+        Which pictures calibrate, and which the second model does without.
+    config : QuantizeConfig
+    progress : callable (stage, done, total), optional
+
+    Raises
+    ------
+    TnnQuantError
+        As :func:`quantize_graph`.
+    """
     clock = Stopwatch()
     executor, plan = plan_graph(graph, config)
     clock.lap("preparing")
@@ -144,7 +159,13 @@ def quantize_observed(
 
 
 def ready(graph: Graph, config: QuantizeConfig) -> Graph:
-    """The structure that is calibrated: after the passes that TNN applies, and with layers that the devices run."""
+    """The structure that is calibrated: after the passes that TNN applies, and with layers that the devices run.
+
+    Raises
+    ------
+    UnsupportedLayerError
+        The model is int8.
+    """
     if graph.is_quantized:
         raise UnsupportedLayerError("the model is int8 already; give the fp32 model it was made from")
     return make_right(prepare_for_quantization(graph), config.device, config.input_dims, mixed=True).graph

@@ -60,7 +60,22 @@ def recipe(
     starts_from_statistics: bool = False, settings: tuple[str, ...] = (),
     mixable: Callable[..., Quantization] | None = None, bounded: bool = False, takes_goal: bool = False,
 ) -> Callable[[Made], Made]:  # fmt: skip
-    """Decorator: register ``function(graph, split, config, progress) -> Quantization`` (:class:`Recipe`)."""
+    """Decorator: register ``function(graph, split, config, progress) -> Quantization`` as a recipe.
+
+    Parameters
+    ----------
+    code : int
+        Its number; no other recipe has it.
+    name : str
+        What ``--recipe`` calls it.
+    needs_inputs, chooses_on_held_out, starts_from_statistics, settings, mixable, bounded, takes_goal
+        As the attributes of :class:`Recipe`.
+
+    Raises
+    ------
+    ValueError
+        Number or name are taken.
+    """
 
     def enter(function: Made) -> Made:
         entry = Recipe(

@@ -146,7 +146,14 @@ def broken_there(
 ) -> SetVerdict:
     """The verdict for a device on which the model cannot be used for these reasons; without reasons, as it is.
 
-    ``notes`` are added where there are reasons.
+    Parameters
+    ----------
+    verdict : SetVerdict
+    reasons : sequence of str
+        Layers and rules, a sentence each.
+    device : str
+    notes : sequence of str
+        Added where there are reasons.
     """
     if not reasons:
         return verdict

@@ -28,7 +28,7 @@ def minmax(weights: np.ndarray) -> Quantized:
 
 @weight_method(1, "admm")
 def admm(weights: np.ndarray) -> Quantized:
-    """Codes and scale refined in turns until they no longer change; starts by clipping 20 % of the range."""
+    """Codes and scale refined alternately until they no longer change; starts by clipping 20 % of the range."""
     from tnnquant.kernels.admm import admm as solve
 
     codes, scales, zero_points = _results(weights)

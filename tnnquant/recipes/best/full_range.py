@@ -40,7 +40,7 @@ _HIGHEST = 127
 def zero_codes(
     inference: Inference, plan: QuantPlan, slots: ScaleSlots, copies: Collection[str] = ()
 ) -> np.ndarray:
-    """The code that means 0 in each slot, int64 (slots.count,): 0 where the trick cannot be used.
+    """The code that means 0 in each slot, int64 (slots.count,): 0 where codes cannot be shifted.
 
     A slot can be shifted if all its blobs are made by convolutions with a ReLU or ReLU6, or pass such codes on by max
     pooling or concat, and are read by int8 convolutions alone, that do not pad or can have guards, and by fp32 average

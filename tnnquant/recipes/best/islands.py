@@ -64,7 +64,18 @@ def _neighbourhoods(inference: Inference, plan: QuantPlan) -> list[set[int]]:
 
 
 def without(inference: Inference, plan: QuantPlan, positions: set[int], reason: str) -> QuantPlan:
-    """The plan with some layers in fp32, and with them max pooling and ReLU that no int8 layer is left before."""
+    """The plan with some layers in fp32, and with them max pooling and ReLU that no int8 layer is left before.
+
+    Parameters
+    ----------
+    inference : Inference
+        Of the fp32 graph.
+    plan : QuantPlan
+    positions : set of int
+        Of the layers.
+    reason : str
+        Why they stay fp32, for the report.
+    """
     nodes = inference.graph.nodes
     makers = {blob: p for p, node in enumerate(nodes) for blob in node.outputs}
     int8 = set(plan.int8) - positions
