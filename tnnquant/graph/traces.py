@@ -1,9 +1,9 @@
 """What a file tells by itself of the codes that mean 0, where its zero points are silent about them.
 
 The recipe ``best`` leaves traces (:mod:`tnnquant.graph.meaning`): guard channels, whose weights are zeros and whose
-bias saturates; copies of a blob by ones, with a bias of whole steps; shifts after an average of codes, of whole steps.
-Each of them says for certain that codes are shifted. Where no fp32 model is at hand, the model from before is made up
-from them here.
+bias saturates; copies of a blob by ones, with a bias of whole or half steps; shifts after an average of codes, of whole
+steps. Each of them says for certain that codes are shifted. Where no fp32 model is at hand, the model from before is
+made up from them here.
 
 A shifted blob that only layers without padding read leaves no such trace. But these layers make up for ``z`` in their
 biases, by ``-z`` times the sum of each output's weights, and biases do not follow those sums otherwise: a batch
@@ -87,7 +87,7 @@ def made_up_original(graph: Graph) -> Graph | None:
 
 
 def _is_copy(node: Node, graph: Graph, readers: Mapping[str, list[Node]]) -> bool:
-    """An fp32 layer that copies a blob for int8 convolutions, with a bias of whole steps of its scale."""
+    """An fp32 layer that copies a blob for int8 convolutions, with a bias of whole or half steps of its scale."""
     if node.quantized or not isinstance(node.layer, Convolution) or not node.layer.depthwise_1x1:
         return False
     blob = node.outputs[0]
@@ -97,13 +97,13 @@ def _is_copy(node: Node, graph: Graph, readers: Mapping[str, list[Node]]) -> boo
         return False
     if not (node.tensors["filter"].float32() == 1).all():
         return False
-    return _are_whole_steps(node.tensors, graph.scales[blob].scale)
+    return _are_whole_steps(node.tensors, graph.scales[blob].scale, parts=2)
 
 
 def shift_of_copy(copy: Node, scale: np.ndarray) -> np.ndarray:
-    """The codes that mean 0 in a copy, int8 (C,)."""
+    """The codes that mean 0 in a copy, int8 (C,); of half a step the lower one, as rounding away from 0 has it."""
     bias = copy.tensors["bias"].float32().astype(np.float64)
-    steps = np.rint(bias / np.where(scale > 0, scale, 1))
+    steps = np.floor(bias / np.where(scale > 0, scale, 1) + 0.25)
     return np.clip(steps, _LOWEST, 127).astype(np.int8)
 
 
@@ -123,15 +123,14 @@ def _is_shift(node: Node, graph: Graph, readers: Mapping[str, list[Node]]) -> bo
     return _are_whole_steps(node.tensors, graph.scales[pool.inputs[0]].scale)
 
 
-def _are_whole_steps(tensors: Mapping[str, Tensor], scale: np.ndarray) -> bool:
-    """Whether a bias that is not 0 everywhere is a whole number of steps, 128 at most."""
+def _are_whole_steps(tensors: Mapping[str, Tensor], scale: np.ndarray, parts: int = 1) -> bool:
+    """Whether a bias that is not 0 everywhere is a whole number of steps, or of parts of a step; 128 steps at most."""
     if "bias" not in tensors or tensors["bias"].size not in (1, scale.size):
         return False
     alive = scale > 0
     steps = tensors["bias"].float32().astype(np.float64) / np.where(alive, scale, 1)
-    return bool(
-        steps.any() and (np.abs(steps) <= 128 + _WHOLE).all() and (np.abs(steps - np.rint(steps))[alive] < _WHOLE).all()
-    )
+    rest = np.abs(parts * steps - np.rint(parts * steps))[alive]
+    return bool(steps.any() and (np.abs(steps) <= 128 + _WHOLE).all() and (rest < _WHOLE).all())
 
 
 def _guards(node: Node, graph: Graph, readers: Mapping[str, list[Node]]) -> int:

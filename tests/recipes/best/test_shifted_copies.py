@@ -219,7 +219,7 @@ def test_names_that_are_taken(build, rng):
     made = net.add("Swish", [net.conv("input", 3, 8, name="a")], name="act")
     net.add("Sigmoid", [made], name="act_out_copy")
     graph = net.graph(net.conv(made, 8, 8, name="b"))
-    network = with_useful_copies(prepare(graph, BEST), samples(rng))
+    network = with_useful_copies(prepare(graph, BEST), samples(rng), {})
     assert network.copies.sources == {"act_out_copy_2": "act_out"}
     assert network.executor.graph.node("act_out_copy_2").outputs == ("act_out_copy_2",)
     assert infer(network.executor.graph).specs["act_out_copy_2"].dims == (1, 8, 14, 12)

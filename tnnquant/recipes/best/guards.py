@@ -189,7 +189,8 @@ def shifted_floats(node: Node, zero: np.ndarray, scale: np.ndarray, guards: int)
     ----------
     node : Node
         Not widened yet.
-    zero : int64 (OC + guards,)
+    zero : int64 or float64 (OC + guards,)
+        In steps.
     scale : float32 (OC,)
     guards : int
     """

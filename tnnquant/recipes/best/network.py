@@ -17,6 +17,7 @@ from tnnquant.layers.base import QuantRole
 from tnnquant.layers.weighted import Weighted
 from tnnquant.quantization.plan import QuantPlan, make_plan
 from tnnquant.quantization.quantize import plan_graph, ready
+from tnnquant.recipes.best.grids import Grid
 from tnnquant.recipes.best.islands import LONE, useful_plan, without
 from tnnquant.recipes.best.repeats import chosen_channels, offsets_of
 from tnnquant.recipes.best.shifted_copies import REASON, Copies, copyable, lopsided, with_copies
@@ -89,7 +90,7 @@ def _planned_again(network: Network, graph: Graph) -> Network:
     return replace(network, executor=executor, plan=plan)
 
 
-def with_useful_copies(network: Network, samples: Sequence) -> Network:
+def with_useful_copies(network: Network, samples: Sequence, grids: Mapping[str, Grid]) -> Network:
     """The network with copies of the blobs that some samples show to be worth it.
 
     Parameters
@@ -97,10 +98,14 @@ def with_useful_copies(network: Network, samples: Sequence) -> Network:
     network : Network
         Of :func:`prepare`.
     samples : sequence of Sample
+    grids : mapping of str to Grid
+        Of the inputs: those that need a shift to be held exactly get a copy.
     """
     executor, plan = network.executor, network.plan
     pads = copyable(executor.inference, plan)
-    chosen = {blob: pads[blob] for blob in lopsided(executor, samples, pads)}
+    shifted = {blob for blob, grid in grids.items() if grid.is_shifted}
+    uneven = lopsided(executor, samples, pads)
+    chosen = {blob: pads[blob] for blob in pads if blob in shifted or blob in uneven}
     if not chosen:
         return network
     channels = {blob: executor.specs[blob].dims[1] for blob in chosen}

@@ -27,6 +27,7 @@ from tnnquant.quantization.borders import moved, with_copies_at_borders
 from tnnquant.quantization.plan import QuantPlan
 from tnnquant.quantization.quantize import Quantization, Stopwatch, with_weights
 from tnnquant.recipes.best.full_range import guards_of, zero_codes
+from tnnquant.recipes.best.grids import grids_of
 from tnnquant.recipes.best.guards import open_taps, shifted_floats, widened
 from tnnquant.recipes.best.islands import BUDGET, COSTLY, choose_islands, layer_macs, useful_plan, without
 from tnnquant.recipes.best.kept import keep_samples
@@ -186,6 +187,7 @@ class _Scaled:
     scales: dict
     sets: list = field(default_factory=list)
     guards: dict[str, int] = field(default_factory=dict)
+    halves: dict[str, np.ndarray] = field(default_factory=dict)
 
     def zero_of(self, blob: str) -> np.ndarray:
         """The codes that mean 0 in the channels of a blob, guards among them, int64 (1,) or (C,)."""
@@ -220,7 +222,8 @@ class Workbench:
         repeats = self._effort.repeats
         if config.fp32_share == 0 if repeats is None else repeats:
             network = with_useful_repeats(network, self.fitted)
-        network = with_useful_copies(network, self.fitted)
+        self._grids = grids_of(self.fitted, network.executor.graph.inputs)
+        network = with_useful_copies(network, self.fitted, self._grids)
         release_freed()
         self._offsets = network.offsets
         self.executor, self.plan, self._copies = network.executor, network.plan, network.copies
@@ -436,10 +439,29 @@ class Workbench:
             with one_thread():  # thousands of small programs
                 found = self.inference, slots, self.statistics, zero, low
                 scales, choices = balanced_scales(*found, self._known) if steps.balance else peak_scales(*found)
-            zero = final_codes(zero, low, _by_slot(slots, scales))
+            may_shift = zero != 0
+            zero, halves = final_codes(zero, low, _by_slot(slots, scales)), {}
+            if steps.balance:
+                scales, zero, halves = self._on_grids(slots, scales, zero, may_shift)
             guards = guards_of(self.inference, plan, slots, zero, scales)
-            self._scaled[key] = _Scaled(plan, slots, zero, scales, [choice.blobs for choice in choices], guards)
+            self._scaled[key] = _Scaled(plan, slots, zero, scales, [choice.blobs for choice in choices], guards, halves)
         return self._scaled[key]
+
+    def _on_grids(
+        self, slots: ScaleSlots, scales: Mapping[str, QuantParams], zero: np.ndarray, may_shift: np.ndarray
+    ) -> tuple[dict[str, QuantParams], np.ndarray, dict[str, np.ndarray]]:
+        """Scales and codes for 0 with those that hold inputs exactly; what these are moved by, in steps."""
+        scales, zero, halves = dict(scales), zero.copy(), {}
+        uses = np.bincount(np.concatenate(list(slots.of.values())), minlength=slots.count)
+        for blob, of in slots.of.items():
+            grid = self._grids.get(self._copies.sources.get(blob, blob))
+            if grid is None or grid.step.size != of.size or (uses[of] > 1).any():
+                continue
+            if not grid.is_shifted or may_shift[of].all():
+                scales[blob] = QuantParams(grid.step.astype(np.float32), np.zeros(of.size, np.int8))
+                zero[of] = grid.zero
+                halves[blob] = grid.half
+        return scales, zero, halves
 
     def _lows(self, slots: ScaleSlots, zero: np.ndarray) -> np.ndarray:
         """How far the values of shifted copies go below 0, float64 (slots.count,)."""
@@ -487,6 +509,7 @@ class Workbench:
                 if not zero.any():
                     return node
                 blob = node.outputs[0]
+                zero = zero + scaled.halves.get(blob, 0.0)
                 return shifted_floats(node, zero, scaled.scales[blob].scale, scaled.guards.get(blob, 0))
             layer = node.layer.expect(FusesActivation).with_activation(0) if zero.any() else node.layer
             return node.replace(quantized=True, layer=layer)
