@@ -18,14 +18,17 @@ from typing import Any
 import numpy as np
 
 from tnnquant.engine.executor import Executor
+from tnnquant.graph import QuantParams
 from tnnquant.graph.infer import Inference
 from tnnquant.graph.repeats import Site, site_at, weight_of
 from tnnquant.kernels.geometry import NO_ACTIVATION, RELU, RELU6
 from tnnquant.layers.weighted import fused_activation
 from tnnquant.quantization.plan import QuantPlan
-from tnnquant.recipes.best.full_range import CEILING
+from tnnquant.recipes.best.full_range import CEILING, highest_codes, zero_codes
 from tnnquant.recipes.best.islands import layer_macs
 from tnnquant.recipes.best.lanes import in_lanes
+from tnnquant.recipes.best.sensitivity import sensitivities
+from tnnquant.recipes.best.slots import scale_slots
 
 __all__ = ["chosen_channels", "offsets_of", "sites_of"]
 
@@ -37,6 +40,8 @@ _LEAST, _WORTH = 0.03, 4.0
 _MOST = 0.5
 #: Samples that are looked at.
 _LOOKED_AT = 8
+#: Samples that the outputs are looked at of, with one site rounded after the other.
+_JUDGED = 4
 _LEVELS = 127
 _KINDS = (NO_ACTIVATION, RELU, RELU6)
 
@@ -69,14 +74,19 @@ def chosen_channels(executor: Executor, plan: QuantPlan, samples: Sequence) -> l
 
     Notes
     -----
-    Noise is the power that rounding with the finest step that clips nothing gives in the sums of the readers, relative
-    to what varies in these: through the depthwise layer where its activation lets changes pass.
+    What a site's rounding does to the outputs is measured, with that site alone rounded. Its channels share in that as
+    they share in the noise: the power that rounding with the finest step that clips nothing gives in the sums of the
+    readers, relative to what varies in these, through the depthwise layer where its activation lets changes pass.
     """
     sites = sites_of(executor.inference, plan)
     if not sites:
         return []
     seen = _seen(executor, sites, samples)
-    noise = [_noise(site, seen) for site in sites]
+    harm = _harm(executor, plan, sites, seen, samples)
+    noise = []
+    for site, whole in zip(sites, harm, strict=True):
+        rows = _noise(site, seen)
+        noise.append(rows * (float(whole) / max(float(rows.sum()), 1e-30)))
     total = sum(float(rows.sum()) for rows in noise)
     macs = layer_macs(executor.inference)
     costs = {executor.graph.nodes[position].name: count for position, count in macs.items()}
@@ -108,6 +118,28 @@ def _worth(noise: np.ndarray, cost: float) -> np.ndarray:
             break
         chosen += block
     return np.array(chosen, np.int64)
+
+
+def _harm(
+    executor: Executor, plan: QuantPlan, sites: Sequence[Site], seen: Mapping[str, _Figures], samples: Sequence
+) -> np.ndarray:
+    """Squared error of the outputs when what a site's first layer makes is rounded, float64 (sites,), mean of parts.
+
+    The scales are half way, by the geometric mean, between one per channel and one per blob, which is about what will
+    be chosen (:mod:`tnnquant.recipes.best.ranges`).
+    """
+    slots = scale_slots(executor.graph, plan)
+    codes = zero_codes(executor.inference, plan, slots)
+    blobs = [site.maker.outputs[0] for site in sites]
+    scales, zero = {}, {}
+    for blob in blobs:
+        zero[blob] = codes[slots.of[blob]]
+        peak = np.maximum(seen[blob].peak, 1e-30)
+        step = np.sqrt(peak * peak.max()) / highest_codes(zero[blob]).max()
+        scales[blob] = QuantParams(step.astype(np.float32), np.zeros(step.size, np.int8))
+    looked_at = np.linspace(0, len(samples) - 1, min(_JUDGED, len(samples))).astype(int)
+    inputs = [samples[i].arrays for i in looked_at]
+    return sensitivities(executor, [[blob] for blob in blobs], scales, zero, inputs).mean(axis=1)
 
 
 @dataclass(frozen=True, eq=False)
