@@ -26,7 +26,8 @@ def pixels(rng, count=12):
 def fed(values, mean, scale=1.0):
     """Samples of these pixels, as a network is fed."""
     mean = np.broadcast_to(np.asarray(mean, np.float32), 3).reshape(1, 3, 1, 1)
-    return [Sample(f"s{i}", {"input": (v[None].astype(np.float32) - mean) * np.float32(scale)}) for i, v in enumerate(values)]
+    arrays = (values.astype(np.float32) - mean) * np.float32(scale)
+    return [Sample(f"s{i}", {"input": array[None]}) for i, array in enumerate(arrays)]
 
 
 def grid(data):
