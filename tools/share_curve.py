@@ -198,10 +198,10 @@ def panel(network: Network, points: list[dict[str, Any]]) -> str:
     right = 1.05 * fp32["ms"]
 
     def x(ms: float) -> float:
-        return LEFT + (WIDE - LEFT) * ms / right
+        return float(LEFT + (WIDE - LEFT) * ms / right)
 
     def y(value: float) -> float:
-        return TOP + HIGH * (1 - (value - low) / (high - low))
+        return float(TOP + HIGH * (1 - (value - low) / (high - low)))
 
     unit = "box error, pixels" if network.boxes else "same class as fp32, %"
     parts = [f'<text class="title" x="{LEFT}" y="16">{network.title}</text><text x="{LEFT}" y="31">{unit}</text>']

@@ -440,7 +440,8 @@ class Workbench:
                 found = self.inference, slots, self.statistics, zero, low
                 scales, choices = balanced_scales(*found, self._known) if steps.balance else peak_scales(*found)
             may_shift = zero != 0
-            zero, halves = final_codes(zero, low, _by_slot(slots, scales)), {}
+            zero = final_codes(zero, low, _by_slot(slots, scales))
+            halves: dict[str, np.ndarray] = {}
             if steps.balance:
                 scales, zero, halves = self._on_grids(slots, scales, zero, may_shift)
             guards = guards_of(self.inference, plan, slots, zero, scales)
