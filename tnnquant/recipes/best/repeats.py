@@ -139,7 +139,7 @@ def _harm(
         scales[blob] = QuantParams(step.astype(np.float32), np.zeros(step.size, np.int8))
     looked_at = np.linspace(0, len(samples) - 1, min(_JUDGED, len(samples))).astype(int)
     inputs = [samples[i].arrays for i in looked_at]
-    harm = sensitivities(executor, [[blob] for blob in blobs], scales, zero, inputs)
+    harm, _ = sensitivities(executor, [[blob] for blob in blobs], scales, zero, inputs)
     return np.asarray(harm.mean(axis=1))
 
 
