@@ -61,7 +61,7 @@ def _count(bits, base, counts, skipped, last):
 @kernel
 def _octaves_task(op, index, scratch):
     # op words from ARGS on: address of x, a Walk; addresses of base, int32 (groups, columns), of counts, int32;
-    # columns; int32 elements of one chunk's counts; bins left out; number of the last bin
+    # columns; int32 elements of one chunk's counts; bins skipped; number of the last bin
     args = words(op, program.WORDS)[program.ARGS :]
     address, repeats, repeat_step, rows, row_step, width, tail, group = _part(args, index)
     base = i32_view(args[WALK_WORDS + 1] + 4 * group * args[WALK_WORDS + 3], args[WALK_WORDS + 3])

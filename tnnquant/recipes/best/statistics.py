@@ -159,7 +159,7 @@ class _BeyondError(Exception):
 
 
 def _bins_needed(executor: Executor, plan: QuantPlan, sample: Any) -> dict[tuple[str, bool], tuple[int, int]]:
-    """Bins to be left out and to be kept of each blob's histogram, of all values and of those above 0 alone (True), if
+    """Bins to skip and to keep of each blob's histogram, of all values and of those above 0 alone (True), if
     no sample holds values :data:`_HEADROOM` bins above the largest of this one; what has no entry needs all bins."""
     from tnnquant.kernels.octaves import OCTAVE_BINS, octave_edges
 
