@@ -60,8 +60,8 @@ _LEAST_TOGETHER = 8
 _MEMORY, _BLOB_MEMORY = 96 << 20, 96 << 20
 #: Runs of the fp32 network, and multiplications, that looking for fp32 islands may take.
 _ISLAND_RUNS, _ISLAND_MACS = 120, 60e9
-#: But at least so many samples, or so many if that takes so many multiplications more.
-_LEAST_SAMPLES, _FEWEST_SAMPLES, _MOST_MACS = 4, 2, 200e9
+#: But at least so many samples: of two, the largest error of a detector's boxes is two to three times as large.
+_LEAST_SAMPLES = 4
 #: Errors below this are as good as none.
 _EXACT = 1e-12
 #: Exponent of the power mean over samples.
@@ -482,8 +482,7 @@ class Workbench:
             scaled = self._scales(replace(steps, balance=True, islands=False))
             release_freed()
             macs, sets = max(sum(layer_macs(self.inference).values()), 1), max(len(scaled.sets), 1)
-            least = max(_FEWEST_SAMPLES, min(_LEAST_SAMPLES, int(_MOST_MACS / macs / sets)))
-            count = max(least, min(int(min(_ISLAND_RUNS, _ISLAND_MACS / macs) / sets), len(self.held_out)))
+            count = max(_LEAST_SAMPLES, min(int(min(_ISLAND_RUNS, _ISLAND_MACS / macs) / sets), len(self.held_out)))
             zero = {blob: scaled.zero[of] for blob, of in scaled.slots.of.items()}
             chosen = np.linspace(0, len(self.fitted) - 1, count).astype(int)
             inputs = [self.fitted[i].arrays for i in chosen]
