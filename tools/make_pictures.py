@@ -1,8 +1,9 @@
 """Make the pictures of the documentation from the example folder: the page of ``inspect`` (PNG), the terminal (SVG).
 
-    python tools/make_pictures.py EXAMPLE [--to docs/images]
+    python tools/make_pictures.py EXAMPLE [--to docs/images] [--shared ../shared]
 
 EXAMPLE is what ``tnnquant example EXAMPLE`` makes. The page needs Chromium; without one that picture stays as it is.
+With the shared folder also the curve of ``--fp32-share`` (``tools/share_curve.py``, minutes).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("example", type=Path)
     parser.add_argument("--to", type=Path, default=ROOT / "docs" / "images")
+    parser.add_argument("--shared", type=Path, help="the folder of real networks: the curve of --fp32-share, too")
     options = parser.parse_args()
     options.to.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -39,6 +41,9 @@ def main() -> int:
         terminal(f"$ {line}\n{shown}", options.to / "terminal.svg")
         run(f"tnnquant inspect net_quantized --against example/squeezenet_v1.1.onnx {fed} --html report.html", place)
         page(place / "report.html", options.to / "report.png", place)
+    if options.shared:
+        tool, target = ROOT / "tools" / "share_curve.py", options.to / "share_curve.svg"
+        subprocess.run([sys.executable, tool, options.shared, "--to", target], check=True)
     return 0
 
 

@@ -214,13 +214,12 @@ def panel(network: Network, points: list[dict[str, Any]]) -> str:
     parts.append(f'<path class="axis" d="M{LEFT} {TOP}V{TOP + HIGH}H{WIDE}"/>')
     parts.append(f'<path class="fp32" d="M{x(fp32["ms"]):.1f} {TOP}V{TOP + HIGH}"/>')
     parts.append(f'<text x="{x(fp32["ms"]) - 4:.1f}" y="{TOP + HIGH - 6}" text-anchor="end">fp32</text>')
-    line = "L".join(f"{x(point['ms']):.1f} {y(point['value']):.1f}" for point in sorted(shares, key=lambda p: p["ms"]))
+    line = "L".join(f"{x(point['ms']):.1f} {y(point['value']):.1f}" for point in shares)
     parts.append(f'<path class="line" d="M{line}"/>')
-    above = -9 if network.boxes else 17
     for point in shares:
         at = x(point["ms"]), y(point["value"])
         parts.append(f'<circle class="best" cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="3.5"/>')
-        parts.append(f'<text x="{at[0]:.1f}" y="{at[1] + above:.1f}" text-anchor="middle">{point["model"]}</text>')
+        parts.append(f'<text x="{at[0] + 8:.1f}" y="{at[1] + 4:.1f}">{point["model"]}</text>')
     if near:
         at = x(default["ms"]), y(default["value"])
         parts.append(f'<circle class="default" cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="3.5"/>')
@@ -237,7 +236,7 @@ def ticks(low: float, high: float) -> list[float]:
     unit = 10 ** np.floor(np.log10(rough))
     step = unit * next(m for m in (1, 2, 5, 10) if m * unit >= rough)
     first = np.ceil(low / step - 1e-9) * step
-    return [float(round(v, 10)) for v in np.arange(first, high + 1e-9, step)]
+    return [float(round(v, 10)) + 0.0 for v in np.arange(first, high + 1e-9, step)]
 
 
 if __name__ == "__main__":

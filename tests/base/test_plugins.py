@@ -43,8 +43,8 @@ def quantize(files, pictures, *more):
 def test_an_observer_of_a_file(mine, inspected_files, pictures, tmp_path):
     base = quantize(inspected_files, pictures)
     assert python(CLI, *base, "-o", tmp_path / "plain").returncode == 0
-    done = python(CLI, *base, "--plugin", mine, "-b", "half-peak", "-o", tmp_path / "half")
-    assert (done.returncode, "blobs half-peak" in done.stdout) == (0, True), done.stderr
+    done = python(CLI, *base, "--plugin", mine, "-b", "near-peak", "-o", tmp_path / "half")
+    assert (done.returncode, "blobs near-peak" in done.stdout) == (0, True), done.stderr
     from tnnquant.format import read_model
 
     plain, half = (
@@ -52,9 +52,9 @@ def test_an_observer_of_a_file(mine, inspected_files, pictures, tmp_path):
         for name in ("plain", "half")
     )
     ratio = half.scales["stem_relu_out"].scale / plain.scales["stem_relu_out"].scale
-    # 1/254 of the peak to 2047.5/2048/127 of it.
-    assert ratio == pytest.approx(0.5 * 2048 / 2047.5, rel=1e-5)
-    without = python(CLI, *base, "-b", "half-peak", "-o", tmp_path / "x")
+    # 0.9 / 127 of the peak to 2047.5/2048/127 of it.
+    assert ratio == pytest.approx(0.9 * 2048 / 2047.5, rel=1e-5)
+    without = python(CLI, *base, "-b", "near-peak", "-o", tmp_path / "x")
     assert (without.returncode, without.stderr.count("\n")) == (2, 1)
 
 
@@ -67,9 +67,9 @@ def test_an_installed_package(inspected_files, pictures, tmp_path):
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: extra-plugins\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[tnnquant.plugins]\nextra = extra_plugins\n")
-    args = quantize(inspected_files, pictures, "-b", "half-peak", "-o", tmp_path / "out")
+    args = quantize(inspected_files, pictures, "-b", "near-peak", "-o", tmp_path / "out")
     done = python(CLI, *args, path=place)
-    assert (done.returncode, "blobs half-peak" in done.stdout) == (0, True), done.stderr
+    assert (done.returncode, "blobs near-peak" in done.stdout) == (0, True), done.stderr
     (place / "extra_plugins" / "__init__.py").write_text("1 / 0")
     done = python(CLI, *args, path=place)
     assert done.returncode == 2

@@ -21,11 +21,12 @@ class KeptSample:
 
     Attributes
     ----------
-    name, numbers
+    name, fresh, numbers
         As of :class:`~tnnquant.inputs.samples.Sample`.
     """
 
     name: str
+    fresh: int
     numbers: tuple[int, ...]
     _again: Callable[[], dict[str, np.ndarray]]
 
@@ -79,7 +80,7 @@ def _kept(sample: Sample) -> KeptSample:
         def again() -> dict[str, np.ndarray]:
             return {name: array.copy(order="K") for name, array in copies.items()}
 
-    return KeptSample(sample.name, getattr(sample, "numbers", ()), again)
+    return KeptSample(sample.name, getattr(sample, "fresh", 1), getattr(sample, "numbers", ()), again)
 
 
 def _digest(arrays: Mapping[str, np.ndarray]) -> bytes:
