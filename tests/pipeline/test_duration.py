@@ -8,7 +8,15 @@ import pytest
 
 from tnnquant.config import QuantizeConfig
 from tnnquant.inputs import Samples, scan
-from tnnquant.pipeline.duration import TIMED, Timing, Work, expected_seconds, time_pictures, work_of
+from tnnquant.pipeline.duration import (
+    TIMED,
+    Timing,
+    Work,
+    expected_seconds,
+    seconds_of_others,
+    time_pictures,
+    work_of,
+)
 from tnnquant.quantization.quantize import plan_graph
 
 
@@ -95,3 +103,21 @@ def test_the_report_of_a_dry_run(build, tmp_path):
     report = quantize_model(*files, search=SearchConfig(auto=True), dry_run=True)
     assert report.estimate.seconds is None, "a search takes what its budget says"
     assert not (tmp_path / "out_quantized.tnnmodel").exists()
+
+
+@pytest.mark.parametrize("recipe", ["tnn", "fast", "best"])
+def test_other_recipes_by_what_a_run_took(recipe):
+    """A run that takes what is expected of it lets the others be expected to take what is expected of them."""
+    work, config = Work(2.0, 1.0, 0.5), QuantizeConfig(recipe=recipe)
+    # The start of the process, all that min-max takes at any rate, is not seen by the run itself.
+    start = expected_seconds(QuantizeConfig(), work, Timing(0.0), 64)
+    spent = expected_seconds(config, work, Timing(0.05), 64, 100) - start
+    found = seconds_of_others(config, work, spent, 64, 100)
+    assert list(found) == {"tnn": ["fast", "best"], "fast": ["best"], "best": []}[recipe]
+    for name, seconds in found.items():
+        wanted = expected_seconds(replace(config, recipe=name), work, Timing(0.05), 64, 100)
+        assert seconds == pytest.approx(wanted)
+
+
+def test_others_of_a_recipe_that_is_not_counted():
+    assert seconds_of_others(QuantizeConfig(recipe="dynamic"), Work(1, 1, 1), 5.0, 8) == {}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tnnquant.config import QuantizeConfig
+from tnnquant import quantize_model
+from tnnquant.config import QuantizeConfig, SearchConfig
 from tnnquant.pipeline.report import Report
 from tnnquant.pipeline.settings import settings
 from tnnquant.pipeline.summary import summary_rows
@@ -15,7 +16,7 @@ DEFAULT = QuantizeConfig().recipe
 
 
 def advice(recipe, status, **values):
-    """The rows with the advice after a run of 10 seconds, and the rest of the summary."""
+    """The rows with the advice after a run of 10 seconds."""
     found = SetVerdict(status, 16, "16 pictures", False)
     report = Report(
         "a", "b", 100, 30, samples=16, settings={**settings(QuantizeConfig(recipe=recipe)), "recipe": recipe},
@@ -26,23 +27,17 @@ def advice(recipe, status, **values):
 
 @pytest.mark.parametrize("status", [GOOD, DOUBTFUL, BROKEN])
 def test_the_default_tells_what_better_recipes_take(status):
-    (text,) = advice(DEFAULT, status)
+    (text,) = advice(DEFAULT, status, others={"fast": 19.6, "best": 40.2})
     assert "recipe='fast' in about 20 s" in text
     assert "recipe='best' in about 40 s" in text
 
 
 def test_a_better_recipe_is_told_where_the_model_is_not_good():
-    assert advice("fast", DOUBTFUL) == [
+    assert advice("fast", DOUBTFUL, others={"best": 20.0}) == [
         "closer to fp32: the same command with recipe='best' in about 20 s (estimated from this run)"
     ]
-    assert advice("fast", GOOD) == []
+    assert advice("fast", GOOD, others={"best": 20.0}) == []
     assert advice("best", BROKEN) == []
-
-
-def test_a_search_and_a_dry_run_advise_nothing():
-    trial = {"name": "x", "likeness": 0, "best": True}
-    assert advice(DEFAULT, GOOD, trials=[trial]) == []
-    assert advice(DEFAULT, GOOD, dry_run=True) == []
 
 
 def test_a_verdict_says_what_it_holds_for():
@@ -64,3 +59,22 @@ def test_a_verdict_says_each_thing_once():
     assert rows.count("doubtful: data - other") == 1
     assert rows.count("note: few") == 1
     assert rows.index("note: few") < rows.index("doubtful on 5 pictures")
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [({}, ["fast", "best"]), ({"recipe": "fast"}, ["best"]), ({"recipe": "best"}, []), ({"recipe": "dynamic"}, [])],
+)
+def test_other_recipes_are_estimated_from_the_run(options, wanted, inspected_files, pictures, tmp_path):
+    files = f"{inspected_files}.tnnproto", f"{inspected_files}.tnnmodel"
+    config = QuantizeConfig(mean=(127.5,), scale=(1 / 127.5,), **options)
+    report = quantize_model(*files, pictures, tmp_path / "out", config)
+    assert list(report.others) == wanted
+    assert all(seconds > 0 for seconds in report.others.values())
+
+
+def test_a_search_and_a_dry_run_estimate_none(inspected_files, pictures, tmp_path):
+    files = f"{inspected_files}.tnnproto", f"{inspected_files}.tnnmodel"
+    assert quantize_model(*files, pictures, tmp_path / "out", QuantizeConfig(), dry_run=True).others == {}
+    search = SearchConfig(target_agreement=0.1)
+    assert quantize_model(*files, pictures, tmp_path / "out", QuantizeConfig(), search=search).others == {}

@@ -19,7 +19,7 @@ from tnnquant.layers.weighted import Weighted
 from tnnquant.quantization.calibrate import calibrate, make_observers
 from tnnquant.quantization.plan import QuantPlan
 
-__all__ = ["Timing", "Work", "expected_seconds", "time_pictures", "work_of"]
+__all__ = ["BETTER", "Timing", "Work", "expected_seconds", "seconds_of_others", "time_pictures", "work_of"]
 
 #: Pictures that are timed, after as many that are not: kernels are loaded, and caches filled, by these.
 TIMED = 4
@@ -77,6 +77,10 @@ _MINMAX = _Cost(1.1, 1.0, 12.0)
 #: With methods that look twice at every picture, or search.
 _SEARCHING = _Cost(0.8, 1.7, 33.0)
 _COSTS = {"fast": _Cost(1.4, 3.7, 31.0, 13.0, 24), "best": _Cost(2.3, 3.9, 60.0, 43.0)}
+#: Recipes that come closer to fp32 than the default, the quicker one first.
+BETTER = tuple(_COSTS)
+#: Of what a recipe takes at any rate, the start of the process: all of what min-max takes so.
+_START = _MINMAX.fixed
 #: Comparing a picture beside fp32.
 _JUDGING = 1.4
 
@@ -124,13 +128,49 @@ def expected_seconds(
     evaluated : int
         Other pictures that it is judged on.
     """
-    cost = _COSTS.get(config.recipe)
-    if config.recipe == QuantizeConfig().recipe:
-        is_plain = (config.blob_method, config.weight_method) == ("minmax", "minmax")
-        cost = _MINMAX if is_plain else _SEARCHING
+    cost = _cost(config)
     if cost is None:
         return None
     unit = timing.seconds / max(work.values, 1e-9)
+    return cost.fixed * timing.waiting + unit * _units(cost, work, pictures, evaluated)
+
+
+def seconds_of_others(
+    config: QuantizeConfig, work: Work, spent: float, pictures: int, evaluated: int = 0
+) -> dict[str, float]:
+    """Seconds that the same run would take by recipes that come closer to fp32, by what this one took.
+
+    Parameters
+    ----------
+    config, work, pictures, evaluated
+        As of :func:`expected_seconds`.
+    spent : float
+        Seconds that this run took, without the start of the process and the compiling of kernels.
+
+    Returns
+    -------
+    dict of str to float
+        By the name of the recipe, in the order of :data:`BETTER`; empty where none is better, or nothing is known.
+    """
+    own = _cost(config)
+    if own is None:
+        return {}
+    fixed = max(own.fixed - _START, 0.0)
+    unit = max(spent - fixed, 0.0) / max(_units(own, work, pictures, evaluated), 1e-9)
+    better = BETTER[BETTER.index(config.recipe) + 1 :] if config.recipe in BETTER else BETTER
+    return {name: _COSTS[name].fixed + unit * _units(_COSTS[name], work, pictures, evaluated) for name in better}
+
+
+def _cost(config: QuantizeConfig) -> _Cost | None:
+    """What the recipe takes; None of one that is not known here."""
+    if config.recipe != QuantizeConfig().recipe:
+        return _COSTS.get(config.recipe)
+    is_plain = (config.blob_method, config.weight_method) == ("minmax", "minmax")
+    return _MINMAX if is_plain else _SEARCHING
+
+
+def _units(cost: _Cost, work: Work, pictures: int, evaluated: int) -> float:
+    """All that is counted of a run, in the time of a million values of a picture."""
     looked_at = min(pictures, cost.most or pictures)
     units = cost.picture * work.values * looked_at + cost.scales * work.scales + cost.rounding * work.rounding
-    return cost.fixed * timing.waiting + unit * (units + _JUDGING * work.values * evaluated)
+    return units + _JUDGING * work.values * evaluated

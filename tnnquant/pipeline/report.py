@@ -87,6 +87,8 @@ class Report:
         the first.
     estimate : Estimate or None
         In a dry run of a recipe with statistics: size, int8 share and seconds of what would be made.
+    others : dict of str to float
+        Seconds that the same run would take by recipes that come closer to fp32, estimated from this one.
     """
 
     proto: str
@@ -111,6 +113,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     tail: dict | None = None
     estimate: Estimate | None = None
+    others: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         verdict = f", {self.verdict.status}" if self.verdict else ""

@@ -133,6 +133,8 @@ def _told(job: Job, split: Split, result: Quantization, part: Part | None = None
     """The report, with what there is to say of the inputs."""
     job.tell_of(result)
     fed = split.calibrate if isinstance(split.calibrate, Samples) else split.pictures
+    if part is None and not job.report.trials:
+        job.tell_of_others(result, split.pictures)
     if part is None:
         job.tell_of_samples(fed, counted=job.calibrates)
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -19,9 +18,6 @@ from tnnquant.verdict import GOOD, Verdict
 __all__ = ["summary_html", "summary_rows", "summary_text"]
 
 _DEFAULT = QuantizeConfig().recipe
-#: Seconds of a run beside those of the default, roughly: they differ between networks by a factor of two.
-_COSTS = {_DEFAULT: 1.0, "fast": 2.0, "best": 4.0}
-_UNKNOWN = math.inf
 _NUMBER = re.compile(r"\d+")
 _COLOURS = {"GOOD": "#2e7d32", "DOUBTFUL": "#b26a00", "BROKEN": "#c62828"}
 
@@ -75,7 +71,7 @@ def summary_rows(report: Report, seconds: float | None = None) -> Iterator[tuple
         yield from _verdict_rows(report.verdict)
     total = report.seconds.get("total", 0.0) if seconds is None else seconds
     yield "seconds", f"{total:.2f} in all ({stages})"
-    yield from _advice_rows(report, total)
+    yield from _advice_rows(report)
     yield "written", report.proto
     yield "", report.model
     if report.tail:
@@ -204,18 +200,12 @@ def _verdict_rows(verdict: Verdict) -> Iterator[tuple[str, str]]:
             yield "", f"to keep these in fp32: {parameter('exclude', names)}"
 
 
-def _advice_rows(report: Report, seconds: float) -> Iterator[tuple[str, str]]:
+def _advice_rows(report: Report) -> Iterator[tuple[str, str]]:
     """What a better recipe would take, after a run of the default or one whose model is not good."""
-    name = report.settings["recipe"]
-    others = {other: cost for other, cost in _COSTS.items() if cost > _COSTS.get(name, _UNKNOWN)}
     is_good = report.verdict is not None and report.verdict.status == GOOD
-    if not others or not report.samples or report.trials or (is_good and name != _DEFAULT):
+    if not report.others or (is_good and report.settings["recipe"] != _DEFAULT):
         return
-    # In a first run most of the time before the statistics is the compiling of kernels, which no later run repeats.
-    base = (seconds - report.seconds.get("preparing", 0.0)) / _COSTS[name]
-    shown = (
-        f"with {parameter('recipe', other)} in about {max(1, round(base * cost))} s" for other, cost in others.items()
-    )
+    shown = (f"with {parameter('recipe', name)} in about {max(1, round(s))} s" for name, s in report.others.items())
     yield "advice", f"closer to fp32: the same command {', '.join(shown)} (estimated from this run)"
 
 
