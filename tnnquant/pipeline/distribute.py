@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["gather_distributed", "split_files"]
 
-#: Parts a worker thread: a slow or dead one then holds up the others little.
+#: Parts per worker thread: a slow or dead one then holds up the others little.
 _PARTS_A_THREAD = 4
 #: Seconds that a scheduler may take to answer.
 _PATIENCE = 15
