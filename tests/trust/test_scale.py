@@ -89,6 +89,7 @@ def test_recipe_best_makes_layers_from_what_fits_into_memory(case, tmp_path, mon
     together = []
 
     def recorded(graph, inputs, *args):
+        inputs = list(inputs)
         together.append(len(inputs))
         return quantize_layers(graph, inputs, *args)
 
