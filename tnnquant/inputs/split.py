@@ -1,4 +1,4 @@
-"""Which calibration picture is used for what: to calibrate, to choose between models, to judge. Decided once per run."""
+"""Which calibration picture calibrates, chooses between models, or judges. Decided once per run."""
 
 from __future__ import annotations
 
