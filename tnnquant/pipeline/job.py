@@ -123,6 +123,11 @@ class Job:
             return None
         return self._samples(scan(self.verify.eval_path))
 
+    def _evaluated(self) -> int:
+        """How many pictures of --eval the model is judged on."""
+        evaluation = self._evaluation()
+        return len(evaluation.names) if evaluation else 0
+
     def split(self, samples: Samples) -> tuple[Split, Verification]:
         """Which of the samples are used for what, and what judges the model on some of them and on those of --eval."""
         evaluation, verify = self._evaluation(), self.verify
@@ -186,21 +191,17 @@ class Job:
         """The estimate with the seconds that a run takes; a search takes what its budget says, so nothing is timed."""
         if self.search.compares or not samples.usable:
             return found
-        evaluation = self._evaluation()
-        timing = time_pictures(executor, plan, samples)
-        judged = len(evaluation.names) if evaluation else 0
-        work = work_of(executor, plan)
-        seconds = expected_seconds(self.config, work, timing, len(samples.usable), judged)
+        timing, work = time_pictures(executor, plan, samples), work_of(executor, plan)
+        seconds = expected_seconds(self.config, work, timing, len(samples.usable), self._evaluated())
         return replace(found, seconds=seconds, timed=min(TIMED, len(samples.usable)))
 
     def tell_of_others(self, result: Quantization, samples: Samples) -> None:
         """How long recipes would take that come closer to fp32. Asked for after :meth:`tell_of`."""
-        seconds, evaluation = self.report.seconds, self._evaluation()
+        seconds = self.report.seconds
         # In a first run most of the time before the statistics is the compiling of kernels, which no later run repeats.
         spent = seconds["total"] - seconds.get("preparing", 0.0)
-        judged = len(evaluation.names) if evaluation else 0
         work = work_of(result.executor, result.plan)
-        self.report.others = seconds_of_others(self.config, work, spent, len(samples.usable), judged)
+        self.report.others = seconds_of_others(self.config, work, spent, len(samples.usable), self._evaluated())
 
     def write(self, result: Quantization) -> None:
         """Write the model; both files are replaced, or none."""
