@@ -102,8 +102,8 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
 
 def test_the_command_that_is_shown_has_the_paths_and_the_preprocessing(builds, tmp_path):
     command = make_example(tmp_path / "example").quantize_command
-    assert command[:2] == ["tnnquant", "quantize"]
-    options = dict(zip(command[2::2], command[3::2], strict=True))
+    assert command[:3] == ["tnnquant", "quantize", str(tmp_path / "example" / "squeezenet_v1.1.onnx")]
+    options = dict(zip(command[3::2], command[4::2], strict=True))
     assert options["-n"] == "104.006,116.669,122.679"
     assert options["-r"] == "1"
     assert options["-i"] == str(tmp_path / "example" / "calibration")

@@ -62,10 +62,10 @@ class Example:
 
     @property
     def quantize_command(self) -> list[str]:
-        """The command that quantizes the example, as words."""
-        paths = ["-p", self.proto, "-m", self.model, "-i", self.calibration, "-o", self.output]
+        """The command that quantizes the example's ONNX model, as words."""
         mean = ",".join(f"{value:g}" for value in squeezenet.MEAN)
-        return ["tnnquant", "quantize", *map(str, paths), "-n", mean, "-r", "1"]
+        options = ["-i", str(self.calibration), "-n", mean, "-r", "1", "-o", str(self.output)]
+        return ["tnnquant", "quantize", str(self.onnx), *options]
 
 
 def make_example(folder: str | os.PathLike, progress: Callable[[str], None] = lambda line: None) -> Example:
