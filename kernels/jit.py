@@ -13,10 +13,13 @@ from typing import Any, TypeAlias
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import numba
+from numba.core import event
 
 from tnnquant.kernels.cache import Entries, choose_folder
 
-__all__ = ["CACHE_DIR", "Intrinsic", "Kernel", "before_compiling", "cache_is_cold", "inline", "kernel"]
+__all__ = [
+    "CACHE_DIR", "Intrinsic", "Kernel", "before_compiling", "cache_is_cold", "compiling_seconds", "inline", "kernel",
+]  # fmt: skip
 
 Kernel: TypeAlias = Any
 """What :func:`kernel` makes: a dispatcher of Numba, which publishes no types for it."""
@@ -25,11 +28,19 @@ Intrinsic: TypeAlias = Any
 
 CACHE_DIR: Path | None = choose_folder()
 _announce: Callable[[], None] | None = None
+#: Hears of the lock that compiling holds, as loading from the cache does; threads that wait for it count once.
+_COMPILED = event.TimingListener()
+event.register("numba:compiler_lock", _COMPILED)
 
 
 def cache_is_cold() -> bool:
     """Whether no kernel has been compiled yet on this machine for this version."""
     return CACHE_DIR is None or next(CACHE_DIR.rglob("*.nbc"), None) is None
+
+
+def compiling_seconds() -> float:
+    """How long kernels have been compiled in this process, or loaded from the cache, in seconds."""
+    return float(_COMPILED.duration) if _COMPILED.done else 0.0
 
 
 def before_compiling(announce: Callable[[], None]) -> None:

@@ -97,7 +97,7 @@ def test_json(model, tmp_path, capsys):
     assert report["bytes_after"] == sum(path.stat().st_size for path in tmp_path.glob("out_quantized.*"))
     stages = {"reading", "preparing", "calibration", "blob scales", "weights", "model without some samples", "writing"}
     stages |= {"verdict", "total"}
-    assert set(report["seconds"]) == stages
+    assert set(report["seconds"]) - {"kernels"} == stages  # those are compiled or loaded once in a process
 
 
 def test_few_pictures_are_warned_of(model, tmp_path, capsys):

@@ -8,7 +8,7 @@ import pytest
 from tnnquant.base.tensor import DataType
 from tnnquant.graph import InputSpec
 from tnnquant.inputs import Samples, scan
-from tnnquant.inputs.references import References
+from tnnquant.inputs.references import MOST_OTHERS, References
 from tnnquant.inputs.split import default_share, split_samples
 
 
@@ -70,3 +70,12 @@ def test_what_fp32_gave_is_kept_for_those_that_judge():
         references.see(SimpleNamespace(numbers=numbers), outputs)
     # 0 is not wanted, 1 and 2 shared a batch, and for 2 alone there was no room left.
     assert [references.get(number) is not None for number in range(3)] == [False, True, False]
+
+
+def test_small_outputs_of_others_are_kept_too():
+    small, large = ({"out": np.zeros(count, np.float32)} for count in (1000, 1 << 15))
+    references = References({1}, keeps_small=True)
+    for number, outputs in ((0, large), (1, large), (3, small), (MOST_OTHERS, small)):
+        references.see(SimpleNamespace(numbers=(number,)), outputs)
+    assert references.numbers == [1, 3]
+    assert not References({1}).numbers

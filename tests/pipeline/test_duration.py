@@ -121,3 +121,14 @@ def test_other_recipes_by_what_a_run_took(recipe):
 
 def test_others_of_a_recipe_that_is_not_counted():
     assert seconds_of_others(QuantizeConfig(recipe="dynamic"), Work(1, 1, 1), 5.0, 8) == {}
+
+
+def test_compiling_is_no_part_of_a_stage(monkeypatch):
+    from tnnquant.kernels import jit
+    from tnnquant.quantization.quantize import Stopwatch
+
+    compiled = iter([0.0, 500.0])
+    monkeypatch.setattr(jit, "compiling_seconds", lambda: next(compiled))
+    clock = Stopwatch()
+    clock.lap("stage")
+    assert -500.5 < clock.laps["stage"] < -499

@@ -6,7 +6,10 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-__all__ = ["References"]
+__all__ = ["MOST_OTHERS", "References"]
+
+#: Pictures that nobody asks for are kept if their number is below this, and their outputs take at most so many bytes.
+MOST_OTHERS, _SMALL = 256, 64 << 10
 
 
 class References:
@@ -18,12 +21,21 @@ class References:
         Whose outputs :meth:`see` keeps. Of models of batch 1 only: what shares a batch may change.
     limit : int
         Bytes; what does not fit is computed again.
+    keeps_small : bool
+        :meth:`see` keeps small outputs of others, too, as class scores are, if their number is below
+        :data:`MOST_OTHERS`.
     """
 
-    def __init__(self, wanted: Iterable[int] = (), limit: int = 64 << 20):
+    def __init__(self, wanted: Iterable[int] = (), limit: int = 64 << 20, *, keeps_small: bool = False):
         self._wanted = frozenset(wanted)
         self._limit, self._bytes = limit, 0
+        self._others = MOST_OTHERS if keeps_small else 0
         self._outputs: dict[int, Mapping[str, np.ndarray]] = {}
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of the pictures whose outputs were kept, sorted."""
+        return sorted(self._outputs)
 
     def get(self, number: int) -> Mapping[str, np.ndarray] | None:
         """The outputs, if they were kept."""
@@ -39,5 +51,8 @@ class References:
     def see(self, sample: object, outputs: Mapping[str, np.ndarray]) -> None:
         """Keep the outputs of a sample that is shown to the observers, if they are wanted; from any thread."""
         numbers: tuple[int, ...] = getattr(sample, "numbers", ())
-        if len(numbers) == 1 and numbers[0] in self._wanted:
+        if len(numbers) != 1:
+            return
+        is_small = numbers[0] < self._others and sum(array.nbytes for array in outputs.values()) <= _SMALL
+        if is_small or numbers[0] in self._wanted:
             self.put(numbers[0], dict(outputs))

@@ -139,7 +139,7 @@ def split_samples(
     return Split(
         calibrate if calibrates else None, samples, choose, compares, holdout is None, tuple(judge), tuple(unseen),
         frozenset(number for number, digest in enumerate(digests) if digest in chosen),
-        References(() if held or samples.batch > 1 else {*judge, *unseen}), notes,
+        References(() if held or samples.batch > 1 else {*judge, *unseen}, keeps_small=bool(unseen)), notes,
     )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ from tnnquant.pipeline.settings import PathLike, graph_inputs, input_config, set
 from tnnquant.pipeline.split import split_graph, tail_paths
 from tnnquant.quantization.parts import Part
 from tnnquant.quantization.plan import QuantPlan
-from tnnquant.quantization.quantize import Quantization, plan_graph
+from tnnquant.quantization.quantize import Quantization, Stopwatch, plan_graph
 from tnnquant.recipes.base import Recipe
 from tnnquant.verdict.pictures import normalizes_inside
 from tnnquant.verdict.verify import Verification, require_labelled
@@ -40,8 +40,16 @@ _LOG = logging.getLogger(__name__)
 
 #: How the notes of a recipe's steps begin, among those of layers.
 STEP = "recipe: "
+#: The seconds in which kernels were compiled, or loaded from the cache, among those of stages.
+COMPILING = "kernels"
 
 Progress = Callable[[str, int, int], None]
+
+
+def _compiling_seconds() -> float:
+    from tnnquant.kernels.jit import compiling_seconds
+
+    return compiling_seconds()
 
 
 @dataclass
@@ -60,6 +68,8 @@ class Job:
         See :func:`tnnquant.quantize_model`; likewise ``threads``, ``dry_run`` and ``progress``.
     started : float
         Of :func:`time.perf_counter`.
+    compiled : float
+        Seconds in which kernels had been compiled by then.
     graph : Graph
         The fp32 model.
     refitted : list of str
@@ -76,6 +86,7 @@ class Job:
     dry_run: bool = False
     progress: Progress | None = None
     started: float = field(default_factory=time.perf_counter)
+    compiled: float = field(default_factory=_compiling_seconds)
     graph: Graph = field(init=False)
     refitted: list[str] = field(init=False)
     report: Report = field(init=False)
@@ -198,8 +209,8 @@ class Job:
     def tell_of_others(self, result: Quantization, samples: Samples) -> None:
         """How long recipes would take that come closer to fp32. Asked for after :meth:`tell_of`."""
         seconds = self.report.seconds
-        # In a first run most of the time before the statistics is the compiling of kernels, which no later run repeats.
-        spent = seconds["total"] - seconds.get("preparing", 0.0)
+        # The next run does not compile again, and what comes before the statistics is counted as the start.
+        spent = seconds["total"] - seconds.get(COMPILING, 0.0) - seconds.get("preparing", 0.0)
         work = work_of(result.executor, result.plan)
         self.report.others = seconds_of_others(self.config, work, spent, len(samples.usable), self._evaluated())
 
@@ -243,7 +254,7 @@ class Job:
         if verification is None:
             self.report.warnings.append(unjudged)
             return
-        started = time.perf_counter()
+        clock = Stopwatch()
         written, meaning = self._written(result), None
         if result.zero_codes:
             meaning = meaning_of(written, result.fp32, result.zero_codes)
@@ -254,13 +265,16 @@ class Job:
             )  # fmt: skip
         except MetricError as error:
             raise MetricError(f"{error}; the model is written, but not judged") from error
-        self.report.seconds["verdict"] = time.perf_counter() - started
+        clock.lap("verdict")
+        self.report.seconds |= clock.laps
 
     # --- the report ---
 
     def tell_of(self, result: Quantization) -> None:
         """What is in the files that were written, and how long all of it took."""
         report = self.report
+        compiled = _compiling_seconds() - self.compiled
+        report.seconds |= {COMPILING: compiled} if compiled else {}
         report.seconds["total"] = time.perf_counter() - self.started
         tail = [report.tail["proto"], report.tail["model"]] if report.tail else []
         report.bytes_after = sum(map(os.path.getsize, (*self.target, *tail)))

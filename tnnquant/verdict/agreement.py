@@ -1,28 +1,34 @@
 """How often int8 and fp32 agree on the best class: counted, and expected of other pictures of the kind.
 
-Of a few pictures a count says little: one of 16 is 6 %. What int8 does to a picture is therefore tried on all: the
-error of one picture, the change of the distances between its best class and the next ones, is added to the distances of
-every other. A class changes where a distance becomes negative. That makes n^2 trials of n pictures. Distances are those
-of logits: of probabilities, differences of their logarithms.
+Of a few pictures a count says little: one of 16 is 6 %. What int8 does to a picture is therefore tried on all: noise of
+its size on the scores of every other picture, whose distances between the best class and the next ones are known. The
+size is that of the errors of the best classes, about ten numbers a picture: one picture with unlucky signs does not
+count for much. The class stays as often as no distance becomes negative (an integral over the noise of the best class;
+that of the next ones is independent). Scores are logits; of probabilities, their logarithms.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
+from math import erf, sqrt
 
 import numpy as np
 
 __all__ = ["Agreement"]
 
-#: Classes after the best one that may overtake it.
-_NEXT = 5
-#: Of so many pictures the count alone is better: errors are not quite independent of distances. The trials of fewer
-#: count as so many pictures.
-_MANY, _WORTH = 100, 16
+#: Classes after the best one that may overtake it, and classes whose errors tell the size of the noise.
+_NEXT, _TOLD = 5, 10
+#: Of so many pictures the count alone is taken; the trials of fewer count as so many pictures beside it.
+_MANY, _WORTH = 100, 50
 #: Fewer say nothing.
 _FEW = 4
+#: Pictures whose distances are kept, at most.
+_MOST = 256
 #: Probabilities below this are taken for it: float32 knows hardly smaller ones.
 _LEAST = 1e-30
+#: Points of the integral over the noise of the best class.
+_POINTS = 16
 
 
 class Agreement:
@@ -44,7 +50,7 @@ class Agreement:
         self.shares = list(shares)
         self.count = len(self.shares)
         self._margins: list[np.ndarray] = []
-        self._errors: list[np.ndarray] = []
+        self._noises: list[float] = []
         self._weights: np.ndarray | None = None
 
     def add(self, share: float) -> None:
@@ -53,21 +59,25 @@ class Agreement:
         self.count += 1
 
     def add_scores(self, wanted: np.ndarray, got: np.ndarray, are_probabilities: bool) -> None:
-        """Note the distances of a picture's scores (classes,) and what int8 makes of them; to be added too."""
-        wanted, got = wanted.astype(np.float64), got.astype(np.float64)
-        if are_probabilities:
-            wanted, got = (np.log(np.maximum(scores, _LEAST)) for scores in (wanted, got))
-        order = np.argsort(-wanted, kind="stable")[: _NEXT + 1]
-        margins, after = (scores[order[0]] - scores[order[1:]] for scores in (wanted, got))
-        if np.isfinite(after).all():
-            self._margins.append(margins)
-            self._errors.append(after - margins)
+        """Note the distances of a picture's scores (classes,), and how noisy int8 makes them; to be added too."""
+        wanted, got = _logits(wanted, are_probabilities), _logits(got, are_probabilities)
+        best = np.argsort(-wanted, kind="stable")
+        noise = float(np.std((got - wanted)[best[:_TOLD]], ddof=1))
+        if np.isfinite(noise):
+            self._margins.append(wanted[best[0]] - wanted[best[1 : _NEXT + 1]])
+            self._noises.append(noise)
+
+    def add_wanted(self, wanted: np.ndarray, are_probabilities: bool) -> None:
+        """Note the distances of a picture that int8 is not run on, too."""
+        wanted = _logits(wanted, are_probabilities)
+        best = -np.sort(-wanted)[: _NEXT + 1]
+        self._margins.append(best[0] - best[1:])
 
     def mixed(self, own: Agreement, share: float) -> Agreement:
         """These pictures with the weight ``share``, and those of ``own`` with the rest."""
         found = Agreement([*self.shares, *own.shares])
         found.count = self.count
-        found._margins, found._errors = self._margins + own._margins, self._errors + own._errors
+        found._margins, found._noises = self._margins + own._margins, self._noises + own._noises
         counts = len(self.shares), len(own.shares)
         weights = [np.full(n, part / max(n, 1)) for n, part in zip(counts, (share, 1 - share), strict=True)]
         found._weights = np.concatenate(weights)
@@ -87,8 +97,32 @@ class Agreement:
     @property
     def tried(self) -> float | None:
         """Share of the trials in which the class stays; None: there are too few pictures, or enough to count them."""
-        if not _FEW <= self.count < _MANY or len(self._margins) != len(self.shares):
+        if not _FEW <= self.count < _MANY or len(self._noises) != len(self.shares):
             return None
-        margins, errors = np.array(self._margins), np.array(self._errors)
-        changed = np.array([(margins + error < 0).any(axis=1).mean() for error in errors])
-        return 1 - float(np.average(changed, weights=self._weights))
+        margins = np.unique(np.array(self._margins), axis=0)  # a picture that both parts hold
+        if len(margins) > _MOST:
+            margins = margins[np.linspace(0, len(margins) - 1, _MOST).astype(int)]
+        stays = [_stays(margins, noise) for noise in self._noises]
+        return float(np.average(stays, weights=self._weights))
+
+
+def _logits(scores: np.ndarray, are_probabilities: bool) -> np.ndarray:
+    scores = scores.astype(np.float64)
+    return np.log(np.maximum(scores, _LEAST)) if are_probabilities else scores
+
+
+def _stays(margins: np.ndarray, noise: float) -> float:
+    """How often noise of one size on each score leaves the best class first; of distances (pictures, classes)."""
+    if noise <= 0:
+        return 1.0
+    points, weights = np.polynomial.hermite_e.hermegauss(_POINTS)
+    grid, values = _normal()
+    below = np.interp(margins[:, :, None] / noise + points, grid, values)
+    return float((below.prod(axis=1) @ weights).mean() / weights.sum())
+
+
+@cache
+def _normal() -> tuple[np.ndarray, np.ndarray]:
+    """The share of a normal distribution below some values, and these."""
+    grid = np.linspace(-8.0, 8.0, 1601)
+    return grid, np.array([(1 + erf(x / sqrt(2))) / 2 for x in grid])

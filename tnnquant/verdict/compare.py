@@ -119,6 +119,16 @@ class Comparison:
                 are_probabilities = self.seen[kind.name].add(reference.ravel())
                 self.agreed[kind.name].add_scores(reference.ravel(), result.ravel(), are_probabilities)
 
+    def add_known(self, references: References) -> None:
+        """Note what fp32 gives for the pictures that int8 was not run on: how close the best classes are, how sure."""
+        for number in sorted({*references.numbers} - {*self.numbers}):
+            outputs = references.get(number) or {}
+            for kind in self.kinds:
+                if kind.kind == CLASSES and self.best[kind.name] and kind.name in outputs:
+                    scores = outputs[kind.name].ravel()
+                    if scores.size == kind.rows and np.isfinite(scores).all():
+                        self.agreed[kind.name].add_wanted(scores, self.seen[kind.name].add(scores))
+
     def mixed(self, own: Comparison, share: float) -> Comparison:
         """A comparison in which these pictures have the weight ``share``, and those of ``own`` the rest.
 

@@ -216,6 +216,7 @@ class Verification:
             labels = dict(self.goal.labels) if self.goal else {}  # for the metric
             chosen = _Set(split.pictures.subset(usable), source, True, split.references, labels, True, True)
             apart = self._compare(chosen, self.executor(unseen, fp32), fp32, None)
+            apart.add_known(split.references)
             if not is_whole:
                 lost = len({*split.pictures.digests()}) - len(usable)
                 apart = apart.mixed(seen[-1], lost / (lost + len(usable)))
