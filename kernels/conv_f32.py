@@ -20,6 +20,7 @@ from tnnquant.kernels.conv_rows import Work, cut_into_tasks, fill_rows, fill_tap
 from tnnquant.kernels.geometry import NO_ACTIVATION, RELU6, ConvGeometry, Extent, pixel_stride
 from tnnquant.kernels.jit import kernel
 from tnnquant.kernels.pack_f32 import PackedConv
+from tnnquant.kernels.pair_f32 import HAS_PAIRS, PAIR_ROWS, part_of, scratch_of_parts, two_panels
 from tnnquant.kernels.simd import copy_bytes, copy_pixels, fill_zero, load_words
 from tnnquant.kernels.tile_f32 import PANEL, ROWS, tile_f32
 
@@ -28,11 +29,6 @@ __all__ = ["conv2d_f32", "conv2d_f32_naive", "conv2d_f32_op"]
 _MIDDLE = ROWS // 2 if ROWS > 12 else ROWS * 2 // 3
 _QUARTER = PANEL // 4
 _full_4, _full_3, _full_2, _full_1 = (tile_f32(ROWS, v, exact=True, whole=True) for v in (2, 1.5, 1, 0.5))
-# Two panels at once take 24 sums, 4 weights and a value: more registers than there are of less than 512 bits.
-_PAIR_ROWS, _HAS_PAIRS = 6, PANEL == 32
-_NEAR = 512 * 1024  # bytes of weights that stay in a second-level cache from run to run
-_FEW = 48  # products of a sum up to which two panels are taken at once
-_tile_pair = tile_f32(_PAIR_ROWS, 4, exact=True, whole=True)
 _tile_middle, _tile_wide = tile_f32(_MIDDLE, 2, exact=True), tile_f32(1, 8, exact=True)
 
 
@@ -94,8 +90,8 @@ def _conv_task(op, index, scratch):
     # op words from ARGS on: see conv2d_f32_op
     (x, height, width, pixel_bytes, channels, out, out_width, out_pixels, out_stride, out_channels, weights, bias,
      panels, groups, activation, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w,
-     in_place, fused, block, blocks, panel_blocks, pairs, added, added_stride, after,
-     far) = load_words(op + 8 * program.ARGS, 33)  # fmt: skip
+     in_place, fused, block, blocks, panel_blocks, added, added_stride, after,
+     part, behind, unit) = load_words(op + 8 * program.ARGS, 34)  # fmt: skip
 
     # Which image, which range of its output positions, which panels.
     split = index % panel_blocks
@@ -105,6 +101,7 @@ def _conv_task(op, index, scratch):
     tap_count = kernel_h if fused else kernel_h * kernel_w
     long_tap = channels * kernel_w if fused else channels
     row_table = scratch + 8 * tap_count
+    spare = (scratch + behind + 63) // 64 * 64
     y0 = first // out_width
     row_bytes = width * pixel_bytes
     origin = x + (image * height + y0 * stride_h - pad_top) * row_bytes - pad_left * pixel_bytes
@@ -122,13 +119,15 @@ def _conv_task(op, index, scratch):
               np.int64(ROWS))  # fmt: skip
 
     group_size = out_channels // groups
-    end = groups * panels * (split + 1) // panel_blocks
+    # Panels are shared out by units: those that are computed at once stay together.
+    units = (groups * panels + unit - 1) // unit
+    end = min(units * (split + 1) // panel_blocks * unit, groups * panels)
     panel_bytes = tap_count * long_tap * (PANEL * 4)
     target = out + (image * out_pixels + first) * out_stride
     other = np.int64(0)
     if added != 0:
         other = added + (image * out_pixels + first) * added_stride
-    zero, one, group, p = np.int64(0), np.int64(1), np.int64(-1), groups * panels * split // panel_blocks
+    zero, one, group, p = np.int64(0), np.int64(1), np.int64(-1), units * split // panel_blocks * unit
     while p < end:
         if p // panels != group:
             group = p // panels
@@ -143,19 +142,13 @@ def _conv_task(op, index, scratch):
         if count == 1 and n > 3 * PANEL and p + 4 <= end:
             # A single row is bound by reading weights: four panels at once keep the multiply-adds independent.
             _tile_wide(row_table, scratch, tap_count, long_tap, panel, panel_bytes, panel_bias, to, out_stride, one,
-                       min(n, 4 * PANEL), activation, o, added_stride, after, zero)  # fmt: skip
+                       min(n, 4 * PANEL), activation, o, added_stride, after, panel, zero, panel, zero)  # fmt: skip
             p += 4
             continue
-        if _HAS_PAIRS and pairs and count >= _PAIR_ROWS and n >= 2 * PANEL and p + 2 <= end:
-            # Few products per sum: both panels at once write longer runs, and half as many rows are set up.
-            tiles = count // _PAIR_ROWS
-            _tile_pair(row_table, scratch, tap_count, long_tap, panel, panel_bytes, panel_bias, to, out_stride, tiles,
-                       np.int64(2 * PANEL), activation, o, added_stride, after, zero)  # fmt: skip
-            if tiles * _PAIR_ROWS < count:
-                last = count - _PAIR_ROWS
-                _tile_pair(row_table + 8 * last, scratch, tap_count, long_tap, panel, panel_bytes, panel_bias,
-                           to + last * out_stride, out_stride, one, np.int64(2 * PANEL), activation,
-                           zero if added == 0 else o + last * added_stride, added_stride, after, zero)  # fmt: skip
+        if HAS_PAIRS and count >= PAIR_ROWS and n >= 2 * PANEL and p + 2 <= end:
+            following = panel + 2 * panel_bytes if p + 2 < end else program.next_weights(op, index, panel)
+            two_panels(row_table, count, scratch, tap_count, long_tap, part, spare, panel, panel_bytes, panel_bias, to,
+                       out_stride, activation, o, added_stride, after, following, pixel_bytes * in_place)  # fmt: skip
             p += 2
             continue
         i = zero
@@ -163,24 +156,29 @@ def _conv_task(op, index, scratch):
             start, m, tiles, is_middle = next_tiles(i, count, np.int64(ROWS), np.int64(_MIDDLE), one)
             at, rows_at = to + start * out_stride, row_table + 8 * start
             also = zero if added == 0 else o + start * added_stride
-            # The last rows that take these weights fetch the next ones, where those are in a farther cache.
-            ahead = panel_bytes if far and start + m >= count and p + 1 < end else zero
+            # The next panel's weights, a part per tile.
+            ahead, ahead_step = panel, zero
+            if p + 1 < end:
+                ahead_step = (4 * PANEL * ROWS + count - 1) // count
+                ahead = panel + panel_bytes + start // ROWS * tap_count * long_tap * ahead_step
             # The smallest tile that covers m rows and n channels.
             if is_middle:
                 _tile_middle(rows_at, scratch, tap_count, long_tap, panel, zero, panel_bias, at, out_stride, m,
-                             min(n, np.int64(PANEL)), activation, also, added_stride, after, ahead)  # fmt: skip
+                             min(n, np.int64(PANEL)), activation, also, added_stride, after, ahead, ahead_step, panel,
+                             zero)  # fmt: skip
             elif n > 3 * _QUARTER:
                 _full_4(rows_at, scratch, tap_count, long_tap, panel, zero, panel_bias, at, out_stride, tiles,
-                        min(n, np.int64(PANEL)), activation, also, added_stride, after, ahead)  # fmt: skip
+                        min(n, np.int64(PANEL)), activation, also, added_stride, after, ahead, ahead_step, panel,
+                        zero)  # fmt: skip
             elif n > 2 * _QUARTER:
                 _full_3(rows_at, scratch, tap_count, long_tap, panel, zero, panel_bias, at, out_stride, tiles, n,
-                        activation, also, added_stride, after, ahead)  # fmt: skip
+                        activation, also, added_stride, after, ahead, ahead_step, panel, zero)  # fmt: skip
             elif n > _QUARTER:
                 _full_2(rows_at, scratch, tap_count, long_tap, panel, zero, panel_bias, at, out_stride, tiles, n,
-                        activation, also, added_stride, after, ahead)  # fmt: skip
+                        activation, also, added_stride, after, ahead, ahead_step, panel, zero)  # fmt: skip
             else:
                 _full_1(rows_at, scratch, tap_count, long_tap, panel, zero, panel_bias, at, out_stride, tiles, n,
-                        activation, also, added_stride, after, ahead)  # fmt: skip
+                        activation, also, added_stride, after, ahead, ahead_step, panel, zero)  # fmt: skip
             i = start + m
         p += 1
 
@@ -202,12 +200,16 @@ def conv2d_f32_op(
     images, x_height, x_width, out_width, pixels, _ = Extent.of(geometry, x, out)
     fused = geometry.dilation_w == 1 and groups == 1 and (channels == stride or not in_place)
     tap_count = geometry.kernel_h * (1 if fused else geometry.kernel_w)
+    long_tap = channels // groups * (geometry.kernel_w if fused else 1)
     read = channels * 4 * geometry.stride_w * (1 if in_place else geometry.stride_h)
     macs = images * pixels * out_channels * (channels // groups) * geometry.kernel_h * geometry.kernel_w
-    work = Work(
-        images, pixels, out_width, macs, read, packed.weights.nbytes, groups * panels, not in_place, not in_place
-    )
-    block, blocks, panel_blocks = cut_into_tasks(work, ROWS)
+    unit = 2 if HAS_PAIRS and groups == 1 and images * pixels > 1 else 1
+    units = -(-groups * panels // unit)
+    work = Work(images, pixels, out_width, macs, read, packed.weights.nbytes, units, not in_place, not in_place)
+    if unit == 2 and in_place:
+        # Little of the weights is near at a time: there is room for more rows.
+        work = work._replace(band_bytes=2 * work.band_bytes)
+    block, blocks, panel_blocks = cut_into_tasks(work, PAIR_ROWS if unit == 2 and panels > 1 else ROWS)
     scratch = 8 * (tap_count + block + ROWS) + 64
     if not in_place:
         rows = (block // out_width - 1) * geometry.stride_h + (geometry.kernel_h - 1) * geometry.dilation_h + 1
@@ -219,10 +221,13 @@ def conv2d_f32_op(
         address(out), out_width, pixels, out_stride * 4, out_channels,
         address(packed.weights), address(packed.bias), panels, groups, activation,
         *geometry[:8],
-        in_place, fused, block, blocks, panel_blocks, _HAS_PAIRS and packed.weights.shape[2] <= _FEW,
-        address(added), 0 if added is None else pixel_stride(added) * 4, after, packed.weights.nbytes > _NEAR,
+        in_place, fused, block, blocks, panel_blocks,
+        address(added), 0 if added is None else pixel_stride(added) * 4, after,
+        part_of(long_tap, tap_count), scratch, unit,
     ]  # fmt: skip
-    return program.new_op(_conv_task, images * blocks * panel_blocks, scratch, args)
+    if HAS_PAIRS:
+        scratch += 64 + scratch_of_parts(block)
+    return program.new_op(_conv_task, images * blocks * panel_blocks, scratch, args, packed.weights, panel_blocks)
 
 
 def conv2d_f32(

@@ -91,7 +91,7 @@ class Work(NamedTuple):
 
     ``macs`` is the work in multiply-adds; ``pixel_bytes`` of input are new with every position, ``weight_bytes`` are
     all weights; ``copies``: a task first copies or converts the input it reads; ``whole_rows``: it takes whole rows of
-    ``out_width`` positions.
+    ``out_width`` positions; ``band_bytes`` of input are worked on at a time.
     """
 
     images: int
@@ -103,6 +103,7 @@ class Work(NamedTuple):
     panels: int
     copies: bool
     whole_rows: bool
+    band_bytes: int = _BAND_BYTES
 
 
 def _block_size(work: Work, blocks: int, tile_rows: int) -> int:
@@ -127,7 +128,7 @@ def _makespan(work: Work, block: int, panel_blocks: int, threads: int) -> float:
 @functools.lru_cache(4096)
 def _cut(work: Work, tile_rows: int, threads: int) -> tuple[int, int, int]:
     # Input that a task works on stays in a second-level cache beside the weights of a panel.
-    fewest = max(1, round(work.pixels * work.pixel_bytes / _BAND_BYTES))
+    fewest = max(1, round(work.pixels * work.pixel_bytes / work.band_bytes))
     wanted = 1 if threads == 1 else 3 * threads
     input_bytes = work.images * work.pixels * work.pixel_bytes * (3 if work.copies else 1)
     best, chosen = None, None

@@ -10,11 +10,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from tnnquant.kernels import program
 from tnnquant.kernels.elementary import bits_float, float_word
 from tnnquant.kernels.jit import kernel
-from tnnquant.kernels.simd import f32_view, f64_view, load_words
+from tnnquant.kernels.simd import F32, I64, Emitter, f32_view, f64_view, load_words, prefer_wide_vectors
 
 __all__ = [
     "CHUNK",
@@ -30,6 +33,8 @@ __all__ = [
 #: Values added one after another.
 CHUNK = 1024
 _ELEMENTS = 16384
+# Rows whose sums are taken at once: one alone would wait for each addition.
+_ROWS = 4
 _COLUMNS = 256
 _NO = np.float64(0)
 
@@ -239,11 +244,44 @@ def layer_norm_f32_naive(x, k, b, eps, out):
             out[r, j] = np.float32(np.float64(x[r, j]) * v * np.float64(k[j]) + np.float64(summand))
 
 
+@intrinsic
+def _row_sums(typingctx, x, stride, count, sums):
+    """The four partial sums of :func:`_moments_row` and those of the squares, of :data:`_ROWS` rows at once.
+
+    x: address of rows of float32 (count,), stride bytes apart; sums: address of float64 (_ROWS, 8). A count that is no
+    multiple of 4 leaves the last values out.
+    """
+    if (x, stride, count, sums) != (types.int64,) * 4:
+        return None
+
+    def codegen(context, builder, sig, args):
+        x, stride, count, sums = args
+        narrow, wide = Emitter(builder, 4), Emitter(builder, 4, ir.DoubleType())
+        rows = [narrow.pointer(builder.add(x, builder.mul(stride, I64(r))), F32) for r in range(_ROWS)]
+        slots = [[wide.variable(wide.constant(0.0)) for _ in range(2)] for _ in rows]
+        with narrow.loop(builder.sdiv(count, I64(4))) as j:
+            for row, pair in zip(rows, slots, strict=True):
+                value = narrow.load(narrow.at(row, builder.mul(j, I64(4))))
+                for slot, term in zip(pair, (value, builder.fmul(value, value)), strict=True):
+                    builder.store(builder.fadd(builder.load(slot), builder.fpext(term, wide.vector)), slot)
+        to = wide.pointer(sums, ir.DoubleType())
+        for r, pair in enumerate(slots):
+            for i, slot in enumerate(pair):
+                wide.store(builder.load(slot), wide.at(to, 8 * r + 4 * i))
+        return context.get_dummy_value()
+
+    return types.void(x, stride, count, sums), codegen
+
+
 @kernel
-def _layer_norm_row(x, k, b, eps, out):
-    # x, k, b, out: float32 (n,); eps: float64
+def _layer_norm_row(x, k, b, eps, sums, out):
+    # x, k, b, out: float32 (n,); eps: float64; sums: float64 (8,) of _row_sums
     n = x.size
-    total, squares = _moments_row(x)
+    t0, q0 = sums[0], sums[4]
+    for j in range(n - n % 4, n):
+        t0 += np.float64(x[j])
+        q0 += np.float64(x[j] * x[j])
+    total, squares = (t0 + sums[1]) + (sums[2] + sums[3]), (q0 + sums[5]) + (sums[6] + sums[7])
     mean = total / n
     v = 1.0 / math.sqrt(squares / n - mean * mean + eps)
     shift = mean * v
@@ -261,17 +299,27 @@ def _layer_norm_task(op, index, scratch):
     k, b = f32_view(args[1], n), f32_view(args[2], n)
     eps = np.float64(bits_float(np.int32(args[7])))
     first = index * args[6]
-    for row in range(first, min(first + args[6], args[4])):
-        _layer_norm_row(f32_view(args[0] + 4 * row * n, n), k, b, eps, f32_view(args[3] + 4 * row * n, n))
+    end = min(first + args[6], args[4])
+    sums = f64_view(scratch, 8 * _ROWS)
+    prefer_wide_vectors()
+    row = first
+    while row < end:
+        # Several rows at once, the last ones by themselves.
+        is_full = end - row >= _ROWS
+        _row_sums(args[0] + 4 * row * n, 4 * n if is_full else np.int64(0), n, scratch)
+        for r in range(_ROWS if is_full else 1):
+            at = 4 * row * n
+            _layer_norm_row(f32_view(args[0] + at, n), k, b, eps, sums[8 * r : 8 * r + 8], f32_view(args[3] + at, n))
+            row += 1
 
 
 def layer_norm_f32_op(x: np.ndarray, k: np.ndarray, b: np.ndarray, eps: float, out: np.ndarray) -> np.ndarray:
     """The op of :func:`layer_norm_f32`. The arrays must stay alive."""
     rows, n = x.shape
-    together = max(1, _ELEMENTS // n)
+    together = max(1, _ELEMENTS // 4 // n // _ROWS) * _ROWS
     address = program.data_address
     args = [address(x), address(k), address(b), address(out), rows, n, together, float_word(eps)]
-    return program.new_op(_layer_norm_task, -(-rows // together), 0, args)
+    return program.new_op(_layer_norm_task, -(-rows // together), 64 * _ROWS, args)
 
 
 def layer_norm_f32(x: np.ndarray, k: np.ndarray, b: np.ndarray, eps: float, out: np.ndarray) -> np.ndarray:

@@ -43,15 +43,20 @@ def _columns(builder, vectors):
     return columns
 
 
-def _accumulate(columns, rows, args, exact, ahead=None):
+def _accumulate(columns, rows, args, exact, streams=(), kept=None):
     """The reduction; returns the accumulators as registers, ``[row][column]``. ``exact``: an i1, or None for never.
-    ``ahead``: bytes after the weights in use that are fetched into a nearer cache, or None.
+    ``streams``: slots with an address, of which a line is fetched into a nearer cache per step, and how far they move.
+    ``kept``: address of sums to go on from, or 0.
     """
     emit = columns[0][0]
     builder = emit.builder
     row_table, taps, tap_count, channels, weights, panel_stride = args
     tap_table, row_table = emit.pointer(taps, I64), emit.pointer(row_table, I64)
     accumulators = [[column.variable(column.constant(0.0)) for column, _, _ in columns] for _ in range(rows)]
+    if kept is not None:
+        with builder.if_then(builder.icmp_signed("!=", kept, I64(0))):
+            for slot, at in _in_rows(columns, accumulators, kept):
+                builder.store(emit.load(at), slot)
     weight_at = emit.variable(weights)
 
     def reduce(add_product):
@@ -65,10 +70,10 @@ def _accumulate(columns, rows, args, exact, ahead=None):
                     base = builder.add(here, builder.mul(panel_stride, I64(panel))) if panel else here
                     weight.append(column.load(column.at(emit.pointer(base, F32), first)))
                 builder.store(builder.add(here, I64(4 * PANEL)), weight_at)
-                if ahead is not None:
-                    for line in range(0, 4 * PANEL, 64):
-                        fetched = emit.pointer(builder.add(builder.add(here, ahead), I64(line)))
-                        emit.call("llvm.prefetch.p0", ir.VoidType(), fetched, I32(0), I32(2), I32(1))
+                for at, step in streams:
+                    fetched = builder.load(at)
+                    emit.call("llvm.prefetch.p0", ir.VoidType(), emit.pointer(fetched), I32(0), I32(2), I32(1))
+                    builder.store(builder.add(fetched, step), at)
                 for r in range(rows):
                     value = builder.load(emit.at(pixels[r], k))
                     for j, (column, _, _) in enumerate(columns):
@@ -78,6 +83,16 @@ def _accumulate(columns, rows, args, exact, ahead=None):
 
     reduce_either_way(builder, exact, reduce)
     return [[builder.load(slot) for slot in line] for line in accumulators]
+
+
+def _in_rows(columns, values, address):
+    """Each value of ``[row][column]`` and its place, where rows lie one after the other from an address on."""
+    emit, width = columns[0][0], sum(column.lanes for column, _, _ in columns)
+    for r, line in enumerate(values):
+        first = r * width
+        for value, (column, _, _) in zip(line, columns, strict=True):
+            yield value, emit.at(emit.pointer(address, F32), first)
+            first += column.lanes
 
 
 def reduce_either_way(builder, exact, reduce):
@@ -155,18 +170,41 @@ def _add(emits, values, others, n, after):
     return [[builder.load(slot) for slot in line] for line in slots]
 
 
-def emit_tile(builder, rows, vectors, args, exact=False, whole=False):
+def emit_tile(builder, rows, vectors, args, exact=False, whole=False, parts=False):
     """The body of :func:`tile_f32`: LLVM IR only, so that it can be compiled for other machines than this one too."""
     columns = _columns(builder, vectors)
     emit = columns[0][0]
     row_table, *inner, bias, out, stride, m, n, activation = args[:12]
-    is_exact = added = ahead = None
+    is_exact = added = None
+    streams = []
     if exact:
         activation, is_exact = split_activation(builder, activation)
-        added, added_stride, after, ahead = args[12:]
+        added, added_stride, after, ahead, ahead_step, near, near_step = args[12:19]
+        # They go on from tile to tile.
+        streams = [(emit.variable(ahead), ahead_step), (emit.variable(near), near_step)]
 
-    def one_tile(table, targets, others):
-        sums = _accumulate(columns, rows, [table, *inner], is_exact, ahead)
+    kept, keep = args[19:] if parts else (None, None)
+    row_bytes = int(4 * vectors * _PATH.lanes)
+
+    def one_tile(table, targets, others, first):
+        if parts:
+            # Sums of the tile's own rows, if there are any.
+            moved = builder.mul(first, I64(row_bytes))
+            from_here, to_here = (
+                builder.select(builder.icmp_signed("==", at, I64(0)), at, builder.add(at, moved)) for at in (kept, keep)
+            )
+            sums = _accumulate(columns, rows, [table, *inner], is_exact, streams, from_here)
+            with builder.if_else(builder.icmp_signed("!=", keep, I64(0))) as (partial, complete):
+                with partial:
+                    # Those of rows that do not exist too: they are written in the end, over the row that they repeat.
+                    for value, at in _in_rows(columns, sums, to_here):
+                        emit.store(value, at)
+                with complete:
+                    finish(sums, targets, others)
+            return
+        finish(_accumulate(columns, rows, [table, *inner], is_exact, streams), targets, others)
+
+    def finish(sums, targets, others):
         emits = [column for column, _, _ in columns]
         values = activate(emits, sums, emit.pointer(bias, F32), activation)
         if exact:
@@ -186,20 +224,20 @@ def emit_tile(builder, rows, vectors, args, exact=False, whole=False):
             first = builder.mul(i, I64(rows))
             places = [builder.add(first, I64(r)) for r in range(rows)]
             others = addresses(added, added_stride, places) if exact else None
-            one_tile(builder.add(row_table, builder.mul(first, I64(8))), addresses(out, stride, places), others)
+            one_tile(builder.add(row_table, builder.mul(first, I64(8))), addresses(out, stride, places), others, first)
         return
     last = builder.sub(m, I64(1))
     existing = [builder.select(builder.icmp_signed("<", last, I64(r)), last, I64(r)) for r in range(rows)]
     others = addresses(added, added_stride, existing) if exact else None
-    one_tile(row_table, addresses(out, stride, existing), others)
+    one_tile(row_table, addresses(out, stride, existing), others, I64(0))
 
 
-def tile_f32(rows: int, vectors: float, exact: bool = False, whole: bool = False) -> Intrinsic:
+def tile_f32(rows: int, vectors: float, exact: bool = False, whole: bool = False, parts: bool = False) -> Intrinsic:
     """An intrinsic that computes tiles of ``rows`` x ``vectors`` vectors; ``exact``: it knows :data:`EXACT`, and takes
-    the last four arguments.
+    the last seven arguments.
 
     ``tile(row_table, taps, tap_count, channels, weights, panel_stride, bias, out, out_stride, m, n, activation[, added,
-    added_stride, after, ahead])``, all int64, addresses and strides in bytes:
+    added_stride, after, ahead, ahead_step, near, near_step[, kept, keep]])``, all int64, addresses, strides in bytes:
 
     * row_table: int64 (rows,) addresses of the first channel of each row's first tap; unused rows repeat a valid one;
     * taps: int64 (tap_count,) byte offsets added to every row; each tap has ``channels`` float32 in sequence;
@@ -209,20 +247,38 @@ def tile_f32(rows: int, vectors: float, exact: bool = False, whole: bool = False
       many tiles there are, one below the other in the tables, of which all rows exist;
     * added, added_stride, after: float32 rows that are added to the results, if added is not 0, and the activation that
       follows;
-    * ahead: so many bytes after the weights in use are fetched into a nearer cache.
+    * ahead, ahead_step, near, near_step: two addresses, of each of which a line is fetched into a nearer cache per step
+      of the reduction, and how many bytes they move on by: the next weights, and the next rows;
+    * kept, keep (``parts``): float32 (rows, vectors * lanes) of sums to go on from, or 0, and where the sums are left,
+      or 0 to finish them. So a sum can be taken in parts, each over all rows while its weights are near.
     """
+    if parts:
+
+        @intrinsic
+        def tile_of_parts(
+            typingctx, row_table, taps, tap_count, channels, weights, panel_stride, bias, out, out_stride, m, n,
+            activation, added, added_stride, after, ahead, ahead_step, near, near_step, kept, keep,
+        ):  # fmt: skip
+            def codegen(context, builder, sig, args):
+                emit_tile(builder, rows, vectors, args, exact, whole, parts)
+                return context.get_dummy_value()
+
+            return types.void(*[types.int64] * 21), codegen
+
+        return tile_of_parts
+
     if exact:
 
         @intrinsic
         def tile_with_add(
             typingctx, row_table, taps, tap_count, channels, weights, panel_stride, bias, out, out_stride, m, n,
-            activation, added, added_stride, after, ahead,
+            activation, added, added_stride, after, ahead, ahead_step, near, near_step,
         ):  # fmt: skip
             def codegen(context, builder, sig, args):
                 emit_tile(builder, rows, vectors, args, exact, whole)
                 return context.get_dummy_value()
 
-            return types.void(*[types.int64] * 16), codegen
+            return types.void(*[types.int64] * 19), codegen
 
         return tile_with_add
 

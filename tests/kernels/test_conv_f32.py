@@ -122,6 +122,38 @@ def test_matrix_product_equals_the_naive_loops(rng, rows):
             np.testing.assert_allclose(out, want, rtol=0, atol=1e-5 * np.abs(want).max() + 1e-30)
 
 
+@pytest.mark.parametrize("exact", [0, EXACT], ids=["fused", "exact"])
+@pytest.mark.parametrize("size", [(6, 5), (6, 6), (7, 7), (4, 8), (3, 2), (5, 3)], ids=str)
+def test_sums_in_parts_have_the_bits_of_whole_sums(rng, size, exact):
+    """Weights too large for the nearest caches are taken in parts, for two panels at once; a panel alone is not."""
+    same = ConvGeometry(3, 3, 1, 1, 1, 1)
+    for channels, out_channels, groups, geometry in (
+        (96, 130, 1, same),
+        (192, 128, 2, same._replace(groups=2)),
+        (640, 64, 1, ConvGeometry(1, 1)),
+        (601, 64, 1, ConvGeometry(1, 1)),
+    ):
+        x = _random(rng, 2, *size, channels)
+        weight = _random(rng, out_channels, channels // groups, geometry.kernel_h, geometry.kernel_w)
+        bias, added = _random(rng, out_channels), _random(rng, 2, *size, out_channels)
+        out = np.empty((2, *size, out_channels), np.float32)
+        conv2d_f32(x, pack_conv_f32(weight, bias, groups), geometry, exact, out, added, 1)
+        want = np.empty_like(out)
+        conv2d_f32_naive(x, weight, bias, tuple(geometry), 0, want)
+        want = np.maximum(want + added, np.float32(0))
+        np.testing.assert_allclose(out, want, rtol=0, atol=1e-5 * np.abs(want).max())
+        if exact:
+            np.testing.assert_array_equal(out, want)
+        count, depth = 31, channels // groups
+        for first in range(0, out_channels, out_channels // groups):
+            few, group = slice(first, first + count), first // (out_channels // groups)
+            alone = np.empty((2, *size, count), np.float32)
+            here = x[..., group * depth : (group + 1) * depth]
+            conv2d_f32(here, pack_conv_f32(weight[few], bias[few]), geometry._replace(groups=1), exact, alone,
+                       added[..., few], 1)  # fmt: skip
+            assert alone.tobytes() == out[..., few].tobytes()
+
+
 def test_no_bias_counts_as_zero(rng):
     x, weight = _random(rng, 4, 9), _random(rng, 5, 9)
     out = gemm_f32(x, pack_inner_product_f32(weight), 0, np.empty((4, 5), np.float32))
