@@ -5,10 +5,11 @@ run stale machine code. It also holds the path of the file, so that no two check
 entries numbers, which two processes can give twice. Here an entry is one file, and its name holds all that the code
 depends on:
 
-    kernels-{versions, settings, instruction path}/{file}-{its closure}/{function}-{signature, CPU, bytecode}.nbc
+    kernels-{versions, settings, instruction path}/{file}/{function}-{signature, CPU, code}.nbc
 
-The closure (:mod:`~tnnquant.kernels.closure`) is a hash of contents. So checkouts and virtual environments of the same
-versions share entries, and an edit compiles only the kernels that it can change.
+The code's part (:mod:`~tnnquant.kernels.code_key`) is a hash of the function and of all that it names, by contents. So
+checkouts and virtual environments of the same versions share entries, and an edit compiles only the functions that it
+can change.
 
 The first of these folders that can be written is used: ``$TNNQUANT_CACHE_DIR``, ``$NUMBA_CACHE_DIR``, the user's cache
 folder, a private temporary folder; if none can, caching is off. A process that added entries removes the least recently
@@ -19,11 +20,11 @@ nothing else.
 from __future__ import annotations
 
 import atexit
+import functools
 import hashlib
 import inspect
 import os
 import pickle
-import shutil
 import sys
 import tempfile
 import time
@@ -43,14 +44,14 @@ from numba.core.compiler import CompileResult
 from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
-from tnnquant.kernels.closure import fingerprint
+from tnnquant.kernels.code_key import code_key
 from tnnquant.kernels.target import path_name
 
 __all__ = ["LIMIT", "Entries", "choose_folder", "prune"]
 
 #: Bytes that all entries of a root may take.
 LIMIT = 200_000_000
-#: Seconds within which a folder need not be marked as used again.
+#: Seconds within which an entry need not be marked as used again.
 _RECENT = 3600.0
 #: Settings of Numba that change what it emits.
 _SETTINGS = ("BOUNDSCHECK", "DEBUGINFO_DEFAULT", "DISABLE_INTEL_SVML", "ENABLE_AVX", "LOOP_VECTORIZE", "OPT",
@@ -129,16 +130,22 @@ class Entries(_Cache):
     """
 
     def __init__(self, function: Callable[..., Any], folder: Path, announce: Callable[[], None]):
-        file = Path(inspect.getfile(function)).resolve()
+        file = Path(inspect.getfile(function))
+        if not file.is_file():
+            raise OSError(f"{function.__qualname__}: no file {file}")
         free = [cell.cell_contents for cell in function.__closure__ or ()]
         if not all(isinstance(value, _PLAIN) for value in free):
             raise ValueError(f"{function.__qualname__}: free variables that make no key")
-        self._folder = folder / f"{file.stem}-{fingerprint(file)[:16]}"
-        name = "".join(c if c.isalnum() or c in "._" else "-" for c in function.__qualname__)
-        self._name = f"{name}-{function.__code__.co_firstlineno}"
-        self._code = (function.__module__, hashlib.sha256(function.__code__.co_code).hexdigest(), repr(free))
+        self._folder = folder / file.stem
+        self._name = "".join(c if c.isalnum() or c in "._" else "-" for c in function.__qualname__)
+        self._function = function
         self._announce = announce
         self._enabled = True
+
+    @functools.cached_property
+    def code(self) -> tuple[str, str]:
+        """The function's module and a hash of its code, made when code is first asked for: then all it names is there."""
+        return self._function.__module__, code_key(self._function)
 
     @property
     def cache_path(self) -> str:
@@ -180,25 +187,26 @@ class Entries(_Cache):
         with suppress(Exception):  # a full disk, a folder that vanished
             key = self._key(sig, data.codegen)
             body = dumps((key, data._reduce()))
-            self._folder.mkdir(mode=0o700, exist_ok=True)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _write(self._path(key), zlib.crc32(body).to_bytes(4, "little") + body)
             _prune_at_exit(self._folder.parent.parent)
 
     def _key(self, sig: Any, codegen: Any) -> tuple:
-        return sig, codegen.magic_tuple(), self._code
+        return sig, codegen.magic_tuple(), self.code
 
     def _path(self, key: tuple) -> Path:
         digest = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
         return self._folder / f"{self._name}-{digest}.nbc"
 
     def _load(self, key: tuple, target_context: Any) -> Any:
-        data = self._path(key).read_bytes()
+        path = self._path(key)
+        data = path.read_bytes()
         if zlib.crc32(memoryview(data)[4:]) != int.from_bytes(data[:4], "little"):
             return None
         found, payload = pickle.loads(memoryview(data)[4:])
         if found != key:  # two types with one name
             return None
-        _mark_used(self._folder)
+        _mark_used(path)
         return CompileResult._rebuild(target_context, *payload)
 
 
@@ -214,16 +222,11 @@ def _write(path: Path, data: bytes) -> None:
         raise
 
 
-_used: set[Path] = set()
-
-
-def _mark_used(folder: Path) -> None:
-    # The time of a folder says when its entries were last used or added; that of access is kept by few file systems.
-    if folder not in _used:
-        _used.add(folder)
-        with suppress(OSError):
-            if time.time() - folder.stat().st_mtime > _RECENT:
-                os.utime(folder)
+def _mark_used(entry: Path) -> None:
+    # The time of an entry says when it was last used or made; that of access is kept by few file systems.
+    with suppress(OSError):
+        if time.time() - entry.stat().st_mtime > _RECENT:
+            os.utime(entry)
 
 
 _to_prune: set[Path] = set()
@@ -240,17 +243,18 @@ def prune(root: Path, limit: int | None = None) -> None:
 
     Entries of other versions count, and go, like all others.
     """
-    groups = []
-    for group in root.glob("kernels-*/*"):
+    entries = []
+    for entry in root.glob("kernels-*/*/*"):
         with suppress(OSError):  # another process removes it
-            size = sum(entry.stat().st_size for entry in os.scandir(group)) if group.is_dir() else 0
-            groups.append((group.stat().st_mtime, size, group))
-    excess = sum(size for _, size, _ in groups) - (LIMIT if limit is None else limit)
-    for _, size, group in sorted(groups):
+            found = entry.stat()
+            entries.append((found.st_mtime, found.st_size, entry))
+    excess = sum(size for _, size, _ in entries) - (LIMIT if limit is None else limit)
+    for _, size, entry in sorted(entries):
         if excess <= 0:
             break
-        shutil.rmtree(group, ignore_errors=True)
+        with suppress(OSError):
+            entry.unlink()
         excess -= size
-    for folder in root.glob("kernels-*"):
-        with suppress(OSError):  # not empty
+    for folder in (*root.glob("kernels-*/*"), *root.glob("kernels-*")):
+        with suppress(OSError):  # not empty, or in use
             folder.rmdir()
