@@ -95,6 +95,8 @@ def test_an_edit_compiles_what_stands_on_it_in_every_checkout(tmp_path):
     # A new file, and one that nothing stands on, compile nothing.
     (kernels / "t_new.py").write_text("from tnnquant.kernels.t_top import result\n")
     (kernels / "kl.py").write_text("")
+    # So do a comment, and a function beside the one that is called.
+    (kernels / "t_apart.py").write_text("# why\n" + APART.replace("-x", "-x - 1") + "\ndef beside(x):\n    return x\n")
     assert run(here) == "16 -4 nothing"
     # Back: the entries of before are still there.
     (kernels / "t_low.py").write_text(LOW)
@@ -115,52 +117,51 @@ def test_functions_with_free_variables(tmp_path):
 
         return add
 
-    paths = {
-        cache.Entries(add_to(value), folder, lambda: None)._code: value for value in (1, 2, 1.0, True, "a", b"a", None)
-    }
-    assert sorted(paths.values(), key=repr) == sorted((1, 2, 1.0, True, "a", b"a", None), key=repr)
+    values = (1, 2, 1.0, True, "a", b"a", None)
+    assert len({cache.Entries(add_to(value), folder, lambda: None).code for value in values}) == len(values)
     with pytest.raises(ValueError, match="make no key"):
         cache.Entries(add_to(np.arange(3)), folder, lambda: None)
 
 
 @pytest.fixture
-def groups(tmp_path):
-    """Ten groups of 100 bytes, of two versions; the higher their number the later they were used."""
+def entries(tmp_path):
+    """Ten entries of 100 bytes, of two versions; the higher their number the later they were used."""
     for number in range(10):
-        group = tmp_path / f"kernels-{number % 2}" / f"file-{number}"
-        group.mkdir(parents=True)
-        (group / "f.nbc").write_bytes(bytes(100))
-        os.utime(group, (number, number))
+        folder = tmp_path / f"kernels-{number % 2}" / f"file-{number // 4}"
+        folder.mkdir(parents=True, exist_ok=True)
+        entry = folder / f"f{number}.nbc"
+        entry.write_bytes(bytes(100))
+        os.utime(entry, (number, number))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "x").write_bytes(bytes(1000))
     return tmp_path
 
 
 def left(root: Path) -> list[int]:
-    return sorted(int(path.name[5:]) for path in root.glob("kernels-*/*"))
+    return sorted(int(path.stem[1:]) for path in root.glob("kernels-*/*/*"))
 
 
-def test_what_was_not_used_for_longest_goes_first(groups):
-    cache.prune(groups, 1000)
-    assert left(groups) == list(range(10))
-    cache.prune(groups, 999)
-    assert left(groups) == list(range(1, 10))
-    cache.prune(groups, 250)
-    assert left(groups) == [8, 9]
-    cache.prune(groups, 100)
-    assert left(groups) == [9]
-    assert not (groups / "kernels-0").exists()
-    assert (groups / "mine" / "x").exists()
-    cache.prune(groups / "nowhere", 0)
+def test_what_was_not_used_for_longest_goes_first(entries):
+    cache.prune(entries, 1000)
+    assert left(entries) == list(range(10))
+    cache.prune(entries, 999)
+    assert left(entries) == list(range(1, 10))
+    cache.prune(entries, 250)
+    assert left(entries) == [8, 9]
+    assert not (entries / "kernels-0" / "file-0").exists()
+    cache.prune(entries, 100)
+    assert left(entries) == [9]
+    assert not (entries / "kernels-0").exists()
+    assert (entries / "mine" / "x").exists()
+    cache.prune(entries / "nowhere", 0)
 
 
-def test_a_used_folder_is_marked(groups, monkeypatch):
-    old, recent = groups / "kernels-0" / "file-0", groups / "kernels-1" / "file-9"
+def test_a_used_entry_is_marked(entries):
+    old, recent = entries / "kernels-0" / "file-0" / "f0.nbc", entries / "kernels-1" / "file-2" / "f9.nbc"
     now = cache.time.time()
     os.utime(recent, (now - 60, now - 60))
-    monkeypatch.setattr(cache, "_used", set())
-    for folder in (old, recent, groups / "vanished"):
-        cache._mark_used(folder)
+    for entry in (old, recent, entries / "vanished"):
+        cache._mark_used(entry)
     assert old.stat().st_mtime >= now - 1
     assert recent.stat().st_mtime < now - 30
 
@@ -172,7 +173,7 @@ def test_a_process_that_compiles_prunes(tmp_path):
     old.mkdir(parents=True)
     with open(old / "f.nbc", "wb") as file:
         file.truncate(cache.LIMIT)
-    os.utime(old, (1, 1))
+    os.utime(old / "f.nbc", (1, 1))
     assert run(here).startswith("11 -3")
     assert not old.exists()
     assert run(here) == "11 -3 nothing"

@@ -13,7 +13,7 @@ from tnnquant.bench.timing import best_time
 
 __all__ = ["copy_rate", "cpu_name", "describe", "fp32_peak", "int8_peak", "macs_a_second"]
 
-_STEPS = 1_000_000
+_STEPS = 250_000
 _COPIED = 64 << 20  # bytes that a measurement of the copy moves, about
 
 
