@@ -38,6 +38,7 @@ from typing import Any
 import llvmlite
 import numba
 import numpy as np
+from numba import types
 from numba.core import config
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
@@ -192,7 +193,9 @@ class Entries(_Cache):
             _prune_at_exit(self._folder.parent.parent)
 
     def _key(self, sig: Any, codegen: Any) -> tuple:
-        return sig, codegen.magic_tuple(), self.code
+        # A kernel that is an argument is compiled into this one.
+        passed = tuple(code_key(each.dispatcher.py_func) for each in sig if isinstance(each, types.Dispatcher))
+        return sig, codegen.magic_tuple(), self.code, passed
 
     def _path(self, key: tuple) -> Path:
         digest = hashlib.sha256(repr(key).encode()).hexdigest()[:16]

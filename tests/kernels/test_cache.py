@@ -177,3 +177,23 @@ def test_a_process_that_compiles_prunes(tmp_path):
     assert run(here).startswith("11 -3")
     assert not old.exists()
     assert run(here) == "11 -3 nothing"
+
+
+PASSED = """
+from tnnquant.kernels.jit import kernel
+@kernel
+def given(x):
+    return x * 3
+@kernel
+def applied(f, x):
+    return f(x) + 1
+print(applied(given, 4))
+"""
+
+
+def test_a_kernel_that_is_an_argument_is_never_stale(tmp_path):
+    values = {**os.environ, "TNNQUANT_CACHE_DIR": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
+    for text, want in ((PASSED, "13"), (PASSED, "13"), (PASSED.replace("* 3", "* 5"), "21"), (PASSED, "13")):
+        (tmp_path / "passed.py").write_text(text)
+        command = [sys.executable, str(tmp_path / "passed.py")]
+        assert subprocess.run(command, env=values, capture_output=True, text=True, check=True).stdout.strip() == want
