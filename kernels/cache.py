@@ -145,7 +145,7 @@ class Entries(_Cache):
 
     @functools.cached_property
     def code(self) -> tuple[str, str]:
-        """The function's module and a hash of its code, made when code is first asked for: then all it names is there."""
+        """The function's module and a hash of its code, made at the first call: then all that it names is there."""
         return self._function.__module__, code_key(self._function)
 
     @property
@@ -194,7 +194,8 @@ class Entries(_Cache):
 
     def _key(self, sig: Any, codegen: Any) -> tuple:
         # A kernel that is an argument is compiled into this one.
-        passed = tuple(code_key(each.dispatcher.py_func) for each in sig if isinstance(each, types.Dispatcher))
+        given = sig if isinstance(sig, tuple) else getattr(sig, "args", ())
+        passed = tuple(code_key(each.dispatcher.py_func) for each in given if isinstance(each, types.Dispatcher))
         return sig, codegen.magic_tuple(), self.code, passed
 
     def _path(self, key: tuple) -> Path:
