@@ -52,7 +52,7 @@ def test_one_bar_keeps_its_place_while_kernels_are_compiled(monkeypatch):
     from tnnquant.kernels import jit
 
     with progress_display(True) as progress:
-        bar = progress.__self__
+        bar = progress
         progress("quantizing: kl, admm", 3, 11)
         jit._announce_compiling()
         task = bar.bars.tasks[0]
@@ -81,4 +81,4 @@ def test_both_show_a_bar_on_a_terminal(command, monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "examine", examine)
     monkeypatch.setattr(warmup, "warm_up", warm_up)
     assert run(command) == 0
-    assert shown[0].__self__.bars is None, "it is gone at the end"
+    assert shown[0].bars is None, "it is gone at the end"

@@ -42,11 +42,11 @@ def test_verbose_logs_what_is_done(base, capsys):
 
 def test_one_bar_with_the_name_of_the_stage(monkeypatch):
     with progress_display(enabled=True) as progress:
-        (task,) = progress.__self__.bars.tasks
+        (task,) = progress.bars.tasks
         for stage, done, total in (("ranges", 1, 6), ("histograms", 2, 6), ("trying steps of the recipe", 1, 3)):
             progress(stage, done, total)
-            (task,) = progress.__self__.bars.tasks
+            (task,) = progress.bars.tasks
             assert (task.description, task.completed, task.total) == (stage, done, total)
         progress("compiling kernels", 0, 0)
-        assert progress.__self__.bars.tasks[0].total is None
+        assert progress.bars.tasks[0].total is None
     progress("after the end", 1, 2)

@@ -11,13 +11,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 
-__all__ = ["Progress", "shown"]
+__all__ = ["Progress", "expect", "shown"]
 
 #: Told of a stage, how much of it is done, and how much there is; 0: nobody knows.
 Progress = Callable[[str, int, int], None]
 
 _WIDTH = 24
 _PAUSE = 0.1  # seconds between two states of one stage
+
+
+def expect(progress: Progress | None, executor: object, plan: object) -> None:
+    """Tell what shows progress, if it asks (:class:`tnnquant.pipeline.pace.Pace`), what there is to do: a model's
+    executor and its plan."""
+    tell = getattr(progress, "expect", None)
+    if tell:
+        tell(executor, plan)
 
 
 @contextmanager
@@ -46,6 +54,11 @@ class _Bar:
         self._last = 0.0
         self._stage = ""
         self._length = 0
+        self._left = ""
+
+    def left(self, seconds: float) -> None:
+        """How long the rest of the run takes; shown with the next state."""
+        self._left = f", about {seconds:.0f} s left"
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         now = monotonic()
@@ -55,7 +68,7 @@ class _Bar:
         text = stage[:_WIDTH].ljust(_WIDTH)
         if total:
             full = min(_WIDTH, _WIDTH * done // total)
-            text += f" [{'#' * full}{'.' * (_WIDTH - full)}] {done}/{total}"
+            text += f" [{'#' * full}{'.' * (_WIDTH - full)}] {done}/{total}{self._left}"
         self._write(text)
 
     def clear(self) -> None:

@@ -43,19 +43,22 @@ def progress_display(
         yield None
         return
     with stage:
-        yield stage.show
+        yield stage
 
 
 class _Stage:
-    """One bar for the whole run: what is being done, how far that is, and the time since the run began."""
+    """One bar for the whole run: what is being done, how far that is, the time since it began, and what is left."""
 
     def __init__(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        columns = (TextColumn(f"{{task.description:{_WIDTH}}}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (
+            TextColumn(f"{{task.description:{_WIDTH}}}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+        )  # fmt: skip
         self.bars: Progress | None = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._task = self.bars.add_task("starting", total=None)
+        self._task = self.bars.add_task("starting", total=None, left="")
 
     def __enter__(self) -> None:
         if self.bars is not None:
@@ -71,7 +74,12 @@ class _Stage:
         if self.bars is not None:
             self.bars.update(self._task, description=stage[:_WIDTH])
 
-    def show(self, stage: str, done: int, total: int) -> None:
+    def left(self, seconds: float) -> None:
+        """How long the rest of the run takes."""
+        if self.bars is not None:
+            self.bars.update(self._task, left=f"about {seconds:.0f} s left")
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
         """The callback; a total of 0: nobody knows how much there is."""
         interrupt.check()
         if self.bars is not None:

@@ -72,7 +72,8 @@ def quantize_model(
     dry_run : bool
         Check everything and plan; a few pictures are run to say how long it takes. Nothing is written.
     progress : callable (stage, done, total) or bool, optional
-        Told of progress within the stages "ranges", "histograms", "weights" and "verdict". True: a bar, in a terminal
+        Told of progress within the stages "ranges", "histograms", "weights" and "verdict", and those of recipes; if it
+        has a method ``left(seconds)``, also of how long the rest takes. True: a bar, in a terminal
         or a notebook.
 
     Returns

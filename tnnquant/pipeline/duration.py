@@ -18,8 +18,11 @@ from tnnquant.inputs import Samples
 from tnnquant.layers.weighted import Weighted
 from tnnquant.quantization.calibrate import calibrate, make_observers
 from tnnquant.quantization.plan import QuantPlan
+from tnnquant.verdict.verify import SECOND
 
-__all__ = ["BETTER", "Timing", "Work", "expected_seconds", "seconds_of_others", "time_pictures", "work_of"]
+__all__ = [
+    "BETTER", "Timing", "Work", "expected_seconds", "seconds_of_others", "stages_of", "time_pictures", "work_of",
+]  # fmt: skip
 
 #: Pictures that are timed, after as many that are not: kernels are loaded, and caches filled, by these.
 TIMED = 4
@@ -79,6 +82,34 @@ _SEARCHING = _Cost(0.8, 1.7, 33.0)
 _COSTS = {"fast": _Cost(1.4, 3.7, 31.0, 13.0, 24), "best": _Cost(2.3, 3.9, 60.0, 43.0)}
 #: Recipes that come closer to fp32 than the default, the quicker one first.
 BETTER = tuple(_COSTS)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """As of a recipe: units for a million values of a picture, or of the model, for a thousand scales, and for a
+    thousand million multiplications; ``share``: of the pictures."""
+
+    picture: float = 0.0
+    values: float = 0.0
+    scales: float = 0.0
+    rounding: float = 0.0
+    share: float = 1.0
+
+
+_HELD_OUT = 0.25
+#: What recipes tell of, by the names of their stages, the verdict apart.
+_STAGES = {
+    "fast": {"ranges": _Stage(4.0), "weights": _Stage(0.0, 10.0, 20.0, 14.0)},
+    "best": {
+        "ranges": _Stage(5.1, share=1 - _HELD_OUT),
+        "fp32 layers": _Stage(values=160.0),
+        "weights, trial": _Stage(0.0, 60.0, 30.0, 20.0),
+        "ranges, others": _Stage(5.1, share=_HELD_OUT),
+        "weights": _Stage(0.0, 60.0, 30.0, 22.0),
+    },
+}  # fmt: skip
+#: Of a picture that int8 alone is run on, as fp32 was before; of the comparison of all blobs after it.
+_KNOWN, _LAYERS = 0.45, 8.0
 #: Of what a recipe takes at any rate, the start of the process: all of what min-max takes so.
 _START = _MINMAX.fixed
 #: Comparing a picture beside fp32.
@@ -159,6 +190,40 @@ def seconds_of_others(
     unit = max(spent - fixed, 0.0) / max(_units(own, work, pictures, evaluated), 1e-9)
     better = BETTER[BETTER.index(config.recipe) + 1 :] if config.recipe in BETTER else BETTER
     return {name: _COSTS[name].fixed + unit * _units(_COSTS[name], work, pictures, evaluated) for name in better}
+
+
+def stages_of(
+    config: QuantizeConfig, work: Work, pictures: int, judged: tuple[int, int], evaluated: int = 0
+) -> dict[str, float]:
+    """What there is to do in each stage of a run, in the order in which they are told of (``progress``).
+
+    Parameters
+    ----------
+    config, work, pictures, evaluated
+        As of :func:`expected_seconds`.
+    judged : (int, int)
+        Of the pictures that the model is made from, those that judge it, and those that judge a second one.
+
+    Returns
+    -------
+    dict of str to float
+        In the time of a million values of a picture; empty of a recipe that is not known here.
+    """
+    stages = _STAGES.get(config.recipe, {})
+    if config.recipe == QuantizeConfig().recipe:
+        is_plain = (config.blob_method, config.weight_method) == ("minmax", "minmax")
+        twice = {} if config.blob_method == "minmax" else {"histograms": _Stage(0.7)}
+        stages = {"ranges": _Stage(1.0), **twice, "weights": _Stage(scales=6.0 if is_plain else 20.0)}
+    most = _cost(config)
+    looked_at = min(pictures, most.most or pictures) if most else pictures
+    costs = {
+        name: (stage.picture * stage.share * looked_at + stage.values) * work.values + stage.scales * work.scales
+        + stage.rounding * work.rounding for name, stage in stages.items()
+    }  # fmt: skip
+    if costs:
+        costs["verdict"] = (_KNOWN * judged[0] + _JUDGING * evaluated) * work.values
+        costs[SECOND] = (_KNOWN * judged[1] + _LAYERS) * work.values
+    return costs
 
 
 def _cost(config: QuantizeConfig) -> _Cost | None:

@@ -24,6 +24,7 @@ from tnnquant.pipeline.devices import fitting_recipe, tell_of_devices
 from tnnquant.pipeline.duration import TIMED, expected_seconds, seconds_of_others, time_pictures, work_of
 from tnnquant.pipeline.estimate import Estimate, estimate
 from tnnquant.pipeline.models import open_model
+from tnnquant.pipeline.pace import paced
 from tnnquant.pipeline.report import ENOUGH_SAMPLES, Report, blob_reports, layer_reports
 from tnnquant.pipeline.settings import PathLike, graph_inputs, input_config, settings
 from tnnquant.pipeline.split import split_graph, tail_paths
@@ -177,6 +178,12 @@ class Job:
         """Try the user's own metric on what fp32 gives: what fails there is told before anything is written."""
         if verification is not None and verification.goal is not None:
             verification.probe(Executor(self.graph, self.config.input_dims))
+
+    def pace(self, split: Split, verification: Verification) -> None:
+        """Tell a bar from here on how many seconds are left."""
+        judged = (0, 0) if self.verify.no_verify else (len(split.judge), len(split.unseen))
+        evaluated = self._evaluated() if verification.has_evaluation else 0
+        self.progress = paced(self.progress, self.config, len(split.pictures.numbers), judged, evaluated)
 
     def check_unread(self, samples: Samples) -> None:
         """Read inputs that no statistics are made of: what cannot be used is told before anything is written."""

@@ -46,6 +46,7 @@ def from_inputs(job: Job, inputs: Inputs, gather: Gather | None = None) -> Repor
         return _planned(job, samples)
     job.check_unread(samples)
     job.try_metric(verification)
+    job.pace(split, verification)
     part = gather(split) if gather else None
     if part is None:
         result = recipes.quantize(

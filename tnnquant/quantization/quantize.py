@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tnnquant.base.progress import Progress, shown
+from tnnquant.base.progress import Progress, expect, shown
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.config import QuantizeConfig
 from tnnquant.devices.rewrites import make_right
@@ -118,6 +118,7 @@ def quantize_split(
     clock = Stopwatch()
     executor, plan = plan_graph(graph, config)
     clock.lap("preparing")
+    expect(progress, executor, plan)
     observers = make_observers(plan)
     unseen = Unseen(split.without, make_observers(plan)) if split.without else None
     calibrate(executor, split.calibrating, observers, progress, references=split.references, unseen=unseen)

@@ -25,7 +25,10 @@ from tnnquant.verdict.own_metric import Goal
 from tnnquant.verdict.pictures import normalizes_inside, pixels, poor_pixels, unusual_feed
 from tnnquant.verdict.result import BROKEN, DOUBTFUL, Check, SetVerdict, Verdict, worst
 
-__all__ = ["Verification", "require_labelled"]
+__all__ = ["SECOND", "Verification", "require_labelled"]
+
+#: The stage of progress in which the second model is judged.
+SECOND = "verdict, second model"
 
 #: Pictures whose blobs are compared layer by layer, and layers that are named.
 _TAPPED, _NAMED = 1, 5
@@ -215,7 +218,8 @@ class Verification:
             source += "; its steps were chosen by them" if split.is_held_out else ""
             labels = dict(self.goal.labels) if self.goal else {}  # for the metric
             chosen = _Set(split.pictures.subset(usable), source, True, split.references, labels, True, True)
-            apart = self._compare(chosen, self.executor(unseen, fp32), fp32, None)
+            told = progress and (lambda _, done, total: progress(SECOND, done, total))
+            apart = self._compare(chosen, self.executor(unseen, fp32), fp32, told)
             apart.add_known(split.references)
             if not is_whole:
                 lost = len({*split.pictures.digests()}) - len(usable)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tnnquant.base.memory import release_freed
+from tnnquant.base.progress import expect
 from tnnquant.config import QuantizeConfig
 from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph, Node, QuantParams, Resource
@@ -217,6 +218,7 @@ class Workbench:
         self._keeps_none = config.fp32_share == 0
         self._names: list[str] = getattr(split.samples, "names", [])
         network = prepare(graph, config)
+        expect(progress, network.executor, network.plan)
         self.fitted, self.held_out = _samples_of(split) if fitted is None else (fitted, [])
         self.apart = bool(self.held_out) and self.held_out[0] is not self.fitted[0]
         repeats = self._effort.repeats
