@@ -145,10 +145,11 @@ def _conv_task(op, index, scratch):
                        min(n, 4 * PANEL), activation, o, added_stride, after, panel, zero, panel, zero)  # fmt: skip
             p += 4
             continue
-        if HAS_PAIRS and count >= PAIR_ROWS and n >= 2 * PANEL and p + 2 <= end:
+        if HAS_PAIRS and count >= PAIR_ROWS and n > PANEL + 2 * _QUARTER and p + 2 <= end:
             following = panel + 2 * panel_bytes if p + 2 < end else program.next_weights(op, index, panel)
             two_panels(row_table, count, scratch, tap_count, long_tap, part, spare, panel, panel_bytes, panel_bias, to,
-                       out_stride, activation, o, added_stride, after, following, pixel_bytes * in_place)  # fmt: skip
+                       out_stride, min(n, np.int64(2 * PANEL)), activation, o, added_stride, after, following,
+                       pixel_bytes * in_place)  # fmt: skip
             p += 2
             continue
         i = zero

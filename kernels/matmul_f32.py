@@ -10,13 +10,19 @@ from __future__ import annotations
 import numpy as np
 
 from tnnquant.kernels import program
+from tnnquant.kernels.conv_rows import fill_rows
 from tnnquant.kernels.jit import kernel
-from tnnquant.kernels.simd import copy_pixels, fill_zero, words
+from tnnquant.kernels.pair_f32 import HAS_PAIRS, PAIR_ROWS, two_panels
+from tnnquant.kernels.simd import copy_pixels, fill_zero, load_words, store_word
 from tnnquant.kernels.tile_f32 import PANEL, ROWS, tile_f32
 
 __all__ = ["matmul_f32", "matmul_f32_naive", "matmul_f32_op"]
 
 _tile_full, _tile_one = tile_f32(ROWS, 2), tile_f32(1, 2)
+_tile_narrow = tile_f32(ROWS, 0.5)
+_QUARTER = PANEL // 4
+# Panels that a task takes: two at once where there are registers for them.
+_TOGETHER = 2 if HAS_PAIRS else 1
 
 # Rows of A that a task multiplies with its panel: enough to make the packing cheap.
 _BLOCK = 32 * ROWS
@@ -37,51 +43,63 @@ def matmul_f32_naive(a, b, out):
 
 @kernel
 def _matmul_task(op, index, scratch):
-    # op words from ARGS on: see matmul_f32_op. Task: one product, one panel of columns, one block of rows.
-    args = words(op, program.WORDS)[program.ARGS :]
-    a, b, out, batch_a, batch_b = args[0], args[1], args[2], args[3], args[4]
-    rows, length, columns, panels, blocks = args[5], args[6], args[7], args[8], args[9]
+    # op words from ARGS on: see matmul_f32_op. Task: one product, _TOGETHER panels of columns, one block of rows.
+    (a, b, out, batch_a, batch_b, rows, length, columns, units, blocks) = load_words(op + 8 * program.ARGS, 10)
     block = index % blocks
-    panel = index // blocks % panels
-    product = index // blocks // panels
-    first = panel * PANEL
-    count = min(np.int64(PANEL), columns - first)
+    unit = index // blocks % units
+    product = index // blocks // units
+    first = unit * (_TOGETHER * PANEL)
+    count = min(np.int64(_TOGETHER * PANEL), columns - first)
+    start = block * _BLOCK
+    m_count = min(np.int64(_BLOCK), rows - start)
     source = b + ((product % batch_b) * length * columns + first) * 4
-    # scratch: one offset (0, the only tap), a bias of zeros, the table of rows, the panel
+    # scratch: one offset (0, the only tap), a bias of zeros, the table of rows, the panels, what two_panels needs
     bias = scratch + 64
-    table = bias + PANEL * 4
-    packed = table + 8 * ROWS
-    words(scratch, 1)[0] = 0
-    fill_zero(bias, np.int64(PANEL * 4))
-    if count < PANEL:
-        fill_zero(packed, length * (PANEL * 4))
-    copy_pixels(packed, np.int64(PANEL * 4), source, columns * 4, length, count * 4)
+    table = bias + _TOGETHER * PANEL * 4
+    packed = (table + 8 * (m_count + ROWS) + 63) // 64 * 64
+    panel_bytes = length * (PANEL * 4)
+    store_word(scratch, np.int64(0))
+    fill_zero(bias, np.int64(_TOGETHER * PANEL * 4))
+    left = a + ((product % batch_a) * rows + start) * length * 4
+    fill_rows(table, left, np.int64(0), m_count, m_count, np.int64(0), length * 4, np.int64(ROWS))
+    for p in range((count + PANEL - 1) // PANEL):
+        n = min(np.int64(PANEL), count - p * PANEL)
+        to = packed + p * panel_bytes
+        if n < PANEL:
+            fill_zero(to, panel_bytes)
+        copy_pixels(to, np.int64(PANEL * 4), source + p * (PANEL * 4), columns * 4, length, n * 4)
 
-    table_rows = words(table, ROWS)
-    left = a + (product % batch_a) * rows * length * 4
-    target = out + (product * rows * columns + first) * 4
+    target = out + ((product * rows + start) * columns + first) * 4
+    out_stride = columns * 4
     one, none = np.int64(1), np.int64(0)
-    last = min(rows, (block + 1) * _BLOCK)
-    for m in range(block * _BLOCK, last, ROWS):
-        for r in range(ROWS):
-            table_rows[r] = left + min(m + r, rows - 1) * length * 4
-        to = target + m * columns * 4
-        if rows == 1:
-            _tile_one(table, scratch, one, length, packed, none, bias, to, columns * 4, one, count, none)
-        else:
-            m_count = min(np.int64(ROWS), last - m)
-            _tile_full(table, scratch, one, length, packed, none, bias, to, columns * 4, m_count, count, none)
+    if HAS_PAIRS and count > PANEL and m_count >= PAIR_ROWS:
+        two_panels(table, m_count, scratch, one, length, length, packed, packed, panel_bytes, bias, target, out_stride,
+                   count, none, none, none, none, packed, length * 4)  # fmt: skip
+        return
+    for p in range((count + PANEL - 1) // PANEL):
+        n = min(np.int64(PANEL), count - p * PANEL)
+        panel, to = packed + p * panel_bytes, target + p * (PANEL * 4)
+        if m_count == 1:
+            _tile_one(table, scratch, one, length, panel, none, bias, to, out_stride, one, n, none)
+            continue
+        for m in range(0, m_count, ROWS):
+            at, rows_at, here = to + m * out_stride, table + 8 * m, min(np.int64(ROWS), m_count - m)
+            if n <= _QUARTER:
+                _tile_narrow(rows_at, scratch, one, length, panel, none, bias, at, out_stride, here, n, none)
+            else:
+                _tile_full(rows_at, scratch, one, length, panel, none, bias, at, out_stride, here, n, none)
 
 
 def matmul_f32_op(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> np.ndarray:
     """The op (:mod:`~tnnquant.kernels.program`) of :func:`matmul_f32`. The arrays must stay alive."""
     products, rows, columns = out.shape
     length = a.shape[2]
-    panels, blocks = -(-columns // PANEL), -(-rows // _BLOCK)
-    scratch = 64 + PANEL * 4 + 8 * ROWS + length * PANEL * 4
+    units, blocks = -(-columns // (_TOGETHER * PANEL)), -(-rows // _BLOCK)
+    table = 8 * (min(rows, _BLOCK) + ROWS)
+    scratch = 192 + _TOGETHER * PANEL * 4 * (1 + length) + table
     address = program.data_address
-    args = [address(a), address(b), address(out), a.shape[0], b.shape[0], rows, length, columns, panels, blocks]
-    return program.new_op(_matmul_task, products * panels * blocks, scratch, args)
+    args = [address(a), address(b), address(out), a.shape[0], b.shape[0], rows, length, columns, units, blocks]
+    return program.new_op(_matmul_task, products * units * blocks, scratch, args)
 
 
 def matmul_f32(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> np.ndarray:

@@ -43,13 +43,13 @@ def scratch_of_parts(rows: int) -> int:
 
 @kernel
 def two_panels(row_table, count, taps, tap_count, channels, part, spare, weights, panel_bytes, bias, out, out_stride,
-               activation, added, added_stride, after, following, pixel_bytes):  # fmt: skip
+               n, activation, added, added_stride, after, following, pixel_bytes):  # fmt: skip
     # As the tile of tile_f32, for count >= PAIR_ROWS rows. spare: address of scratch_of_parts; following: of the
     # weights that are needed next; pixel_bytes: from row to row, where they lie one after the other, or 0.
     tiles = count // PAIR_ROWS
     left = count - tiles * PAIR_ROWS
     step = (_ROW + tiles - 1) // tiles
-    zero, one, n = np.int64(0), np.int64(1), np.int64(2 * PANEL)
+    zero, one = np.int64(0), np.int64(1)
     sums, kept = spare + 64, zero
     parts = np.int64(1) if part == channels else tap_count * channels // part
     if parts > 1:
