@@ -5,8 +5,8 @@
 The models are quantized from the 64 calibration pictures (a quarter of which the recipe holds out) and run in int8 on
 ``data/imagenet-dev``: share of pictures with the same best class as fp32, mean cosine of the softmax, top-1 by the
 number that begins the file name less that of fp32, seconds to make the model once the statistics are there. One row is
-the recipe as users have it: the steps it chooses, then all pictures. The last two are all in int8 (``--fp32-share 0``),
-without repeated channels and with them.
+the recipe as users have it: the steps it chooses, then all pictures. Then come all steps without the scales of inputs
+on a grid, and models all in int8 (``--fp32-share 0``): without what is done for these alone, and with each of it.
 """
 
 from __future__ import annotations
@@ -41,6 +41,16 @@ NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 #: How the pictures of the evaluation are made to fit.
 RESIZE = {"squeezenet": "stretch", "efficientnet_lite0": "crop"}
+
+#: Rows that differ by what is looked at: label, share of fp32, effort.
+EFFORTS = (
+    ("all but grids", None, Effort(grids=False)),
+    ("all in int8, nothing for it", 0.0, Effort(repeats=False)),
+    ("all in int8, no grids either", 0.0, Effort(repeats=False, grids=False)),
+    ("all in int8, last product", 0.0, Effort(repeats=False, moves=True)),
+    ("all in int8, repeats", 0.0, Effort(repeats=True, moves=False)),
+    ("all in int8, last product and repeats", 0.0, Effort()),
+)
 
 
 def variants() -> list[tuple[str, Steps]]:
@@ -117,13 +127,14 @@ def main(shared: str, *wanted: str) -> None:
         spent = time.perf_counter() - started
         print(f"| recipe best, from all pictures | {evaluation.row(result.graph)} | {spent:.1f} |", flush=True)
         del bench, result
-        for label, repeats in (("no repeated channels", False), ("repeated channels", True)):
-            share = replace(config, fp32_share=0.0)
-            bench = Workbench(graph, split_samples(samples, compares=True), share, effort=Effort(repeats=repeats))
+        for label, share, effort in EFFORTS:
+            options = replace(config, fp32_share=share)
+            bench = Workbench(graph, split_samples(samples, compares=True), options, effort=effort)
             started = time.perf_counter()
             result = bench.quantize(Steps(**dict.fromkeys(STEPS, True)))
             spent = time.perf_counter() - started
-            print(f"| all in int8, {label} | {evaluation.row(result.graph)} | {spent:.1f} |", flush=True)
+            print(f"| {label} | {evaluation.row(result.graph)} | {spent:.1f} |", flush=True)
+            del bench, result
         print("\n" + "\n".join(f"{step}: {note}" for step, note in tried.items()) + "\n", flush=True)
 
 

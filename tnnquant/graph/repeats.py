@@ -13,8 +13,11 @@ import numpy as np
 
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.graph.graph import Graph, Node
+from tnnquant.graph.moved_products import pooled_products, with_moved_product
 from tnnquant.graph.traces import GUARD_BIAS
+from tnnquant.layers.base import QuantRole
 from tnnquant.layers.convolution import Convolution, bias_array
+from tnnquant.layers.pooling import Pooling
 
 __all__ = ["Site", "repeated_like", "site_at", "weight_of", "with_repeats"]
 
@@ -26,19 +29,29 @@ class Site:
     Attributes
     ----------
     maker : Node
-    depthwise : Node or None
+    between : Node or None
+        A depthwise convolution or a max pooling.
     readers : tuple of Node
     """
 
     maker: Node
-    depthwise: Node | None
+    between: Node | None
     readers: tuple[Node, ...]
+
+    @property
+    def depthwise(self) -> Node | None:
+        """What stands between, if it is a depthwise convolution."""
+        return self.between if self.between is not None and isinstance(self.between.layer, Convolution) else None
+
+    @property
+    def makers(self) -> tuple[Node, ...]:
+        """The layers that make what is repeated."""
+        return (self.maker,) if self.between is None else (self.maker, self.between)
 
     @property
     def blobs(self) -> tuple[str, ...]:
         """The blobs whose channels are repeated."""
-        made = (self.maker.outputs[0],)
-        return made if self.depthwise is None else (*made, self.depthwise.outputs[0])
+        return tuple(node.outputs[0] for node in self.makers)
 
     @property
     def channels(self) -> int:
@@ -59,17 +72,22 @@ def site_at(node: Node, readers: Mapping[str, list[Node]], outputs: Collection[s
     """
     if not _is_plain(node) or node.outputs[0] in outputs:
         return None
-    behind, depthwise = readers.get(node.outputs[0], []), None
-    if len(behind) == 1 and _is_depthwise(behind[0], node):
-        depthwise = behind[0]
-        if depthwise.outputs[0] in outputs:
+    after, between = readers.get(node.outputs[0], []), None
+    if len(after) == 1 and (_is_depthwise(after[0], node) or _is_max_pooling(after[0])):
+        between = after[0]
+        if between.outputs[0] in outputs:
             return None
-        behind = readers.get(depthwise.outputs[0], [])
-    return Site(node, depthwise, tuple(behind)) if behind and all(map(_is_plain, behind)) else None
+        after = readers.get(between.outputs[0], [])
+    return Site(node, between, tuple(after)) if after and all(map(_is_plain, after)) else None
 
 
 def _is_plain(node: Node) -> bool:
     return isinstance(node.layer, Convolution) and node.layer.group == 1 and len(node.inputs) == 1
+
+
+def _is_max_pooling(node: Node) -> bool:
+    """Which takes the largest of codes as of what they mean: the same, however they are moved before rounding."""
+    return isinstance(node.layer, Pooling) and node.layer.role == QuantRole.PASS
 
 
 def _is_depthwise(node: Node, maker: Node) -> bool:
@@ -135,7 +153,8 @@ def _with(node: Node, arrays: Mapping[str, np.ndarray], changes: Mapping[str, in
 
 
 def repeated_like(quantized: Graph, fp32: Graph) -> Graph:
-    """The fp32 network with the channels that an int8 model made from it has more than once.
+    """The fp32 network with the channels that an int8 model made from it has more than once, and with those inner
+    products moved that it has as convolutions (:mod:`tnnquant.graph.moved_products`).
 
     Parameters
     ----------
@@ -145,6 +164,8 @@ def repeated_like(quantized: Graph, fp32: Graph) -> Graph:
         In the form that is quantized.
     """
     stored = {node.name: node for node in quantized.nodes if node.quantized}
+    for pair in pooled_products(fp32, {name for name, node in stored.items() if isinstance(node.layer, Convolution)}):
+        fp32 = with_moved_product(fp32, pair)
     readers = fp32.consumers()
     found = []
     for node in fp32.nodes:

@@ -11,6 +11,7 @@ from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.config import QuantizeConfig
 from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph, Node
+from tnnquant.graph.moved_products import with_moved_product
 from tnnquant.graph.patterns import fused_names
 from tnnquant.graph.repeats import with_repeats
 from tnnquant.layers.base import QuantRole
@@ -19,10 +20,11 @@ from tnnquant.quantization.plan import QuantPlan, make_plan
 from tnnquant.quantization.quantize import plan_graph, ready
 from tnnquant.recipes.best.grids import Grid
 from tnnquant.recipes.best.islands import LONE, useful_plan, without
+from tnnquant.recipes.best.last_product import movable_products
 from tnnquant.recipes.best.repeats import chosen_channels, offsets_of
 from tnnquant.recipes.best.shifted_copies import REASON, Copies, copyable, lopsided, with_copies
 
-__all__ = ["Network", "prepare", "with_useful_copies", "with_useful_repeats"]
+__all__ = ["Network", "prepare", "with_moved_products", "with_useful_copies", "with_useful_repeats"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +63,23 @@ def prepare(graph: Graph, config: QuantizeConfig) -> Network:
     # If no layer may stay in fp32, those become int8 too that gain little from it.
     useful = plan if config.fp32_share == 0 else _useful(executor, plan)
     return Network(executor, useful, config, fused_names(graph, planned.graph), Copies())
+
+
+def with_moved_products(network: Network) -> Network:
+    """The network with its last inner product before the average pooling it reads, if that is worth it.
+
+    Parameters
+    ----------
+    network : Network
+        Of :func:`prepare`.
+    """
+    pairs = movable_products(network.executor.inference, network.plan)
+    if not pairs:
+        return network
+    graph = network.executor.graph
+    for pair in pairs:
+        graph = with_moved_product(graph, pair)
+    return _planned_again(network, graph)
 
 
 def with_useful_repeats(network: Network, samples: Sequence) -> Network:

@@ -5,14 +5,15 @@ carry most of the error of a whole network. Such a channel is made n times by bi
 codes. The layers after it do with each what they did with the one, and the layer that adds channels up takes 1/n of
 each: the mean of the n codes has n times as many values, and n**2 times less error power. In fp32 nothing changes.
 
-A *site* is a blob, the convolution that makes it, a depthwise one that alone reads it, if any, and the convolutions
-without groups that read it, or the output of the depthwise one.
+A *site* is a blob, the convolution that makes it, a depthwise one or a max pooling that alone reads it, if any, and the
+convolutions without groups that read it, or what stands between makes of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from tnnquant.graph import QuantParams
 from tnnquant.graph.infer import Inference
 from tnnquant.graph.repeats import Site, site_at, weight_of
 from tnnquant.kernels.geometry import NO_ACTIVATION, RELU, RELU6
+from tnnquant.layers.convolution import Convolution
 from tnnquant.layers.weighted import fused_activation
 from tnnquant.quantization.plan import QuantPlan
 from tnnquant.recipes.best.full_range import CEILING, highest_codes, zero_codes
@@ -34,10 +36,10 @@ __all__ = ["chosen_channels", "offsets_of", "sites_of"]
 
 #: Channels are added so many at a time: int8 kernels read so many at once.
 _BLOCK = 4
-#: What a block must save, as a share of the noise of all sites, and in multiples of its share of the multiplications.
-_LEAST, _WORTH = 0.03, 4.0
+#: What a block must save, as a share of the noise of all sites that is left, and in multiples of its share of the cost.
+_LEAST, _WORTH = 0.01, 2.0
 #: Blocks of a site, at most, as a share of its channels.
-_MOST = 0.5
+_MOST = 1.0
 #: Samples that are looked at.
 _LOOKED_AT = 8
 #: Samples that the outputs are looked at of, with one site rounded after the other.
@@ -56,9 +58,10 @@ def sites_of(inference: Inference, plan: QuantPlan) -> list[Site]:
 
 
 def _may_repeat(site: Site, int8: set[str]) -> bool:
-    made: list[Any] = [site.maker, *([site.depthwise] if site.depthwise else [])]
-    return all(node.name in int8 for node in (*made, *site.readers)) and all(
-        node.layer.activation_type in _KINDS for node in made
+    return all(node.name in int8 for node in (*site.makers, *site.readers)) and all(
+        node.layer.expect(Convolution).activation_type in _KINDS
+        for node in (site.maker, site.depthwise)
+        if node is not None
     )
 
 
@@ -87,37 +90,58 @@ def chosen_channels(executor: Executor, plan: QuantPlan, samples: Sequence) -> l
     for site, whole in zip(sites, harm, strict=True):
         rows = _noise(site, seen)
         noise.append(rows * (float(whole) / max(float(rows.sum()), 1e-30)))
-    total = sum(float(rows.sum()) for rows in noise)
-    macs = layer_macs(executor.inference)
-    costs = {executor.graph.nodes[position].name: count for position, count in macs.items()}
-    return [
-        (site, channels)
-        for site, rows in zip(sites, noise, strict=True)
-        if (channels := _worth(rows / max(total, 1e-30), _cost(site, costs))).size
-    ]
+    chosen = _worth(noise, _costs(executor.inference, sites))
+    return [(site, np.array(channels, np.int64)) for site, channels in zip(sites, chosen, strict=True) if channels]
 
 
-def _cost(site: Site, macs: Mapping[str, int]) -> float:
-    """The share of all multiplications that one channel of the site takes."""
-    touched = {node.name for node in (site.maker, *site.readers, *([site.depthwise] if site.depthwise else []))}
-    return sum(macs.get(name, 0) for name in touched) / site.channels / max(sum(macs.values()), 1)
+def _costs(inference: Inference, sites: Sequence[Site]) -> list[float]:
+    """What one channel of each site takes, as a share of the whole: half by multiplications, half by values that are
+    written, which decide where maps are large."""
+    nodes, specs = inference.graph.nodes, inference.specs
+    macs = {nodes[position].name: count for position, count in layer_macs(inference).items()}
+    values = sum(prod(specs[blob].dims) for node in nodes for blob in node.outputs if node.name in macs)
+    total = max(sum(macs.values()), 1)
+    found = []
+    for site in sites:
+        products = sum(macs.get(node.name, 0) for node in (*site.makers, *site.readers))
+        written = sum(prod(specs[blob].dims) for blob in site.blobs)
+        found.append((products / total + written / max(values, 1)) / 2 / site.channels)
+    return found
 
 
-def _worth(noise: np.ndarray, cost: float) -> np.ndarray:
-    times = np.ones(len(noise))
-    chosen: list[int] = []
-    while len(chosen) + _BLOCK <= max(_BLOCK, _MOST * len(noise)):
-        block, saved = [], 0.0
-        for _ in range(_BLOCK):
-            gains = noise * (1 / times**2 - 1 / (times + 1) ** 2)
-            best = int(np.argmax(gains))
-            saved += float(gains[best])
-            times[best] += 1
-            block.append(best)
-        if saved < max(_LEAST, _WORTH * _BLOCK * cost):
-            break
-        chosen += block
-    return np.array(chosen, np.int64)
+def _worth(noise: Sequence[np.ndarray], costs: Sequence[float]) -> list[list[int]]:
+    """The channels of each site to repeat, block by block, the one first that saves most for its multiplications.
+
+    What a block saves is a share of the noise that is left then: that of a few channels may hide all other.
+    """
+    times = [np.ones(len(rows)) for rows in noise]
+    chosen: list[list[int]] = [[] for _ in noise]
+    while True:
+        left = max(sum(float((rows / n**2).sum()) for rows, n in zip(noise, times, strict=True)), 1e-30)
+        best, value = None, 1.0
+        for site, (rows, cost) in enumerate(zip(noise, costs, strict=True)):
+            if len(chosen[site]) + _BLOCK <= max(_BLOCK, _MOST * len(rows)):
+                block, saved = _block(rows, times[site])
+                worth = saved / left / max(_LEAST, _WORTH * _BLOCK * cost)
+                if worth >= value:
+                    best, value = (site, block), worth
+        if best is None:
+            return chosen
+        site, block = best
+        np.add.at(times[site], block, 1)
+        chosen[site] += block
+
+
+def _block(noise: np.ndarray, times: np.ndarray) -> tuple[list[int], float]:
+    """The next channels of a site to repeat, and what noise that saves."""
+    times, block, saved = times.copy(), [], 0.0
+    for _ in range(_BLOCK):
+        gains = noise * (1 / times**2 - 1 / (times + 1) ** 2)
+        best = int(np.argmax(gains))
+        saved += float(gains[best])
+        times[best] += 1
+        block.append(best)
+    return block, saved
 
 
 def _harm(
@@ -185,7 +209,9 @@ def _noise(site: Site, seen: Mapping[str, _Figures]) -> np.ndarray:
     """Of each channel, float64 (C,)."""
     made = seen[site.maker.outputs[0]]
     peak = np.minimum(made.peak, CEILING) if fused_activation(site.maker.layer) == RELU6 else made.peak
-    noise = np.square(peak / _LEVELS) / 12 * made.alive
+    peak = np.sqrt(peak * peak.max())
+    alive = made.alive if site.depthwise is not None else seen[site.blobs[-1]].alive
+    noise = np.square(peak / _LEVELS) / 12 * alive
     if site.depthwise is not None:
         passed = seen[site.depthwise.outputs[0]]
         share = (np.ones(1), passed.alive, passed.between)[fused_activation(site.depthwise.layer)]

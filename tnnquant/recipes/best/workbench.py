@@ -36,7 +36,7 @@ from tnnquant.recipes.best.lanes import in_lanes
 from tnnquant.recipes.best.layer_input import LayerInput
 from tnnquant.recipes.best.layer_task import LayerTask
 from tnnquant.recipes.best.layerwise import quantize_layers
-from tnnquant.recipes.best.network import prepare, with_useful_copies, with_useful_repeats
+from tnnquant.recipes.best.network import prepare, with_moved_products, with_useful_copies, with_useful_repeats
 from tnnquant.recipes.best.ranges import balanced_scales, peak_scales
 from tnnquant.recipes.best.rounding import CLIPS
 from tnnquant.recipes.best.sensitivity import Disturbance, sensitivities
@@ -93,6 +93,10 @@ class Effort:
     repeats : bool or None
         Whether channels may be repeated (:mod:`tnnquant.recipes.best.repeats`); None: if no layer is kept in fp32 for
         its accuracy, which costs more and does more.
+    moves : bool or None
+        Whether the last inner product may be moved (:mod:`tnnquant.recipes.best.last_product`); None: as ``repeats``.
+    grids : bool
+        Whether inputs on a grid get its scale (:mod:`tnnquant.recipes.best.grids`), with the step ``balance``.
     """
 
     together: int = 24
@@ -103,6 +107,8 @@ class Effort:
     outputs: int = 1024
     clips: tuple[float, ...] = CLIPS
     repeats: bool | None = None
+    moves: bool | None = None
+    grids: bool = True
 
 
 @dataclass(frozen=True)
@@ -221,10 +227,13 @@ class Workbench:
         expect(progress, network.executor, network.plan)
         self.fitted, self.held_out = _samples_of(split) if fitted is None else (fitted, [])
         self.apart = bool(self.held_out) and self.held_out[0] is not self.fitted[0]
-        repeats = self._effort.repeats
-        if config.fp32_share == 0 if repeats is None else repeats:
+        repeats, moves = self._effort.repeats, self._effort.moves
+        repeats = config.fp32_share == 0 if repeats is None else repeats
+        if repeats if moves is None else moves:
+            network = with_moved_products(network)
+        if repeats:
             network = with_useful_repeats(network, self.fitted)
-        self._grids = grids_of(self.fitted, network.executor.graph.inputs)
+        self._grids = grids_of(self.fitted, network.executor.graph.inputs) if self._effort.grids else {}
         network = with_useful_copies(network, self.fitted, self._grids)
         release_freed()
         self._offsets = network.offsets
