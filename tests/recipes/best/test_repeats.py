@@ -12,7 +12,7 @@ from tnnquant.graph.repeats import repeated_like, with_repeats
 from tnnquant.inputs.split import Split
 from tnnquant.inspect.compare import compare_graphs
 from tnnquant.recipes.best.network import prepare, with_useful_repeats
-from tnnquant.recipes.best.repeats import chosen_channels, offsets_of, sites_of
+from tnnquant.recipes.best.repeats import _worth, chosen_channels, offsets_of, sites_of
 from tnnquant.recipes.best.workbench import STEPS, Effort, Steps, Workbench, quantize_with
 
 from ..normal_samples import samples, squared_error
@@ -52,7 +52,33 @@ def test_the_channel_that_does_most_harm_is_chosen(network, rng):
         site.maker.name: channels for site, channels in chosen_channels(network.executor, network.plan, samples(rng))
     }
     assert np.bincount(chosen["stem"]).argmax() == 1
-    assert len(chosen["stem"]) == 4
+    assert 1 in chosen["stem"][:4]
+
+
+def test_channels_are_worth_what_they_save_of_the_noise_that_is_left():
+    loud, even = np.array([1000.0, 1, 1, 1, 1, 1, 1, 1]), np.full(8, 10.0)
+    first = _worth([loud, even], [1e-3, 1e-3])
+    assert first[0][:4] == [0] * 4  # nothing else tells beside it
+    assert len(first[1]) == 8  # but once it is five times there
+    assert _worth([loud, even], [1e-3, 1.0])[1] == []
+    assert _worth([np.zeros(8)], [1e-3]) == [[]]
+
+
+def test_channels_are_repeated_through_a_max_pooling(build, rng):
+    net = build(dims=(1, 3, 12, 10))
+    a = net.conv("input", 3, 8, name="stem", activation_type=1)
+    pooled = net.pool(a, 0, kernel=3, pad=1, name="pool")
+    graph = net.graph(net.conv(pooled, 8, 6, kernel=1, name="point"))
+    network = prepare(graph, BEST)
+    (site,) = sites_of(network.executor.inference, network.plan)
+    assert (site.maker.name, site.between.name, site.depthwise) == ("stem", "pool", None)
+    channels = np.array([1, 1, 5, 0])
+    repeated = with_repeats(network.executor.graph, [(site, channels)])
+    arrays = samples(rng, 1)[0].arrays
+    before, after = (Executor(each, exact=True).run(dict(arrays)) for each in (network.executor.graph, repeated))
+    np.testing.assert_allclose(after["point_out"], before["point_out"], rtol=1e-4, atol=1e-5)
+    offsets = offsets_of([(site, channels)])
+    np.testing.assert_array_equal(offsets["stem_out"], offsets["pool_out"])
 
 
 def test_nothing_changes_in_fp32(network, rng):

@@ -161,10 +161,14 @@ def _harm(
         peak = np.maximum(seen[blob].peak, 1e-30)
         step = np.sqrt(peak * peak.max()) / highest_codes(zero[blob]).max()
         scales[blob] = QuantParams(step.astype(np.float32), np.zeros(step.size, np.int8))
-    looked_at = np.linspace(0, len(samples) - 1, min(_JUDGED, len(samples))).astype(int)
-    inputs = [samples[i].arrays for i in looked_at]
+    # Of those whose peaks are known: what others cut off is no matter of repeats.
+    inputs = [sample.arrays for sample in _looked_at(samples)[:: _LOOKED_AT // _JUDGED]]
     harm, _ = sensitivities(executor, [[blob] for blob in blobs], scales, zero, inputs)
     return np.asarray(harm.mean(axis=1))
+
+
+def _looked_at(samples: Sequence) -> list:
+    return [samples[i] for i in np.linspace(0, len(samples) - 1, min(_LOOKED_AT, len(samples))).astype(int)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +184,6 @@ class _Figures:
 
 def _seen(executor: Executor, sites: Sequence[Site], samples: Sequence) -> dict[str, _Figures]:
     names = {blob for site in sites for blob in (*site.blobs, *(reader.outputs[0] for reader in site.readers))}
-    chosen = [samples[i] for i in np.linspace(0, len(samples) - 1, min(_LOOKED_AT, len(samples))).astype(int)]
 
     def look(mine: Executor, sample: Any) -> dict[str, np.ndarray]:
         found: dict[str, np.ndarray] = {}
@@ -196,7 +199,7 @@ def _seen(executor: Executor, sites: Sequence[Site], samples: Sequence) -> dict[
         mine.run_sample(sample, tap)
         return found
 
-    each = in_lanes(executor, chosen, look)
+    each = in_lanes(executor, _looked_at(samples), look)
     figures = {}
     for name in names:
         table = np.stack([one[name] for one in each]).astype(np.float64)
