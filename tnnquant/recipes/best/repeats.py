@@ -37,7 +37,7 @@ __all__ = ["chosen_channels", "offsets_of", "sites_of"]
 #: Channels are added so many at a time: int8 kernels read so many at once.
 _BLOCK = 4
 #: What a block must save, as a share of the noise of all sites that is left, and in multiples of its share of the cost.
-_LEAST, _WORTH = 0.01, 2.0
+_LEAST, _WORTH = 0.01, 3.0
 #: Blocks of a site, at most, as a share of its channels.
 _MOST = 1.0
 #: Samples that are looked at.
