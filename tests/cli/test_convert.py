@@ -153,3 +153,36 @@ def test_a_difference_is_named(capsys, net, monkeypatch):
     code, out, _ = run(capsys, "convert", net, "-o", net.parent / "made")
     assert code == 10
     assert "first blob that does is 'r'" in out
+
+
+@pytest.fixture
+def with_zero_points(tmp_path):
+    """A chain of int8 convolutions whose blobs have zero points."""
+    from tests.onnx.qdq.test_apply import Qdq
+
+    net = Qdq(np.random.default_rng(6), (1, 4, 12, 12), np.uint8)
+    x = net.pair("x", 0.02, 100)
+    for _ in range(4):
+        x = net.pair(net.op("Relu", net.conv(x, 4, 4, 3, 1)), 0.01, 0)
+        x = net.pair(net.op("Relu", net.depthwise(x, 4, 3, 1)), 0.005, 0)
+    path = tmp_path / "net.onnx"
+    onnx.save(net.model(x), path)
+    return path
+
+
+def test_zero_points_in_fp32_are_offered_and_made(capsys, with_zero_points, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr("tnnquant.cli.convert._CLOSE", 1.0)  # small nets drift apart less than large ones
+    made = with_zero_points.parent / "made"
+    code, out, _ = run(capsys, "convert", with_zero_points, "-o", made)
+    assert code == 0
+    assert "closer to the ONNX model: --zero-points fp32" in out
+    code, out, err = run(capsys, "convert", with_zero_points, "-o", made, "--zero-points", "fp32")
+    assert code == 0
+    assert "lowest cosine 1.00000" in out
+    assert "closer to" not in out
+    assert "8 layers are kept in fp32" in err
+    graph = tnnquant.read_model(with_zero_points, zero_points="fp32")
+    assert [node.name for node in graph.nodes] == [
+        node.name for node in tnnquant.read_model(f"{made}.tnnproto", f"{made}.tnnmodel").nodes
+    ]

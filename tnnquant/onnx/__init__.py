@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from tnnquant.onnx.convert import Conversion, convert
+from tnnquant.onnx.convert import ZERO_POINTS, Conversion, convert
 from tnnquant.onnx.read import SUFFIX, is_onnx_path
 
-__all__ = ["SUFFIX", "Conversion", "convert", "is_onnx_path"]
+__all__ = ["SUFFIX", "ZERO_POINTS", "Conversion", "convert", "is_onnx_path"]

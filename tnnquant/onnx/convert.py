@@ -25,10 +25,12 @@ from tnnquant.onnx.value import FLOAT, Value, data_type
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, ValueInfoProto
 
-__all__ = ["Conversion", "convert"]
+__all__ = ["ZERO_POINTS", "Conversion", "convert"]
 
 #: The operator that turns pictures of bytes into floats. An input that nothing else reads may be one of floats.
 _TO_FLOAT = "Cast"
+#: What layers with zero points other than 0 may become.
+ZERO_POINTS = ("int8", "fp32")
 #: Bytes of repeated weights below which the user is not told of them.
 _WORTH_A_NOTE = 8 << 20
 
@@ -48,7 +50,10 @@ class Conversion:
     input_dims : dict of str to tuple of int
         Dims of the ONNX model's inputs, by its own names.
     codes : dict of str to (str, BlobCodes)
-        Of an int8 model: the tensor of the ONNX model that holds the codes of each int8 blob, and what they mean there.
+        Of an int8 model: the tensor of the ONNX model that holds the codes of each blob that is int8 or holds their
+        integers in fp32, and what they mean there.
+    inexact : list of str
+        int8 blobs whose zero point the layers around make up for, which is off by a code here and there.
     """
 
     graph: Graph
@@ -56,6 +61,7 @@ class Conversion:
     notes: list[str] = field(default_factory=list)
     input_dims: dict[str, tuple[int, ...]] = field(default_factory=dict)
     codes: dict[str, tuple[str, BlobCodes]] = field(default_factory=dict)
+    inexact: list[str] = field(default_factory=list)
 
     def without_weights(self) -> Conversion:
         """The same, but for the elements of weights and constants: what a comparison of the written pair needs."""
@@ -68,6 +74,7 @@ def convert(
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     *,
     half: bool = False,
+    zero_points: str = ZERO_POINTS[0],
 ) -> Conversion:
     """Convert an ONNX model.
 
@@ -78,6 +85,9 @@ def convert(
         Dims of inputs, by name, in place of those in the file.
     half : bool
         Store the weights as float16.
+    zero_points : {"int8", "fp32"}
+        What layers of an int8 model become whose zero points are not 0. "int8": int8, with the zero points in their
+        biases, or rescaled to symmetric codes. "fp32": fp32, with the integers of the file.
 
     Raises
     ------
@@ -88,7 +98,7 @@ def convert(
     ConfigError
         Dims of an input that the model does not have, or dims that are not known.
     """
-    conversion, refusals, name = attempt(source, input_shapes, half=half)
+    conversion, refusals, name = attempt(source, input_shapes, half=half, zero_points=zero_points)
     if refusals:
         raise refusal_error(refusals, name)
     assert conversion is not None
@@ -100,11 +110,14 @@ def attempt(
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     *,
     half: bool = False,
+    zero_points: str = ZERO_POINTS[0],
 ) -> tuple[Conversion | None, list[Refusal], str]:
     """As :func:`convert`, but with the nodes that TNN cannot express as a list; then there is no conversion."""
+    if zero_points not in ZERO_POINTS:
+        raise ConfigError(f"{parameter('zero_points')} is {zero_points!r}, expected {' or '.join(ZERO_POINTS)}")
     proto, weights, name = load(source)
     try:
-        return _attempt(proto, weights, name, input_shapes or {}, half)
+        return _attempt(proto, weights, name, input_shapes or {}, half, zero_points == ZERO_POINTS[1])
     except TnnQuantError as error:
         # Names are the file's: they may hold anything.
         raise type(error)(" ".join(str(error).split())) from error
@@ -118,8 +131,9 @@ def attempt(
 
 
 def _attempt(
-    proto: ModelProto, weights: Weights, name: str, input_shapes: Mapping[str, Sequence[int]], half: bool
-) -> tuple[Conversion | None, list[Refusal], str]:
+    proto: ModelProto, weights: Weights, name: str, input_shapes: Mapping[str, Sequence[int]], half: bool,
+    in_fp32: bool,
+) -> tuple[Conversion | None, list[Refusal], str]:  # fmt: skip
     builder = Builder()
     graph = proto.graph
     initialized = {tensor.name for tensor in graph.initializer}
@@ -158,9 +172,10 @@ def _attempt(
     if has_codes:  # while layers that move codes are all there
         builder.records.blobs = passed_on(built, builder.records.blobs)
     simple = simplify(built, builder.dims(), half=half and not has_codes, keep_products=has_codes)
-    applied = apply_codes(_as_written(simple, name), builder.records)
+    applied = apply_codes(_as_written(simple, name), builder.records, in_fp32=in_fp32, half=half)
     builder.notes += [*applied.notes(), *_repeated(applied.graph)]
-    return Conversion(applied.graph, builder.names.replaced, builder.notes, dims, applied.tensors), [], name
+    inexact = [*applied.shifted, *applied.rescaled]
+    return Conversion(applied.graph, builder.names.replaced, builder.notes, dims, applied.tensors, inexact), [], name
 
 
 def _bytes(name: str) -> bytes:

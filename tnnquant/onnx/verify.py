@@ -132,7 +132,7 @@ def compare(
         for name, mine in executor.run(blobs).items():
             array = theirs.outputs[_told(conversion, name)]
             distance, is_same = difference(mine, array)
-            if graph.is_quantized:
+            if graph.is_quantized or conversion.codes:
                 cosine = _cosine(mine, array)
                 is_same, result.cosine = bool(conversion.codes) or cosine >= COSINE, min(result.cosine, cosine)
             worst = max(worst, distance)
@@ -142,7 +142,7 @@ def compare(
         result.errors[what] = worst
         if conversion.codes:
             _judge_layers(conversion, executor, blobs, theirs, result)
-        if not result.agrees and not graph.is_quantized:
+        if not result.agrees and not graph.is_quantized and not conversion.codes:
             result.first = _first_difference(source, made_in, conversion, executor, blobs, arrays) or result.first
             break
     return result

@@ -26,7 +26,9 @@ def _is_onnx(path: PathLike | None) -> bool:
     return path is not None and str(path).lower().endswith(ONNX_SUFFIX)
 
 
-def read_model(proto: PathLike, model: PathLike | None = None, input_dims: Dims | None = None) -> Graph:
+def read_model(
+    proto: PathLike, model: PathLike | None = None, input_dims: Dims | None = None, *, zero_points: str = "int8"
+) -> Graph:
     """Read a TNN model, or convert an ONNX one.
 
     Parameters
@@ -38,6 +40,9 @@ def read_model(proto: PathLike, model: PathLike | None = None, input_dims: Dims 
     input_dims : mapping of str to sequence of int, optional
         Dims at which an ONNX model is converted, by the names of its inputs. A TNN model is read as it is: its dims are
         replaced where it is run.
+    zero_points : {"int8", "fp32"}
+        What layers of an int8 ONNX model become whose zero points are not 0: int8, with codes that are off by one here
+        and there, or fp32, with the codes of onnxruntime (docs/onnx.md).
 
     Raises
     ------
@@ -48,7 +53,7 @@ def read_model(proto: PathLike, model: PathLike | None = None, input_dims: Dims 
     ConfigError
         Dims that an ONNX model leaves open are not given, or dims of an input that it does not have.
     """
-    return _read(proto, model, input_dims)[0]
+    return _read(proto, model, input_dims, zero_points)[0]
 
 
 def open_model(files: Sequence[PathLike], config: QuantizeConfig) -> tuple[Graph, QuantizeConfig]:
@@ -60,7 +65,9 @@ def open_model(files: Sequence[PathLike], config: QuantizeConfig) -> tuple[Graph
     return graph, config
 
 
-def _read(proto: PathLike, model: PathLike | None, input_dims: Dims | None) -> tuple[Graph, Mapping[str, str]]:
+def _read(
+    proto: PathLike, model: PathLike | None, input_dims: Dims | None, zero_points: str = "int8"
+) -> tuple[Graph, Mapping[str, str]]:
     """The graph, and the names that stand for those of an ONNX model which a .tnnproto cannot hold."""
     if not _is_onnx(proto):
         if _is_onnx(model):
@@ -70,7 +77,7 @@ def _read(proto: PathLike, model: PathLike | None, input_dims: Dims | None) -> t
         raise ConfigError(f"{str(proto)!r} is an ONNX model, which has no .tnnmodel: leave {str(model)!r} out")
     from tnnquant.onnx import convert
 
-    conversion = convert(proto, input_dims)
+    conversion = convert(proto, input_dims, zero_points=zero_points)
     return conversion.graph, conversion.renamed
 
 

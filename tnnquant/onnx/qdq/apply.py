@@ -29,6 +29,7 @@ from tnnquant.layers.pooling import Pooling
 from tnnquant.layers.reshape import Flatten, Reshape
 from tnnquant.layers.squeeze import Squeeze, Unsqueeze
 from tnnquant.layers.weighted import FusesActivation, Weighted
+from tnnquant.onnx.qdq.integers import Integers, in_integers
 from tnnquant.onnx.qdq.parts import Names, rounded
 from tnnquant.onnx.qdq.record import BlobCodes, Records, WeightCodes
 from tnnquant.onnx.qdq.ties import matched
@@ -64,6 +65,8 @@ class Applied:
         Blobs of fp32 layers that are rounded as the file says, by an int8 layer that changes nothing else.
     tensors : dict of str to (str, BlobCodes)
         Where the ONNX model has the codes of int8 blobs, and what its codes are.
+    integers : Integers or None
+        The layers that are kept in fp32 with the file's integers.
     """
 
     graph: Graph
@@ -74,12 +77,23 @@ class Applied:
     bordered: list[str] = field(default_factory=list)
     rounded: list[str] = field(default_factory=list)
     tensors: dict[str, tuple[str, BlobCodes]] = field(default_factory=dict)
+    integers: Integers | None = None
 
     def notes(self) -> list[str]:
         """For the user."""
-        if not self.int8 and not self.kept:
+        exact = self.integers.layers if self.integers is not None else []
+        if not self.int8 and not self.kept and not exact:
             return []
         lines = [f"{len(self.int8)} of {len(self.graph.nodes)} layers are int8 with the scales and weights of the file"]
+        if self.integers is not None and exact:
+            lines.append(
+                f"{_named(exact)}: zero points other than 0, which TNN's devices do not have; {len(exact)} layers are "
+                "kept in fp32 and compute the file's integers"
+            )
+            if self.integers.beyond:
+                lines.append(
+                    f"{_named(self.integers.beyond)}: sums beyond 2^24, if an input has such, are rounded in fp32"
+                )
         if self.shifted:
             lines.append(
                 f"{_named(self.shifted)}: zero points other than 0, which TNN's devices do not have; the codes are "
@@ -105,7 +119,7 @@ def _named(names: list[str]) -> str:
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
-def apply_codes(graph: Graph, records: Records) -> Applied:
+def apply_codes(graph: Graph, records: Records, *, in_fp32: bool = False, half: bool = False) -> Applied:
     """The graph with int8 layers where the notes allow it; the graph itself where there are none.
 
     Parameters
@@ -113,6 +127,10 @@ def apply_codes(graph: Graph, records: Records) -> Applied:
     graph : Graph
         In fp32, with a note on each blob that has codes.
     records : Records
+    in_fp32 : bool
+        Keep layers with zero points other than 0 in fp32, exactly (:mod:`tnnquant.onnx.qdq.integers`).
+    half : bool
+        Store the weights of those as float16.
     """
     if not records.blobs or not records.weights:
         return Applied(graph)
@@ -122,10 +140,21 @@ def apply_codes(graph: Graph, records: Records) -> Applied:
     inference = infer(graph)
     graph = inference.graph
     codes = {blob: codes[blob] for blob in inference.specs if blob in codes}
+    integers, exact = None, {}
+    if in_fp32:
+        integers = in_integers(graph, inference.specs, codes, records, half=half)
+        exact = {
+            name: (records.tensors[blob], codes[blob])
+            for name, blob in integers.blobs.items()
+            if blob in records.tensors
+        }
+        codes = {blob: noted for blob, noted in codes.items() if not noted.zero.any()}
+        inference = infer(integers.graph)
+        graph = inference.graph
     rescaled = _rescaled(graph, codes, inference.specs)
     plan = _Plan(graph, inference.specs, codes, records)
     if not plan.int8:
-        return Applied(graph, kept=plan.kept)
+        return Applied(graph, kept=plan.kept, tensors=exact, integers=integers)
 
     def quantized(node: Node, zero: np.ndarray, to: BlobCodes) -> Node:
         return _quantized(node, plan.weights[node.name], codes[node.inputs[0]].scale, zero, to)
@@ -134,14 +163,14 @@ def apply_codes(graph: Graph, records: Records) -> Applied:
     nodes, scales = _unfused(made, inference.specs, Names(graph.with_nodes(made.nodes)))
     touched = {blob for node in nodes if node.quantized for blob in (*node.inputs, *node.outputs)}
     result = graph.with_nodes(nodes).replace(scales={name: scales[name] for name in scales if name in touched})
-    tensors = {
+    tensors = exact | {
         name: (records.tensors[blob], records.blobs[blob])
         for name, blob in made.of.items()
         if name in touched and blob in records.tensors
     }
     return Applied(
         result, sorted(plan.int8), plan.kept, [blob for blob in rescaled if blob in touched], made.shifted,
-        made.bordered, made.rounded, tensors,
+        made.bordered, made.rounded, tensors, integers,
     )  # fmt: skip
 
 

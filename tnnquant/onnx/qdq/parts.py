@@ -11,11 +11,13 @@ from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.graph import Graph, Node, Resource
 from tnnquant.layers.base import BlobSpec
 from tnnquant.layers.batch_norm import BatchNorm
+from tnnquant.layers.binary import Div
+from tnnquant.layers.clip import Clip
 from tnnquant.layers.convolution import EXPLICIT, Convolution
 from tnnquant.layers.pad import Pad
 from tnnquant.layers.reshape import Reshape
 
-__all__ = ["Names", "added", "bordered", "rounded"]
+__all__ = ["Names", "added", "bordered", "clipped", "divided", "rounded", "scaled"]
 
 
 class Names:
@@ -33,12 +35,34 @@ class Names:
 
 def added(source: str, target: str, summand: np.ndarray, names: Names) -> Node:
     """``source + summand``, one for all channels or one each; in fp32."""
-    values = np.ascontiguousarray(summand, np.float32)
+    return _affine(source, target, np.ones_like(summand), summand, names.new(f"{target}_shift"))
+
+
+def scaled(source: str, target: str, factor: np.ndarray, names: Names) -> Node:
+    """``source * factor``, one for all channels or one each; in fp32."""
+    return _affine(source, target, factor, np.zeros_like(factor), names.new(f"{target}_scale"))
+
+
+def _affine(source: str, target: str, factor: np.ndarray, summand: np.ndarray, name: str) -> Node:
     tensors = {
-        "scale": Tensor(np.ones_like(values), (), DataType.FLOAT), "bias": Tensor(values, (), DataType.FLOAT)
-    }  # fmt: skip
+        "scale": Tensor(np.array(factor, np.float32), (), DataType.FLOAT),
+        "bias": Tensor(np.array(summand, np.float32), (), DataType.FLOAT),
+    }
     resource = Resource(tensors, {}, "BatchNormCxx")
-    return Node(names.new(f"{target}_shift"), "BatchNormCxx", BatchNorm(), (source,), (target,), resource)
+    return Node(name, "BatchNormCxx", BatchNorm(), (source,), (target,), resource)
+
+
+def divided(source: str, target: str, divisor: np.ndarray, names: Names) -> Node:
+    """``source / divisor``, one for all channels or one each; in fp32."""
+    tensors = {"element": Tensor(np.array(divisor, np.float32), (), DataType.FLOAT)}
+    resource = Resource(tensors, {}, "Div")
+    return Node(names.new(f"{target}_divide"), "Div", Div(), (source,), (target,), resource)
+
+
+def clipped(source: str, target: str, lowest: float, highest: float, names: Names) -> Node:
+    """``source`` cut off at two whole numbers; in fp32."""
+    layer = Clip(min=float(lowest), max=float(highest))
+    return Node(names.new(f"{target}_clip"), "Clip", layer, (source,), (target,))
 
 
 def bordered(source: str, target: str, borders: tuple[int, int, int, int], value: float, names: Names) -> Node:

@@ -49,10 +49,13 @@ class BlobCodes:
     scale : float32 (1,) or (C,)
     zero : int64 (1,) or (C,)
         For int8 codes; 128 less than a zero point of uint8.
+    is_unsigned : bool
+        Whether the file has them as uint8.
     """
 
     scale: np.ndarray
     zero: np.ndarray
+    is_unsigned: bool = False
 
     @classmethod
     def of(cls, scale: np.ndarray, zero_point: np.ndarray) -> BlobCodes:
@@ -60,7 +63,12 @@ class BlobCodes:
         zero = zero_point.astype(np.int64).reshape(-1)
         if zero_point.dtype == np.uint8:
             zero = zero - _UNSIGNED_SHIFT
-        return cls(scale.astype(np.float32).reshape(-1), zero)
+        return cls(scale.astype(np.float32).reshape(-1), zero, zero_point.dtype == np.uint8)
+
+    @property
+    def stored_zero(self) -> int:
+        """The zero point of codes that have one, as the file says it."""
+        return int(self.zero[0]) + (_UNSIGNED_SHIFT if self.is_unsigned else 0)
 
     def same(self, other: BlobCodes) -> bool:
         """Whether both say the same."""

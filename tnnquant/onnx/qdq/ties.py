@@ -8,9 +8,13 @@ place (with a zero point, a few millionths) away gives the same codes for all su
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 
-__all__ = ["matched"]
+from tnnquant.onnx.qdq.record import BlobCodes
+
+__all__ = ["factor_of_codes", "matched", "sum_of_codes"]
 
 _LOWEST, _HIGHEST = -128, 127
 #: Neighbours of a scale that are tried, in units of the last place; the nearest of the best is taken.
@@ -65,3 +69,64 @@ def _wrong(factor: np.ndarray, step: np.ndarray, scale: np.ndarray, summand: np.
     differ = np.clip(wanted, _LOWEST, _HIGHEST) != np.clip(got, _LOWEST, _HIGHEST)
     weights: np.ndarray = (differ.any(axis=-1) * 2.0 ** (-np.abs(codes) / _HALVES)).sum(axis=1)
     return weights
+
+
+def factor_of_codes(read: BlobCodes, made: BlobCodes) -> np.float32 | None:
+    """By what ``code - zero`` of all 256 codes is to be multiplied, so that rounding gives the codes that ONNX makes of
+    their values; None if there is no such factor next to the quotient of the scales.
+
+    Parameters
+    ----------
+    read, made : BlobCodes
+        With one scale each.
+    """
+    steps = np.arange(_LOWEST, _HIGHEST + 1).astype(np.float32) - np.float32(read.zero[0])
+    low, high = _LOWEST - made.zero[0], _HIGHEST - made.zero[0]
+    wanted = np.clip(np.rint(steps * read.scale[0] / made.scale[0]), low, high)
+    start = np.float32(read.scale[0] / made.scale[0])
+    for nudge in _NUDGES:
+        factor: np.float32 = _nudged(start, nudge)
+        if np.array_equal(np.clip(np.rint(steps * factor), low, high), wanted):
+            return factor
+    return None
+
+
+def sum_of_codes(a: BlobCodes, b: BlobCodes, made: BlobCodes) -> tuple[np.float32, np.float32, np.float32]:
+    """Factors of the codes of two blobs and a summand, whose sum rounds to the codes that onnxruntime makes of the two.
+
+    It multiplies and adds in one rounding on x86; here each is rounded. The numbers are moved by units in the last
+    place until all pairs of codes agree; where none does for all, the best is taken.
+
+    Parameters
+    ----------
+    a, b, made : BlobCodes
+        With one scale each.
+    """
+    first, second = a.scale[0] / made.scale[0], b.scale[0] / made.scale[0]
+    low = 0 if made.is_unsigned else _LOWEST
+    high = low + _HIGHEST - _LOWEST
+    zeros = np.float32(second * np.float32(b.stored_zero))
+    zeros = np.float32(np.float64(first) * a.stored_zero + np.float64(zeros))
+    constant = np.float32(np.float32(made.stored_zero) - zeros)
+    left, right = (
+        (np.arange(_LOWEST, _HIGHEST + 1) + (128 if codes.is_unsigned else 0)).astype(np.float64) for codes in (a, b)
+    )
+    inner = (right * np.float64(second) + np.float64(constant)).astype(np.float32)
+    wanted = (left[:, None] * np.float64(first) + inner[None].astype(np.float64)).astype(np.float32)
+    wanted = np.clip(np.rint(wanted), low, high)
+    best, fewest = (first, second, constant), left.size * right.size + 1
+    for nudges in sorted(product((0, -1, 1, -2, 2), repeat=3), key=lambda three: sum(map(abs, three))):
+        p, q, s = (_nudged(value, nudge) for value, nudge in zip((first, second, constant), nudges, strict=True))
+        sums = left.astype(np.float32)[:, None] * p + (right.astype(np.float32) * q + s)[None]
+        differing = int(np.count_nonzero(np.clip(np.rint(sums), low, high) != wanted))
+        if differing < fewest:
+            best, fewest = (p, q, s), differing
+        if not fewest:
+            break
+    return best
+
+
+def _nudged(value: np.float32, units: int) -> np.float32:
+    """The number so many units in the last place away."""
+    moved: np.float32 = (np.asarray(value, np.float32).reshape(1).view(np.int32) + np.int32(units)).view(np.float32)[0]
+    return moved
