@@ -169,8 +169,7 @@ class _Writer:
         zero = codes.zero.astype(np.float64)
         is_one = bool((zero == zero[0]).all())
         shift = np.zeros(1) if is_one else zero  # bounds are one for all channels: those of the codes themselves
-        low = _LOWEST - (zero[0] if is_one else 0)
-        high = _HIGHEST - (zero[0] if is_one else 0)
+        low, high = (float(end - zero[0]) if is_one else float(end) for end in (_LOWEST, _HIGHEST))
         if activation in (RELU, RELU6) and is_one:
             low = max(low, 0.0)
         if activation == RELU6 and is_one:
