@@ -9,6 +9,7 @@ import numpy as np
 from tnnquant.bench.cases.convolution_f32 import random
 from tnnquant.bench.operators import OTHER, Operator, Prepared, operator
 from tnnquant.kernels.clipped_shift import clipped_shift, clipped_shift_naive
+from tnnquant.kernels.code_moments import code_moments, code_moments_naive
 from tnnquant.kernels.mse_range import histogram_errors, histogram_errors_naive
 from tnnquant.kernels.nearest_plane import cholesky, cholesky_naive, nearest_plane, nearest_plane_naive
 from tnnquant.kernels.octaves import OCTAVE_BINS, octave_histogram_naive, octave_histogram_op
@@ -85,8 +86,26 @@ class ClippedShift(Operator):
 
 def _moments(rng: np.random.Generator, groups: int, n: int) -> np.ndarray:
     x = rng.standard_normal((groups, 3 * n + 5, n))
-    moments: np.ndarray = np.einsum("gpk,gpl->gkl", x, x) + np.eye(n)
+    moments: np.ndarray = (np.einsum("gpk,gpl->gkl", x, x) + np.eye(n)).astype(np.float32)
     return moments
+
+
+@operator("code_moments")
+class CodeMoments(Operator):
+    computes = "Sums of products of every two columns of int8 codes, on and above the diagonal; exact."
+    naive = staticmethod(code_moments_naive)
+    # windows, columns
+    cases = {"70 of 33": (70, 33), "500 of 144": (500, 144)}
+
+    def make(self, rng: np.random.Generator, windows: int, n: int) -> tuple:
+        codes = rng.integers(-128, 128, (windows, n), dtype=np.int8)
+        return codes, rng.permutation(n), np.zeros((n, n), np.int32)
+
+    def builtin(self, codes: np.ndarray, columns: np.ndarray, moments: np.ndarray) -> Prepared:
+        return Prepared(call=lambda: np.copyto(moments, np.triu(code_moments(codes, columns))))
+
+    def work(self, codes: np.ndarray, columns: np.ndarray, moments: np.ndarray) -> int:
+        return len(codes) * columns.size * (columns.size + 1) // 2
 
 
 @operator("cholesky")
@@ -122,7 +141,7 @@ class NearestPlane(Operator):
         shrunk = np.linspace(1, 0.7, trials, dtype=np.float32)
         steps = np.abs(weights).max(axis=2, keepdims=True) / np.float32(127) * shrunk
         codes, chosen = np.empty(weights.shape, np.int8), np.empty((groups, rows), np.float32)
-        return weights, factor, steps, codes, chosen, np.empty((groups, rows))
+        return weights, factor, steps, codes, chosen, np.empty((groups, rows), np.float32)
 
     def builtin(self, *args: Any) -> Prepared:
         return Prepared(call=lambda: nearest_plane(*args))

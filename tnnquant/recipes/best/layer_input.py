@@ -14,8 +14,8 @@ __all__ = ["LayerInput", "Moments"]
 
 #: Rows of integers whose products float32 sums exactly: 1024 * 128 * 128 = 2**24.
 _EXACT_ROWS = 1024
-#: Columns of a block of the second moments: only those on and above the diagonal are computed.
-_COLUMNS = 512
+#: Rows of the second moments that the means are taken off at a time.
+_ROWS = 128
 
 
 class Moments:
@@ -23,7 +23,7 @@ class Moments:
 
     Attributes
     ----------
-    values : float64 (G, K, K)
+    values : float32 (G, K, K)
         Sums of products, of the columns in ``order``; the upper triangle. Whoever rounds with them overwrites them.
     order : int64 (G, K)
         Columns by rising second moment, in the order of the layer's weights.
@@ -37,7 +37,7 @@ class Moments:
     @classmethod
     def none(cls, length: int, windows: int) -> Moments:
         """Of inputs that have nothing to do with each other, so that weights are rounded to the nearest."""
-        return cls(np.eye(length)[None], np.arange(length)[None], windows)
+        return cls(np.eye(length, dtype=np.float32)[None], np.arange(length)[None], windows)
 
 
 class LayerInput:
@@ -134,30 +134,24 @@ class LayerInput:
     @staticmethod
     def _dense(codes: np.ndarray, taps: int, channels: int) -> Moments:
         """For one group: columns are sorted before they are multiplied, so that one matrix is enough."""
+        from tnnquant.kernels.code_moments import code_moments, column_sums
+
         count, length = codes.shape
-        blocks = [slice(first, first + _EXACT_ROWS) for first in range(0, count, _EXACT_ROWS)]
-        sums = codes.sum(axis=0, dtype=np.int64).astype(np.float64)
-        squares = np.zeros(length)
-        for block in blocks:
-            squares += np.square(codes[block], dtype=np.float32).sum(axis=0, dtype=np.float64)
+        sums, squares = (found.astype(np.float64) for found in column_sums(codes))
         # Columns are (tap, channel) here and (channel, tap) in the weights: ties go by the latter.
         weights = np.arange(length).reshape(taps, channels).T.reshape(-1)
         sorted_weights = np.argsort((squares - sums**2 / count)[weights], kind="stable")
         columns = weights[sorted_weights]
-        total = np.zeros((length, length))
-        for block in blocks:
-            part = codes[block][:, columns].astype(np.float32)
-            for first in range(0, length, _COLUMNS):
-                total[first : first + _COLUMNS, first:] += part[:, first : first + _COLUMNS].T @ part[:, first:]
-        means = sums[columns] / count
-        for first in range(0, length, _COLUMNS):
-            rows = slice(first, first + _COLUMNS)
-            total[rows, first:] -= sums[columns][rows, None] * means[first:]
-        return Moments(total[None], sorted_weights[None], count)
+        total = code_moments(codes, columns)
+        values, sums = total.view(np.float32), sums[columns]
+        for first in range(0, length, _ROWS):
+            rows = slice(first, first + _ROWS)
+            values[rows, first:] = total[rows, first:] - sums[rows, None] * (sums / count)[first:]
+        return Moments(values[None], sorted_weights[None], count)
 
 
 def _sorted(moments: np.ndarray, windows: int) -> Moments:
     """Of small matrices, float64 (G, K, K)."""
     order = np.argsort(np.einsum("gkk->gk", moments), axis=1, kind="stable")
     moments = np.take_along_axis(np.take_along_axis(moments, order[:, :, None], 1), order[:, None, :], 2)
-    return Moments(moments, order, windows)
+    return Moments(moments.astype(np.float32), order, windows)

@@ -78,7 +78,7 @@ def _best_codes(products: np.ndarray, steps: np.ndarray, moments: Moments) -> tu
     cholesky(factor)
     sorted_products = np.ascontiguousarray(np.take_along_axis(products, order[:, None, :], 2), np.float32)
     sorted_codes = np.zeros(products.shape, np.int8)
-    chosen, error = np.zeros((groups, rows), np.float32), np.zeros((groups, rows))
+    chosen, error = np.zeros((2, groups, rows), np.float32)
     nearest_plane(sorted_products, factor, steps, sorted_codes, chosen, error)
     codes = np.zeros(products.shape, np.int8)
     np.put_along_axis(codes, np.broadcast_to(order[:, None, :], codes.shape), sorted_codes, 2)
