@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,8 +13,10 @@ __all__ = ["DEEPEST", "Histogram"]
 #: Bins below the peak of the least channel that are told apart, and below that of the largest: what is smaller rounds
 #: to 0 with any scale that the channel may get.
 _DEPTH, DEEPEST = 160, 320
-#: A count that float16 holds.
-_LARGEST = 65000.0
+#: Bits of a float32 that a kept count leaves out, and its exponent's bias there: 1 is the least count.
+_SHIFT, _BIAS = 20, (127 << 3) - 1
+#: What kept counts mean, float32 (256,).
+_COUNTS = np.append(np.int32(0), (np.arange(1, 256, dtype=np.int32) + _BIAS) << _SHIFT).view(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,39 +27,35 @@ class Histogram:
     ----------
     first : int
         The bin (:mod:`tnnquant.kernels.octaves`) that the counts begin with; smaller values are counted there.
-    counts : float16 (folds, slots, bins)
-        In units, rounded to eleven bits: half of the memory, and no scale depends on the last bits of a count.
-    unit : float
-        A power of two.
+    counts : uint8 (folds, slots, bins)
+        Counts rounded to four bits, whole numbers up to 16 among them, as floating-point numbers of 8 bits: no scale
+        depends on more, and all blobs' counts are in memory at a time.
+    totals : float64 (folds, slots)
+        Values counted.
     """
 
     first: int
     counts: np.ndarray
-    unit: float = 1.0
+    totals: np.ndarray
 
     @classmethod
     def of(cls, first: int, rows: Sequence[np.ndarray] | np.ndarray) -> Histogram:
         """Of counts of each fold, (slots, bins) from bin ``first`` on, without the bins that tell nothing."""
         counts = rows if isinstance(rows, np.ndarray) else np.stack(rows)
+        totals = counts.sum(axis=2, dtype=np.float64)
         used = np.asarray(counts.any(axis=0))
         if not used.any():
-            return cls._packed(first, counts[:, :, :1])
+            return cls(first, _kept(counts[:, :, :1]), totals)
         tops = used.shape[1] - 1 - np.argmax(used[:, ::-1], axis=1)
         tops = tops[used[:, 1:].any(axis=1)] if used[:, 1:].any() else tops
         lowest = max(int(tops.min()) - _DEPTH, int(tops.max()) - DEEPEST, 0)
         kept = counts[:, :, lowest : int(tops.max()) + 1].copy()
         kept[:, :, 0] += counts[:, :, :lowest].sum(axis=2, dtype=counts.dtype)
-        return cls._packed(first + lowest, kept)
-
-    @classmethod
-    def _packed(cls, first: int, counts: np.ndarray) -> Histogram:
-        unit = 2.0 ** max(0, int(np.ceil(np.log2(max(float(counts.max()), 1) / _LARGEST))))
-        return cls(first, (counts / np.float32(unit)).astype(np.float16), unit)
+        return cls(first + lowest, _kept(kept), totals)
 
     def wide(self, fold: int) -> np.ndarray:
         """The counts of one fold, float32 (slots, bins)."""
-        counts: np.ndarray = self.counts[fold].astype(np.float32) * np.float32(self.unit)
-        return counts
+        return np.take(_COUNTS, self.counts[fold])
 
     def merged(self, other: Histogram) -> Histogram:
         """That of both, fold by fold."""
@@ -68,12 +66,7 @@ class Histogram:
             at = one.first - first
             for fold in range(len(counts)):
                 counts[fold, :, at : at + one.counts.shape[2]] += one.wide(fold)
-        return Histogram.of(first, counts)
-
-    @cached_property
-    def totals(self) -> np.ndarray:
-        """Values counted, float64 (folds, slots)."""
-        return np.stack([self.wide(fold).sum(axis=1, dtype=np.float64) for fold in range(len(self.counts))])
+        return replace(Histogram.of(first, counts), totals=self.totals + other.totals)
 
     @cached_property
     def squares(self) -> np.ndarray:
@@ -113,3 +106,12 @@ class Histogram:
         grid = scale_grid()
         rows = np.searchsorted(np.sqrt(grid[1:] * grid[:-1]), scales).astype(np.int32)
         return octave_errors(self.wide(fold)[chosen], self.first, rows, levels)
+
+
+def _kept(counts: np.ndarray) -> np.ndarray:
+    """Counts as they are kept, uint8."""
+    bits = counts.astype(np.float32).view(np.int32)
+    bits += 1 << (_SHIFT - 1)
+    bits >>= _SHIFT
+    bits -= _BIAS
+    return np.maximum(bits, 0, out=bits).astype(np.uint8)
