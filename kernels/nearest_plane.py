@@ -9,8 +9,8 @@ needs no inverse. That it is Babai's method: Chen et al., The geometry of LLM qu
 
 Versions, slowest first: the naive twins, one weight at a time; the tasks, one vector lane per output and a tile of rows
 at a time, whose sums stay in registers. All sums are float32 in a fixed order, products rounded before they are added,
-so that the result has the same bits on every machine. That is precise enough: the second moments are damped by more
-than what float32 leaves out, and a pivot that came out too small all the same is raised (:func:`cholesky`).
+so that the result has the same bits on every machine. That is precise enough: what float32 cannot hold of the second
+moments is less than they are damped by, and a pivot that came out too small all the same is raised.
 """
 
 from __future__ import annotations

@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["fast"]
 
 #: Samples that the model is made from, at most.
-_SAMPLES = 24
-#: Samples and windows for second-order rounding, and the steps it tries (:class:`Effort` in the workbench of best).
-_EFFORT = (12, 2048, 512, 8192, 6, 768, (1.0, 0.9, 0.8), True)
+_SAMPLES = 16
 #: Bytes of all samples.
 _MEMORY = 96 << 20
 
@@ -41,9 +39,15 @@ def fast(graph: Graph, split: Split, config: QuantizeConfig, progress: Progress 
     from tnnquant.recipes.best.kept import keep_samples
     from tnnquant.recipes.best.workbench import Effort, Steps, Workbench
 
+    effort = Effort(
+        together=12, windows=2048, grouped_windows=512, most_windows=8192, windows_per_weight=6, outputs=768,
+        clips=(1.0, 0.9, 0.8), repeats=True, judged=2, places=1600,
+        exponents=(0.0, 0.375, 0.625, 1.0), headroom=(0.8, 1.0, 1.3, 1.75),
+    )  # fmt: skip
+
     without = split.without
     others = (sample for sample in split.calibrating if not without or without.isdisjoint(sample.numbers))
-    work = Workbench(graph, split, config, progress, keep_samples(others, _MEMORY, _SAMPLES), Effort(*_EFFORT))
+    work = Workbench(graph, split, config, progress, keep_samples(others, _MEMORY, _SAMPLES), effort)
     result = work.quantize(Steps(balance=True, full_range=True, rounding=True, bias=True))
     result.unseen = result.graph if without else None
     result = with_copies_at_borders(result, config)

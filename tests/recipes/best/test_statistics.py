@@ -49,3 +49,13 @@ def test_samples_may_come_in_two_parts(build, rng):
     assert (parts.samples, parts.chosen) == (12, (0, 1, 8, 9))
     assert_same(parts, whole)
     np.testing.assert_allclose(parts.mean_window("a"), parts.window_sums["a"] / 4)
+
+
+def test_of_many_values_some_are_counted_and_all_give_the_peaks(build, rng):
+    network, data = prepared(build), samples(rng)
+    whole = gathered(network, data, range(4))
+    height, width = network.executor.specs["input"].dims[2:]
+    some = gather(network.executor, network.plan, data, {"a": 20, "b": 20}, range(4), places=height * width // 4)
+    counted = -(-height // 2) * -(-width // 2)
+    np.testing.assert_array_equal(some.counts["input"].totals * height * width, whole.counts["input"].totals * counted)
+    np.testing.assert_array_equal(some.peak["input"], whole.peak["input"])

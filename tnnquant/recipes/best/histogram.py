@@ -13,7 +13,7 @@ __all__ = ["DEEPEST", "Histogram"]
 #: Bins below the peak of the least channel that are told apart, and below that of the largest: what is smaller rounds
 #: to 0 with any scale that the channel may get.
 _DEPTH, DEEPEST = 160, 320
-#: Bits of a float32 that a kept count leaves out, and its exponent's bias there: 1 is the least count.
+#: Lowest bits of a float32 that a kept count has not, and its exponent's bias there: 1 is the least count.
 _SHIFT, _BIAS = 20, (127 << 3) - 1
 #: What kept counts mean, float32 (256,).
 _COUNTS = np.append(np.int32(0), (np.arange(1, 256, dtype=np.int32) + _BIAS) << _SHIFT).view(np.float32)
@@ -55,7 +55,8 @@ class Histogram:
 
     def wide(self, fold: int) -> np.ndarray:
         """The counts of one fold, float32 (slots, bins)."""
-        return np.take(_COUNTS, self.counts[fold])
+        counts: np.ndarray = np.take(_COUNTS, self.counts[fold])
+        return counts
 
     def merged(self, other: Histogram) -> Histogram:
         """That of both, fold by fold."""

@@ -21,7 +21,7 @@ from tnnquant.quantization.quantize import plan_graph, ready
 from tnnquant.recipes.best.grids import Grid
 from tnnquant.recipes.best.islands import LONE, useful_plan, without
 from tnnquant.recipes.best.last_product import movable_products
-from tnnquant.recipes.best.repeats import chosen_channels, offsets_of
+from tnnquant.recipes.best.repeats import JUDGED, chosen_channels, offsets_of
 from tnnquant.recipes.best.shifted_copies import REASON, Copies, copyable, lopsided, with_copies
 
 __all__ = ["Network", "prepare", "with_moved_products", "with_useful_copies", "with_useful_repeats"]
@@ -82,7 +82,7 @@ def with_moved_products(network: Network) -> Network:
     return _planned_again(network, graph)
 
 
-def with_useful_repeats(network: Network, samples: Sequence) -> Network:
+def with_useful_repeats(network: Network, samples: Sequence, judged: int = JUDGED) -> Network:
     """The network with those channels repeated whose rounding does most harm on some samples.
 
     Parameters
@@ -90,8 +90,10 @@ def with_useful_repeats(network: Network, samples: Sequence) -> Network:
     network : Network
         Of :func:`prepare`.
     samples : sequence of Sample
+    judged : int
+        See :func:`~tnnquant.recipes.best.repeats.chosen_channels`.
     """
-    chosen = chosen_channels(network.executor, network.plan, samples)
+    chosen = chosen_channels(network.executor, network.plan, samples, judged)
     if not chosen:
         return network
     graph = with_repeats(network.executor.graph, chosen)
@@ -109,7 +111,9 @@ def _planned_again(network: Network, graph: Graph) -> Network:
     return replace(network, executor=executor, plan=plan)
 
 
-def with_useful_copies(network: Network, samples: Sequence, grids: Mapping[str, Grid]) -> Network:
+def with_useful_copies(
+    network: Network, samples: Sequence, grids: Mapping[str, Grid], looked_at: int = 2 * JUDGED
+) -> Network:
     """The network with copies of the blobs that some samples show to be worth it.
 
     Parameters
@@ -119,11 +123,13 @@ def with_useful_copies(network: Network, samples: Sequence, grids: Mapping[str, 
     samples : sequence of Sample
     grids : mapping of str to Grid
         Of the inputs: those that need a shift to be held exactly get a copy.
+    looked_at : int
+        Samples that show it, at most.
     """
     executor, plan = network.executor, network.plan
     pads = copyable(executor.inference, plan)
     shifted = {blob for blob, grid in grids.items() if grid.is_shifted}
-    uneven = lopsided(executor, samples, pads)
+    uneven = lopsided(executor, samples, pads.keys() - shifted, looked_at)
     chosen = {blob: pads[blob] for blob in pads if blob in shifted or blob in uneven}
     if not chosen:
         return network

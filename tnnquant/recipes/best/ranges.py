@@ -33,10 +33,11 @@ from tnnquant.recipes.best.slots import Reader, ScaleSlots
 from tnnquant.recipes.best.statistics import FOLDS, Statistics
 from tnnquant.verdict.kinds import CLASSES, output_kind
 
-__all__ = ["Choice", "balanced_scales", "peak_scales"]
+__all__ = ["EXPONENTS", "HEADROOM", "Choice", "balanced_scales", "peak_scales"]
 
-_EXPONENTS = (0.0, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
-_HEADROOM = (0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)
+#: The family: exponents a and factors h.
+EXPONENTS = (0.0, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
+HEADROOM = (0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)
 #: Second-order rounding leaves about this share of the error of plain rounding.
 _ROUNDING_GAIN = 0.3
 _LEVELS = 127.0
@@ -113,7 +114,7 @@ class _Read:
 
 def balanced_scales(
     inference: Inference, slots: ScaleSlots, statistics: Statistics, zero: np.ndarray, low: np.ndarray,
-    known: dict | None = None,
+    known: dict | None = None, exponents: Sequence[float] = EXPONENTS, headroom: Sequence[float] = HEADROOM,
 ) -> tuple[dict[str, QuantParams], list[Choice]]:  # fmt: skip
     """Scales of every int8 blob.
 
@@ -130,6 +131,8 @@ def balanced_scales(
     known : dict, optional
         What was chosen for sets of channels before, of the same statistics; those that are met again are not chosen
         again, and new ones are noted.
+    exponents, headroom : sequence of float
+        Those that are tried.
 
     Returns
     -------
@@ -148,19 +151,19 @@ def balanced_scales(
         whole = _Set(numbers, levels[numbers], most[numbers], low[numbers])
         key = whole.key(members)
         if key not in known:
-            known[key] = _chosen(members, whole, peaks[:, numbers], inference, slots, statistics)
+            family = [(a, h) for a in (exponents if len(numbers) > 1 else (1.0,)) for h in headroom]
+            known[key] = _chosen(members, whole, peaks[:, numbers], inference, statistics, family)
         choice, scale[numbers] = known[key]
         choices.append(choice)
     return {blob: _params(scale[of]) for blob, of in slots.of.items()}, choices
 
 
 def _chosen(
-    members: Sequence[_Read], whole: _Set, peaks: np.ndarray, inference: Inference, slots: ScaleSlots,
-    statistics: Statistics,
+    members: Sequence[_Read], whole: _Set, peaks: np.ndarray, inference: Inference, statistics: Statistics,
+    family: Sequence[tuple[float, float]],
 ) -> tuple[Choice, np.ndarray]:  # fmt: skip
     """The choice for one set of channels, and their scales."""
     costs = [_cost(read, inference, statistics) for read in members]
-    family = [(a, h) for a in (_EXPONENTS if len(whole.numbers) > 1 else (1.0,)) for h in _HEADROOM]
     errors = _judge(costs, whole, peaks, family, statistics, _clipped(inference, statistics))
     peak = peaks.max(axis=0)
     best = _selected(errors, family, costs, whole.scales(peak, family))

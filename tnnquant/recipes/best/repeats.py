@@ -32,7 +32,7 @@ from tnnquant.recipes.best.lanes import in_lanes
 from tnnquant.recipes.best.sensitivity import sensitivities
 from tnnquant.recipes.best.slots import scale_slots
 
-__all__ = ["chosen_channels", "offsets_of", "sites_of"]
+__all__ = ["JUDGED", "chosen_channels", "offsets_of", "sites_of"]
 
 #: Channels are added so many at a time: int8 kernels read so many at once.
 _BLOCK = 4
@@ -40,10 +40,9 @@ _BLOCK = 4
 _LEAST, _WORTH = 0.01, 3.0
 #: Blocks of a site, at most, as a share of its channels.
 _MOST = 1.0
-#: Samples that are looked at.
-_LOOKED_AT = 8
-#: Samples that the outputs are looked at of, with one site rounded after the other.
-_JUDGED = 4
+#: Samples that the outputs are looked at of, with one site rounded after the other, mostly; of twice as many what the
+#: channels hold.
+JUDGED = 4
 _LEVELS = 127
 _KINDS = (NO_ACTIVATION, RELU, RELU6)
 
@@ -65,7 +64,9 @@ def _may_repeat(site: Site, int8: set[str]) -> bool:
     )
 
 
-def chosen_channels(executor: Executor, plan: QuantPlan, samples: Sequence) -> list[tuple[Site, np.ndarray]]:
+def chosen_channels(
+    executor: Executor, plan: QuantPlan, samples: Sequence, judged: int = JUDGED
+) -> list[tuple[Site, np.ndarray]]:
     """The sites where channels are worth repeating, and these channels, int64 (n,): one entry per repetition.
 
     Parameters
@@ -74,6 +75,8 @@ def chosen_channels(executor: Executor, plan: QuantPlan, samples: Sequence) -> l
         Of the fp32 graph.
     plan : QuantPlan
     samples : sequence of Sample
+    judged : int
+        Samples that the outputs are looked at of.
 
     Notes
     -----
@@ -84,8 +87,10 @@ def chosen_channels(executor: Executor, plan: QuantPlan, samples: Sequence) -> l
     sites = sites_of(executor.inference, plan)
     if not sites:
         return []
-    seen = _seen(executor, sites, samples)
-    harm = _harm(executor, plan, sites, seen, samples)
+    looked_at = [samples[i] for i in np.linspace(0, len(samples) - 1, min(2 * judged, len(samples))).astype(int)]
+    seen = _seen(executor, sites, looked_at)
+    # Of those whose peaks are known: what others cut off is no matter of repeats.
+    harm = _harm(executor, plan, sites, seen, looked_at[::2])
     noise = []
     for site, whole in zip(sites, harm, strict=True):
         rows = _noise(site, seen)
@@ -161,14 +166,9 @@ def _harm(
         peak = np.maximum(seen[blob].peak, 1e-30)
         step = np.sqrt(peak * peak.max()) / highest_codes(zero[blob]).max()
         scales[blob] = QuantParams(step.astype(np.float32), np.zeros(step.size, np.int8))
-    # Of those whose peaks are known: what others cut off is no matter of repeats.
-    inputs = [sample.arrays for sample in _looked_at(samples)[:: _LOOKED_AT // _JUDGED]]
+    inputs = [sample.arrays for sample in samples]
     harm, _ = sensitivities(executor, [[blob] for blob in blobs], scales, zero, inputs)
     return np.asarray(harm.mean(axis=1))
-
-
-def _looked_at(samples: Sequence) -> list:
-    return [samples[i] for i in np.linspace(0, len(samples) - 1, min(_LOOKED_AT, len(samples))).astype(int)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +199,7 @@ def _seen(executor: Executor, sites: Sequence[Site], samples: Sequence) -> dict[
         mine.run_sample(sample, tap)
         return found
 
-    each = in_lanes(executor, _looked_at(samples), look)
+    each = in_lanes(executor, samples, look)
     figures = {}
     for name in names:
         table = np.stack([one[name] for one in each]).astype(np.float64)

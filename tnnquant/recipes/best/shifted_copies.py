@@ -35,8 +35,6 @@ __all__ = ["REASON", "Copies", "copyable", "final_codes", "lopsided", "with_copi
 
 REASON = "copies a blob for the int8 layers that read it, shifted so that its codes use all 256 values"
 _LOWEST = -128
-#: Samples that are looked at to find blobs worth a copy.
-_LOOKED_AT = 8
 #: A copy is made if the values span a smaller part of a symmetric range (geometric mean over channels).
 _PART = 0.75
 
@@ -99,7 +97,7 @@ def _pads(node: Node, inference: Inference) -> tuple[int, int] | None:
     return layer.pad_h, layer.pad_w
 
 
-def lopsided(executor: Executor, samples: Sequence, blobs: Collection[str]) -> list[str]:
+def lopsided(executor: Executor, samples: Sequence, blobs: Collection[str], looked_at: int = 8) -> list[str]:
     """The blobs whose values lie mostly above 0, by some of the samples.
 
     Parameters
@@ -109,10 +107,12 @@ def lopsided(executor: Executor, samples: Sequence, blobs: Collection[str]) -> l
     samples : sequence of Sample
     blobs : collection of str
         Of rank 4.
+    looked_at : int
+        Samples, at most.
     """
     if not blobs:
         return []
-    chosen = [samples[i] for i in np.linspace(0, len(samples) - 1, min(_LOOKED_AT, len(samples))).astype(int)]
+    chosen = [samples[i] for i in np.linspace(0, len(samples) - 1, min(looked_at, len(samples))).astype(int)]
 
     def extremes(mine: Executor, sample: Sample) -> dict[str, np.ndarray]:
         seen: dict[str, np.ndarray] = {}
@@ -121,9 +121,14 @@ def lopsided(executor: Executor, samples: Sequence, blobs: Collection[str]) -> l
             if name in blobs:
                 seen[name] = np.stack([-x.min(axis=(0, 2, 3)), x.max(axis=(0, 2, 3))])
 
-        mine.run_sample(sample, tap)
+        if inputs >= frozenset(blobs):  # nothing needs to be run
+            for name, array in sample.arrays.items():
+                tap(name, array)
+        else:
+            mine.run_sample(sample, tap)
         return seen
 
+    inputs = frozenset(executor.graph.inputs)
     found = in_lanes(executor, chosen, extremes)
     return [blob for blob in blobs if _is_lopsided(np.max([seen[blob] for seen in found], axis=0))]
 

@@ -81,6 +81,7 @@ def gather(
     progress: Callable[[int, int], None] | None = None,
     outputs: int = 128,
     known: Statistics | None = None,
+    places: int | None = None,
 ) -> Statistics:
     """Run the samples once, fold by fold, so that one fold's full histograms are in memory at a time.
 
@@ -100,6 +101,9 @@ def gather(
         Windows per sample, at most, whose outputs are kept.
     known : Statistics, optional
         Of samples before these, which are used up: the result is that of all; folds are joined with folds.
+    places : int, optional
+        About how many values of a channel are counted of one sample, if it has more: of evenly spread rows and columns.
+        Peaks are those of all values.
 
     Raises
     ------
@@ -112,7 +116,7 @@ def gather(
         if node.layer.role == QuantRole.WEIGHTED:
             readers.setdefault(node.inputs[0], []).append(node)
     def gathered(bins: Mapping[tuple[str, bool], tuple[int, int]]) -> Statistics:
-        gathering = _Gathering(executor, plan, readers, windows, outputs, bins)
+        gathering = _Gathering(executor, plan, readers, windows, outputs, bins, places)
         return _gathered(gathering, samples, chosen, progress, known)
 
     try:
@@ -194,9 +198,9 @@ class _Gathering:
 
     def __init__(
         self, executor: Executor, plan: QuantPlan, readers: Mapping[str, list], windows: Mapping[str, int],
-        outputs: int, bins: Mapping[tuple[str, bool], tuple[int, int]],
+        outputs: int, bins: Mapping[tuple[str, bool], tuple[int, int]], places: int | None,
     ):  # fmt: skip
-        self.executor, self._bins = executor, bins
+        self.executor, self._bins, self._places = executor, bins, places
         self._specs, self._readers, self._windows = executor.specs, readers, windows
         self._outputs = outputs
         self._weighted = {node.outputs[0]: node for nodes in readers.values() for node in nodes}
@@ -242,9 +246,10 @@ class _Gathering:
                 makers = self._makers
                 where = f"the output {name!r} of {makers[name]}" if name in makers else f"the model input {name!r}"
                 raise CalibrationError(f"{sample.name}: {where}: {error}") from error
-            _count(self._octaves[name], x)
-        if name in self._above:
-            _count(self._above[name], np.maximum(x, 0))
+            thin = self._thinned(x)
+            _count(self._octaves[name], thin)
+            if name in self._above:
+                _count(self._above[name], np.maximum(thin, 0))
         if seen is None:
             return
         for node in self._readers.get(name, ()):
@@ -253,6 +258,13 @@ class _Gathering:
         if name in self._weighted:
             node = self._weighted[name]
             seen.wanted[node.name] = Wanted.of(outputs_at(node, x, self._outputs))
+
+    def _thinned(self, x: np.ndarray) -> np.ndarray:
+        """The values of a blob that are counted."""
+        if self._places is None or x.ndim != 4:
+            return x
+        step = max(1, int(np.sqrt(x.shape[2] * x.shape[3] / self._places)))
+        return x[:, :, ::step, ::step].copy(order="K") if step > 1 else x
 
     def add_means(self, seen: _Seen) -> None:
         """Add up the mean windows of one more sample, which are let go."""

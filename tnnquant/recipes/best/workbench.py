@@ -37,7 +37,8 @@ from tnnquant.recipes.best.layer_input import LayerInput
 from tnnquant.recipes.best.layer_task import LayerTask
 from tnnquant.recipes.best.layerwise import quantize_layers
 from tnnquant.recipes.best.network import prepare, with_moved_products, with_useful_copies, with_useful_repeats
-from tnnquant.recipes.best.ranges import balanced_scales, peak_scales
+from tnnquant.recipes.best.ranges import EXPONENTS, HEADROOM, balanced_scales, peak_scales
+from tnnquant.recipes.best.repeats import JUDGED
 from tnnquant.recipes.best.rounding import CLIPS
 from tnnquant.recipes.best.sensitivity import Disturbance, sensitivities
 from tnnquant.recipes.best.shifted_copies import final_codes
@@ -97,6 +98,12 @@ class Effort:
         Whether the last inner product may be moved (:mod:`tnnquant.recipes.best.last_product`); None: as ``repeats``.
     grids : bool
         Whether inputs on a grid get its scale (:mod:`tnnquant.recipes.best.grids`), with the step ``balance``.
+    judged : int
+        Samples that channels to repeat are chosen by; blobs to copy by twice as many.
+    places : int or None
+        About how many values of a channel are counted of one sample, if it has more: evenly spread ones.
+    exponents, headroom : tuple of float
+        The scales that are tried (:func:`tnnquant.recipes.best.ranges.balanced_scales`).
     """
 
     together: int = 24
@@ -109,6 +116,10 @@ class Effort:
     repeats: bool | None = None
     moves: bool | None = None
     grids: bool = True
+    judged: int = JUDGED
+    places: int | None = None
+    exponents: tuple[float, ...] = EXPONENTS
+    headroom: tuple[float, ...] = HEADROOM
 
 
 @dataclass(frozen=True)
@@ -232,9 +243,9 @@ class Workbench:
         if repeats if moves is None else moves:
             network = with_moved_products(network)
         if repeats:
-            network = with_useful_repeats(network, self.fitted)
+            network = with_useful_repeats(network, self.fitted, self._effort.judged)
         self._grids = grids_of(self.fitted, network.executor.graph.inputs) if self._effort.grids else {}
-        network = with_useful_copies(network, self.fitted, self._grids)
+        network = with_useful_copies(network, self.fitted, self._grids, 2 * self._effort.judged)
         release_freed()
         self._offsets = network.offsets
         self.executor, self.plan, self._copies = network.executor, network.plan, network.copies
@@ -246,8 +257,9 @@ class Workbench:
         self._outputs = -(-self._effort.outputs // min(len(self.fitted), self._together[0]))
         chosen = _spread(len(self.fitted), self._together[0])
         self.statistics: Statistics = gather(
-            self.executor, self.plan, self.fitted, self._windows, chosen, self._stage("ranges"), self._outputs
-        )
+            self.executor, self.plan, self.fitted, self._windows, chosen, self._stage("ranges"), self._outputs,
+            places=self._effort.places,
+        )  # fmt: skip
         wanted = self._run_held_out(self.executor)
         self._measure = Disturbance(self.inference, wanted) if wanted else None
         release_freed()
@@ -379,8 +391,9 @@ class Workbench:
         chosen = _spread(len(self.held_out), self._together[1])
         progress = self._stage("ranges, others")
         self.statistics = gather(
-            self.executor, self.plan, self.held_out, self._windows, chosen, progress, self._outputs, self.statistics
-        )
+            self.executor, self.plan, self.held_out, self._windows, chosen, progress, self._outputs, self.statistics,
+            self._effort.places,
+        )  # fmt: skip
         release_freed()
         self.fitted = [*self.fitted, *self.held_out]
         self.clock.lap("held-out statistics")
@@ -449,7 +462,11 @@ class Workbench:
             low = self._lows(slots, zero)
             with one_thread():  # thousands of small programs
                 found = self.inference, slots, self.statistics, zero, low
-                scales, choices = balanced_scales(*found, self._known) if steps.balance else peak_scales(*found)
+                if steps.balance:
+                    tried = self._effort.exponents, self._effort.headroom
+                    scales, choices = balanced_scales(*found, self._known, *tried)
+                else:
+                    scales, choices = peak_scales(*found)
             may_shift = zero != 0
             zero = final_codes(zero, low, _by_slot(slots, scales))
             halves: dict[str, np.ndarray] = {}
