@@ -25,8 +25,9 @@ __all__ = ["conv2d_tiles_op", "takes_tiles"]
 
 # Rows of a matrix from which on tiles are faster than a vector for each.
 FEWEST_PIXELS = 4
-# Bytes of weights that are multiplied with a block of positions before the next block.
-_CHUNK = 256 * 1024
+# Bytes of weights that are multiplied with a block of positions before the next block: as many as stay in the nearest
+# cache beside the positions, if a panel is so small; else many, which then pass by it.
+_NEAR, _CHUNK = 24 * 1024, 256 * 1024
 # Tiles multiply so many times faster than vectors.
 _FASTER = 6
 # A byte of weights, which lie in a far cache, takes as long as so many bytes of what the layer before has just written.
@@ -129,7 +130,7 @@ def _conv_task(op, index, scratch):
     (x, height, width, pixel_bytes, channels, out, out_width, out_pixels, out_stride, out_channels, weights, params,
      panels, groups, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, fused, block,
      blocks, panel_blocks, steps, repeat, zeros, has_zero, added, added_stride, flat, end, chunk, activation, fusion,
-     config, run) = load_words(op + 8 * program.ARGS, 39)  # fmt: skip
+     config, run, once) = load_words(op + 8 * program.ARGS, 40)  # fmt: skip
 
     # Which image, which range of its output positions, which panels.
     split = index % panel_blocks
@@ -204,7 +205,7 @@ def _conv_task(op, index, scratch):
         for i, word in enumerate((tables, pairs, outs, others, pitch, taps, tap_count, steps, at_weights,
                                   params + p * params_bytes, panel_bytes, params_bytes, channel,
                                   (group + 1) * group_size, stop - p, chunk, sums, lines_a_step,
-                                  program.next_weights(op, index, at_weights), activation, fusion)):  # fmt: skip
+                                  program.next_weights(op, index, at_weights), once, activation, fusion)):  # fmt: skip
             store_word(frame + 8 * i, word)
         program.call_task(run, op, frame, np.int64(0))
         p = stop
@@ -255,6 +256,8 @@ def conv2d_tiles_op(
     )  # fmt: skip
     panel_bytes = packed.tile_weights.nbytes // (groups * panels)
     simple = packed.simple.with_activation(activation) and (fusion != 2 or activation == 0)
+    passes = panel_bytes > _NEAR
+    chunk = max(1, (_CHUNK if passes else _NEAR) // panel_bytes)
     address = program.data_address
     end = address(x) + ((images * x_height * x_width) - 1) * stride + channels
     args = [
@@ -265,8 +268,8 @@ def conv2d_tiles_op(
         packed.fused, block, blocks, panel_blocks, packed.tile_steps, packed.repeat,
         address(packed.input_zero), packed.has_zero,
         address(added), 0 if added is None else pixel_stride(added),
-        flat, end, max(1, _CHUNK // panel_bytes), activation, fusion,
-        address(CONFIG), program.address_of(runner(activation, fusion and 1, simple)),
+        flat, end, chunk, activation, fusion,
+        address(CONFIG), program.address_of(runner(activation, fusion and 1, simple)), passes,
     ]  # fmt: skip
     tasks = images * blocks * panel_blocks
     return program.new_op(_conv_task, tasks, scratch, args, packed.tile_weights, panel_blocks)

@@ -7,6 +7,7 @@ Kernel efficiencies are quoted against these. The multiply-adds are those of the
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -15,13 +16,24 @@ from numba import types
 from numba.extending import intrinsic
 
 from tnnquant.kernels.amx import tiles
-from tnnquant.kernels.dot_i8 import BYTE_DOT, emit_dot, emit_matrix
+from tnnquant.kernels.dot_i8 import BYTE_DOT, PANEL, emit_dot, emit_matrix
 from tnnquant.kernels.jit import Intrinsic, kernel
+from tnnquant.kernels.program import aligned_empty
 from tnnquant.kernels.simd import F32, I8, I32, Emitter, copy_bytes
 from tnnquant.kernels.target import isa
-from tnnquant.kernels.tile_amx import CONFIG, STEP, TILE, configure, emit_bare_loop, release
+from tnnquant.kernels.tile_amx import (
+    BLOCK,
+    CONFIG,
+    STEP,
+    SUMS_BYTES,
+    TILE,
+    configure,
+    emit_bare_blocks,
+    emit_bare_loop,
+    release,
+)
 
-__all__ = ["LOOPS", "MACS", "copy_loop", "loop_buffers", "loops"]
+__all__ = ["LOOPS", "MACS", "block_macs", "block_runner", "copy_loop", "loop_buffers", "loops"]
 
 _PATH = isa()
 _FMA, _TILES = "fma", "tdpbssd"
@@ -115,6 +127,27 @@ def _tile_loop(config, source, target, count):
     release()
 
 
+@intrinsic
+def _blocks_body(typingctx, positions, weights, panels, steps, sums, nothing, once):
+    def codegen(context, builder, sig, args):
+        emit_bare_blocks(builder, *args[:6], builder.icmp_signed("!=", args[6], args[6].type(0)))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 7), codegen
+
+
+@kernel
+def _blocks_loop(config, positions, weights, panels, sums, nothing, once, times):
+    # config: uint8 (64,); positions: int8 (BLOCK, K); weights: int8 (panels, K * PANEL); sums: int32 (BLOCK, PANEL);
+    # nothing: int64 (1,)
+    configure(np.int64(config.ctypes.data))
+    for _ in range(times):
+        _blocks_body(np.int64(positions.ctypes.data), np.int64(weights.ctypes.data), np.int64(panels),
+                     np.int64(positions.shape[1] // STEP), np.int64(sums.ctypes.data), np.int64(nothing.ctypes.data),
+                     np.int64(once))  # fmt: skip
+    release()
+
+
 @kernel
 def copy_loop(source, target, times):
     # source, target: uint8 (n,). Copies them so often.
@@ -139,6 +172,26 @@ if _TILES in MACS:
 def loops() -> list[str]:
     """The kinds of :data:`LOOPS` that this process may run."""
     return [kind for kind in LOOPS if kind != _TILES or tiles()]
+
+
+_DEPTH, _FAR_PANELS = 8 * STEP, 32  # 16 KB of positions and a panel are near; 512 KB of panels are in the second cache
+
+
+def block_runner(near: bool) -> tuple[Callable[[int], None], np.ndarray]:
+    """Bare products of blocks of tiles as a matrix product has them, without results: positions and weights from the
+    nearest cache, or weights that pass by it, from the second. A function of the number of rounds of
+    :func:`block_macs`, and the int32 sums of the last block: all factors are 1.
+    """
+    panels = 1 if near else _FAR_PANELS
+    positions, sums = aligned_empty((BLOCK, _DEPTH), np.int8), aligned_empty((SUMS_BYTES // 4,), np.int32)
+    weights, nothing = aligned_empty((panels, _DEPTH * PANEL), np.int8), np.zeros(1, np.int64)
+    positions[:], weights[:] = 1, 1
+    return lambda times: _blocks_loop(CONFIG, positions, weights, panels, sums, nothing, int(not near), times), sums
+
+
+def block_macs(near: bool) -> int:
+    """Multiply-adds of a round of :func:`block_runner`."""
+    return BLOCK * _DEPTH * PANEL * (1 if near else _FAR_PANELS)
 
 
 def loop_buffers() -> tuple[np.ndarray, np.ndarray]:

@@ -35,6 +35,7 @@ __all__ = [
     "SUMS_BYTES",
     "TILE",
     "configure",
+    "emit_bare_blocks",
     "emit_bare_loop",
     "release",
     "runner",
@@ -45,7 +46,7 @@ _LANES = _PATH.lanes
 #: Positions of a tile, of the largest block, and products of a step.
 TILE, BLOCK, STEP = 16, 32, 64
 #: int64 words that a runner reads, see :func:`runner`.
-FRAME = 19
+FRAME = 20
 #: Memory for the sums of a block.
 SUMS_BYTES = BLOCK * PANEL * 4
 _STEP_BYTES = STEP * PANEL
@@ -179,23 +180,31 @@ def emit_bare_loop(builder, source, target, count):
         tiles.store(i, builder.add(target, I64(i * TILE * STEP)), I64(STEP))
 
 
-def _emit_sums(emit, tiles, starts, pitch, taps, tap_count, steps, weights, sums, fetch, lines):
+def _emit_sums(emit, tiles, starts, pitch, taps, tap_count, steps, weights, sums, fetch, lines, once):
     """``sums = A B`` of one or two tiles of positions and the two tiles of a panel; int32 (16 or 32, PANEL)."""
     builder, count = emit.builder, len(starts)
     for c in range(2 * count):
         tiles.zero(c)
     at = emit.variable(weights)
     table = emit.pointer(taps, I64)
+
+    def load_weights(tile, address):
+        with builder.if_else(once) as (passing, staying):
+            with passing:
+                tiles.load_once(tile, address, I64(4 * PANEL))
+            with staying:
+                tiles.load(tile, address, I64(4 * PANEL))
+
     with emit.loop(tap_count) as t:
         offset = builder.load(emit.at(table, t))
         bases = [builder.add(start, offset) for start in starts]
         with emit.loop(steps) as k:
             here, move = builder.load(at), builder.mul(k, I64(STEP))
-            # In this order, each tile as late as it can be. Weights are read once a block, positions by every panel.
-            tiles.load_once(6, here, I64(4 * PANEL))
+            # In this order, each tile as late as it can be.
+            load_weights(6, here)
             tiles.load(4, builder.add(bases[0], move), pitch)
             tiles.dot(0, 4, 6)
-            tiles.load_once(7, builder.add(here, I64(4 * TILE)), I64(4 * PANEL))
+            load_weights(7, builder.add(here, I64(4 * TILE)))
             tiles.dot(1, 4, 7)
             if count > 1:
                 tiles.load(5, builder.add(bases[1], move), pitch)
@@ -211,6 +220,20 @@ def _emit_sums(emit, tiles, starts, pitch, taps, tap_count, steps, weights, sums
         for j in (0, 1):
             to = builder.add(sums, I64(i * TILE * 4 * PANEL + j * 4 * TILE))
             tiles.store(2 * i + j, to, I64(4 * PANEL))
+
+
+def emit_bare_blocks(builder, positions, weights, panels, steps, sums, nothing, once):
+    """Sums of a block of 32 positions, ``steps`` times 64 bytes each, and of ``panels`` panels after another, as a
+    runner makes them, and no results. ``nothing``: address of an int64 0; ``once`` as in :func:`runner`, an int1.
+    """
+    emit = Emitter(builder, _LANES, I32)
+    tiles = _Tiles(emit)
+    pitch = builder.mul(steps, I64(STEP))
+    starts = [positions, builder.add(positions, builder.mul(pitch, I64(TILE)))]
+    fetch = emit.variable(weights)
+    with emit.loop(panels) as p:
+        at = builder.add(weights, builder.mul(builder.mul(p, steps), I64(_STEP_BYTES)))
+        _emit_sums(emit, tiles, starts, pitch, nothing, I64(1), steps, at, sums, fetch, I64(0), once)
 
 
 def _emit_results(emit, groups, sums, outs, others, params, channel, n, activation, fusion, simple):
@@ -244,10 +267,11 @@ def _emit_panels(builder, frame, activation, fusion, simple):
     emit = Emitter(builder, _LANES, I32)
     words = emit.pointer(frame, I64)
     (tables, blocks, outs, others, pitch, taps, tap_count, steps, weights, params, panel_bytes, params_bytes, channel,
-     end, panels, chunk, sums, lines, last) = (builder.load(emit.at(words, i)) for i in range(FRAME))  # fmt: skip
+     end, panels, chunk, sums, lines, last, once) = (builder.load(emit.at(words, i)) for i in range(FRAME))  # fmt: skip
     if not simple:
         activation, fusion = (builder.load(emit.at(words, i)) for i in (FRAME, FRAME + 1))
     tiles = _Tiles(emit)
+    once = builder.icmp_signed("!=", once, I64(0))
     chunks = builder.sdiv(builder.add(panels, builder.sub(chunk, I64(1))), chunk)
     fetch = emit.variable(weights)
     with emit.loop(chunks) as c:
@@ -266,7 +290,7 @@ def _emit_panels(builder, frame, activation, fusion, simple):
             with emit.loop(count) as q:
                 panel = builder.add(first, q)
                 at = builder.add(weights, builder.mul(panel, panel_bytes))
-                rest = (pitch, taps, tap_count, steps, at, sums, fetch, lines)
+                rest = (pitch, taps, tap_count, steps, at, sums, fetch, lines, once)
                 with builder.if_else(is_whole, likely=True) as (two, one):
                     with two:
                         _emit_sums(emit, tiles, starts, *rest)
@@ -371,6 +395,7 @@ def runner(activation: int, fusion: int, simple: bool) -> Kernel:
     * sums: memory for the sums of a block;
     * lines, last: cache lines of the next chunk that a step fetches, and the address that takes the place of a next
       chunk after the last;
+    * once: whether the weights of a chunk are so many that they pass by the nearest cache (1) or stay in it (0);
     * activation, fusion: read only where the results are not simple.
     """
     return _SIMPLE[activation][fusion] if simple else _run_any

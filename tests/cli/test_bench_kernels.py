@@ -39,6 +39,8 @@ def test_table_and_json_of_the_built_in_kernels(capsys):
     assert {row["case"] for row in values["kernels"]} == {"odd sizes", "64 at 56", "1000 values"}
     assert all(row["difference"] == "" and row["seconds"] > 0 for row in values["kernels"])
     assert values["machine"]["int8_peak_gmacs"] > 0
+    from_caches = {"int8_nearest_cache_gmacs", "int8_second_cache_gmacs"} & values["machine"].keys()
+    assert len(from_caches) == (2 if values["machine"]["path"] == "amx" else 0)
 
 
 def test_a_kernel_of_ones_own(tmp_path, capsys):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tnnquant.kernels.peak import LOOPS, MACS, copy_loop, loop_buffers, loops
+from tnnquant.kernels.peak import LOOPS, MACS, block_macs, block_runner, copy_loop, loop_buffers, loops
 from tnnquant.kernels.target import isa
 
 
@@ -32,6 +32,16 @@ def test_every_sum_of_tiles_counts_the_steps():
     LOOPS["tdpbssd"](source, target, 1000)
     assert (target == 16 * 1000).all(), "a product a group of four bytes"
     assert MACS["tdpbssd"] == 4 * 16 * 16 * 64
+
+
+@pytest.mark.parametrize("near", [True, False])
+def test_blocks_of_tiles_sum_all_their_products(near):
+    if "tdpbssd" not in loops():
+        pytest.skip("needs AMX")
+    run, sums = block_runner(near)
+    run(2)
+    assert (sums == 512).all()
+    assert block_macs(near) == sums.size * 512 * (1 if near else 32)
 
 
 def test_the_copy_copies():

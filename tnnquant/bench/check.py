@@ -54,8 +54,9 @@ class Arguments:
 
 def _copy(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        # Strides and the read-only flag are part of the type that a kernel is compiled for.
-        made = np.empty_like(value)
+        # Strides and the read-only flag are part of the type that a kernel is compiled for. In a network blobs begin at
+        # a multiple of 64 bytes.
+        made = _aligned_like(value) if value.flags.c_contiguous else np.empty_like(value)
         made[...] = value
         made.flags.writeable = value.flags.writeable
         return made
@@ -63,6 +64,12 @@ def _copy(value: Any) -> Any:
         parts = [_copy(part) for part in value]
         return value._make(parts) if hasattr(value, "_make") else tuple(parts)
     return value
+
+
+def _aligned_like(array: np.ndarray) -> np.ndarray:
+    raw = np.empty(array.nbytes + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
 
 
 def _same(a: Any, b: Any) -> bool:

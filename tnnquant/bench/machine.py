@@ -11,9 +11,10 @@ import numpy as np
 from tnnquant.base.threads import threads_in_use
 from tnnquant.bench.timing import best_time
 
-__all__ = ["copy_rate", "cpu_name", "describe", "fp32_peak", "int8_peak", "macs_a_second"]
+__all__ = ["copy_rate", "cpu_name", "describe", "fp32_peak", "int8_peak", "macs_a_second", "tile_peaks"]
 
 _STEPS = 250_000
+_BLOCK_MACS = 2_000_000_000  # of a run of bare blocks, about
 _COPIED = 64 << 20  # bytes that a measurement of the copy moves, about
 
 
@@ -38,6 +39,26 @@ def int8_peak() -> float:
     from tnnquant.kernels.peak import loops
 
     return max(macs_a_second(kind) for kind in loops() if kind != "fma")
+
+
+@functools.cache
+def tile_peaks() -> tuple[float, float] | None:
+    """int8 multiply-adds per second of one core that reads tiles from the nearest cache, and weights from the second;
+    None without tiles.
+    """
+    from tnnquant.kernels.amx import tiles
+
+    return (_block_rate(True), _block_rate(False)) if tiles() == "amx" else None
+
+
+def _block_rate(near: bool) -> float:
+    from tnnquant.kernels.peak import block_macs, block_runner
+
+    run, _ = block_runner(near)
+    macs = block_macs(near)
+    rounds = max(1, _BLOCK_MACS // macs)
+    run(1)
+    return rounds * macs / best_time(lambda: run(rounds), repeats=9, is_serial=True)
 
 
 def copy_rate(moved: int) -> float:
@@ -68,10 +89,13 @@ def describe() -> dict:
     """CPU, instruction path, threads and peaks of a core, as JSON types."""
     from tnnquant.kernels.amx import path_in_use
 
+    tiles = tile_peaks()
+    cached = {"int8_nearest_cache_gmacs": tiles[0], "int8_second_cache_gmacs": tiles[1]} if tiles else {}
     return {
         "cpu": cpu_name(),
         "path": path_in_use(),
         "threads": threads_in_use(),
         "fp32_peak_gmacs": round(fp32_peak() / 1e9, 1),
         "int8_peak_gmacs": round(int8_peak() / 1e9, 1),
+        **{name: round(rate / 1e9, 1) for name, rate in cached.items()},
     }

@@ -62,8 +62,16 @@ def print_machine(machine: dict) -> None:
     """What the figures belong to."""
     print_lines(
         f"{machine['cpu']}, instruction path {machine['path']}, {machine['threads']} thread(s); one core reaches "
-        f"{machine['fp32_peak_gmacs']} GMAC/s fp32, {machine['int8_peak_gmacs']} GMAC/s int8"
+        f"{machine['fp32_peak_gmacs']} GMAC/s fp32, {machine['int8_peak_gmacs']} GMAC/s int8{_cached_peaks(machine)}"
     )
+
+
+def _cached_peaks(machine: dict) -> str:
+    """What is left of the int8 peak where tiles of weights are read from a cache; empty without tiles."""
+    peak = machine["int8_peak_gmacs"]
+    names = {"nearest": "int8_nearest_cache_gmacs", "second": "int8_second_cache_gmacs"}
+    told = [f"{machine[key] / peak:.0%} of it from the {name} cache" for name, key in names.items() if key in machine]
+    return f" ({', '.join(told)})" if told else ""
 
 
 def seconds_text(seconds: float) -> str:
