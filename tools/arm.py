@@ -1,6 +1,7 @@
 """An aarch64 Python with this project's dependencies, run by user-mode emulation: `python tools/arm.py [ARGUMENTS]`.
 
-Needs a Debian (or Ubuntu) machine with qemu-aarch64 on its PATH (package qemu-user) and a package index; no root.
+Needs a Debian (or Ubuntu) machine with qemu-aarch64 or qemu-aarch64-static on its PATH (packages qemu-user and
+qemu-user-static) and a package index; no root.
 Python and its libraries come from Debian's arm64 packages, NumPy, Numba and the rest as wheels. They go into FOLDER,
 about 700 MB; what is there is used again. ARGUMENTS go to that Python.
 
@@ -18,6 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = Path(os.environ.get("TNNQUANT_ARM_DIR") or Path.home() / ".cache" / "tnnquant-arm")
+#: The same emulator, as two packages name it.
+_EMULATORS = ("qemu-aarch64", "qemu-aarch64-static")
 #: Debian packages: an interpreter, and the libraries that its modules and the wheels load.
 _LIBRARIES = (
     "libc6", "libgcc-s1", "libstdc++6", "libgomp1", "zlib1g", "libexpat1", "libffi8", "libssl3", "libbz2-1.0",
@@ -65,7 +68,9 @@ def ensure() -> Path:
     SystemExit
         This machine cannot make it; says why.
     """
-    missing = [tool for tool in ("qemu-aarch64", "apt-get", "dpkg-deb") if shutil.which(tool) is None]
+    missing = [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]
+    if not any(map(shutil.which, _EMULATORS)):
+        missing.append(_EMULATORS[0])
     if missing:
         sys.exit(f"an aarch64 Python needs {', '.join(missing)} (Debian: apt-get install qemu-user)")
     command, done = FOLDER / "python", FOLDER / "ready"
@@ -116,7 +121,8 @@ def _write_command(command: Path, version: str) -> None:
         "#!/bin/sh\n"
         f'export QEMU_LD_PREFIX="{root}" PYTHONHOME="{root}/usr" PYTHONNOUSERSITE=1\n'
         f'export PYTHONPATH="{FOLDER}/site${{PYTHONPATH:+:$PYTHONPATH}}" LANG=C.UTF-8\n'
-        f'exec qemu-aarch64 -cpu "${{TNNQUANT_ARM_CPU:-max}}" -0 "$0" "{root}/usr/bin/python{version}" "$@"\n'
+        f"emulator=$(command -v {' || command -v '.join(_EMULATORS)})\n"
+        f'exec "$emulator" -cpu "${{TNNQUANT_ARM_CPU:-max}}" -0 "$0" "{root}/usr/bin/python{version}" "$@"\n'
     )
     command.chmod(0o755)
 
