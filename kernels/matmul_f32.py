@@ -24,8 +24,9 @@ _QUARTER = PANEL // 4
 # Panels that a task takes: two at once where there are registers for them.
 _TOGETHER = 2 if HAS_PAIRS else 1
 
-# Rows of A that a task multiplies with its panel: enough to make the packing cheap.
-_BLOCK = 32 * ROWS
+# Rows of A that a task multiplies with its panels: at most, and at least where threads would have nothing to do. Enough
+# to make the packing cheap.
+_BLOCK, _FEWEST = 32 * ROWS, 4 * ROWS
 
 
 @kernel
@@ -44,14 +45,14 @@ def matmul_f32_naive(a, b, out):
 @kernel
 def _matmul_task(op, index, scratch):
     # op words from ARGS on: see matmul_f32_op. Task: one product, _TOGETHER panels of columns, one block of rows.
-    (a, b, out, batch_a, batch_b, rows, length, columns, units, blocks) = load_words(op + 8 * program.ARGS, 10)
+    (a, b, out, batch_a, batch_b, rows, length, columns, units, blocks, most) = load_words(op + 8 * program.ARGS, 11)
     block = index % blocks
     unit = index // blocks % units
     product = index // blocks // units
     first = unit * (_TOGETHER * PANEL)
     count = min(np.int64(_TOGETHER * PANEL), columns - first)
-    start = block * _BLOCK
-    m_count = min(np.int64(_BLOCK), rows - start)
+    start = block * most
+    m_count = min(most, rows - start)
     source = b + ((product % batch_b) * length * columns + first) * 4
     # scratch: one offset (0, the only tap), a bias of zeros, the table of rows, the panels, what two_panels needs
     bias = scratch + 64
@@ -94,12 +95,21 @@ def matmul_f32_op(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> np.ndarray:
     """The op (:mod:`~tnnquant.kernels.program`) of :func:`matmul_f32`. The arrays must stay alive."""
     products, rows, columns = out.shape
     length = a.shape[2]
-    units, blocks = -(-columns // (_TOGETHER * PANEL)), -(-rows // _BLOCK)
-    table = 8 * (min(rows, _BLOCK) + ROWS)
+    units = -(-columns // (_TOGETHER * PANEL))
+    most = _rows_of_a_task(rows, products * units)
+    blocks = -(-rows // most)
+    table = 8 * (min(rows, most) + ROWS)
     scratch = 192 + _TOGETHER * PANEL * 4 * (1 + length) + table
     address = program.data_address
-    args = [address(a), address(b), address(out), a.shape[0], b.shape[0], rows, length, columns, units, blocks]
+    args = [address(a), address(b), address(out), a.shape[0], b.shape[0], rows, length, columns, units, blocks, most]
     return program.new_op(_matmul_task, products * units * blocks, scratch, args)
+
+
+def _rows_of_a_task(rows: int, others: int) -> int:
+    """Rows of A in a task, of which there are ``others`` for the same rows."""
+    wanted = -(-program.thread_count() // others)
+    each = -(-rows // max(1, min(wanted, rows // _FEWEST)))
+    return min(_BLOCK, -(-each // ROWS) * ROWS)
 
 
 def matmul_f32(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> np.ndarray:
