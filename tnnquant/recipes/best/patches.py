@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -35,20 +36,27 @@ def windows_of(node: Node, x: np.ndarray, out_dims: Sequence[int], most: int) ->
     if not isinstance(layer, Convolution):
         return np.ascontiguousarray(x).reshape(x.shape[0], 1, -1)
     height, width = x.shape[2:]
-    at = _places(out_dims, most)
-    count = len(at)
-    top, left = at // out_dims[3] * layer.stride_h - layer.pad_h, at % out_dims[3] * layer.stride_w - layer.pad_w
-    dilation = layer.dilation_h  # TNN uses it for both axes
-    pixels = x.transpose(0, 2, 3, 1)[0]
-    pixels = np.ascontiguousarray(pixels).reshape(height * width, -1)
-    found = np.empty((count, layer.kernel_h * layer.kernel_w, pixels.shape[1]), x.dtype)
-    for tap in range(found.shape[1]):
-        row, column = top + tap // layer.kernel_w * dilation, left + tap % layer.kernel_w * dilation
-        inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-        found[:, tap] = pixels[np.clip(row, 0, height - 1) * width + np.clip(column, 0, width - 1)]
-        if not inside.all():
-            found[~inside, tap] = 0
+    rows, outside = _rows_of(layer, height, width, tuple(out_dims[2:]), most)
+    pixels = np.ascontiguousarray(x.transpose(0, 2, 3, 1)[0]).reshape(height * width, -1)
+    found = pixels.take(rows, axis=0)
+    if outside is not None:
+        found[outside] = 0
     return found
+
+
+@lru_cache(maxsize=256)
+def _rows_of(
+    layer: Convolution, height: int, width: int, places: tuple[int, int], most: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Numbers of the pixels of each window, int64 (windows, taps), and which taps lie in the padding; None: none."""
+    at, taps = _places(places, most), np.arange(layer.kernel_h * layer.kernel_w)
+    dilation = layer.dilation_h  # TNN uses it for both axes
+    top, left = at // places[1] * layer.stride_h - layer.pad_h, at % places[1] * layer.stride_w - layer.pad_w
+    row = top[:, None] + taps // layer.kernel_w * dilation
+    column = left[:, None] + taps % layer.kernel_w * dilation
+    outside = (row < 0) | (row >= height) | (column < 0) | (column >= width)
+    rows = np.clip(row, 0, height - 1) * width + np.clip(column, 0, width - 1)
+    return rows, outside if outside.any() else None
 
 
 def mean_window(node: Node, windows: np.ndarray) -> np.ndarray:
@@ -59,7 +67,13 @@ def mean_window(node: Node, windows: np.ndarray) -> np.ndarray:
     node : Node
     windows : float32 or int8 (windows, taps, C)
     """
-    mean = windows.mean(axis=0, dtype=np.float64)
+    if windows.dtype == np.int8:
+        from tnnquant.kernels.code_moments import column_sums
+
+        sums = column_sums(windows.reshape(len(windows), -1))[0]
+        mean = sums.reshape(windows.shape[1:]) / len(windows)
+    else:
+        mean = windows.mean(axis=0, dtype=np.float64)
     return np.ascontiguousarray(mean.T).reshape(node.layer.expect(Weighted).groups, -1)
 
 
@@ -74,11 +88,11 @@ def outputs_at(node: Node, y: np.ndarray, most: int) -> np.ndarray:
     """
     if not isinstance(node.layer, Convolution):
         return np.array(y, np.float32).reshape(y.shape[0], -1)
-    return np.ascontiguousarray(y.reshape(y.shape[1], -1)[:, _places(y.shape, most)].T)
+    return np.ascontiguousarray(y.reshape(y.shape[1], -1)[:, _places(y.shape[2:], most)].T)
 
 
-def _places(out_dims: Sequence[int], most: int) -> np.ndarray:
-    """Numbers of output positions, evenly spaced."""
-    places = out_dims[2] * out_dims[3]
+def _places(dims: Sequence[int], most: int) -> np.ndarray:
+    """Numbers of output positions of a map (OH, OW), evenly spaced."""
+    places = dims[0] * dims[1]
     count = min(most, places)
     return np.arange(count) * places // count
