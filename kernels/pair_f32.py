@@ -49,7 +49,7 @@ def two_panels(row_table, count, taps, tap_count, channels, part, spare, weights
     tiles = count // PAIR_ROWS
     left = count - tiles * PAIR_ROWS
     step = (_ROW + tiles - 1) // tiles
-    zero, one = np.int64(0), np.int64(1)
+    zero, one, behind = np.int64(0), np.int64(1), tiles * PAIR_ROWS * 2 * _ROW
     sums, kept = spare + 64, zero
     parts = np.int64(1) if part == channels else tap_count * channels // part
     if parts > 1:
@@ -67,23 +67,19 @@ def two_panels(row_table, count, taps, tap_count, channels, part, spare, weights
             # The next weights of both panels lie one after the other; the rows of the next tile are asked for too.
             ahead_step, near = 2 * step, load_word(row_table) + PAIR_ROWS * pixel_bytes
             near_step = (PAIR_ROWS * pixel_bytes + channels - 1) // channels
-        _tile(row_table, at_taps, tap_count, part, here, panel_bytes, bias, out, out_stride, tiles, n, activation,
-              added, added_stride, after, ahead, ahead_step, near, near_step, kept, keep)  # fmt: skip
-        if left > 0:
-            # The last rows: few of them by themselves, others with some of those before once more. Their sums wait
-            # behind those of the tiles.
-            few = left <= _FEW
-            last = count - left if few else count - PAIR_ROWS
-            moved = tiles * PAIR_ROWS * 2 * _ROW
-            kept_here = zero if kept == 0 else kept + moved
-            keep_here = zero if keep == 0 else keep + moved
-            also = zero if added == 0 else added + last * added_stride
-            rows_at, to = row_table + 8 * last, out + last * out_stride
-            if few:
-                _tile_few(rows_at, at_taps, tap_count, part, here, panel_bytes, bias, to, out_stride, left, n,
-                          activation, also, added_stride, after, here, zero, here, zero, kept_here,
-                          keep_here)  # fmt: skip
-            else:
-                _tile(rows_at, at_taps, tap_count, part, here, panel_bytes, bias, to, out_stride, one, n, activation,
-                      also, added_stride, after, here, zero, here, zero, kept_here, keep_here)  # fmt: skip
+        # The last rows: few of them by themselves, others with some of those before once more. Their sums wait behind
+        # those of the tiles.
+        for again in range(2 if left > _FEW else 1):
+            first, moved = again * (count - PAIR_ROWS), again * behind
+            also = zero if added == 0 else added + first * added_stride
+            _tile(row_table + 8 * first, at_taps, tap_count, part, here, panel_bytes, bias, out + first * out_stride,
+                  out_stride, one if again else tiles, n, activation, also, added_stride, after, ahead, ahead_step,
+                  near, near_step, zero if kept == 0 else kept + moved,
+                  zero if keep == 0 else keep + moved)  # fmt: skip
+        if 0 < left <= _FEW:
+            first = count - left
+            also, to = zero if added == 0 else added + first * added_stride, out + first * out_stride
+            _tile_few(row_table + 8 * first, at_taps, tap_count, part, here, panel_bytes, bias, to, out_stride, left, n,
+                      activation, also, added_stride, after, here, zero, here, zero,
+                      zero if kept == 0 else kept + behind, zero if keep == 0 else keep + behind)  # fmt: skip
         kept = sums
