@@ -1,6 +1,7 @@
 # What editors and type checkers see of the lazy package: tnnquant/__init__.py imports these on first use.
 from tnnquant.base.plugins import load_plugin as load_plugin
 from tnnquant.bench.api import bench_latency as bench_latency
+from tnnquant.bench.api import bench_shares as bench_shares
 from tnnquant.config import QuantizeConfig as QuantizeConfig
 from tnnquant.config import SearchConfig as SearchConfig
 from tnnquant.config import VerifyConfig as VerifyConfig

@@ -241,3 +241,12 @@ def test_what_needs_weights_says_so(words, alone, capsys, tmp_path):
     error = capsys.readouterr().err
     assert error == f"error: {error.split()[1]} needs the weights of 'net.tnnproto', and there is no 'net.tnnmodel'\n"
     assert not (tmp_path / "p.html").exists()
+
+
+def test_shares_are_shown_on_the_page(inspected_files, quantized_files, pictures, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    wanted = quantized_files, "--against", inspected_files, "-i", pictures
+    assert run("inspect", *wanted, "--shares") == 2
+    assert "--shares is shown on the page: give --html" in capsys.readouterr().err
+    assert run("inspect", *wanted, "--shares", "--html", page) == 0
+    assert "--fp32-share 0.45" in page.read_text("utf-8")

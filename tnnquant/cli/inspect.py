@@ -71,6 +71,9 @@ EXAMPLES = (
 @click.option("--samples", is_flag=True, help="Show what the model is fed, and whether it is enough to calibrate with.")
 @click.option("--sheet", metavar="FILE", help="Write the pictures, as the model sees them, tiled on one PNG.")
 @click.option("--html", metavar="FILE", help="Write a page that shows all of it, to open in a browser; no network.")
+@click.option("--shares", is_flag=True,
+              help="Show on the page what fp32 layers buy: models of quantize --recipe best by --fp32-share are made "
+              "from all of FOLDER, judged and timed. Takes as long as six runs of best.")  # fmt: skip
 @click.option("--with", "other", metavar="OTHER", help="Another int8 model of FP32, shown beside MODEL on the page.")
 @click.option("--classes", metavar="FILE", help="The names of the classes, one per line, that of class 0 first.")
 @config_options(QuantizeConfig, *FIELDS)
@@ -121,6 +124,8 @@ def _check(options: dict, is_diff: bool, layer: str | None) -> None:
     """Refuse options that lack another one, or would have no effect."""
     if options["other"] and not (options["html"] and options["against"]):
         raise ConfigError("--with shows a second model on the page: give --html, and the fp32 model with --against")
+    if options["shares"] and not (options["html"] and options["against"] and options["input_path"]):
+        raise ConfigError("--shares is shown on the page: give --html, --against with the fp32 model, and -i")
     if options["classes"] and not options["against"]:
         raise ConfigError("--classes names what pictures are taken for: give --against and -i")
     for name in ("against", "samples", "sheet"):
@@ -214,6 +219,11 @@ def _study(first: Model, config: QuantizeConfig, options: dict) -> Study:
             from tnnquant.cli.inspect_made import time_models
 
             time_models(result, config, progress)
+            if options["shares"]:
+                from tnnquant.pipeline.shares import measure_shares
+
+                every = pick_samples(first, options["input_path"], config, None, options["threads"])
+                result.shares = measure_shares(against.stored, every, config, progress=progress)
     return result
 
 

@@ -22,6 +22,7 @@ from tnnquant.inspect.page.document import page_html
 from tnnquant.inspect.page.material import Beside, Material, Picture
 from tnnquant.inspect.ranges import BlobRanges
 from tnnquant.inspect.run import Model, beside, check_precisions, compare_models
+from tnnquant.pipeline.shares import ShareCurve
 
 if TYPE_CHECKING:
     from tnnquant.base.progress import Progress
@@ -55,6 +56,8 @@ class Study:
         Seconds of a run: ``fp32``, ``int8``, ``other``.
     timed_on : str
         What they were measured on.
+    shares : ShareCurve or None
+        What layers in fp32 buy, for the page.
     """
 
     model: Model
@@ -70,6 +73,7 @@ class Study:
     classes: tuple[str, ...] = ()
     times: Mapping[str, float] = field(default_factory=dict)
     timed_on: str = ""
+    shares: ShareCurve | None = None
 
     @property
     def fp32(self) -> Model | None:
@@ -170,6 +174,7 @@ def write_page(
         title, _made_by(result), model.graph, model.summary, result.errors, result.ranges, weights,
         result.coverage, result.statistics, pictures, result.against.summary if result.against else None, other,
         result.times, result.timed_on, made or Made(versions=(f"tnnquant {version('tnnquant')}",)),
+        result.shares,
     )  # fmt: skip
     write_files([(path, [page_html(material).encode("utf-8")])])
 

@@ -15,6 +15,7 @@ from tnnquant.inspect.made import Made
 from tnnquant.inspect.run import Model, load, pick_samples
 from tnnquant.inspect.study import Study, study, write_page
 from tnnquant.inspect.summary import summarize
+from tnnquant.pipeline.shares import ShareCurve, SharePoint
 
 CONFIG = QuantizeConfig(mean=(127.5,), scale=(1 / 127.5,))
 
@@ -108,6 +109,20 @@ def test_a_second_model_and_names_of_classes(inspected_files, quantized_files, p
     assert "2.00x slower" in text
     assert "tnnquant inspect &#x27;a&lt;b&#x27;" in text or "tnnquant inspect 'a&lt;b'" in text
     assert "<b>one" not in text
+
+
+def test_the_curve_of_shares(inspected_files, quantized_files, pictures, tmp_path):
+    model, against = load(quantized_files), load(inspected_files)
+    result = study(model, against, pick_samples(model, pictures, CONFIG, 3), CONFIG, ranges=False, coverage=False)
+    points = [SharePoint("fp32", 4.0, 100.0), SharePoint("default", 1.0, 90.0), SharePoint("0", 1.1, 95.0),
+              SharePoint("0.3", 2.0, 98.0)]  # fmt: skip
+    result.shares = ShareCurve("same class as fp32, %", True, "3 pictures", points)
+    write_page(result, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text("utf-8")
+    assert "shares" in check(text).ids
+    assert '<a href="#shares">fp32 share</a>' in text
+    assert "--fp32-share 0.3" in text
+    assert "Judged on 3 pictures" in text
 
 
 def test_the_worst_layers_are_marked_and_lead_to_their_details(page):

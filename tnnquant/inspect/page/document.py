@@ -17,14 +17,15 @@ from tnnquant.inspect.page.sections import (
     reading_section,
     stored_section,
 )
+from tnnquant.inspect.page.shares import shares_section
 from tnnquant.inspect.page.strip import strip_section
 
 __all__ = ["page_html"]
 
 SECTIONS = (
-    ("depth", "Error by depth"), ("figures", "Key figures"), ("graph", "Graph"), ("layers", "Layers"),
-    ("pictures", "Worst inputs"), ("inputs", "Inputs"), ("stored", "Stored beside"), ("details", "Details"),
-    ("reading", "How to read"), ("made", "Made by"),
+    ("depth", "Error by depth"), ("figures", "Key figures"), ("shares", "fp32 share"), ("graph", "Graph"),
+    ("layers", "Layers"), ("pictures", "Worst inputs"), ("inputs", "Inputs"), ("stored", "Stored beside"),
+    ("details", "Details"), ("reading", "How to read"), ("made", "Made by"),
 )  # fmt: skip
 
 
@@ -36,9 +37,11 @@ def page_html(material: Material) -> str:
     material : Material
     """
     style, script = (files(__package__).joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
-    main = [strip_section(material), figures_section(material), explore_section(material), pictures_section(material),
-            coverage_section(material), stored_section(material), details_section(material), reading_section(material),
-            made_section(material)]  # fmt: skip
+    drawn = (
+        strip_section, figures_section, shares_section, explore_section, pictures_section, coverage_section,
+        stored_section, details_section, reading_section, made_section,
+    )  # fmt: skip
+    main = [section(material) for section in drawn]
     there = [where for where, _ in SECTIONS if any(f'<section id="{where}"' in part for part in main)]
     links = "".join(tag("a", name, href=f"#{where}") for where, name in SECTIONS if where in there)
     head = (

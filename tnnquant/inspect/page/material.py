@@ -15,6 +15,7 @@ from tnnquant.inspect.made import Made
 from tnnquant.inspect.page.shades import ErrorShades
 from tnnquant.inspect.ranges import BlobRanges
 from tnnquant.inspect.summary import Summary
+from tnnquant.pipeline.shares import ShareCurve
 
 __all__ = ["Beside", "Material", "Picture"]
 
@@ -86,6 +87,8 @@ class Material:
         What they were measured on.
     made : Made
         What made the page.
+    shares : ShareCurve or None
+        What layers in fp32 buy.
     """
 
     title: str
@@ -103,6 +106,7 @@ class Material:
     times: Mapping[str, float] = field(default_factory=dict)
     timed_on: str = ""
     made: Made = field(default_factory=Made)
+    shares: ShareCurve | None = None
 
     @cached_property
     def shades(self) -> ErrorShades:

@@ -16,7 +16,7 @@ from tnnquant.inspect.page.spread import grouped, spread
 from tnnquant.inspect.ranges import BlobRanges
 from tnnquant.inspect.weights import BEST_DB
 
-__all__ = ["channel_db_svg", "channel_ranges_svg", "histogram_svg", "weights_svg"]
+__all__ = ["channel_db_svg", "channel_ranges_svg", "histogram_svg", "label_svg", "plot_svg", "weights_svg"]
 
 WIDE, TOP, LOW, LEFT, RIGHT = 560, 24, 22, 6, 6
 MOST_COLUMNS = 180
@@ -25,12 +25,14 @@ METHOD_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 LETTER, LETTER_GAP, NEAR = 7.0, 6.0, 2.0
 
 
-def _svg(height: float, label: str, *parts: str) -> str:
+def plot_svg(height: float, label: str, *parts: str) -> str:
+    """A plot of that height in units, of some elements."""
     return (f'<svg class="plot" viewBox="0 0 {WIDE} {height:.0f}" role="img" aria-label="{text(label)}">'
             f"{''.join(parts)}</svg>")  # fmt: skip
 
 
-def _label(x: float, y: float, value: str, anchor: str = "start", kind: str = "axis") -> str:
+def label_svg(x: float, y: float, value: str, anchor: str = "start", kind: str = "axis") -> str:
+    """A word or number; ``anchor`` as in SVG, ``kind`` its class."""
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text(value)}</text>'
 
 
@@ -79,10 +81,10 @@ def histogram_svg(ranges: BlobRanges, chosen: np.ndarray | None) -> str:
         labels, spread([x for x, _ in labels], widths, LEFT, WIDE - RIGHT), strict=True
     ):
         parts.append(f'<path class="method lead" d="M{place:.1f} 13L{x:.1f} {TOP}"/>')
-        parts.append(_label(place, 10, letters, "middle", "letter"))
-    parts += [_label(LEFT, height - 6, "0"), _label(WIDE - RIGHT, height - 6, f"{limit:.4g}", "end"),
-              _label(WIDE / 2, height - 6, "magnitude; height: logarithm of the count", "middle")]  # fmt: skip
-    return _svg(height, "histogram of magnitudes with thresholds", *parts)
+        parts.append(label_svg(place, 10, letters, "middle", "letter"))
+    parts += [label_svg(LEFT, height - 6, "0"), label_svg(WIDE - RIGHT, height - 6, f"{limit:.4g}", "end"),
+              label_svg(WIDE / 2, height - 6, "magnitude; height: logarithm of the count", "middle")]  # fmt: skip
+    return plot_svg(height, "histogram of magnitudes with thresholds", *parts)
 
 
 def _columns(
@@ -119,8 +121,9 @@ def channel_ranges_svg(
             heights = middle - half * limit / peak
             steps = "".join(f"V{y:.1f}h{wide:.2f}" for y in heights)
             parts.append(f'<path class="chosen" d="M{LEFT} {heights[0]:.1f}{steps}"/>')
-    parts += [_label(LEFT, height - 4, f"{channels} {what}"), _label(WIDE - RIGHT, height - 4, f"±{peak:.4g}", "end")]
-    return _svg(height, f"range of {channels} {what}", *parts)
+    parts.append(label_svg(LEFT, height - 4, f"{channels} {what}"))
+    parts.append(label_svg(WIDE - RIGHT, height - 4, f"±{peak:.4g}", "end"))
+    return plot_svg(height, f"range of {channels} {what}", *parts)
 
 
 def weights_svg(before: np.ndarray | None, after: np.ndarray | None) -> str:
@@ -135,9 +138,9 @@ def weights_svg(before: np.ndarray | None, after: np.ndarray | None) -> str:
     wide = (WIDE - LEFT - RIGHT) / (len(bins) - 1)
     for tall, kind in zip(counts, ("bars", "after") if before is not None else ("after",), strict=False):
         parts.append(f'<path class="{kind}" d="{_steps(tall * (base - TOP) / top, wide, base)}"/>')
-    parts += [_label(LEFT, height - 6, f"-{peak:.4g}"), _label(WIDE - RIGHT, height - 6, f"{peak:.4g}", "end"),
-              _label(WIDE / 2, height - 6, "0", "middle")]  # fmt: skip
-    return _svg(height, "histogram of weights", *parts)
+    parts += [label_svg(LEFT, height - 6, f"-{peak:.4g}"), label_svg(WIDE - RIGHT, height - 6, f"{peak:.4g}", "end"),
+              label_svg(WIDE / 2, height - 6, "0", "middle")]  # fmt: skip
+    return plot_svg(height, "histogram of weights", *parts)
 
 
 def channel_db_svg(db: np.ndarray) -> str:
@@ -158,6 +161,6 @@ def channel_db_svg(db: np.ndarray) -> str:
     )
     lines = "".join(f'<path class="grid" d="M{LEFT} {base - (base - TOP) * mark / 60:.1f}H{WIDE - RIGHT}"/>'
                     for mark in (20, 40, 60))  # fmt: skip
-    worst = _label(LEFT, height - 6, f"worst {values[0]:.1f} dB")
-    return _svg(height, "SQNR of the channels, worst first", lines, _strokes(data, bar), worst,
-                _label(WIDE - RIGHT, height - 6, f"best {values[-1]:.1f} dB (lines: 20, 40, 60)", "end"))  # fmt: skip
+    worst = label_svg(LEFT, height - 6, f"worst {values[0]:.1f} dB")
+    best = label_svg(WIDE - RIGHT, height - 6, f"best {values[-1]:.1f} dB (lines: 20, 40, 60)", "end")
+    return plot_svg(height, "SQNR of the channels, worst first", lines, _strokes(data, bar), worst, best)
