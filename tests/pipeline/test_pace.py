@@ -60,6 +60,14 @@ def test_a_stage_like_one_before_takes_its_speed(clock, monkeypatch):
     assert bar.seconds[-1] == pytest.approx(40.0, rel=0.02)
 
 
+def test_what_is_begun_once_more_does_not_count(clock, monkeypatch):
+    bar, told = begun(monkeypatch, {"ranges": 50.0, "weights": 50.0})
+    for done in (*range(1, 40), *range(1, 51)):
+        clock[0] += 0.2
+        told("ranges", done, 50)
+    assert bar.seconds[-1] == pytest.approx(10.0, rel=0.05)
+
+
 def test_what_nobody_counted_is_handed_on(clock, monkeypatch):
     bar, told = begun(monkeypatch, {"ranges": 1.0})
     told("quantizing", 1, 0)
@@ -81,8 +89,11 @@ def test_other_callables_are_not_asked():
     [
         (QuantizeConfig(), ["ranges", "weights"]),
         (QuantizeConfig(blob_method="kl"), ["ranges", "histograms", "weights"]),
-        (QuantizeConfig(recipe="fast"), ["ranges", "weights"]),
-        (QuantizeConfig(recipe="best"), ["ranges", "fp32 layers", "weights, trial", "ranges, others", "weights"]),
+        (QuantizeConfig(recipe="fast"), ["reading", "ranges", "scales", "weights"]),
+        (
+            QuantizeConfig(recipe="best"),
+            ["reading", "ranges", "scales", "fp32 layers", "weights, trial", "ranges, others", "weights"],
+        ),
     ],
 )
 def test_the_stages_of_a_recipe(config, names):

@@ -10,6 +10,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from tnnquant.base.progress import Progress
 from tnnquant.config import QuantizeConfig
 from tnnquant.engine.executor import Executor
@@ -18,8 +20,8 @@ from tnnquant.quantization.plan import QuantPlan
 
 __all__ = ["Pace", "paced"]
 
-#: The share of all that must be done before anything is said, and the share of a stage before its own speed counts.
-_LEAST, _OWN = 0.04, 0.1
+#: The share of all that must be done before anything is said.
+_LEAST = 0.04
 
 
 def paced(
@@ -52,7 +54,13 @@ class Pace:
         self._began = 0.0
         self._stage = ""
         self._first = (0.0, 0.0)  # of the stage: when it was first told of, and how much of it was done by then
+        self._share = 0.0
+        # The stage that was told of last, and shares and times of it.
+        self._shown = ""
+        self._course: list[tuple[float, float]] = []
+        self._courses: dict[str, list] = {}
         self._speeds: dict[str, float] = {}
+        self._before: dict[str, float] = {}  # as they were when the stage began
 
     def expect(self, executor: Executor, plan: QuantPlan) -> None:
         """What there is to do, as soon as a recipe knows it."""
@@ -70,19 +78,40 @@ class Pace:
 
     def _left(self, stage: str, share: float) -> float | None:
         now, costs = _now(), self._costs
+        share = self._by_time(stage, share)
         if stage != self._stage:
             self._stage, self._first = stage, (now, share)
-        began, first = self._first
-        if share - first >= _OWN and now > began:
-            self._speeds[_kind(stage)] = (now - began) / (costs[stage] * (share - first))
+            self._before = dict(self._speeds)
+        elif share < self._share:  # begun once more: what was done is lost, and so does not count
+            self._began += now - self._first[0]
+            self._first = now, share
+        self._share = share
         names = list(costs)
-        before = sum(costs[name] for name in names[: names.index(stage)]) + share * costs[stage]
-        if before < _LEAST * sum(costs.values()):
+        done = sum(costs[name] for name in names[: names.index(stage)]) + share * costs[stage]
+        if done < _LEAST * sum(costs.values()):
             return None
-        mean = (now - self._began) / before
+        mean = (now - self._began) / done
+        began, first = self._first
+        if share > first and now > began:
+            # The first steps of a stage are not like the others: it is believed as far as it is done.
+            own, known = (now - began) / (costs[stage] * (share - first)), self._before.get(_kind(stage), mean)
+            self._speeds[_kind(stage)] = share * own + (1 - share) * known
         rest = {name: costs[name] for name in names[names.index(stage) :]}
         rest[stage] *= 1 - share
         return sum(cost * self._speeds.get(_kind(name), mean) for name, cost in rest.items())
+
+
+    def _by_time(self, stage: str, share: float) -> float:
+        """The share of a stage's time that is over, by how a stage like it went, where one has."""
+        if stage != self._shown or (self._course and share < self._course[-1][0]):
+            if len(self._course) > 1:
+                self._courses[_kind(self._shown)] = list(zip(*self._course, strict=True))
+            self._shown, self._course = stage, []
+        self._course.append((share, _now()))
+        if _kind(stage) not in self._courses:
+            return share
+        shares, times = (np.array(row) for row in self._courses[_kind(stage)])
+        return float(np.interp(share, shares, (times - times[0]) / max(times[-1] - times[0], 1e-9)))
 
 
 def _kind(stage: str) -> str:
