@@ -68,6 +68,14 @@ def test_what_is_begun_once_more_does_not_count(clock, monkeypatch):
     assert bar.seconds[-1] == pytest.approx(10.0, rel=0.05)
 
 
+def test_threads_tell_of_their_steps_in_any_order(clock, monkeypatch):
+    bar, told = begun(monkeypatch, {"fp32 layers": 50.0, "weights": 50.0})
+    for done in range(1, 51):
+        clock[0] += 0.2
+        told("fp32 layers", done + (-1) ** done, 51)
+    assert bar.seconds[-1] == pytest.approx(10.0, rel=0.1)
+
+
 def test_what_nobody_counted_is_handed_on(clock, monkeypatch):
     bar, told = begun(monkeypatch, {"ranges": 1.0})
     told("quantizing", 1, 0)

@@ -42,11 +42,14 @@ class Work:
         Of all int8 blobs, in thousands.
     rounding : float
         Multiplications, in thousands of millions, of second-order rounding of all weights.
+    layers : int
+        That are int8.
     """
 
     values: float
     scales: float
     rounding: float
+    layers: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,19 +90,23 @@ BETTER = tuple(_COSTS)
 @dataclass(frozen=True)
 class _Stage:
     """As of a recipe: units for a million values of a picture, or of the model, for a thousand scales, and for a
-    thousand million multiplications; ``share``: of the pictures, ``most``: of them at most."""
+    thousand million multiplications; ``looked``: for each run of the network to find layers that stay fp32; ``share``:
+    of the pictures, ``most``: of them at most."""
 
     picture: float = 0.0
     values: float = 0.0
     scales: float = 0.0
     rounding: float = 0.0
+    looked: float = 0.0
     share: float = 1.0
     most: float = inf
 
 
 _HELD_OUT = 0.25
-#: What recipes do, by the names of their stages, the verdict apart: what they take in all, divided as runs of
-#: SqueezeNet divide it. Of "reading" and "scales" nothing is told: they are over when the next stage begins.
+#: Runs of the network to find layers that stay fp32, at least, and for each layer.
+_RUNS, _RUNS_OF_LAYER = 120, 5.2
+#: What recipes do, by the names of their stages, the verdict apart: as runs of SqueezeNet and YOLOv8n divide it. Of
+#: "reading" and "scales" nothing is told: they are over when the next stage begins.
 _STAGES = {
     "fast": {
         "reading": _Stage(0.35), "ranges": _Stage(1.2), "scales": _Stage(scales=21.0),
@@ -107,12 +114,12 @@ _STAGES = {
     },
     "best": {
         "reading": _Stage(0.35),
-        "ranges": _Stage(1.2, share=1 - _HELD_OUT),
-        "scales": _Stage(scales=23.0),
-        "fp32 layers": _Stage(values=16.0, scales=11.0),
-        "weights, trial": _Stage(4.2, scales=10.0, rounding=20.0, share=1 - _HELD_OUT, most=0.75 * _TOGETHER),
-        "ranges, others": _Stage(1.2, values=20.0, share=_HELD_OUT),
-        "weights": _Stage(3.8, scales=10.0, rounding=23.0, most=_TOGETHER),
+        "ranges": _Stage(1.6, share=1 - _HELD_OUT),
+        "scales": _Stage(scales=27.0),
+        "fp32 layers": _Stage(looked=0.25),
+        "weights, trial": _Stage(6.1, rounding=0.5, share=1 - _HELD_OUT, most=0.75 * _TOGETHER),
+        "ranges, others": _Stage(1.6, values=25.0, share=_HELD_OUT),
+        "weights": _Stage(5.4, rounding=0.5, most=_TOGETHER),
     },
 }  # fmt: skip
 #: Of a picture that int8 alone is run on, as fp32 was before; of the comparison of all blobs after it.
@@ -135,7 +142,7 @@ def work_of(executor: Executor, plan: QuantPlan) -> Work:
             length, windows = macs / prod(dims), min(_WINDOWS, _TOGETHER * prod(dims[2:]))
             # Second moments of the windows; six steps of rounding; the factor of a matrix.
             rounding += length**2 * (windows / 4 + 6 * dims[1] + length / 2)
-    return Work(values / 1e6, sum(blob.slots for blob in plan.blobs.values()) / 1e3, rounding / 1e9)
+    return Work(values / 1e6, sum(blob.slots for blob in plan.blobs.values()) / 1e3, rounding / 1e9, len(plan.int8))
 
 
 def time_pictures(executor: Executor, plan: QuantPlan, samples: Samples) -> Timing:
@@ -225,6 +232,7 @@ def stages_of(
     looked_at = min(pictures, most.most or pictures) if most else pictures
     costs = {
         name: (stage.picture * min(stage.share * looked_at, stage.most) + stage.values) * work.values
+        + stage.looked * work.values * max(_RUNS, _RUNS_OF_LAYER * work.layers)
         + stage.scales * work.scales + stage.rounding * work.rounding for name, stage in stages.items()
     }  # fmt: skip
     if costs:

@@ -22,6 +22,8 @@ __all__ = ["Pace", "paced"]
 
 #: The share of all that must be done before anything is said.
 _LEAST = 0.04
+#: A stage that is as far as this share of where it was has begun once more; threads tell of their steps in any order.
+_AGAIN = 0.5
 
 
 def paced(
@@ -82,7 +84,7 @@ class Pace:
         if stage != self._stage:
             self._stage, self._first = stage, (now, share)
             self._before = dict(self._speeds)
-        elif share < self._share:  # begun once more: what was done is lost, and so does not count
+        elif share < _AGAIN * self._share:  # begun once more: what was done is lost, and so does not count
             self._began += now - self._first[0]
             self._first = now, share
         self._share = share
@@ -103,11 +105,12 @@ class Pace:
 
     def _by_time(self, stage: str, share: float) -> float:
         """The share of a stage's time that is over, by how a stage like it went, where one has."""
-        if stage != self._shown or (self._course and share < self._course[-1][0]):
+        if stage != self._shown or (self._course and share < _AGAIN * self._course[-1][0]):
             if len(self._course) > 1:
                 self._courses[_kind(self._shown)] = list(zip(*self._course, strict=True))
             self._shown, self._course = stage, []
-        self._course.append((share, _now()))
+        farthest = max(share, self._course[-1][0]) if self._course else share
+        self._course.append((farthest, _now()))
         if _kind(stage) not in self._courses:
             return share
         shares, times = (np.array(row) for row in self._courses[_kind(stage)])

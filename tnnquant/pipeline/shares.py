@@ -48,7 +48,7 @@ class SharePoint:
     name : str
         ``fp32``, ``default`` (the default recipe), or the share.
     milliseconds : float
-        Median of a run.
+        The least of several runs.
     value : float
         In the unit of the curve.
     """
@@ -203,7 +203,7 @@ def _worst_cosine(found: Comparison, kind: OutputKind) -> float:
 
 
 def _timed(models: Mapping[str, Graph], inputs: dict[str, np.ndarray], config: QuantizeConfig) -> dict[str, float]:
-    """Median milliseconds of a run of each model, run in turns."""
+    """The least milliseconds of a run of each model, run in turns."""
     executors = {name: Executor(model, config.input_dims, exact=False) for name, model in models.items()}
     times: dict[str, list[float]] = {name: [] for name in models}
     began = time.perf_counter()
@@ -214,4 +214,4 @@ def _timed(models: Mapping[str, Graph], inputs: dict[str, np.ndarray], config: Q
             started = time.perf_counter()
             executor.run({blob: array.copy() for blob, array in inputs.items()})
             times[name].append(1e3 * (time.perf_counter() - started))
-    return {name: float(np.median(found[1:])) for name, found in times.items()}  # the first fills caches
+    return {name: min(found) for name, found in times.items()}

@@ -37,7 +37,7 @@ def shares_section(material: Material) -> str:
     better = "higher" if curve.higher_is_better else "lower"
     note = tag("p", text(
         "Models of --recipe best by --fp32-share, the largest share of the multiplications that stays in fp32: "
-        f"{better} and further left is better. Judged on {curve.judged_on}; time: median of runs in turns, here."
+        f"{better} and further left is better. Judged on {curve.judged_on}; time: the least of several runs, in turns."
     ), class_="note")  # fmt: skip
     return section("shares", tag("h2", "What fp32 layers buy"), note, tag("div", figure, table, class_="body"))
 
