@@ -1,6 +1,9 @@
 """What the verdict says of models made from bad and from good calibration sets, beside what is true on other pictures.
 
     python tools/verdict_sets.py ../shared [squeezenet | efficientnet_lite0] [--recipe NAME] [--json FILE]
+    python tools/verdict_sets.py ../shared --files NET.tnnproto [-n MEAN] [-s SCALE] [-r]
+
+The second form is for a classifier of your own that is fed 224x224 or less: from ``data/calibration-224``.
 
 40 sets are bad (preprocessing, noise, dark, blurred, one picture, one class, few ...), 20 are good. Of each a model is
 made, and asked on ``data/imagenet-dev``: the share of pictures with the same best class as fp32. The table counts
@@ -172,8 +175,9 @@ def _crops(picture: np.ndarray, count: int, rng: np.random.Generator) -> Picture
 class Bench:
     """A network, its pictures, and what fp32 makes of those of the evaluation."""
 
-    def __init__(self, shared: Path, network: str, recipe: str):
-        name, folder, resize, preprocessing = NETWORKS[network]
+    def __init__(self, shared: Path, network: tuple[str, str, str, dict[str, Any]], recipe: str):
+        name, folder, resize, preprocessing = network
+        # Files elsewhere are named by their whole path.
         self._model = [shared / "data" / f"{name}{suffix}" for suffix in (".tnnproto", ".tnnmodel")]
         paths = sorted((shared / "data" / folder).iterdir())
         self._pictures = [imageio.imread(path)[..., :3] for path in paths]
@@ -245,10 +249,19 @@ def main() -> None:
     parser.add_argument("network", nargs="?", choices=NETWORKS)
     parser.add_argument("--recipe", default="tnn")
     parser.add_argument("--json", type=Path, help="write every row there as it is measured")
+    parser.add_argument("--files", type=Path, metavar="NET.tnnproto", help="a network of your own")
+    parser.add_argument("-n", "--mean", type=float, default=127.5)
+    parser.add_argument("-s", "--scale", type=float, default=1 / 127.5)
+    parser.add_argument("-r", "--reverse_channel", action="store_true")
     options = parser.parse_args()
+    networks = {name: NETWORKS[name] for name in ([options.network] if options.network else NETWORKS)}
+    if options.files:
+        fed = {"mean": (options.mean,), "scale": (options.scale,), "reverse_channel": options.reverse_channel}
+        stem = options.files.resolve().with_suffix("")
+        networks = {stem.name: (str(stem), "calibration-224", "crop", fed)}
     rows = []
-    for network in [options.network] if options.network else NETWORKS:
-        bench = Bench(options.shared, network, options.recipe)
+    for network, entry_of in networks.items():
+        bench = Bench(options.shared, entry_of, options.recipe)
         for entry in calibration_sets():
             rows.append({"network": network, **bench.measure(entry)})
             if options.json:
