@@ -186,3 +186,20 @@ def test_zero_points_in_fp32_are_offered_and_made(capsys, with_zero_points, monk
     assert [node.name for node in graph.nodes] == [
         node.name for node in tnnquant.read_model(f"{made}.tnnproto", f"{made}.tnnmodel").nodes
     ]
+
+
+def test_compiling_for_the_comparison_is_said(capsys, net, monkeypatch):
+    from tnnquant.kernels import jit
+    from tnnquant.onnx import verify
+
+    told, compare = [], verify.compare
+    monkeypatch.setattr(jit, "before_compiling", told.append)
+
+    def compared(*arguments):
+        told[-1]()  # as when the first kernel has to be compiled
+        return compare(*arguments)
+
+    monkeypatch.setattr(verify, "compare", compared)
+    code, _, err = run(capsys, "convert", net, "-o", net.parent / "made")
+    assert code == 0
+    assert "compiling kernels (first use only" in err

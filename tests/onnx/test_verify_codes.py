@@ -92,6 +92,22 @@ def test_a_small_fault_is_named(chain, what, position):
     assert comparison.first == node.outputs[0]
 
 
+def test_two_channels_that_are_exchanged_are_found(rng, tmp_path):
+    """In a depthwise layer of many channels that reads coarser codes."""
+    net = Qdq(rng, (1, 8, 16, 16), np.uint8)
+    x = net.pair(net.op("Relu", net.conv(net.pair("x", 0.02, 128), 8, 128)), 0.01, 0)
+    onnx.save(net.model(net.pair(net.op("Relu", net.depthwise(x, 128, 3, 1)), 0.01, 0)), tmp_path / "net.onnx")
+    source, pair = tmp_path / "net.onnx", (tmp_path / "net.tnnproto", tmp_path / "net.tnnmodel")
+    conversion = convert(source)
+    graph = conversion.graph
+    node = [node for node in graph.nodes if "filter" in node.tensors][1]
+    exchanged = [1, 0, *range(2, 128)]
+    write_model(changed(graph, node, "filter", lambda data: data.reshape(128, -1)[exchanged].reshape(-1)), *pair)
+    comparison = compare(source, pair, conversion)
+    assert not comparison.agrees
+    assert comparison.first == node.outputs[0]
+
+
 @pytest.mark.parametrize("what", ["scale", "bias", "filter", "blob"])
 def test_a_fault_in_a_layer_is_named(files, what):
     source, pair = files

@@ -92,10 +92,12 @@ def command(
     }  # fmt: skip
     comparison = None
     if not no_verify:
+        from tnnquant.cli.progress import progress_display
         from tnnquant.onnx.verify import compare
 
         conversion = conversion.without_weights()  # the comparison reads them from the files
-        comparison = compare(name, target, conversion, input_path)
+        with progress_display(False):  # says when kernels have to be compiled first
+            comparison = compare(name, target, conversion, input_path)
         facts["comparison"] = comparison.as_dict()
     if as_json:
         import json
