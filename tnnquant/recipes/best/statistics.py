@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,8 +29,9 @@ __all__ = ["FOLDS", "Statistics", "gather"]
 
 #: Parts of the samples that are kept apart, so that a range can be judged on samples it was not made from.
 FOLDS = 4
-#: Bins of a histogram above the largest value of one sample: with 16 to a factor of two, four times that.
-_HEADROOM = 32
+#: Bins of a histogram above the largest value of a few samples: with 16 to a factor of two, four times that; of so many
+#: samples one is among these.
+_HEADROOM, _ONE_OF = 32, 12
 
 
 @dataclass(eq=False)
@@ -120,8 +121,8 @@ def gather(
         return _gathered(gathering, samples, chosen, progress, known)
 
     try:
-        return gathered(_bins_needed(executor, plan, samples[0]))
-    except _BeyondError:  # a sample holds much larger values than the first one
+        return gathered(_bins_needed(executor, plan, samples[::_ONE_OF]))
+    except _BeyondError:  # a sample holds much larger values than these
         return gathered({})
 
 
@@ -162,24 +163,28 @@ class _BeyondError(Exception):
     """Values lie beyond the bins that were thought to do."""
 
 
-def _bins_needed(executor: Executor, plan: QuantPlan, sample: Any) -> dict[tuple[str, bool], tuple[int, int]]:
+def _bins_needed(executor: Executor, plan: QuantPlan, samples: Sequence) -> dict[tuple[str, bool], tuple[int, int]]:
     """Bins to skip and to keep of each blob's histogram, of all values and of those above 0 alone (True), if
-    no sample holds values :data:`_HEADROOM` bins above the largest of this one; what has no entry needs all bins."""
+    no sample holds values :data:`_HEADROOM` bins above the largest of these; what has no entry needs all bins."""
     from tnnquant.kernels.octaves import OCTAVE_BINS, octave_edges
 
     edges = octave_edges()
-    found: dict[tuple[str, bool], tuple[int, int]] = {}
+    largest: dict[tuple[str, bool], float] = {}
 
     def look(name: str, x: np.ndarray) -> None:
         if name in plan.blobs and x.size:
             high, low = float(x.max()), float(x.min())
             for above, peak in ((False, max(high, -low)), (True, high)):
-                if edges[1] <= peak < np.inf:
-                    top = int(np.searchsorted(edges, peak, side="right")) - 1
-                    skipped = max(top - DEEPEST - 1, 0)
-                    found[name, above] = skipped, min(top - skipped + 1 + _HEADROOM, OCTAVE_BINS - skipped)
+                largest[name, above] = max(largest.get((name, above), peak), peak)
 
-    executor.run_sample(sample, look)
+    for sample in samples:
+        executor.run_sample(sample, look)
+    found: dict[tuple[str, bool], tuple[int, int]] = {}
+    for key, peak in largest.items():
+        if edges[1] <= peak < np.inf:
+            top = int(np.searchsorted(edges, peak, side="right")) - 1
+            skipped = max(top - DEEPEST - 1, 0)
+            found[key] = skipped, min(top - skipped + 1 + _HEADROOM, OCTAVE_BINS - skipped)
     return found
 
 
