@@ -82,7 +82,7 @@ class _Cost:
 _MINMAX = _Cost(1.1, 1.0, 12.0)
 #: With methods that look twice at every picture, or search.
 _SEARCHING = _Cost(0.8, 1.7, 33.0)
-_COSTS = {"fast": _Cost(1.4, 3.7, 31.0, 13.0, 24), "best": _Cost(2.3, 3.9, 60.0, 43.0)}
+_COSTS = {"fast": _Cost(1.4, 3.7, 36.0, 3.0, 16), "best": _Cost(2.3, 3.9, 60.0, 43.0)}
 #: Recipes that come closer to fp32 than the default, the quicker one first.
 BETTER = tuple(_COSTS)
 
