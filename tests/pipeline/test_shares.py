@@ -47,7 +47,7 @@ def test_a_classifier_on_pictures_held_out(build, vectors, tmp_path):
     assert told[0] == ("models by share", 0, 3)
     assert told[-1] == ("models by share", 3, 3)
     assert [point["name"] for point in curve.as_dict()["points"]] == ["fp32", "default", "0", "0.6"]
-    assert "--fp32-share" in str(curve)
+    assert "fp32_share" in str(curve)
 
 
 def test_on_others(build, vectors, tmp_path):

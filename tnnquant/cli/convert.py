@@ -53,7 +53,7 @@ EXAMPLES = (
     default="int8",
     show_default=True,
     help="Layers of an int8 model whose zero points are not 0: int8, which is fast, with codes off by one here and "
-    "there; fp32, with onnxruntime's very codes, at the speed and size of fp32.",
+    "there; fp32, with onnxruntime's very codes, at the size of fp32 and slower than it.",
 )
 @click.option("--list", "is_list", is_flag=True, help="List the operators, and what TNN cannot express; write nothing.")
 @click.option(
@@ -108,7 +108,7 @@ def command(
         if comparison is not None and comparison.agrees and conversion.inexact and comparison.cosine < _CLOSE:
             click.echo(
                 f"closer to the ONNX model: {ZERO_POINTS_OPTION} keeps the layers with zero points other than 0 in "
-                "fp32 and computes onnxruntime's very codes, at the speed and size of fp32"
+                "fp32 and computes onnxruntime's very codes, at the size of fp32 and slower than it"
             )
     return 0 if comparison is None or comparison.agrees else DIFFERS_CODE
 

@@ -34,7 +34,7 @@ _LOWEST, _HIGHEST = -128, 127
 #: has behind the layer may be exceeded so many times. Codes that are rounded twice add a third of a square step, and
 #: layers whose sums are not known, as an Add, a whole one.
 _NOISE, _ROUNDED_TWICE, _UNKNOWN = 2.0, 1 / 3, 1.0
-#: The same of each channel alone, whose difference is a mean of fewer values: four right models came to 2.7 times.
+#: The same of each channel alone, whose difference is a mean of fewer values: three right models came to 2.7 times.
 _CHANNEL_NOISE = 5.0
 #: Rounding makes codes neither larger nor smaller on the whole, but for this share (where they saturate).
 _GAIN = 0.0125

@@ -82,7 +82,7 @@ class ShareCurve:
         return asdict(self)
 
     def __str__(self) -> str:
-        rows = [f"{'--fp32-share':>12} {'ms':>8}  {self.unit} ({self.judged_on})"]
+        rows = [f"{parameter('fp32_share'):>12} {'ms':>8}  {self.unit} ({self.judged_on})"]
         rows += [f"{point.name:>12} {point.milliseconds:8.2f}  {point.value:.2f}" for point in self.points]
         return "\n".join(rows)
 

@@ -121,7 +121,7 @@ def test_the_curve_of_shares(inspected_files, quantized_files, pictures, tmp_pat
     text = (tmp_path / "page.html").read_text("utf-8")
     assert "shares" in check(text).ids
     assert '<a href="#shares">fp32 share</a>' in text
-    assert "--fp32-share 0.3" in text
+    assert "fp32_share 0.3" in text
     assert "Judged on 3 pictures" in text
 
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from tnnquant.base.wording import parameter
 from tnnquant.inspect.page.marks import section, tag, text
 from tnnquant.inspect.page.material import Material
 from tnnquant.inspect.page.plots import label_svg, plot_svg
@@ -36,7 +37,7 @@ def shares_section(material: Material) -> str:
     figure = tag("figure", tag("figcaption", text(curve.unit)), curve_svg(curve), class_="plotted")
     better = "higher" if curve.higher_is_better else "lower"
     note = tag("p", text(
-        "Models of --recipe best by --fp32-share, the largest share of the multiplications that stays in fp32: "
+        f"Models of the recipe best by {parameter('fp32_share')}, the largest share of the multiplications that stays in fp32: "
         f"{better} and further left is better. Judged on {curve.judged_on}; time: the least of several runs, in turns."
     ), class_="note")  # fmt: skip
     return section("shares", tag("h2", "What fp32 layers buy"), note, tag("div", figure, table, class_="body"))
@@ -86,7 +87,7 @@ def curve_svg(curve: ShareCurve) -> str:
     names = [*(point.name for point in shares), told]
     line = [(a + t * (c - a), b + t * (d - b)) for (a, b), (c, d) in pairwise(places) for t in np.linspace(0, 1, 24)]
     parts += [label_svg(a, b, name, anchor) for a, b, name, anchor in _labels([*places, at], names, line)]
-    return plot_svg(HIGH, f"{curve.unit} over milliseconds, by --fp32-share", *parts)
+    return plot_svg(HIGH, f"{curve.unit} over milliseconds, by {parameter('fp32_share')}", *parts)
 
 
 def _labels(
@@ -125,7 +126,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _title(point: SharePoint) -> str:
-    return {FP32: "fp32", DEFAULT: "default recipe"}.get(point.name, f"--fp32-share {point.name}")
+    return {FP32: "fp32", DEFAULT: "default recipe"}.get(point.name, f"{parameter('fp32_share')} {point.name}")
 
 
 def _digits(curve: ShareCurve) -> int:
