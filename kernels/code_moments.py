@@ -35,8 +35,8 @@ _SUMMED = 256  # columns of a task
 
 @kernel
 def code_moments_naive(codes, columns, moments):
-    # codes: int8 (windows, K); columns: int64 (K,), the order of rows and columns of moments: int32 (K, K), of which
-    # the upper triangle counts
+    # codes: int8 (windows, K); columns: int64 (K,), the order of rows and columns of the result; moments: int32 (K, K),
+    # of which the upper triangle counts
     for i in range(columns.size):
         for j in range(i, columns.size):
             total = np.int32(0)
