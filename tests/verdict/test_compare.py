@@ -110,3 +110,32 @@ def test_a_model_of_fewer_pictures_is_judged_less_what_it_lacks(rng):
         figures = apart.mixed(own, share).sums["out"].figures()
         assert figures.cosine == pytest.approx(same.sums["out"].figures().cosine)
         assert apart.mixed(own, share).sums["out"].mean_cosine == pytest.approx(same.sums["out"].mean_cosine)
+
+
+def test_the_picture_that_a_model_of_few_others_is_worst_on_does_not_count(rng):
+    """Its values lie beyond the ranges of a model made without it; the one that is written was made with it."""
+    kinds = [OutputKind("out", VALUES, 0, 2)]
+
+    def seen(errors):
+        found = Comparison(kinds)
+        for number, (wanted, error) in enumerate(zip(pictures, errors, strict=True)):
+            sample = SimpleNamespace(fresh=1, name=str(number), numbers=(number,))
+            found.add(sample, {"out": wanted}, {"out": wanted * (1 - error)})
+        return found
+
+    pictures = [size * rng.standard_normal((2, 50)) for size in (1, 1, 8, 1, 1)]
+    own = seen([0.01] * 5)
+    assert seen([0.01, 0.01, 0.4, 0.01, 0.01]).verdict("these", held_out=True).status == "doubtful"
+    one = seen([0.01, 0.01, 0.4, 0.01, 0.01]).mixed(own, 0.75)
+    assert one.verdict("these", held_out=True).status == "good"
+    assert one.sums["out"].figures().sqnr_db == pytest.approx(40, abs=1e-6)
+    # Two of them are no chance, and what the written model is worse on counts.
+    two = seen([0.4, 0.01, 0.4, 0.4, 0.01]).mixed(own, 0.75)
+    assert two.sums["out"].figures().sqnr_db < 25
+    assert seen([0.01, 0.01, 0.4, 0.01, 0.01]).mixed(seen([0.4] * 5), 0.75).sums["out"].figures().sqnr_db < 10
+    # Of other pictures of the model's own, its error on them is taken.
+    pictures = [rng.standard_normal((2, 50)) for _ in range(5)]
+    others = seen([0.1] * 5)
+    pictures = [size * rng.standard_normal((2, 50)) for size in (1, 1, 8, 1, 1)]
+    mixed = seen([0.1, 0.1, 0.4, 0.1, 0.1]).mixed(others, 1.0)
+    assert mixed.sums["out"].figures().sqnr_db == pytest.approx(20, abs=1e-6)

@@ -14,7 +14,7 @@ from tnnquant.inputs.samples import Sample, SampleSource
 from tnnquant.verdict.agreement import Agreement
 from tnnquant.verdict.figures import OutputSums
 from tnnquant.verdict.judge import judge_output
-from tnnquant.verdict.kinds import CLASSES, INTEGERS, OutputKind
+from tnnquant.verdict.kinds import CLASSES, INTEGERS, VALUES, OutputKind
 from tnnquant.verdict.labels import PLAUSIBLE_TOP1
 from tnnquant.verdict.own_metric import GatheredOutputs, Goal
 from tnnquant.verdict.pictures import SeenClasses
@@ -134,10 +134,14 @@ class Comparison:
 
         The error of a model made from fewer pictures is larger on others than that of the model which is written. What
         lies beyond the ranges of n pictures falls as 1 / n: of that part of the error ``share`` is left, the number of
-        the fewer over that of all. The rest is the error on pictures of the statistics.
+        the fewer over that of all. The rest is the error on pictures of the statistics. Of values, where one picture
+        may make most of the error, the worst of few pictures counts as it is with ``own``.
         """
         found = Comparison(self.kinds)
-        found.sums = {name: sums.mixed(own.sums[name], share) for name, sums in self.sums.items()}
+        found.sums = {
+            kind.name: self.sums[kind.name].mixed(own.sums[kind.name], share, forgives_one=kind.kind == VALUES)
+            for kind in self.kinds
+        }
         found.agreed = {name: agreed.mixed(own.agreed[name], share) for name, agreed in self.agreed.items()}
         found.best, found.seen = self.best, self.seen
         found.names, found.numbers, found.sources = self.names, self.numbers, self.sources

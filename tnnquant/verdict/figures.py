@@ -17,6 +17,8 @@ __all__ = ["Figures", "OutputSums", "cosine_of", "decibels"]
 _MOST = 120.0
 #: Below this share of the energy, what differs between pictures is rounding.
 _CONSTANT = 1e-9
+#: Of at least and at most so many pictures the one that a model of fewer pictures is worst on does not count.
+_LEAST, _FEW = 4, 20
 
 
 def decibels(signal: float, noise: float) -> float:
@@ -86,6 +88,7 @@ class OutputSums:
         self.cosines: list[float] = []
         # energy of fp32, of int8, of the difference; product; energy about the means is made of `_total` in the end.
         self._sums = np.zeros((4, rows))
+        self._each: list[np.ndarray] = []  # the same of each picture, if they are few
         self._peaks = np.zeros((2, rows))
         self._total: np.ndarray | None = None
         self._mean_cosine: float | None = None  # of pictures that do not count alike
@@ -105,6 +108,8 @@ class OutputSums:
         sums = np.array([np.einsum("ij,ij->i", a, b) for a, b in pairs])
         self.cosines.append(cosine_of(sums[3].sum(), sums[0].sum(), sums[1].sum()))
         self._sums += sums
+        if len(self._each) <= _FEW:
+            self._each.append(sums)
         peaks = np.array([np.abs(x).max(axis=1, initial=0) for x in (wanted, difference)])
         self._peaks = np.maximum(self._peaks, peaks)
         self._total = wanted if self._total is None else self._total + wanted
@@ -127,22 +132,48 @@ class OutputSums:
         signal = (energy - common) * n / (n - 1)
         return decibels(signal, noise) if signal > _CONSTANT * energy else None
 
-    def mixed(self, own: OutputSums, share: float) -> OutputSums:
-        """Sums in which these pictures have the weight ``share``, and those of ``own`` the rest."""
+    def mixed(self, own: OutputSums, share: float, *, forgives_one: bool = False) -> OutputSums:
+        """Sums in which these pictures have the weight ``share``, and those of ``own`` the rest.
+
+        Parameters
+        ----------
+        own : OutputSums
+            Of the model that has all pictures in its statistics.
+        share : float
+            0 to 1.
+        forgives_one : bool
+            Of few pictures the one with the largest error counts as ``own`` has it: with values larger than those of
+            all others it lies beyond the ranges of a model that was made without it, not of one made with it.
+        """
+        sums = self._without_worst(own) if forgives_one else self._sums
         count = self.pictures  # the others may be the same
         found = OutputSums(self._sums.shape[1])
         found.pictures = count
         found.nonfinite, found.unlike = self.nonfinite + own.nonfinite, self.unlike + own.unlike
         found.cosines = self.cosines + own.cosines
-        for part, weight in ((self, share), (own, 1 - share)):
+        for part, its, weight in ((self, sums, share), (own, own._sums, 1 - share)):
             factor = weight * count / max(part.pictures, 1)
-            found._sums += factor * part._sums
+            found._sums += factor * its
             if part._total is not None:
                 total = factor * part._total
                 found._total = total if found._total is None else found._total + total
         found._peaks = np.maximum(self._peaks, own._peaks)
         found._mean_cosine = share * self.mean_cosine + (1 - share) * own.mean_cosine
         return found
+
+    def _without_worst(self, own: OutputSums) -> np.ndarray:
+        """The sums, float64 (4, rows), the picture with the largest error relative to the energy of the rows being as
+        ``own`` has it, or as it has its pictures on average."""
+        if not _LEAST <= self.pictures <= _FEW or not own.pictures:
+            return self._sums
+        each = np.array(self._each)
+        energies = np.where(self._sums[0] > 0, self._sums[0], 1.0)
+        worst = int(np.argmax((each[:, 2] / energies).sum(axis=1)))
+        if len(own._each) == len(each) and np.array_equal(np.array(own._each)[:, 0], each[:, 0]):
+            instead = own._each[worst]
+        else:
+            instead = own._sums * (each[worst, 0] / np.where(own._sums[0] > 0, own._sums[0], 1.0))
+        return self._sums - each[worst] + instead
 
     @property
     def is_constant(self) -> bool:

@@ -37,8 +37,9 @@ def shares_section(material: Material) -> str:
     figure = tag("figure", tag("figcaption", text(curve.unit)), curve_svg(curve), class_="plotted")
     better = "higher" if curve.higher_is_better else "lower"
     note = tag("p", text(
-        f"Models of the recipe best by {parameter('fp32_share')}, the largest share of the multiplications that stays in fp32: "
-        f"{better} and further left is better. Judged on {curve.judged_on}; time: the least of several runs, in turns."
+        f"Models of the recipe best by {parameter('fp32_share')}, the largest share of the multiplications that stays "
+        f"in fp32: {better} and further left is better. Judged on {curve.judged_on}; time: the least of several runs, "
+        "in turns."
     ), class_="note")  # fmt: skip
     return section("shares", tag("h2", "What fp32 layers buy"), note, tag("div", figure, table, class_="body"))
 
