@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from tnnquant.inputs.samples import Sample, Samples
 
 __all__ = ["MOST_OTHERS", "References"]
 
@@ -56,3 +60,19 @@ class References:
         is_small = numbers[0] < self._others and sum(array.nbytes for array in outputs.values()) <= _SMALL
         if is_small or numbers[0] in self._wanted:
             self.put(numbers[0], dict(outputs))
+
+    def fill(self, samples: Samples, run: Callable[[Sample], Mapping[str, np.ndarray]]) -> None:
+        """Keep the small outputs that :meth:`see` was not shown, as the statistics were gathered elsewhere.
+
+        Parameters
+        ----------
+        samples : Samples
+            All that are calibrated with.
+        run : callable
+            Gives the outputs of fp32 for a sample.
+        """
+        missing = [number for number in samples.numbers if number < self._others and number not in self._outputs]
+        for sample in samples.subset(missing) if missing else ():
+            self.see(sample, run(sample))
+            if sample.numbers[0] not in self._outputs:  # they are not small, or there is no room
+                return

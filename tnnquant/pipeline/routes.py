@@ -54,6 +54,7 @@ def from_inputs(job: Job, inputs: Inputs, gather: Gather | None = None) -> Repor
         )
     else:
         result = _of_part(job, part)
+        split.references.fill(split.pictures, result.executor.run_sample)
     job.write(result)
     job.judge(verification, result)
     return _told(job, split, result, part)
