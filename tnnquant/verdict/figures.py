@@ -173,7 +173,8 @@ class OutputSums:
             instead = own._each[worst]
         else:
             instead = own._sums * (each[worst, 0] / np.where(own._sums[0] > 0, own._sums[0], 1.0))
-        return self._sums - each[worst] + instead
+        sums: np.ndarray = self._sums - each[worst] + instead
+        return sums
 
     @property
     def is_constant(self) -> bool:
