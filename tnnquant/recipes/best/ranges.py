@@ -33,7 +33,7 @@ from tnnquant.recipes.best.slots import Reader, ScaleSlots
 from tnnquant.recipes.best.statistics import FOLDS, Statistics
 from tnnquant.verdict.kinds import CLASSES, output_kind
 
-__all__ = ["EXPONENTS", "HEADROOM", "Choice", "balanced_scales", "peak_scales"]
+__all__ = ["EXPONENTS", "HEADROOM", "Choice", "balanced_scales", "gives_classes", "peak_scales"]
 
 #: The family: exponents a and factors h.
 EXPONENTS = (0.0, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
@@ -340,11 +340,15 @@ def _components(reads: Sequence[_Read]) -> list[list[_Read]]:
     return [members for _, members in groups]
 
 
+def gives_classes(inference: Inference) -> bool:
+    """Whether an output is scores of classes; else what counts, as the boxes and maps of objects, fills few places."""
+    return any(output_kind(inference, name).kind == CLASSES for name in inference.graph.outputs)
+
+
 def _clipped(inference: Inference, statistics: Statistics) -> float:
     """How often a squared clipping error counts."""
-    kinds = {output_kind(inference, name).kind for name in inference.graph.outputs}
     few = _CLIPPING_SAMPLES / max(statistics.samples, 1)
-    return float((_CLIPPING if CLASSES in kinds else _CLIPPING_PLACES) * max(1.0, few**0.5))
+    return float((_CLIPPING if gives_classes(inference) else _CLIPPING_PLACES) * max(1.0, few**0.5))
 
 
 def _judge(

@@ -37,7 +37,7 @@ from tnnquant.recipes.best.layer_input import LayerInput
 from tnnquant.recipes.best.layer_task import LayerTask
 from tnnquant.recipes.best.layerwise import quantize_layers
 from tnnquant.recipes.best.network import prepare, with_moved_products, with_useful_copies, with_useful_repeats
-from tnnquant.recipes.best.ranges import EXPONENTS, HEADROOM, balanced_scales, peak_scales
+from tnnquant.recipes.best.ranges import EXPONENTS, HEADROOM, balanced_scales, gives_classes, peak_scales
 from tnnquant.recipes.best.repeats import JUDGED
 from tnnquant.recipes.best.rounding import CLIPS
 from tnnquant.recipes.best.sensitivity import Disturbance, sensitivities
@@ -101,7 +101,8 @@ class Effort:
     judged : int
         Samples that channels to repeat are chosen by; blobs to copy by twice as many.
     places : int or None
-        About how many values of a channel are counted of one sample, if it has more: evenly spread ones.
+        About how many values of a channel are counted of one sample, if it has more: evenly spread ones. Where no
+        output is scores of classes, all are.
     exponents, headroom : tuple of float
         The scales that are tried (:func:`tnnquant.recipes.best.ranges.balanced_scales`).
     """
@@ -255,10 +256,12 @@ class Workbench:
         self._together = together - together // _HELD_OUT_EVERY, together // _HELD_OUT_EVERY
         self._windows = self._window_counts(min(len(self.fitted), self._together[0]))
         self._outputs = -(-self._effort.outputs // min(len(self.fitted), self._together[0]))
+        # Large values at few places are what boxes are made of: there all places count.
+        self._places = self._effort.places if gives_classes(self.inference) else None
         chosen = _spread(len(self.fitted), self._together[0])
         self.statistics: Statistics = gather(
             self.executor, self.plan, self.fitted, self._windows, chosen, self._stage("ranges"), self._outputs,
-            places=self._effort.places,
+            places=self._places,
         )  # fmt: skip
         wanted = self._run_held_out(self.executor)
         self._measure = Disturbance(self.inference, wanted) if wanted else None
@@ -392,7 +395,7 @@ class Workbench:
         progress = self._stage("ranges, others")
         self.statistics = gather(
             self.executor, self.plan, self.held_out, self._windows, chosen, progress, self._outputs, self.statistics,
-            self._effort.places,
+            self._places,
         )  # fmt: skip
         release_freed()
         self.fitted = [*self.fitted, *self.held_out]
