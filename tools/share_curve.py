@@ -216,18 +216,31 @@ def panel(network: Network, points: list[dict[str, Any]]) -> str:
     parts.append(f'<text x="{x(fp32["ms"]) - 4:.1f}" y="{TOP + HIGH - 6}" text-anchor="end">fp32</text>')
     line = "L".join(f"{x(point['ms']):.1f} {y(point['value']):.1f}" for point in shares)
     parts.append(f'<path class="line" d="M{line}"/>')
-    for point in shares:
-        at = x(point["ms"]), y(point["value"])
+    places = [(x(point["ms"]), y(point["value"])) for point in shares]
+    taken = [(a - 4, b - 4, a + 4, b + 4) for a, b in places]
+    for point, at in zip(shares, places, strict=True):
         parts.append(f'<circle class="best" cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="3.5"/>')
-        parts.append(f'<text x="{at[0] + 8:.1f}" y="{at[1] + 4:.1f}">{point["model"]}</text>')
+        parts.append(label(point["model"], at, taken))
     if near:
         at = x(default["ms"]), y(default["value"])
         parts.append(f'<circle class="default" cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="3.5"/>')
         parts.append(f'<text x="{at[0]:.1f}" y="{at[1] - 8:.1f}" text-anchor="middle">default</text>')
     else:
-        parts.append(f'<text x="{x(default["ms"]):.1f}" y="{TOP + HIGH - 22}" text-anchor="middle">default: '
-                     f'{default["value"]:.3g}</text>')  # fmt: skip
+        parts.append(f'<text x="{LEFT + 6}" y="{TOP + HIGH - 6}">default: {default["value"]:.3g}</text>')
     return "".join(parts)
+
+
+def label(name: str, at: tuple[float, float], taken: list[tuple[float, float, float, float]]) -> str:
+    """The name of a point, right of it, above, below or left, where it covers nothing that is there; it is then too."""
+    wide, high = 6.5 * len(name), 10
+    corners = [(8, 4), (-wide / 2, -8), (-wide / 2, 17), (-8 - wide, 4), (4, -10), (4, 19)]
+    boxes = [(at[0] + a, at[1] + b - high, at[0] + a + wide, at[1] + b) for a, b in corners]
+    free = [box for box in boxes if not any(
+        box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3] for other in taken
+    )]  # fmt: skip
+    box = free[0] if free else boxes[0]
+    taken.append(box)
+    return f'<text x="{box[0]:.1f}" y="{box[3]:.1f}">{name}</text>'
 
 
 def ticks(low: float, high: float) -> list[float]:
