@@ -28,6 +28,7 @@ from tnnquant.format import read_model
 from tnnquant.graph import Graph
 from tnnquant.inputs import Samples, scan
 from tnnquant.inputs.split import split_samples
+from tnnquant.inspect.page.plots import ticks
 from tnnquant.pipeline.settings import input_config
 from tnnquant.quantization.quantize import quantize_graph
 from tnnquant.recipes.best.workbench import quantize_best
@@ -241,15 +242,6 @@ def label(name: str, at: tuple[float, float], taken: list[tuple[float, float, fl
     box = free[0] if free else boxes[0]
     taken.append(box)
     return f'<text x="{box[0]:.1f}" y="{box[3]:.1f}">{name}</text>'
-
-
-def ticks(low: float, high: float) -> list[float]:
-    """Round values between two."""
-    rough = (high - low) / 4
-    unit = 10 ** np.floor(np.log10(rough))
-    step = unit * next(m for m in (1, 2, 5, 10) if m * unit >= rough)
-    first = np.ceil(low / step - 1e-9) * step
-    return [float(round(v, 10)) + 0.0 for v in np.arange(first, high + 1e-9, step)]
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ class Bar:
 @pytest.fixture
 def clock(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(pace, "_now", lambda: now[0])
+    monkeypatch.setattr(pace, "working_seconds", lambda: now[0])
     return now
 
 

@@ -6,7 +6,6 @@ other at that of all together. Kernels that are compiled meanwhile do not count:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from tnnquant.config import QuantizeConfig
 from tnnquant.engine.executor import Executor
 from tnnquant.pipeline.duration import stages_of, work_of
 from tnnquant.quantization.plan import QuantPlan
+from tnnquant.quantization.quantize import working_seconds
 
 __all__ = ["Pace", "paced"]
 
@@ -68,7 +68,7 @@ class Pace:
         """What there is to do, as soon as a recipe knows it."""
         work = work_of(executor, plan)
         self._costs = stages_of(self._config, work, self._pictures, self._judged, self._evaluated)
-        self._began = _now()
+        self._began = working_seconds()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Hand on; the seconds that are left first."""
@@ -79,7 +79,7 @@ class Pace:
         self._progress(stage, done, total)
 
     def _left(self, stage: str, share: float) -> float | None:
-        now, costs = _now(), self._costs
+        now, costs = working_seconds(), self._costs
         share = self._by_time(stage, share)
         if stage != self._stage:
             self._stage, self._first = stage, (now, share)
@@ -110,7 +110,7 @@ class Pace:
                 self._courses[_kind(self._shown)] = list(zip(*self._course, strict=True))
             self._shown, self._course = stage, []
         farthest = max(share, self._course[-1][0]) if self._course else share
-        self._course.append((farthest, _now()))
+        self._course.append((farthest, working_seconds()))
         if _kind(stage) not in self._courses:
             return share
         shares, times = (np.array(row) for row in self._courses[_kind(stage)])
@@ -120,9 +120,3 @@ class Pace:
 def _kind(stage: str) -> str:
     """Stages whose names begin alike do the same."""
     return stage.split(",")[0]
-
-
-def _now() -> float:
-    from tnnquant.kernels.jit import compiling_seconds
-
-    return time.perf_counter() - compiling_seconds()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tnnquant.inputs.samples import SampleSource
     from tnnquant.weights.layer import LayerWeights
 
-__all__ = ["Quantization", "Stopwatch", "quantize_graph", "quantize_split", "ready", "with_weights"]
+__all__ = ["Quantization", "Stopwatch", "quantize_graph", "quantize_split", "ready", "with_weights", "working_seconds"]
 
 
 @dataclass
@@ -286,20 +286,21 @@ def with_weights(node: Node, result: LayerWeights) -> Resource:
     return replace(node.resource, tensors=tensors)
 
 
+def working_seconds() -> float:
+    """Of a clock that stands while kernels are compiled or loaded; differences alone mean something."""
+    from tnnquant.kernels.jit import compiling_seconds
+
+    return time.perf_counter() - compiling_seconds()
+
+
 class Stopwatch:
     """Seconds between laps, by name; kernels that are compiled meanwhile do not count."""
 
     def __init__(self, laps: Mapping[str, float] | None = None) -> None:
         self.laps: dict[str, float] = dict(laps or {})
-        self._last = self._now()
-
-    @staticmethod
-    def _now() -> float:
-        from tnnquant.kernels.jit import compiling_seconds
-
-        return time.perf_counter() - compiling_seconds()
+        self._last = working_seconds()
 
     def lap(self, name: str) -> None:
-        now = self._now()
+        now = working_seconds()
         self.laps[name] = now - self._last
         self._last = now

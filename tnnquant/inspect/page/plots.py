@@ -16,7 +16,7 @@ from tnnquant.inspect.page.spread import grouped, spread
 from tnnquant.inspect.ranges import BlobRanges
 from tnnquant.inspect.weights import BEST_DB
 
-__all__ = ["channel_db_svg", "channel_ranges_svg", "histogram_svg", "label_svg", "plot_svg", "weights_svg"]
+__all__ = ["channel_db_svg", "channel_ranges_svg", "histogram_svg", "label_svg", "plot_svg", "ticks", "weights_svg"]
 
 WIDE, TOP, LOW, LEFT, RIGHT = 560, 24, 22, 6, 6
 MOST_COLUMNS = 180
@@ -164,3 +164,12 @@ def channel_db_svg(db: np.ndarray) -> str:
     worst = label_svg(LEFT, height - 6, f"worst {values[0]:.1f} dB")
     best = label_svg(WIDE - RIGHT, height - 6, f"best {values[-1]:.1f} dB (lines: 20, 40, 60)", "end")
     return plot_svg(height, "SQNR of the channels, worst first", lines, _strokes(data, bar), worst, best)
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """About four to five round values from ``low`` to ``high``, which is larger, for an axis."""
+    rough = (high - low) / 4
+    unit = 10 ** np.floor(np.log10(rough))
+    step = unit * next(m for m in (1, 2, 5, 10) if m * unit >= rough)
+    first = np.ceil(low / step - 1e-9) * step
+    return [float(round(v, 10)) + 0.0 for v in np.arange(first, high + 1e-9, step)]

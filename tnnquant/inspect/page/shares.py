@@ -10,7 +10,7 @@ import numpy as np
 from tnnquant.base.wording import parameter
 from tnnquant.inspect.page.marks import section, tag, text
 from tnnquant.inspect.page.material import Material
-from tnnquant.inspect.page.plots import label_svg, plot_svg
+from tnnquant.inspect.page.plots import label_svg, plot_svg, ticks
 from tnnquant.pipeline.shares import DEFAULT, FP32, ShareCurve, SharePoint
 
 __all__ = ["curve_svg", "shares_section"]
@@ -71,10 +71,10 @@ def curve_svg(curve: ShareCurve) -> str:
         return float(BOTTOM - (BOTTOM - TOP) * (np.clip(value, low, high) - low) / (high - low))
 
     parts = []
-    for value in _ticks(low, high):
+    for value in ticks(low, high):
         parts.append(f'<path class="grid" d="M{LEFT} {y(value):.1f}H{RIGHT}"/>')
         parts.append(label_svg(LEFT - 6, y(value) + 4, f"{value:g}", "end"))
-    parts += [label_svg(x(ms), BOTTOM + 16, f"{ms:g}", "middle") for ms in _ticks(0, right)]
+    parts += [label_svg(x(ms), BOTTOM + 16, f"{ms:g}", "middle") for ms in ticks(0, right)]
     parts.append(label_svg(RIGHT, BOTTOM + 32, "ms per run", "end"))
     parts.append(f'<path class="rule" fill="none" d="M{LEFT} {TOP}V{BOTTOM}H{RIGHT}"/>')
     parts.append(f'<path class="method" d="M{x(fp32.milliseconds):.1f} {TOP}V{BOTTOM}"/>')
@@ -115,15 +115,6 @@ def _labels(
 
 def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Round values between two."""
-    rough = (high - low) / 4
-    unit = 10 ** np.floor(np.log10(rough))
-    step = unit * next(m for m in (1, 2, 5, 10) if m * unit >= rough)
-    first = np.ceil(low / step - 1e-9) * step
-    return [float(round(v, 10)) + 0.0 for v in np.arange(first, high + 1e-9, step)]
 
 
 def _title(point: SharePoint) -> str:
