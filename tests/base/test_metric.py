@@ -1,5 +1,7 @@
 """Metrics of the user's own: found, checked before they are used, and what they return."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -62,7 +64,9 @@ def test_another_text_is_another_metric(file):
     [
         ("{file}", ConfigError, "expected FILE.py:function"),
         ("{file}:", ConfigError, "expected FILE.py:function"),
-        ("{file}.no:share", InputError, "does not exist"),
+        ("{file}.no:share", ConfigError, "expected FILE.py:function: there is no file"),
+        ("package.module:share", ConfigError, "expected FILE.py:function: there is no file package.module"),
+        ("nothing.py:share", InputError, "'nothing.py' does not exist"),
         ("{file}:shere", ConfigError, r"has no function 'shere' \(did you mean share\?\)"),
         ("{file}:zzz", ConfigError, r"its functions: share, error, two, Scorer, scorer"),
         ("{file}:answer", ConfigError, "answer is int, expected a function"),
@@ -85,6 +89,8 @@ def test_what_is_no_metric_is_named(file, given, kind, text):
         ("return -float('inf')", "returned -inf"),
         ("return None", "returned NoneType, expected one number"),
         ("return [1]", "returned list"),
+        ("return 10**400", "returned inf, expected a finite number"),
+        ("return -10**400", "returned -inf, expected a finite number"),
         ("import numpy; return numpy.zeros(3)", r"returned ndarray of shape \(3,\), expected one number"),
         ("return outputs['nothing']", "KeyError: 'nothing'"),
     ],
@@ -100,3 +106,57 @@ def test_failures_are_one_line(tmp_path, body, text):
 @pytest.mark.parametrize("found", [1, 2.5, True, np.float32(2), np.int8(3), np.array(0.5)])
 def test_numbers_of_any_kind(found):
     assert Metric("f", lambda *_: found).value({}, {}, None) == float(found)
+
+
+def test_a_file_imports_what_lies_beside_it(tmp_path, monkeypatch):
+    """Also while it runs, and what it is made of is known by both texts."""
+    monkeypatch.setattr("sys.path", list(__import__("sys").path))
+    (tmp_path / "beside_a_metric.py").write_text("value = 3\n")
+    (tmp_path / "late_beside_a_metric.py").write_text("value = 4\n")
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "from beside_a_metric import value\n"
+        "def f(outputs, references, labels):\n"
+        "    import late_beside_a_metric\n"
+        "    return value + late_beside_a_metric.value\n"
+    )
+    metric = as_metric(f"{mine}:f")
+    assert metric.value({}, {}, None) == 7
+    (tmp_path / "beside_a_metric.py").write_text("value = 5\n")
+    assert as_metric(f"{mine}:f").identity != metric.identity
+
+
+def measured(outputs, references, labels, factor=1.0):
+    return factor
+
+
+measured.lower_is_better = True
+
+
+class Measure:
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, outputs, references, labels):
+        return self.factor
+
+    def other(self, outputs, references, labels):
+        return -self.factor
+
+
+def enclosed(factor):
+    return lambda outputs, references, labels: factor
+
+
+def test_a_partial_is_called_and_directed_as_its_function():
+    metric = as_metric(partial(partial(measured, factor=2.0)))
+    assert (metric.name, metric.lower_is_better, metric.value({}, {}, None)) == ("measured", True, 2.0)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda f: partial(measured, factor=f), Measure, lambda f: Measure(f).other, enclosed]
+)
+def test_what_a_callable_holds_is_part_of_what_it_is(make):
+    """Results that were kept for one factor are not those of another."""
+    assert as_metric(make(1.0)).identity == as_metric(make(1.0)).identity
+    assert as_metric(make(1.0)).identity != as_metric(make(2.0)).identity

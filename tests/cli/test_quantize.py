@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -361,3 +362,58 @@ def test_the_verdict_has_a_colour_on_a_terminal(model, tmp_path, capsys, monkeyp
 def test_it_can_be_run_as_a_module():
     done = subprocess.run([sys.executable, "-m", "tnnquant", "--version"], capture_output=True, text=True)
     assert (done.returncode, done.stdout.split()[0]) == (0, "tnnquant")
+
+
+@pytest.mark.parametrize(
+    ("more", "kept"),
+    [
+        ([], []),
+        (["--recipe", "tnn"], []),
+        (["--recipe=tnn", "--exclude", "type:Pooling"], ["--exclude", "type:Pooling"]),
+        (["-b", "2", "--recipe", "0", "--eval", "{pictures}"], ["-b", "2", "--eval", "{pictures}"]),
+    ],
+)
+def test_the_command_of_a_better_recipe_can_be_copied(model, tmp_path, capsys, monkeypatch, more, kept):
+    """In one piece on a narrow screen too, with all options of the run; it runs, and then nothing is advised."""
+    monkeypatch.setenv("COLUMNS", "40")
+    spaced = tmp_path / "my pictures"
+    os.rename(model[2], spaced)
+    arguments = flags((*model[:2], str(spaced)), "-o", str(tmp_path / "out"))
+    more, kept = ([text.format(pictures=spaced) for text in texts] for texts in (more, kept))
+    assert run(*arguments, *more) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("closer to fp32: "))
+    program, *command = shlex.split(line.removeprefix("closer to fp32: "))
+    assert program == "tnnquant"
+    assert command == [*arguments, *kept, "--recipe", "best"]
+    assert run(*command) in (0, 8)
+    assert "closer to fp32" not in capsys.readouterr().out
+
+
+def test_no_command_is_printed_where_nobody_wants_it_or_it_would_fail(model, tmp_path, capsys):
+    target = tmp_path / "out"
+    assert run(*flags(model, "-o", target, "--json")) == 0
+    assert "best" in json.loads(capsys.readouterr().out)["others"]  # as JSON, and nothing else
+    assert run(*flags(model, "-o", target, "--quiet")) == 0
+    assert capsys.readouterr().out == ""
+    assert run("export-scales", f"{target}_quantized", "-o", tmp_path / "scales.toml") == 0
+    capsys.readouterr()
+    assert run(*flags(model, "-o", target, "--scales", tmp_path / "scales.toml")) == 0
+    assert "closer to fp32" not in capsys.readouterr().out  # the other recipes take no scales
+
+
+@pytest.mark.parametrize(
+    ("called", "program"),
+    [("{bin}/tnnquant", ["tnnquant"]), ("{other}/tnnquant", ["{other}/tnnquant"]),
+     ("{other}/tnnquant/__main__.py", [sys.executable, "-m", "tnnquant"]), ("{other}/notebook", ["tnnquant"])],
+)  # fmt: skip
+def test_a_command_is_named_as_it_was_called(tmp_path, monkeypatch, called, program):
+    from tnnquant.cli.summary import _program
+
+    places = {"bin": tmp_path / "bin", "other": tmp_path / "other"}
+    for place in places.values():
+        place.mkdir()
+        (place / "tnnquant").write_text("#!/bin/sh\n")
+        (place / "tnnquant").chmod(0o755)
+    monkeypatch.setenv("PATH", str(places["bin"]))
+    monkeypatch.setattr(sys, "argv", [called.format(**places)])
+    assert _program() == [text.format(**places) for text in program]

@@ -34,7 +34,7 @@ def test_the_default_tells_what_better_recipes_take(status):
 
 def test_a_better_recipe_is_told_where_the_model_is_not_good():
     assert advice("fast", DOUBTFUL, others={"best": 20.0}) == [
-        "closer to fp32: the same command with recipe='best' in about 20 s (estimated from this run)"
+        "closer to fp32: recipe='best' in about 20 s (estimated from this run)"
     ]
     assert advice("fast", GOOD, others={"best": 20.0}) == []
     assert advice("best", BROKEN) == []

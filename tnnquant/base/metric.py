@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 import traceback
@@ -9,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from difflib import get_close_matches
-from math import isfinite
+from math import inf, isfinite
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tnnquant.base.plugins import import_file
 from tnnquant.base.wording import parameter
@@ -83,9 +84,13 @@ class Metric:
             shape = f" of shape {tuple(found.shape)}" if hasattr(found, "shape") else ""
             what = f"{type(found).__name__}{shape}"
             raise MetricError(f"{parameter('metric')} {self.name} returned {what}, expected one number")
-        if not isfinite(found):
-            raise MetricError(f"{parameter('metric')} {self.name} returned {found}, expected a finite number")
-        return float(found)
+        try:
+            number = float(found)
+        except OverflowError:  # an integer or a fraction beyond float64
+            number = inf if cast("float", found) > 0 else -inf
+        if not isfinite(number):
+            raise MetricError(f"{parameter('metric')} {self.name} returned {number}, expected a finite number")
+        return number
 
     def drop(self, value: float, reference: float) -> float:
         """How much worse a value is than that of fp32, in the metric's own unit; negative if it is better."""
@@ -112,11 +117,11 @@ def as_metric(given: str | Callable | Metric, lower_is_better: bool = False) -> 
         name, identity = f"{Path(path).name}:{called}", f"{called} {_contents(path)}"
     elif callable(given):
         function = given
-        name = getattr(given, "__name__", type(given).__name__)
+        name = getattr(_plain(given), "__name__", type(given).__name__)
         identity = f"{getattr(given, '__module__', '')} {name} {_source_of(given)}"
     else:
         raise ConfigError(f"{parameter('metric')} is {given!r}, {_FORM} or a callable")
-    lower_is_better = lower_is_better or bool(getattr(function, "lower_is_better", False))
+    lower_is_better = lower_is_better or any(getattr(f, "lower_is_better", False) for f in (function, _plain(function)))
     return Metric(name, function, lower_is_better, _takes_names(name, function), f"{identity} {lower_is_better}")
 
 
@@ -124,6 +129,8 @@ def _loaded(given: str) -> Callable:
     path, colon, name = given.rpartition(":")
     if not colon or not path or not name:
         raise ConfigError(f"{parameter('metric')} is {given!r}, {_FORM}")
+    if not Path(path).exists() and not path.endswith(".py"):  # package.module:function
+        raise ConfigError(f"{parameter('metric')} is {given!r}, {_FORM}: there is no file {path}")
     module = import_file(path, "metric", "metric")
     found = getattr(module, name, None)
     if found is None:
@@ -134,6 +141,13 @@ def _loaded(given: str) -> Callable:
     if not callable(found):
         raise ConfigError(f"{parameter('metric')} {given!r}: {name} is {type(found).__name__}, expected a function")
     function: Callable = found
+    return function
+
+
+def _plain(function: Callable) -> Callable:
+    """The function whose arguments ``functools.partial`` gave in advance: its name and its direction are meant."""
+    while isinstance(function, functools.partial):
+        function = function.func
     return function
 
 
@@ -161,11 +175,25 @@ def _place(error: BaseException) -> str:
 
 
 def _contents(path: str) -> str:
-    return Path(path).read_bytes().hex()
+    """Of the file, and of those beside it that it has imported."""
+    folder = Path(path).resolve().parent
+    places = {Path(path).resolve()}
+    for module in list(sys.modules.values()):
+        place = getattr(module, "__file__", None)
+        if place and Path(place).parent == folder:
+            places.add(Path(place))
+    return " ".join(place.read_bytes().hex() for place in sorted(places) if place.is_file())
 
 
 def _source_of(function: Callable) -> str:
+    """The text of a callable and the values that it holds: two of one text may measure otherwise."""
+    if isinstance(function, functools.partial):
+        return f"{_source_of(function.func)} {function.args!r} {function.keywords!r}"
+    owner = getattr(function, "__self__", None) if inspect.ismethod(function) else function
+    held = [getattr(owner, "__dict__", {}), getattr(function, "__defaults__", None)]
+    held += [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
     try:
-        return inspect.getsource(function if inspect.isroutine(function) else type(function))
+        text = inspect.getsource(function if inspect.isroutine(function) else type(function))
     except (OSError, TypeError):
         return repr(function)
+    return f"{text} {held!r}"

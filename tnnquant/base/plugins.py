@@ -78,7 +78,7 @@ def is_extended() -> bool:
 
 
 def import_file(path: str | Path, prefix: str, name: str) -> ModuleType:
-    """Import a Python file under a name of its own, ``PREFIX_STEM``.
+    """Import a Python file under a name of its own, ``PREFIX_STEM``; it may import files that lie beside it.
 
     Parameters
     ----------
@@ -102,6 +102,10 @@ def import_file(path: str | Path, prefix: str, name: str) -> ModuleType:
         raise InputError(f"{parameter(name)} {str(path)!r}: not a Python file (.py)")
     module = importlib.util.module_from_spec(spec)
     sys.modules[full_name] = module
+    # As of a script, but last: what lies beside the file hides no package.
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
     try:
         spec.loader.exec_module(module)
     except TnnQuantError:

@@ -112,9 +112,11 @@ def command(
     if as_json:
         click.echo(json.dumps(report.as_dict(), indent=2))
     elif not is_quiet():
-        from tnnquant.cli.summary import print_summary
+        from tnnquant.cli.summary import print_advice, print_summary
 
         print_summary(report, time.perf_counter() - started)
+        context = click.get_current_context()
+        print_advice(report, context.command.name or "", context.meta.get("arguments", ()))
     if report.verdict and report.verdict.status == "broken":
         return BROKEN_CODE
     return MISSED_CODE if report.target and not report.target["reached"] else 0

@@ -219,7 +219,10 @@ class Job:
         # The next run does not compile again, and what comes before the statistics is counted as the start.
         spent = seconds["total"] - seconds.get(COMPILING, 0.0) - seconds.get("preparing", 0.0)
         work = work_of(result.executor, result.plan)
-        self.report.others = seconds_of_others(self.config, work, spent, len(samples.usable), self._evaluated())
+        others = seconds_of_others(self.config, work, spent, len(samples.usable), self._evaluated())
+        # A recipe that has no use for the scales of a file is not the same run.
+        fits = {name: self.config.scales is None or "scales" in recipes.find(name).settings for name in others}
+        self.report.others = {name: value for name, value in others.items() if fits[name]}
 
     def write(self, result: Quantization) -> None:
         """Write the model; both files are replaced, or none."""

@@ -15,7 +15,7 @@ from tnnquant.pipeline.report import Report
 from tnnquant.pipeline.split import snippet
 from tnnquant.verdict import GOOD, Verdict
 
-__all__ = ["summary_html", "summary_rows", "summary_text"]
+__all__ = ["advised", "summary_html", "summary_rows", "summary_text"]
 
 _DEFAULT = QuantizeConfig().recipe
 _NUMBER = re.compile(r"\d+")
@@ -200,13 +200,17 @@ def _verdict_rows(verdict: Verdict) -> Iterator[tuple[str, str]]:
             yield "", f"to keep these in fp32: {parameter('exclude', names)}"
 
 
-def _advice_rows(report: Report) -> Iterator[tuple[str, str]]:
-    """What a better recipe would take, after a run of the default or one whose model is not good."""
+def advised(report: Report) -> dict[str, float]:
+    """Seconds of the recipes that a run of the default, or one whose model is not good, is told of, the best last."""
     is_good = report.verdict is not None and report.verdict.status == GOOD
-    if not report.others or (is_good and report.settings["recipe"] != _DEFAULT):
-        return
-    shown = (f"with {parameter('recipe', name)} in about {max(1, round(s))} s" for name, s in report.others.items())
-    yield "advice", f"closer to fp32: the same command {', '.join(shown)} (estimated from this run)"
+    return {} if is_good and report.settings["recipe"] != _DEFAULT else report.others
+
+
+def _advice_rows(report: Report) -> Iterator[tuple[str, str]]:
+    """What better recipes would take."""
+    shown = [f"{parameter('recipe', name)} in about {max(1, round(s))} s" for name, s in advised(report).items()]
+    if shown:
+        yield "advice", f"closer to fp32: {', '.join(shown)} (estimated from this run)"
 
 
 def _megabytes(count: int) -> str:

@@ -84,6 +84,8 @@ class MetricScore:
         change = f"{'worse' if self.drop > 0 else 'better'} by {abs(self.drop):.4g}" if self.drop else "the same"
         if self.allowed is None:
             hint = f"fp32 gives 0: give {parameter('target')} for a judgement"
+            if self.drop < 0 and not self.lower_is_better:
+                hint += f", and {parameter('lower_is_better', True)} if it is an error"
             return Check(GOOD, f"{shown}: {change} ({hint})", "metric")
         broken = BROKEN_DROP * abs(self.fp32)
         is_lost = self.fp32 != 0 and self.drop > max(broken, self.allowed)
