@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tnnquant.verdict import agreement
 from tnnquant.verdict.agreement import Agreement
 
 
@@ -86,3 +87,34 @@ def test_trials_are_those_of_noise_drawn_by_chance(rng):
         found.add_scores(wanted, wanted + np.array([0.3, -0.3, 0.0]), False)  # of standard deviation 0.3
     drawn = scores + 0.3 * rng.standard_normal((20000, 12, 3))
     assert found.tried == pytest.approx((drawn.argmax(2) == scores.argmax(1)).mean(), abs=0.005)
+
+
+def test_trials_of_many_classes_are_those_of_exponential_gaps(rng):
+    """Of pictures whose gaps are exponential, many of them, the trials are what noise drawn by chance does."""
+    gaps = rng.exponential(size=(400, 40)) / np.arange(1, 41)
+    scores = -np.cumsum(gaps, axis=1)
+    found = Agreement()
+    for number in range(99):
+        error = np.zeros(40)
+        error[:10] = np.tile([1.0, -1.0], 5)
+        error *= 0.15 / np.std(error[:10], ddof=1)
+        found.add(1.0)
+        found.add_scores(scores[number], scores[number] + error, False)
+    for other in scores[99:]:
+        found.add_wanted(other, False)
+    drawn = scores + 0.15 * rng.standard_normal((300, 400, 40))
+    assert found.tried == pytest.approx((drawn.argmax(2) == 0).mean(), abs=0.02)
+
+
+@pytest.mark.parametrize("shape", [1.0, 0.8])
+def test_few_pictures_of_many_classes_tell_more_by_wider_noise(rng, shape):
+    """Where gaps are exponential, and where small ones are more frequent, few pictures tell more."""
+    errors = []
+    for _ in range(60):
+        gaps = np.concatenate([rng.weibull(shape, (16, 1)), rng.exponential(size=(16, 39)) / np.arange(2, 41)], axis=1)
+        margins = np.cumsum(gaps, axis=1)[:, :5]
+        errors.append([tries(margins, 0.15) for tries in (agreement._stays, agreement._expected_stays)])
+    gaps = np.concatenate([rng.weibull(shape, (4000, 1)), rng.exponential(size=(4000, 39)) / np.arange(2, 41)], axis=1)
+    true = agreement._stays(np.cumsum(gaps, axis=1)[:, :5], 0.15)
+    alone, wider = np.sqrt(np.square(np.array(errors) - true).mean(axis=0))
+    assert wider < 0.8 * alone
