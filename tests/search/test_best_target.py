@@ -75,3 +75,40 @@ def test_a_target_that_best_reaches_itself_keeps_its_model(files, tmp_path):
     for suffix in ("tnnproto", "tnnmodel"):
         written = [(tmp_path / f"{name}_quantized.{suffix}").read_bytes() for name in ("out", "plain")]
         assert written[0] == written[1]
+
+
+@pytest.fixture
+def lopsided(build, tmp_path, rng):
+    """(proto, model, folder) of a network whose blobs the recipes copy, to shift them: inputs from 0 to 1, a swish."""
+    net = build((1, 3, 16, 12))
+    a = net.conv("input", 3, 8, name="first")
+    b = net.add("Mul", [a, net.add("Sigmoid", a)])
+    c = net.conv(b, 8, 16, kernel=1, name="second", activation_type=1)
+    paths = tmp_path / "net.tnnproto", tmp_path / "net.tnnmodel"
+    write_model(net.graph(net.conv(c, 16, 4, kernel=1, name="last")), *paths)
+    folder = tmp_path / "inputs"
+    folder.mkdir()
+    for i in range(24):
+        np.save(folder / f"{i:02}.npy", rng.random((1, 3, 16, 12)).astype(np.float32))
+    return *paths, folder
+
+
+@pytest.mark.parametrize("recipe", ["best", "fast"])
+def test_layers_go_back_to_fp32_where_blobs_were_copied(lopsided, tmp_path, recipe):
+    """Whatever layers a recipe adds, those of its mixable model are the fp32 model's, one by one."""
+    config = QuantizeConfig(recipe=recipe)
+    plain = quantize_model(*lopsided, tmp_path / "plain", config)
+    assert any("copies a blob" in layer.reason for layer in plain.layers)
+    search = SearchConfig(target_agreement=1.0, time_budget=1e4)
+    report = quantize_model(*lopsided, tmp_path / "out", config, search=search)
+    base, *more = report.trials
+    assert base["name"] == f"recipe {recipe}"
+    assert more
+    assert all(trial["fp32_layers"] for trial in more)
+    assert report.target == {"agreement": 1.0, "reached": False}
+    # What is written is as good as what was tried.
+    fp32, int8 = (Executor(read_model(*files)) for files in (lopsided[:2], (report.proto, report.model)))
+    for path in sorted(lopsided[2].iterdir())[:3]:
+        inputs = {"input": np.load(path)}
+        wanted, got = (next(iter(executor.run(inputs).values())).ravel() for executor in (fp32, int8))
+        assert wanted @ got / np.linalg.norm(wanted) / np.linalg.norm(got) > 0.99

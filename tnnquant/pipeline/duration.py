@@ -21,7 +21,8 @@ from tnnquant.quantization.plan import QuantPlan
 from tnnquant.verdict.verify import SECOND
 
 __all__ = [
-    "BETTER", "Timing", "Work", "expected_seconds", "seconds_of_others", "stages_of", "time_pictures", "work_of",
+    "BETTER", "Timing", "Work", "expected_seconds", "seconds_of_others", "seconds_of_trial", "stages_of",
+    "time_pictures", "work_of",
 ]  # fmt: skip
 
 #: Pictures that are timed, after as many that are not: kernels are loaded, and caches filled, by these.
@@ -254,3 +255,18 @@ def _units(cost: _Cost, work: Work, pictures: int, evaluated: int) -> float:
     looked_at = min(pictures, cost.most or pictures)
     units = cost.picture * work.values * looked_at + cost.scales * work.scales + cost.rounding * work.rounding
     return units + _JUDGING * work.values * evaluated
+
+
+def seconds_of_trial(config: QuantizeConfig, work: Work, spent: float, pictures: int) -> float | None:
+    """Seconds that a model takes in a process that runs already; None of a recipe that is not known here.
+
+    Parameters
+    ----------
+    config, work
+        As of :func:`expected_seconds`.
+    spent : float
+        Seconds that one pass of statistics took over as many pictures.
+    pictures : int
+    """
+    seconds = expected_seconds(config, work, Timing(spent / max(pictures, 1)), pictures)
+    return None if seconds is None else max(seconds - _START, 0.0)

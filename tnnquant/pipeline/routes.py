@@ -10,6 +10,7 @@ from tnnquant.errors import ConfigError, InputError
 from tnnquant.format.files import read_file
 from tnnquant.inputs import Samples
 from tnnquant.inputs.split import Split
+from tnnquant.pipeline.duration import seconds_of_trial, work_of
 from tnnquant.pipeline.job import Job
 from tnnquant.pipeline.report import Report
 from tnnquant.pipeline.settings import PathLike, settings
@@ -178,8 +179,9 @@ def _searched(job: Job, verification: Verification) -> Outcome:
         contents = [read_file(path) for path in job.source]
         state = State(options.state, digest_of(*contents, fixed, verification.fingerprint()))
     search = Search(
-        job.graph, verification, job.config, options, job.write_graph, state, job.progress
-    )
+        job.graph, verification, job.config, options, job.write_graph, state, job.progress,
+        lambda executor, plan, config, *spent: seconds_of_trial(config, work_of(executor, plan), *spent),
+    )  # fmt: skip
     outcome = search.run()
     report.seconds |= search.seconds
     report.settings = settings(outcome.config)

@@ -28,9 +28,20 @@ _SAMPLES = 16
 _MEMORY = 96 << 20
 
 
-@recipe(3, "fast", settings=("fp32_share",))
+def _mixable(graph: Graph, split: Split, config: QuantizeConfig, progress: Progress | None = None) -> Quantization:
+    """Without shifted codes: layers of this can go back to fp32 one by one."""
+    return _made(graph, split, config, progress, full_range=False)
+
+
+@recipe(3, "fast", settings=("fp32_share",), mixable=_mixable)
 def fast(graph: Graph, split: Split, config: QuantizeConfig, progress: Progress | None = None) -> Quantization:
     """Quantize by the steps of ``best`` that pay for their time; the flags for methods and types have no effect."""
+    return _made(graph, split, config, progress, full_range=True)
+
+
+def _made(
+    graph: Graph, split: Split, config: QuantizeConfig, progress: Progress | None, *, full_range: bool
+) -> Quantization:
     if config.fp32_share:
         raise ConfigError(
             f"{parameter('fp32_share')} is {config.fp32_share:g}, with the recipe fast expected 0 or none: it keeps "
@@ -41,14 +52,13 @@ def fast(graph: Graph, split: Split, config: QuantizeConfig, progress: Progress 
 
     effort = Effort(
         together=12, windows=2048, grouped_windows=512, most_windows=8192, windows_per_weight=6, outputs=768,
-        clips=(1.0, 0.9, 0.8), repeats=True, judged=2, places=1600,
+        clips=(1.0, 0.9, 0.8), repeats=True, copies=full_range, judged=2, places=1600,
         exponents=(0.0, 0.375, 0.625, 1.0), headroom=(0.8, 1.0, 1.3, 1.75),
     )  # fmt: skip
-
     without = split.without
     others = (sample for sample in split.calibrating if not without or without.isdisjoint(sample.numbers))
     work = Workbench(graph, split, config, progress, keep_samples(others, _MEMORY, _SAMPLES), effort)
-    result = work.quantize(Steps(balance=True, full_range=True, rounding=True, bias=True))
+    result = work.quantize(Steps(balance=True, full_range=full_range, rounding=True, bias=True))
     result.unseen = result.graph if without else None
     result = with_copies_at_borders(result, config)
     result.seconds.update(work.clock.laps)

@@ -2,7 +2,8 @@
 used with, then layers in fp32.
 
 That is the order of what a second is likely to gain. A recipe that chooses its steps gains most and takes long; it is
-given what is left of the time, and skips what does not fit. The other configurations seldom gain anything.
+given what is left of the time, and skips what does not fit. Where that is too little, a quicker recipe is tried.
+The other configurations seldom gain anything: not even their statistics are made before.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from tnnquant import recipes
 from tnnquant.base import interrupt
 from tnnquant.config import MergeType, QuantizeConfig, SearchConfig
+from tnnquant.engine.executor import Executor
 from tnnquant.errors import TnnQuantError
 from tnnquant.graph import Graph
 from tnnquant.graph.patterns import fused_names
@@ -44,7 +46,10 @@ ORIGINALS = (
 )
 #: Times the budget that may be used without a note.
 _OVERRUN = 1.2
+#: Of the time that a bounded recipe takes, it needs at least so much to come out better than a quicker one.
+_ENOUGH = 0.75
 Progress = Callable[[str, int, int], None]
+Expect = Callable[[Executor, QuantPlan, QuantizeConfig, float, int], float | None]
 
 
 @dataclass
@@ -118,16 +123,20 @@ class Search:
         Called with every model that is better than those before.
     state : State, optional
     progress : callable (stage, done, total), optional
+    expect : callable (Executor, QuantPlan, QuantizeConfig, seconds, pictures) to float or None, optional
+        Seconds that a trial of the configuration would take, by those that a pass of statistics over the pictures
+        took; None where that is not known, and it is thought to be in time.
     """
 
     def __init__(
         self, graph: Graph, verification: Verification, config: QuantizeConfig, options: SearchConfig,
         write: Callable[[Graph], None], state: State | None = None, progress: Progress | None = None,
+        expect: Expect | None = None,
     ):  # fmt: skip
         self._started = self._mix_started = time.perf_counter()
         self._graph, self._verification = graph, verification
         self._config, self._options = config, options
-        self._write, self._state, self._progress = write, state, progress
+        self._write, self._state, self._progress, self._expect = write, state, progress, expect
         self._executor, self._plan = plan_graph(graph, config)
         self._fused = fused_names(graph, self._executor.graph)
         self._pool = StatisticsPool(self._executor, verification.split, progress)
@@ -135,7 +144,10 @@ class Search:
         self._best: tuple[Trial, Quantization] | None = None
         self._failure: TnnQuantError | None = None
         self._configs: dict[str, QuantizeConfig] = {}
-        self.seconds: dict[str, float] = {}
+        self.seconds: dict[str, float] = {"calibration": 0.0}
+        self._passes = 0.0  # seconds of the first pass over the pictures
+        if state:
+            self._pool.states |= from_arrays(state.load_statistics())
 
     def run(self) -> Outcome:
         """Try, and return the best; it has been written.
@@ -149,14 +161,7 @@ class Search:
         """
         notes: list[str] = []
         try:
-            configurations = dict(self._configurations())
-            self._make_statistics([self._plan_of(c) for c in configurations.values() if _shares_statistics(c)])
-            kept = {_name_of(self._config), _name_of(self._by_flags(*ORIGINALS[0]))}
-            for name, config in configurations.items():
-                # The default is tried at any rate: what is written is never worse.
-                if self._best and not self._in_time() and name not in kept:
-                    notes.append(f"the time budget of {self._options.seconds:g} s was used up before: {name}")
-                    break
+            for name, config in self._configurations(notes):
                 self._configs[name] = config
                 self._try(name, partial(self._make, config))
             self._mix(notes)
@@ -169,7 +174,7 @@ class Search:
         if self._best is None:
             assert self._failure is not None  # of every trial
             raise self._failure
-        spent = time.perf_counter() - self._started
+        spent = self._elapsed()
         self.seconds["trials"] = spent - self.seconds["calibration"]
         if self._options.compares and spent > _OVERRUN * self._options.seconds + 1:
             notes.append(
@@ -182,13 +187,61 @@ class Search:
 
     # --- what is tried ---
 
-    def _configurations(self) -> Iterator[tuple[str, QuantizeConfig]]:
-        yield _name_of(self._config), self._config
-        if self._options.auto:
-            default, *others = (self._by_flags(*methods) for methods in ORIGINALS)
-            better = (entry.name for entry in recipes.every() if entry.chooses_on_held_out)
-            for config in (default, *(replace(self._config, recipe=name) for name in better), *others):
-                yield _name_of(config), config
+    def _configurations(self, notes: list[str]) -> Iterator[tuple[str, QuantizeConfig]]:
+        """What to try next, by name, as long as there is time; why no more is tried is added to the notes."""
+        asked = _name_of(self._config)
+        yield asked, self._config
+        if not self._options.auto:
+            return
+        default, *others = (self._by_flags(*methods) for methods in ORIGINALS)
+        if _name_of(default) != asked:
+            # The default is tried at any rate: what is written is never worse.
+            yield _name_of(default), default
+        short: list[str] = []
+        for config in (*self._better(short), *others):
+            name = _name_of(config)
+            if name in self._configs:
+                continue
+            if self._fits(self._expected(config) if _shares_statistics(config) else 0.0):
+                yield name, config
+            else:
+                short.append(self._told(config))
+        if short:
+            notes.append(f"the time budget of {self._options.seconds:g} s was too short for: {'; '.join(short)}")
+
+    def _better(self, short: list[str]) -> Iterator[QuantizeConfig]:
+        """Recipes that come closer to fp32, as time allows: the best one, or a quicker one that fits instead of it."""
+        every = [replace(self._config, recipe=entry.name) for entry in recipes.every() if entry.chooses_on_held_out]
+        for config in every:
+            if self._fits(_ENOUGH * self._expected(config)) or not self._in_time():
+                yield config
+                continue
+            short.append(self._told(config))
+            # Only those that choose layers for it take another share.
+            share = 0.0 if config.fp32_share == 0 else None
+            quicker = (
+                replace(config, recipe=entry.name, fp32_share=share) for entry in recipes.every()
+                if entry.needs_inputs and not entry.chooses_on_held_out and not entry.starts_from_statistics
+            )
+            yield from (other for other in quicker if self._expected(other) > 0 and self._fits(self._expected(other)))
+
+    def _told(self, config: QuantizeConfig) -> str:
+        """The name of a configuration, with the seconds that it takes."""
+        seconds = self._expected(config)
+        return f"{_name_of(config)} (about {max(seconds, 1):.0f} s)" if seconds else _name_of(config)
+
+    def _expected(self, config: QuantizeConfig) -> float:
+        """Seconds that a trial takes, 0 where they are not known; of statistics that were kept nothing is known."""
+        spent, pictures = self.seconds["calibration"], len(self._verification.split.paths())
+        if self._expect is None or not spent:
+            return 0.0
+        if not self._passes:
+            self._passes = spent
+        return self._expect(self._executor, self._plan, config, self._passes, pictures) or 0.0
+
+    def _fits(self, seconds: float) -> bool:
+        """Whether a trial of that length ends about in time."""
+        return self._elapsed() + seconds <= _OVERRUN * self._options.seconds and self._in_time()
 
     def _by_flags(self, blob: str, weight: str, merge: MergeType) -> QuantizeConfig:
         """What is asked for with other methods of TNN's tool."""
@@ -198,19 +251,23 @@ class Search:
     def _plan_of(self, config: QuantizeConfig) -> QuantPlan:
         return make_plan(self._executor.inference, config, self._fused)
 
-    def _make_statistics(self, plans: list[QuantPlan]) -> None:
+    def _make_statistics(self, config: QuantizeConfig) -> None:
+        """Those of a configuration, and of those that are tried along with it: one run of the network does for all."""
         started = time.perf_counter()
-        if self._state:
-            self._pool.states |= from_arrays(self._state.load_statistics())
-        if self._pool.gather(plans) and self._state:
+        default, *others = (self._by_flags(*methods) for methods in ORIGINALS)
+        first = [self._config, default] if self._options.auto else [self._config]
+        together = first if config in first else others
+        if self._pool.gather([self._plan_of(c) for c in together if _shares_statistics(c)]) and self._state:
             self._state.save_statistics(as_arrays(self._pool.states))
-        self.seconds["calibration"] = time.perf_counter() - started
+        self.seconds["calibration"] += time.perf_counter() - started
 
     def _make(self, config: QuantizeConfig, pool: StatisticsPool | None = None) -> Quantization:
         """The model of a configuration; ``pool``: of other pictures than those of the trials."""
         if not _shares_statistics(config):
             return self._make_once(config)
         plan = self._plan_of(config)
+        if pool is None:
+            self._make_statistics(config)
         graph = self._executor.graph
         scales = spread_scales(plan, (pool or self._pool).params(plan))
         nodes, notes = quantize_weights(graph, plan, scales, config)
@@ -231,13 +288,13 @@ class Search:
             fp32 = self._executor.graph
             return Quantization(graph, fp32, plan, {}, rest["notes"], {}, zero, without, executor=self._executor)
         # The trials of a search share its time; a recipe alone has its own.
-        left = self._options.seconds - (time.perf_counter() - self._started) if self._options.compares else None
+        left = self._options.seconds - self._elapsed() if self._options.compares else None
         budget = self._options.time_budget if left is None or self._best is None else max(left, 0.0)
         result = recipes.quantize(
             self._graph, self._verification.split, config, self._progress, budget, self._verification.goal
         )
         # Another run may have time for what this one skipped.
-        is_whole = budget is None or time.perf_counter() - self._started < self._options.seconds
+        is_whole = budget is None or self._elapsed() < self._options.seconds
         if self._state and is_whole:
             zero = {blob: np.asarray(codes).tolist() for blob, codes in result.zero_codes.items()}
             reasons = {result.graph.nodes[p].name: reason for p, reason in result.plan.reasons.items()}
@@ -249,6 +306,9 @@ class Search:
         return result
 
     # --- trials ---
+
+    def _elapsed(self) -> float:
+        return time.perf_counter() - self._started
 
     def _in_time(self, share: float = 1.0) -> bool:
         now = time.perf_counter()
@@ -304,31 +364,44 @@ class Search:
     # --- the pictures held out ---
 
     def _take_in_held_out(self, notes: list[str]) -> None:
-        """Make the best model once more with the statistics of all pictures, as the recipes that choose do."""
+        """Make the best model once more of all pictures, as the recipes that choose do by themselves.
+
+        With methods of TNN's tool it is done at any rate: without, the model could be worse than that of a plain run.
+        """
         split = self._verification.split
         if self._best is None or split.choose is None or not split.joins or not self._options.compares:
             return
         trial, before = self._best
         config = self._configs[trial.name]
-        if not _shares_statistics(config):
-            return  # it has done so itself
-        if not self._in_time():
+        recipe = recipes.find(config.recipe)
+        if recipe.chooses_on_held_out or not recipe.needs_inputs:
+            return
+        whole = Split(split.samples, references=split.references)
+        if _shares_statistics(config):
+            result = self._of_all(config, whole)
+        elif self._in_time():
+            make = recipes.mixable if trial.fp32_layers else recipes.quantize
+            result = make(self._graph, whole, config, self._progress)
+        else:
             notes.append(
                 f"the time budget of {self._options.seconds:g} s was used up: the pictures that models were "
-                "compared on stay out of the statistics"
+                "compared on stay out of the model"
             )
             return
-        pool = StatisticsPool(self._executor, Split(split.samples, references=split.references), self._progress)
-        if self._state:
-            pool.states |= from_arrays(self._state.load_statistics(_ALL))
-        if pool.gather([self._plan_of(config)]) and self._state:
-            self._state.save_statistics(as_arrays(pool.states), _ALL)
-        result = self._make(config, pool)
         if trial.fp32_layers:
             mixer = Mixer(self._verification, result, trial.name, self._judge, self._remember)
             result = with_copies_at_borders(mixer.result(trial.fp32_layers), config)
         self._best = trial, replace(result, unseen=before.graph)
         self._write(result.graph)
+
+    def _of_all(self, config: QuantizeConfig, whole: Split) -> Quantization:
+        """The model by the statistics of all pictures."""
+        pool = StatisticsPool(self._executor, whole, self._progress)
+        if self._state:
+            pool.states |= from_arrays(self._state.load_statistics(_ALL))
+        if pool.gather([self._plan_of(config)]) and self._state:
+            self._state.save_statistics(as_arrays(pool.states), _ALL)
+        return self._make(config, pool)
 
     # --- mixed precision ---
 

@@ -19,9 +19,10 @@ __all__ = ["best"]
 
 def _mixable(graph: Graph, split: Split, config: QuantizeConfig, progress: Progress | None = None) -> Quantization:
     """Without shifted codes and without layers in fp32 of its own choice, and no check of whether the steps help."""
-    from tnnquant.recipes.best.workbench import Steps, quantize_with
+    from tnnquant.recipes.best.workbench import Effort, Steps, quantize_with
 
-    return quantize_with(graph, split, config, Steps(balance=True, rounding=True, bias=True), progress)
+    steps = Steps(balance=True, rounding=True, bias=True)
+    return quantize_with(graph, split, config, steps, progress, Effort(copies=False))
 
 
 @recipe(1, "best", chooses_on_held_out=True, settings=("fp32_share",), mixable=_mixable, bounded=True, takes_goal=True)

@@ -96,6 +96,8 @@ class Effort:
         its accuracy, which costs more and does more.
     moves : bool or None
         Whether the last inner product may be moved (:mod:`tnnquant.recipes.best.last_product`); None: as ``repeats``.
+    copies : bool
+        Whether blobs may be copied to be shifted; without the step ``full_range`` none is of use.
     grids : bool
         Whether inputs on a grid get its scale (:mod:`tnnquant.recipes.best.grids`), with the step ``balance``.
     judged : int
@@ -116,6 +118,7 @@ class Effort:
     clips: tuple[float, ...] = CLIPS
     repeats: bool | None = None
     moves: bool | None = None
+    copies: bool = True
     grids: bool = True
     judged: int = JUDGED
     places: int | None = None
@@ -189,10 +192,11 @@ def quantize_best(
 
 
 def quantize_with(
-    graph: Graph, split: Split, config: QuantizeConfig, steps: Steps, progress: Progress | None = None
-) -> Quantization:
+    graph: Graph, split: Split, config: QuantizeConfig, steps: Steps, progress: Progress | None = None,
+    effort: Effort | None = None,
+) -> Quantization:  # fmt: skip
     """Quantize with given steps and no check of whether they help, from all but the held-out samples."""
-    work = Workbench(graph, split, config, progress)
+    work = Workbench(graph, split, config, progress, effort=effort)
     return with_copies_at_borders(work.quantize(steps), config)
 
 
@@ -246,7 +250,8 @@ class Workbench:
         if repeats:
             network = with_useful_repeats(network, self.fitted, self._effort.judged)
         self._grids = grids_of(self.fitted, network.executor.graph.inputs) if self._effort.grids else {}
-        network = with_useful_copies(network, self.fitted, self._grids, 2 * self._effort.judged)
+        if self._effort.copies:
+            network = with_useful_copies(network, self.fitted, self._grids, 2 * self._effort.judged)
         release_freed()
         self._offsets = network.offsets
         self.executor, self.plan, self._copies = network.executor, network.plan, network.copies
