@@ -336,8 +336,8 @@ class SearchConfig:
     )
     time_budget: float | None = option(
         None,
-        "No trial is begun after so many seconds (default: 60), no step of the recipe best (default: no limit); the "
-        "best model so far is always written.",
+        "No trial is begun after so many seconds (default: 60); the recipe best takes fewer pictures or leaves steps out "
+        "(default: no limit). The best model so far is always written.",
         "--time-budget",
         metavar="SECONDS",
     )

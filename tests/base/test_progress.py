@@ -1,7 +1,7 @@
 """A bar for callers from Python."""
 
 import tnnquant
-from tnnquant.base.progress import shown
+from tnnquant.base.progress import CountDown, shown
 
 
 def test_true_is_a_bar_that_goes_away(capsys):
@@ -42,3 +42,23 @@ def test_the_functions_take_it(inspected_files, pictures, tmp_path, capsys):
     tnnquant.collect_statistics(*pair, pictures, tmp_path / "part.npz", progress=True)
     assert "\r" in capsys.readouterr().err
     assert report.verdict is not None
+
+
+def test_what_is_left_counts_down_by_itself():
+    now = [100.0]
+    left = CountDown(12.4, lambda: now[0])
+    assert str(left) == "about 12 s left"
+    now[0] += 7.0
+    assert str(left) == "about 5 s left"
+    now[0] += 100.0
+    assert str(left) == "about 1 s left", "it is not over before it is"
+
+
+def test_a_bar_tells_what_is_left(capsys):
+    with shown(True) as told:
+        told("ranges", 1, 4)
+        told.left(9.0)
+        told("weights", 1, 4)
+    lines = capsys.readouterr().err.split("\r")
+    assert not lines[1].rstrip().endswith("left")
+    assert lines[2].rstrip().endswith("1/4, about 9 s left")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 
-__all__ = ["Progress", "expect", "shown"]
+__all__ = ["CountDown", "Progress", "expect", "shown"]
 
 #: Told of a stage, how much of it is done, and how much there is; 0: nobody knows.
 Progress = Callable[[str, int, int], None]
@@ -26,6 +26,24 @@ def expect(progress: Progress | None, executor: object, plan: object) -> None:
     tell = getattr(progress, "expect", None)
     if tell:
         tell(executor, plan)
+
+
+class CountDown:
+    """What a bar shows of the time that is left: as text, what is left by now.
+
+    Parameters
+    ----------
+    seconds : float
+        Left at this moment.
+    clock : callable () -> float
+        Seconds.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = monotonic):
+        self._end, self._clock = clock() + seconds, clock
+
+    def __str__(self) -> str:
+        return f"about {max(round(self._end - self._clock()), 1)} s left"
 
 
 @contextmanager
@@ -54,11 +72,11 @@ class _Bar:
         self._last = 0.0
         self._stage = ""
         self._length = 0
-        self._left = ""
+        self._left: CountDown | None = None
 
     def left(self, seconds: float) -> None:
         """How long the rest of the run takes; shown with the next state."""
-        self._left = f", about {seconds:.0f} s left"
+        self._left = CountDown(seconds)
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         now = monotonic()
@@ -68,7 +86,7 @@ class _Bar:
         text = stage[:_WIDTH].ljust(_WIDTH)
         if total:
             full = min(_WIDTH, _WIDTH * done // total)
-            text += f" [{'#' * full}{'.' * (_WIDTH - full)}] {done}/{total}{self._left}"
+            text += f" [{'#' * full}{'.' * (_WIDTH - full)}] {done}/{total}" + (f", {self._left}" if self._left else "")
         self._write(text)
 
     def clear(self) -> None:

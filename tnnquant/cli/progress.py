@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tnnquant.base import interrupt
+from tnnquant.base.progress import CountDown
 from tnnquant.cli.verbosity import is_quiet, note
 
 if TYPE_CHECKING:
@@ -75,9 +76,9 @@ class _Stage:
             self.bars.update(self._task, description=stage[:_WIDTH])
 
     def left(self, seconds: float) -> None:
-        """How long the rest of the run takes."""
+        """How long the rest of the run takes; it counts down by itself."""
         if self.bars is not None:
-            self.bars.update(self._task, left=f"about {seconds:.0f} s left")
+            self.bars.update(self._task, left=CountDown(seconds))
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """The callback; a total of 0: nobody knows how much there is."""

@@ -19,9 +19,19 @@ from tnnquant.format.files import refuse_inputs
 from tnnquant.graph import Graph
 from tnnquant.graph.meaning import meaning_of
 from tnnquant.inputs import Samples, scan
+from tnnquant.inputs.choose import pick
 from tnnquant.inputs.split import Split, split_samples
+from tnnquant.pipeline.budget import fitting, settled
 from tnnquant.pipeline.devices import fitting_recipe, tell_of_devices
-from tnnquant.pipeline.duration import TIMED, expected_seconds, seconds_of_others, time_pictures, work_of
+from tnnquant.pipeline.duration import (
+    TIMED,
+    Pictures,
+    expected_seconds,
+    factor_of,
+    seconds_of_others,
+    time_pictures,
+    work_of,
+)
 from tnnquant.pipeline.estimate import Estimate, estimate
 from tnnquant.pipeline.models import open_model
 from tnnquant.pipeline.pace import paced
@@ -99,6 +109,7 @@ class Job:
                 f"{parameter('target')} is in the unit of {parameter('metric')}: give one, or "
                 f"{parameter('target_agreement')}"
             )
+        self._after = 0.0  # seconds that are expected to follow once the model is made
         self.graph, self.config = open_model(self.source, self.config)
         _LOG.info("read %s: %r", self.source[0], self.graph)
         asked = self.config.recipe
@@ -181,9 +192,46 @@ class Job:
 
     def pace(self, split: Split, verification: Verification) -> None:
         """Tell a bar from here on how many seconds are left."""
-        judged = (0, 0) if self.verify.no_verify else (len(split.judge), len(split.unseen))
         evaluated = self._evaluated() if verification.has_evaluation else 0
-        self.progress = paced(self.progress, self.config, len(split.pictures.numbers), judged, evaluated)
+        joining = () if evaluated else split.judge
+        apart = joining if split.is_held_out and split.joins else split.unseen
+        judged = (0, 0) if self.verify.no_verify else (len(split.judge), len(apart))
+        self.progress = paced(self.progress, self.config, Pictures(len(split.pictures.numbers), *judged, evaluated))
+
+    def fit_budget(self, samples: Samples) -> Samples:
+        """The samples that a model can be made from in ``time_budget``; by another recipe, if none of them."""
+        budget = self.search.time_budget
+        if budget is None or not self.recipe.bounded or not samples.usable:
+            return samples
+        executor, plan = plan_graph(self.graph, self.config)
+        work, made, evaluated = work_of(executor, plan), len(samples.usable), self._evaluated()
+        found = settled(self.config, work, made, self._left(budget), evaluated)
+        if found is None:
+            factor = factor_of(work, time_pictures(executor, plan, samples))
+            found = fitting(self.config, work, factor, made, self._left(budget), evaluated)
+        self._after = found.after
+        if (found.config, found.made) == (self.config, made):
+            return samples
+        pictures = f"{found.made} of {made} pictures" if found.made < made else f"{made} pictures"
+        self.report.warnings.append(
+            f"{parameter('time_budget', budget)} is less than recipe {self.config.recipe} is expected to take here "
+            f"with {made} pictures (about {found.asked:.0f} s): made by recipe {found.config.recipe} from {pictures}"
+        )
+        self.config = found.config
+        self.report.settings = settings(self.config)
+        if found.made == made:
+            return samples
+        chosen = pick(samples.digests(), found.made, samples.usable)
+        return self._samples(samples.subset(chosen).paths())
+
+    def _left(self, budget: float) -> float:
+        return budget - (time.perf_counter() - self.started)
+
+    @property
+    def left(self) -> float | None:
+        """Seconds in which the model has to be made; None: as many as it takes."""
+        budget = self.search.time_budget
+        return None if budget is None else max(self._left(budget) - self._after, 0.0)
 
     def check_unread(self, samples: Samples) -> None:
         """Read inputs that no statistics are made of: what cannot be used is told before anything is written."""
@@ -209,8 +257,9 @@ class Job:
         """The estimate with the seconds that a run takes; a search takes what its budget says, so nothing is timed."""
         if self.search.compares or not samples.usable:
             return found
-        timing, work = time_pictures(executor, plan, samples), work_of(executor, plan)
-        seconds = expected_seconds(self.config, work, timing, len(samples.usable), self._evaluated())
+        work = work_of(executor, plan)
+        factor = factor_of(work, time_pictures(executor, plan, samples))
+        seconds = expected_seconds(self.config, work, factor, len(samples.usable), self._evaluated())
         return replace(found, seconds=seconds, timed=min(TIMED, len(samples.usable)))
 
     def tell_of_others(self, result: Quantization, samples: Samples) -> None:

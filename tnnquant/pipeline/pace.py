@@ -1,12 +1,15 @@
-"""How long the rest of a run takes: what is counted of each stage, at the speed of what is done so far.
+"""How long the rest of a run takes: what each stage is expected to take, at the speed of what is done so far.
 
-A stage that is like one before (weights for a trial, and those of the result) is expected to run at its speed, any
-other at that of all together. Kernels that are compiled meanwhile do not count: nothing of the kind need follow.
+The expectation is of one machine (:mod:`tnnquant.pipeline.duration`). How many times as long it takes here is learned
+on the way: of all stages together by those that are over, of a stage that is like one before (weights for a trial, and
+those of the result) by that one, of the stage in progress by how far it is. Each counts as far as it is known. Kernels
+that are compiled meanwhile do not count: nothing of the kind need follow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import exp, log
 from typing import Any
 
 import numpy as np
@@ -14,24 +17,27 @@ import numpy as np
 from tnnquant.base.progress import Progress
 from tnnquant.config import QuantizeConfig
 from tnnquant.engine.executor import Executor
-from tnnquant.pipeline.duration import stages_of, work_of
+from tnnquant.pipeline.duration import START, Pictures, stages_of, work_of
 from tnnquant.quantization.plan import QuantPlan
 from tnnquant.quantization.quantize import working_seconds
 
-__all__ = ["Pace", "paced"]
+__all__ = ["Course", "Pace", "paced"]
 
-#: The share of all that must be done before anything is said.
-_LEAST = 0.04
+#: Expected seconds of stages that must be over before anything is said.
+_LEAST = 0.25
+#: Expected seconds after which the speed of a stage that is over is believed as much as that of all, and the share of a
+#: stage in progress after which its own is.
+_KNOWN, _OWN = 0.3, 0.25
+#: How much the table counts beside each stage that is over, when the speed of all is learned.
+_TABLE = 0.2
 #: A stage that is as far as this share of where it was has begun once more; threads tell of their steps in any order.
 _AGAIN = 0.5
 
 
-def paced(
-    progress: Progress | None, config: QuantizeConfig, pictures: int, judged: tuple[int, int], evaluated: int = 0
-) -> Progress | None:
+def paced(progress: Progress | None, config: QuantizeConfig, pictures: Pictures) -> Progress | None:
     """A bar that is told how many seconds are left; any other callable as it is."""
     tell = getattr(progress, "left", None)
-    return Pace(progress, tell, config, pictures, judged, evaluated) if progress is not None and tell else progress
+    return Pace(progress, tell, config, pictures) if progress is not None and tell else progress
 
 
 class Pace:
@@ -42,79 +48,118 @@ class Pace:
     progress : callable (stage, done, total)
     tell : callable (seconds)
     config : QuantizeConfig
-    pictures, judged, evaluated
-        As of :func:`tnnquant.pipeline.duration.stages_of`.
+    pictures : Pictures
     """
 
-    def __init__(
-        self, progress: Progress, tell: Any, config: QuantizeConfig, pictures: int, judged: tuple[int, int],
-        evaluated: int = 0,
-    ):  # fmt: skip
+    def __init__(self, progress: Progress, tell: Any, config: QuantizeConfig, pictures: Pictures):
         self._progress, self._tell = progress, tell
-        self._config, self._pictures, self._judged, self._evaluated = config, pictures, judged, evaluated
-        self._costs: Mapping[str, float] = {}
-        self._began = 0.0
-        self._stage = ""
-        self._first = (0.0, 0.0)  # of the stage: when it was first told of, and how much of it was done by then
-        self._share = 0.0
-        # The stage that was told of last, and shares and times of it.
-        self._shown = ""
-        self._course: list[tuple[float, float]] = []
-        self._courses: dict[str, list] = {}
-        self._speeds: dict[str, float] = {}
-        self._before: dict[str, float] = {}  # as they were when the stage began
+        self._config, self._pictures = config, pictures
+        self._course: Course | None = None
 
     def expect(self, executor: Executor, plan: QuantPlan) -> None:
         """What there is to do, as soon as a recipe knows it."""
-        work = work_of(executor, plan)
-        self._costs = stages_of(self._config, work, self._pictures, self._judged, self._evaluated)
-        self._began = working_seconds()
+        costs = stages_of(self._config, work_of(executor, plan), self._pictures)
+        costs.pop(START, None)
+        self._course = Course(costs, working_seconds()) if costs else None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Hand on; the seconds that are left first."""
-        if total and stage in self._costs:
-            seconds = self._left(stage, done / total)
+        if total and self._course is not None:
+            seconds = self._course.left(stage, done / total, working_seconds())
             if seconds is not None:
                 self._tell(seconds)
         self._progress(stage, done, total)
 
-    def _left(self, stage: str, share: float) -> float | None:
-        now, costs = working_seconds(), self._costs
-        share = self._by_time(stage, share)
-        if stage != self._stage:
-            self._stage, self._first = stage, (now, share)
-            self._before = dict(self._speeds)
-        elif share < _AGAIN * self._share:  # begun once more: what was done is lost, and so does not count
-            self._began += now - self._first[0]
-            self._first = now, share
-        self._share = share
-        names = list(costs)
-        done = sum(costs[name] for name in names[: names.index(stage)]) + share * costs[stage]
-        if done < _LEAST * sum(costs.values()):
-            return None
-        mean = (now - self._began) / done
-        began, first = self._first
-        if share > first and now > began:
-            # The first steps of a stage are not like the others: it is believed as far as it is done.
-            own, known = (now - began) / (costs[stage] * (share - first)), self._before.get(_kind(stage), mean)
-            self._speeds[_kind(stage)] = share * own + (1 - share) * known
-        rest = {name: costs[name] for name in names[names.index(stage) :]}
-        rest[stage] *= 1 - share
-        return sum(cost * self._speeds.get(_kind(name), mean) for name, cost in rest.items())
 
+class Course:
+    """Where a run is among its stages.
+
+    Parameters
+    ----------
+    costs : mapping of str to float
+        Seconds that its stages are expected to take, in order.
+    now : float
+        When the first one begins.
+    """
+
+    def __init__(self, costs: Mapping[str, float], now: float):
+        self._costs = {name: max(cost, 1e-3) for name, cost in costs.items()}
+        self._stage = ""
+        self._began = self._last = now
+        self._share = 0.0
+        #: Of the stages that are over, by kind: how many times as long as expected they took, as a logarithm, and the
+        #: seconds that they were expected to take.
+        self._seen: dict[str, tuple[float, float]] = {}
+        # Shares and times of the stage in progress, and those of stages that are over, by kind.
+        self._way: list[tuple[float, float]] = []
+        self._ways: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    def left(self, stage: str, share: float, now: float) -> float | None:
+        """Seconds until the end; None while that is not known.
+
+        Parameters
+        ----------
+        stage : str
+        share : float
+            How much of it is done, 0 to 1.
+        now : float
+        """
+        if stage not in self._costs:
+            return None
+        if stage != self._stage:
+            self._enter(stage)
+        elif share < _AGAIN * self._share:  # begun once more: what was done is lost, and so does not count
+            self._began, self._way = self._last, []
+        share = min(max(share, 0.0), 1.0)
+        self._share, self._last = share, now
+        self._way.append((max(share, self._way[-1][0] if self._way else 0.0), now - self._began))
+        return self._rest(stage, share)
+
+    def _enter(self, stage: str) -> None:
+        before = self._stage
+        if before:
+            took, kind = self._last - self._began, _kind(before)
+            self._note(kind, took, self._costs[before])
+            if len(self._way) > 1:
+                shares, times = (np.array(row) for row in zip((0.0, 0.0), *self._way, strict=True))
+                self._ways[kind] = shares, times / max(times[-1], 1e-9)
+        self._stage, self._began, self._share, self._way = stage, self._last, 0.0, []
+
+    def _note(self, kind: str, took: float, expected: float) -> None:
+        """Of several stages of a kind the last one tells most; all of them together how sure that is."""
+        known = self._seen.get(kind, (0.0, 0.0))[1]
+        self._seen[kind] = log(max(took, 1e-3) / expected), known + expected
+
+    def _rest(self, stage: str, share: float) -> float | None:
+        names = list(self._costs)
+        cost, kind = self._costs[stage], _kind(stage)
+        # What comes before the first step of a stage is not like its steps, and known by then.
+        share = self._by_time(stage, share)
+        first, began = self._by_time(stage, self._way[0][0]), self._way[0][1]
+        part, spent = share - first, self._way[-1][1] - began
+        own = log(max(spent, 1e-3) / (cost * part)) if part > 0 else 0.0
+        seen = dict(self._seen)
+        known = sum(expected for _, expected in seen.values()) + share * cost
+        if known < _LEAST:
+            return None
+        weights = {name: expected / (expected + _KNOWN) for name, (_, expected) in seen.items()}
+        trusted = max(part, 0.0) ** 2 / (part**2 + _OWN**2)
+        mine = trusted * cost / (cost + _KNOWN)
+        common = (sum(weights[name] * seen[name][0] for name in seen) + mine * own) / (
+            sum(weights.values()) + mine + _TABLE
+        )
+        factors = {
+            name: weights[name] * seen[name][0] + (1 - weights[name]) * common if name in seen else common
+            for name in map(_kind, names)
+        }
+        factors[kind] = trusted * own + (1 - trusted) * factors[kind]
+        rest = (1 - share) * cost * exp(factors[kind])
+        return rest + sum(self._costs[name] * exp(factors[_kind(name)]) for name in names[names.index(stage) + 1 :])
 
     def _by_time(self, stage: str, share: float) -> float:
         """The share of a stage's time that is over, by how a stage like it went, where one has."""
-        if stage != self._shown or (self._course and share < _AGAIN * self._course[-1][0]):
-            if len(self._course) > 1:
-                self._courses[_kind(self._shown)] = list(zip(*self._course, strict=True))
-            self._shown, self._course = stage, []
-        farthest = max(share, self._course[-1][0]) if self._course else share
-        self._course.append((farthest, working_seconds()))
-        if _kind(stage) not in self._courses:
-            return share
-        shares, times = (np.array(row) for row in self._courses[_kind(stage)])
-        return float(np.interp(share, shares, (times - times[0]) / max(times[-1] - times[0], 1e-9)))
+        way = self._ways.get(_kind(stage))
+        return share if way is None else float(np.interp(share, *way))
 
 
 def _kind(stage: str) -> str:

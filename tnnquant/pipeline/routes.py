@@ -42,6 +42,8 @@ _TRIED = frozenset({"blob_method", "weight_method", "merge_type", "recipe"})
 def from_inputs(job: Job, inputs: Inputs, gather: Gather | None = None) -> Report:
     """One model of a recipe that reads the inputs itself, or of statistics that ``gather`` makes of them."""
     samples = job.read(inputs)
+    if not job.dry_run:
+        samples = job.fit_budget(samples)
     split, verification = job.split(samples)
     if job.dry_run:
         return _planned(job, samples)
@@ -51,7 +53,7 @@ def from_inputs(job: Job, inputs: Inputs, gather: Gather | None = None) -> Repor
     part = gather(split) if gather else None
     if part is None:
         result = recipes.quantize(
-            job.graph, split, job.config, job.progress, job.search.time_budget, verification.goal
+            job.graph, split, job.config, job.progress, job.left, verification.goal
         )
     else:
         result = _of_part(job, part)

@@ -6,6 +6,7 @@ accuracy, and nothing is compared. The pictures for the verdict are never among 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tnnquant.base.wording import parameter
@@ -57,7 +58,14 @@ def _made(
     )  # fmt: skip
     without = split.without
     others = (sample for sample in split.calibrating if not without or without.isdisjoint(sample.numbers))
-    work = Workbench(graph, split, config, progress, keep_samples(others, _MEMORY, _SAMPLES), effort)
+    count = len(split.calibrating)
+
+    def told(done: int) -> None:
+        if progress:
+            progress("reading", done, count)
+
+    kept = partial(keep_samples, others, _MEMORY, _SAMPLES, told)
+    work = Workbench(graph, split, config, progress, kept, effort)
     result = work.quantize(Steps(balance=True, full_range=full_range, rounding=True, bias=True))
     result.unseen = result.graph if without else None
     result = with_copies_at_borders(result, config)

@@ -36,7 +36,10 @@ class KeptSample:
         return self._again()
 
 
-def keep_samples(samples: Iterable[Sample], most: int, count: int | None = None) -> list[KeptSample]:
+def keep_samples(
+    samples: Iterable[Sample], most: int, count: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> list[KeptSample]:  # fmt: skip
     """The samples in the order of their digests; if they do not fit, of those with the smallest digests.
 
     That is a choice by chance, which does not depend on the names or the order of the files: the same pictures give the
@@ -49,6 +52,8 @@ def keep_samples(samples: Iterable[Sample], most: int, count: int | None = None)
         Bytes of all arrays together, as the model is fed them; one sample is kept at least.
     count : int, optional
         Samples at most.
+    progress : callable (done), optional
+        Told how many samples were read.
 
     Raises
     ------
@@ -59,6 +64,8 @@ def keep_samples(samples: Iterable[Sample], most: int, count: int | None = None)
     size = 0
     for number, sample in enumerate(samples):
         entry = _digest(sample.arrays), number
+        if progress:
+            progress(number + 1)
         mine = sum(array.nbytes for array in sample.arrays.values())
         is_full = size + mine > most or len(kept) == count
         if kept and is_full and entry > kept[-1][:2]:

@@ -23,10 +23,16 @@ from tnnquant.graph.infer import infer, located
 from tnnquant.graph.lower import lower
 from tnnquant.layers.base import BlobSpec, QuantRole
 from tnnquant.layers.int8 import quantized
+from tnnquant.layers.weighted import Weighted
 from tnnquant.recipes.best.lanes import in_lanes
 from tnnquant.recipes.best.layer_input import LayerInput
 
 __all__ = ["quantize_layers"]
+
+#: Seconds that a layer takes: at any rate, and for thousands of millions of multiplications of its samples, millions of
+#: values that they read and make, thousands of millions of multiplications for its moments, a step of rounding, the
+#: factor of its moments, and its outputs. As ``python tools/pace.py fit`` finds them.
+_COSTS = (0.0104, 0.0, 0.00128, 0.00939, 0.027, 0.00583, 0.164)
 
 
 Decide = Callable[[Node, LayerInput | None], Resource]
@@ -76,7 +82,8 @@ def quantize_layers(
     constants = {name: tensor.array() for name, tensor in lowered.constants.items()}
     last = {blob: position for position, node in enumerate(lowered.nodes) for blob in node.inputs}
     found: dict[str, Resource] = {}
-    work = {node.name: _work(node, specs, windows, len(live)) for node in lowered.nodes if _is_weighted(node)}
+    weighted = [node for node in lowered.nodes if _is_weighted(node)]
+    work = {node.name: _work(node, specs, windows, len(live), outputs) for node in weighted}
     done = 0
     stretch = _Stretch(constants, ())
     for position, node in enumerate(lowered.nodes):
@@ -131,13 +138,23 @@ def _is_weighted(node: Node) -> bool:
     return bool(node.quantized) and node.layer.role == QuantRole.WEIGHTED
 
 
-def _work(node: Node, specs: Mapping, windows: Mapping[str, int], samples: int) -> int:
-    """About the millions of multiplications a layer takes: to run it, for its moments, to round its weights."""
+def _work(node: Node, specs: Mapping, windows: Mapping[str, int], samples: int, outputs: int) -> int:
+    """About the hundreds of microseconds a layer takes: to run it, for its moments, to round its weights."""
+    counted = _counted(node, specs, windows[node.name], samples, outputs)
+    return 1 + int(1e4 * sum(cost * count for cost, count in zip(_COSTS, counted, strict=True)))
+
+
+def _counted(node: Node, specs: Mapping, windows: int, samples: int, outputs: int) -> tuple[float, ...]:
+    """What :data:`_COSTS` are of."""
     out = specs[node.outputs[0]].dims
     macs = node.layer.macs([specs[blob] for blob in node.inputs], [specs[blob] for blob in node.outputs])
-    length = macs / max(prod(out), 1)
-    seen = samples * min(windows[node.name], prod(out[2:]))
-    return 1 + int((samples * macs / 4 + length**2 * (seen / 4 + 6 * out[1] + length / 2)) / 1e6)
+    values = sum(prod(specs[blob].dims) for blob in (*node.inputs, *node.outputs))
+    length, groups = macs / max(prod(out), 1), node.layer.expect(Weighted).groups
+    seen, judged = (samples * min(count, prod(out[2:])) for count in (windows, outputs))
+    return (
+        1.0, samples * macs / 1e9, samples * values / 1e6, length**2 * groups * seen / 1e9,
+        length**2 * out[1] / 1e9, length**3 * groups / 1e9, judged * length * out[1] / 1e9,
+    )  # fmt: skip
 
 
 def _fed(array: np.ndarray, spec: BlobSpec, params: QuantParams | None) -> np.ndarray:

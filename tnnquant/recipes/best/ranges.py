@@ -13,7 +13,7 @@ the weights. Ranges are made from three quarters of the samples and judged on th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -115,6 +115,7 @@ class _Read:
 def balanced_scales(
     inference: Inference, slots: ScaleSlots, statistics: Statistics, zero: np.ndarray, low: np.ndarray,
     known: dict | None = None, exponents: Sequence[float] = EXPONENTS, headroom: Sequence[float] = HEADROOM,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[dict[str, QuantParams], list[Choice]]:  # fmt: skip
     """Scales of every int8 blob.
 
@@ -133,6 +134,8 @@ def balanced_scales(
         again, and new ones are noted.
     exponents, headroom : sequence of float
         Those that are tried.
+    progress : callable (done, total), optional
+        Of sets of channels.
 
     Returns
     -------
@@ -146,7 +149,8 @@ def balanced_scales(
     peaks = np.minimum(_slot_peaks(slots, statistics, reads), most)
     scale = np.zeros(slots.count)
     choices = []
-    for members in _components(reads):
+    components = _components(reads)
+    for number, members in enumerate(components, 1):
         numbers = np.unique(np.concatenate([read.slots for read in members]))
         whole = _Set(numbers, levels[numbers], most[numbers], low[numbers])
         key = whole.key(members)
@@ -155,6 +159,8 @@ def balanced_scales(
             known[key] = _chosen(members, whole, peaks[:, numbers], inference, statistics, family)
         choice, scale[numbers] = known[key]
         choices.append(choice)
+        if progress:
+            progress(number, len(components))
     return {blob: _params(scale[of]) for blob, of in slots.of.items()}, choices
 
 

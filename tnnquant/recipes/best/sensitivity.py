@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from tnnquant.engine.executor import Executor
+from tnnquant.engine.work import work_after
 from tnnquant.graph import Node, QuantParams
 from tnnquant.graph.infer import Inference
 from tnnquant.layers.softmax import Softmax
@@ -200,6 +201,7 @@ def sensitivities(
     inputs : sequence of mapping of str to ndarray
         Samples.
     progress : callable (done, total), optional
+        Both are amounts of work, because runs begin at different layers.
 
     Returns
     -------
@@ -212,9 +214,12 @@ def sensitivities(
     measure = Disturbance(executor.inference, [executor.run(_copied(arrays), shifts.see) for arrays in inputs], True)
     made = {blob: number for number, step in enumerate(executor.steps) for blob in step.node.outputs}
     starts = [min(made.get(blob, -1) for blob in blobs) for blobs in sets]
+    after = work_after(executor)
+    work = [1 + int(1e3 * after[max(start, 0)]) for start in starts]
     # Backwards, so that what lies before a set's first blob is still as it was.
     order = sorted(range(len(sets)), key=lambda number: -starts[number])
 
+    # One entry for each run that is done: threads may only append.
     done: list[int] = []
 
     def disturbed(mine: Executor, job: tuple) -> np.ndarray:
@@ -232,8 +237,8 @@ def sensitivities(
 
             found[number] = measure.of(sample, mine.rerun(_copied(arrays), starts[number], tap))
             if progress:
-                done.append(number)
-                progress(len(done), len(sets) * len(inputs))
+                done.append(work[number])
+                progress(sum(done), sum(work) * len(inputs))
         return found
 
     found = in_lanes(executor, list(enumerate(inputs)), disturbed)

@@ -66,6 +66,8 @@ _ISLAND_RUNS, _ISLAND_MACS = 120, 60e9
 _LEAST_SAMPLES = 4
 #: Errors below this are as good as none.
 _EXACT = 1e-12
+#: How many times as long as a trial the last model takes.
+_MORE = 1.4
 #: Exponent of the power mean over samples.
 _POWER = 0.25
 #: All steps are taken, without a trial of each, if they leave this share of the held-out error, or less.
@@ -175,15 +177,17 @@ def quantize_best(
     steps, tried = work.choose()
     if goal is not None and steps.islands:
         tried["islands"] += work.fit_islands(goal, steps)
-    chosen = work.candidate
+    result = chosen = work.candidate
+    is_whole = False
     if work.has_time_again():
-        unseen = chosen.graph if split.joins and work.apart else None
         if split.joins:
             work.take_in_held_out()
-        result = work.quantize(steps)
-        result.unseen = unseen
-    else:
-        result = chosen
+        again = work.quantize(steps)
+        # If time ran out, its last layers are rounded without their inputs: what was judged is better.
+        is_whole = not work.was_cut
+        if is_whole:
+            result = replace(again, unseen=chosen.graph if split.joins and work.apart else None)
+    if not is_whole:
         tried["time"] = f"the budget of {budget:g} s is used up: made without the pictures that chose the steps"
     result = with_copies_at_borders(result, config)
     result.seconds.update(work.clock.laps)
@@ -228,21 +232,26 @@ class Workbench:
 
     def __init__(
         self, graph: Graph, split: Split, config: QuantizeConfig, progress: Progress | None = None,
-        fitted: list | None = None, effort: Effort | None = None, budget: float | None = None,
+        fitted: Callable[[], list] | None = None, effort: Effort | None = None, budget: float | None = None,
     ):  # fmt: skip
-        """``fitted``: the samples to make models from, if these are not to be judged; of the split by default."""
+        """``fitted``: gives the samples to make models from, if these are not to be judged; of the split by default."""
         self.clock = Stopwatch()
         self._progress, self._effort = progress, effort or Effort()
         self._until = time.perf_counter() + (inf if budget is None else budget)
         self._needed = 0.0
+        #: Whether time ran out while the last model was made.
+        self.was_cut = False
+        self._searched = 0.0
         self._dims, self._share = config.input_dims, config.fp32_share
         #: Whether the user wants no layer in fp32 that int8 can hold; the share itself may be lowered on the way.
         self._keeps_none = config.fp32_share == 0
         self._names: list[str] = getattr(split.samples, "names", [])
         network = prepare(graph, config)
         expect(progress, network.executor, network.plan)
-        self.fitted, self.held_out = _samples_of(split) if fitted is None else (fitted, [])
+        self.fitted, self.held_out = _samples_of(split, progress) if fitted is None else (fitted(), [])
         self.apart = bool(self.held_out) and self.held_out[0] is not self.fitted[0]
+        preparing = self._stage("preparing") or (lambda done, total: None)
+        preparing(0, 1)
         repeats, moves = self._effort.repeats, self._effort.moves
         repeats = config.fp32_share == 0 if repeats is None else repeats
         if repeats if moves is None else moves:
@@ -259,6 +268,7 @@ class Workbench:
         together = max(_LEAST_TOGETHER, min(self._effort.together, _BLOB_MEMORY // max(self.executor.blob_bytes, 1)))
         #: How many of the fitted samples, and of those held out, layers are made from.
         self._together = together - together // _HELD_OUT_EVERY, together // _HELD_OUT_EVERY
+        preparing(1, 1)
         self._windows = self._window_counts(min(len(self.fitted), self._together[0]))
         self._outputs = -(-self._effort.outputs // min(len(self.fitted), self._together[0]))
         # Large values at few places are what boxes are made of: there all places count.
@@ -306,7 +316,8 @@ class Workbench:
         error = self.error(base.graph)
         started = time.perf_counter()
         candidate = self.quantize(whole, "weights, trial")
-        self._needed = time.perf_counter() - started
+        # Layers for fp32 are not looked for again; all samples are more than these.
+        self._needed = _MORE * (time.perf_counter() - started - self._searched)
         again = self.error(candidate.graph)
         if again <= _PLAIN * error or not told:
             note = f"kept: held-out error {error:.3g} -> {again:.3g} with all steps"
@@ -382,13 +393,21 @@ class Workbench:
     def _is_late(self) -> bool:
         return time.perf_counter() > self._until
 
+    def _cuts(self) -> bool:
+        self.was_cut = self.was_cut or self._is_late()
+        return self.was_cut
+
     def has_time_again(self) -> bool:
-        """Whether what the model with all steps took is left of the budget."""
+        """Whether what the last model is expected to take is left of the budget."""
         return time.perf_counter() + self._needed < self._until
 
     def _stage(self, name: str) -> Callable[[int, int], None] | None:
         """Progress of a stage."""
         return partial(self._progress, name) if self._progress else None
+
+    def _stage_before(self, stage: str) -> str:
+        """The stage in which the scales for weights are found: for a trial the first one, if none was for islands."""
+        return "scales, all" if stage == "weights" else "scales" if self._keeps_none else "scales, trial"
 
     def take_in_held_out(self) -> None:
         """From here on models are made from the held-out samples too; layers for fp32, once found, stay the same."""
@@ -424,9 +443,10 @@ class Workbench:
     def quantize(self, steps: Steps, stage: str = "weights") -> Quantization:
         """The int8 graph that the steps give, with weights from some of the fitted samples; ``stage`` for progress."""
         clock = Stopwatch()
-        scaled = self._scales(steps)
+        scaled = self._scales(steps, self._stage_before(stage))
         clock.lap("blob scales")
         flagged = self._flagged(scaled)
+        self.was_cut = False
         notes: dict[str, str] = {}
 
         def decide(node: Node, seen: LayerInput | None) -> Resource:
@@ -438,7 +458,7 @@ class Workbench:
         if steps.rounding or steps.bias:
             arrays = (self.fitted[number].arrays for number in self.statistics.chosen)
             progress = self._stage(stage)
-            options = progress, self._dims, self._is_late, self._outputs
+            options = progress, self._dims, self._cuts, self._outputs
             found = quantize_layers(flagged, arrays, self._windows, decide, *options)
         else:  # the samples do not matter
             names = [node.name for node in flagged.nodes if node.quantized and node.layer.role == QuantRole.WEIGHTED]
@@ -452,7 +472,7 @@ class Workbench:
         plan = replace(plan, blobs={name: plan.blobs[blob] for name, blob in named.items() if name in int8.scales})
         return Quantization(int8, self.graph, plan, {}, notes, clock.laps, scaled.shifted(), executor=self.executor)
 
-    def _scales(self, steps: Steps) -> _Scaled:
+    def _scales(self, steps: Steps, stage: str = "scales") -> _Scaled:
         from tnnquant.kernels.program import one_thread
 
         key = steps.balance, steps.full_range, steps.islands, self._share if steps.islands else None
@@ -466,13 +486,13 @@ class Workbench:
             if steps.full_range:
                 zero = zero_codes(self.inference, plan, slots, self._copies.sources)
                 if not zero.any() and not steps.islands:  # else the same layers stay fp32
-                    return self._scales(replace(steps, full_range=False))
+                    return self._scales(replace(steps, full_range=False), stage)
             low = self._lows(slots, zero)
             with one_thread():  # thousands of small programs
                 found = self.inference, slots, self.statistics, zero, low
                 if steps.balance:
                     tried = self._effort.exponents, self._effort.headroom
-                    scales, choices = balanced_scales(*found, self._known, *tried)
+                    scales, choices = balanced_scales(*found, self._known, *tried, self._stage(stage))
                 else:
                     scales, choices = peak_scales(*found)
             may_shift = zero != 0
@@ -524,9 +544,11 @@ class Workbench:
             inputs = [self.fitted[i].arrays for i in chosen]
             stage = self._stage("fp32 layers")
             if steps.full_range not in self._harm:
+                started = time.perf_counter()
                 self._harm[steps.full_range] = sensitivities(
                     self.executor, scaled.sets, scaled.scales, zero, inputs, stage
                 )
+                self._searched += time.perf_counter() - started
                 release_freed()
             harm, is_value = self._harm[steps.full_range]
             self._islands[key] = choose_islands(
@@ -596,11 +618,17 @@ def _overall(errors: np.ndarray) -> float:
     return float(np.exp(np.mean(np.log(samples))))
 
 
-def _samples_of(split: Split) -> tuple[list, list]:
+def _samples_of(split: Split, progress: Progress | None) -> tuple[list, list]:
     """Samples to make the model from, and samples to judge it on; the same ones if there are too few for both."""
-    kept = keep_samples(split.calibrating, _MEMORY)
+    most = len(split.calibrating)
+    total = most + (len(split.choose) if split.choose is not None else 0)
+
+    def told(before: int) -> Callable[[int], None] | None:
+        return None if progress is None else lambda done: progress("reading", before + done, total)
+
+    kept = keep_samples(split.calibrating, _MEMORY, progress=told(0))
     if split.choose is not None:
-        return kept, keep_samples(split.choose, _MEMORY)[:_MOST_HELD_OUT]
+        return kept, keep_samples(split.choose, _MEMORY, progress=told(most))[:_MOST_HELD_OUT]
     if len(kept) < _HELD_OUT_EVERY:
         return kept, kept
     held_out = range(_HELD_OUT_EVERY - 1, len(kept), _HELD_OUT_EVERY)[:_MOST_HELD_OUT]
