@@ -336,8 +336,8 @@ class SearchConfig:
     )
     time_budget: float | None = option(
         None,
-        "No trial is begun after so many seconds (default: 60); the recipe best takes fewer pictures or leaves steps out "
-        "(default: no limit). The best model so far is always written.",
+        "No trial is begun after so many seconds (default: 60); with the recipe best alone (default: no limit) fewer "
+        "pictures are used, or steps skipped. The best model so far is always written.",
         "--time-budget",
         metavar="SECONDS",
     )
