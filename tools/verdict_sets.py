@@ -1,6 +1,6 @@
 """What the verdict says of models made from bad and from good calibration sets, beside what is true on other pictures.
 
-    python tools/verdict_sets.py ../shared [squeezenet | efficientnet_lite0] [--recipe NAME] [--json FILE]
+    python tools/verdict_sets.py ../shared [squeezenet | efficientnet_lite0] [--recipe NAME] [--good] [--json FILE]
     python tools/verdict_sets.py ../shared --files NET.tnnproto [-n MEAN] [-s SCALE] [-r]
 
 The second form is for a classifier of your own that is fed 224x224 or less: from ``data/calibration-224``.
@@ -248,6 +248,7 @@ def main() -> None:
     parser.add_argument("shared", type=Path)
     parser.add_argument("network", nargs="?", choices=NETWORKS)
     parser.add_argument("--recipe", default="tnn")
+    parser.add_argument("--good", action="store_true", help="the 20 good sets alone")
     parser.add_argument("--json", type=Path, help="write every row there as it is measured")
     parser.add_argument("--files", type=Path, metavar="NET.tnnproto", help="a network of your own")
     parser.add_argument("-n", "--mean", type=float, default=127.5)
@@ -263,6 +264,8 @@ def main() -> None:
     for network, entry_of in networks.items():
         bench = Bench(options.shared, entry_of, options.recipe)
         for entry in calibration_sets():
+            if options.good and entry.is_bad:
+                continue
             rows.append({"network": network, **bench.measure(entry)})
             if options.json:
                 options.json.write_text(json.dumps(rows, indent=1))

@@ -150,7 +150,7 @@ def test_what_the_recipe_takes_in_after_all_is_not_called_held_out(files, tmp_pa
     report = quantize_model(*files, tmp_path / "out", config)
     assert (report.samples, report.held_out) == (24, 0)
     found = {verdict.source: verdict for verdict in report.verdict.sets}
-    own, other = "6 of the 24 calibration pictures, which the model was made from", (
+    own, other = "16 of the 24 calibration pictures, which the model was made from", (
         "6 calibration pictures, by a second model made without them; its steps were chosen by them; "
         "corrected, as it was made from fewer pictures"
     )
@@ -163,6 +163,17 @@ def test_what_the_recipe_takes_in_after_all_is_not_called_held_out(files, tmp_pa
     (found,) = kept.verdict.sets
     assert found.source == "6 calibration pictures held out from the statistics; the model was chosen by them"
     assert (tmp_path / "kept_quantized.tnnmodel").read_bytes() != (tmp_path / "out_quantized.tnnmodel").read_bytes()
+
+
+def test_of_few_pictures_the_recipe_is_judged_on_all(files, tmp_path):
+    """Two of eight are held out: the written model is judged on the others too."""
+    for path in sorted(files[2].iterdir())[8:]:
+        path.unlink()
+    found = quantize_model(*files, tmp_path / "out", QuantizeConfig(recipe="best")).verdict
+    sources = {verdict.source.split(",")[0]: verdict for verdict in found.sets}
+    assert set(sources) == {"8 of the 8 calibration pictures", "2 calibration pictures"}
+    assert [verdict.pictures for verdict in sources.values()] in ([8, 2], [2, 8])
+    assert not [check for verdict in found.sets for check in verdict.limits if check.where == "pictures"]
 
 
 def test_pictures_in_batches_are_judged_one_by_one(build, tmp_path, rng):

@@ -109,7 +109,7 @@ class Agreement:
     @property
     def tried(self) -> float | None:
         """Share of the trials in which the class stays; None: there are too few pictures, or enough to count them."""
-        if not _FEW <= self.count < _MANY or len(self._noises) != len(self.shares):
+        if len(self.shares) < _FEW or self.count >= _MANY or len(self._noises) != len(self.shares):
             return None
         margins = np.unique(np.array(self._margins), axis=0)  # a picture that both parts hold
         if len(margins) > _MOST:

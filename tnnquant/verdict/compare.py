@@ -18,7 +18,7 @@ from tnnquant.verdict.kinds import CLASSES, INTEGERS, VALUES, OutputKind
 from tnnquant.verdict.labels import PLAUSIBLE_TOP1
 from tnnquant.verdict.own_metric import GatheredOutputs, Goal
 from tnnquant.verdict.pictures import SeenClasses
-from tnnquant.verdict.result import BROKEN, DOUBTFUL, Check, SetVerdict, worst
+from tnnquant.verdict.result import BROKEN, DOUBTFUL, Check, SetVerdict, number_of, worst
 
 __all__ = ["Comparison", "compare"]
 
@@ -71,6 +71,7 @@ class Comparison:
         self.sources: Sequence[str] = ()
         self.numbers: list[int] = []
         self.seen = {kind.name: SeenClasses(kind) for kind in self.kinds}
+        self._beside = 0  # pictures of the other part, of a mean of two
 
     @property
     def pictures(self) -> int:
@@ -146,6 +147,7 @@ class Comparison:
         found.best, found.seen = self.best, self.seen
         found.names, found.numbers, found.sources = self.names, self.numbers, self.sources
         found._goal, found._gathered = self._goal, self._gathered
+        found._beside = own.pictures
         return found
 
     def verdict(
@@ -167,7 +169,10 @@ class Comparison:
         looks_at_pictures : bool
             Say whether fp32 is sure of the pictures and tells them apart.
         """
-        outputs = [judge_output(kind, self.sums[kind.name], self.agreed[kind.name]) for kind in self.kinds]
+        are_new = held_out is not False
+        outputs = [
+            judge_output(kind, self.sums[kind.name], self.agreed[kind.name], are_new=are_new) for kind in self.kinds
+        ]
         disagreeing = [
             name
             for kind in self.kinds
@@ -193,8 +198,8 @@ class Comparison:
 
     def _limits(self, looks_at_pictures: bool) -> list[Check]:
         """Why nothing can be called good, for any figures."""
-        if self.pictures < _FEW:
-            count = f"{self.pictures} picture{'s' if self.pictures != 1 else ''}"
+        if max(self.pictures, self._beside) < _FEW:
+            count = number_of(self.pictures, "picture")
             return [Check(DOUBTFUL, f"only {count}: a verdict needs {_FEW} different ones", "pictures")]
         if all(sums.is_constant for sums in self.sums.values()):
             return [Check(DOUBTFUL, "fp32 gives the same output for all of them, so they test nothing", "pictures")]

@@ -41,7 +41,7 @@ _SIGNIFICANT = 1 / 8
 _MOST_ROWS = 1024
 
 
-def judge_output(kind: OutputKind, sums: OutputSums, agreed: Agreement) -> OutputVerdict:
+def judge_output(kind: OutputKind, sums: OutputSums, agreed: Agreement, *, are_new: bool = True) -> OutputVerdict:
     """The verdict on one output.
 
     Parameters
@@ -50,6 +50,8 @@ def judge_output(kind: OutputKind, sums: OutputSums, agreed: Agreement) -> Outpu
     sums : OutputSums
     agreed : Agreement
         Of each picture, the share of its places where int8 has the same class (or integer) as fp32; empty for values.
+    are_new : bool
+        The pictures are not known to be in the statistics: what is expected is expected of any of the kind.
     """
     whole = sums.figures()
     figures = {"pictures": sums.pictures, "cosine": sums.mean_cosine, **_described(whole)}
@@ -66,7 +68,7 @@ def judge_output(kind: OutputKind, sums: OutputSums, agreed: Agreement) -> Outpu
     else:
         figures["agreement"] = agreed.counted
         figures["expected_agreement"] = agreed.expected
-        checks += _check_agreement(kind, agreed, sums.mean_cosine)
+        checks += _check_agreement(kind, agreed, sums.mean_cosine, are_new)
     if kind.kind == CLASSES and sums.pictures:
         checks.append(_check("cosine", sums.mean_cosine, "class cosine", kind.name))
     return OutputVerdict(
@@ -94,7 +96,7 @@ def _check(what: str, value: float, key: str, where: str, unit: str = "") -> Che
     return Check(status, f"{what} {shown}{unit} (good from {good:g}, broken below {broken:g})", where)
 
 
-def _check_agreement(kind: OutputKind, agreed: Agreement, cosine: float) -> list[Check]:
+def _check_agreement(kind: OutputKind, agreed: Agreement, cosine: float, are_new: bool) -> list[Check]:
     good, broken = THRESHOLDS["agreement"]
     count, agreement, expected = agreed.count, agreed.counted, agreed.expected
     if not count:
@@ -109,7 +111,8 @@ def _check_agreement(kind: OutputKind, agreed: Agreement, cosine: float) -> list
     if expected >= good or are_ties or one_differs:
         status = GOOD
     what = "equal values" if kind.kind == INTEGERS else "same top-1 as fp32"
-    more = f", expected on other pictures {100 * expected:.1f} %" if is_guess else ""
+    others = "other pictures" if are_new else "more pictures of the statistics"
+    more = f", expected on {others} {100 * expected:.1f} %" if is_guess else ""
     text = (
         f"{what} {100 * agreement:.1f} % of {count}{more} "
         f"(95 % interval {100 * low:.0f}..{100 * high:.0f} %; good from {100 * good:g} %"

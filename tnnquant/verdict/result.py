@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BROKEN", "DOUBTFUL", "GOOD", "Check", "LayerNoise", "OutputVerdict", "SetVerdict", "Verdict", "broken_there",
-    "worst",
+    "number_of", "worst",
 ]  # fmt: skip
 
 GOOD, DOUBTFUL, BROKEN = "good", "doubtful", "broken"
@@ -21,6 +21,11 @@ _ORDER = (GOOD, DOUBTFUL, BROKEN)
 def worst(statuses: Iterable[str]) -> str:
     """The worst of some statuses; good if there are none."""
     return max(statuses, key=_ORDER.index, default=GOOD)
+
+
+def number_of(count: int, noun: str) -> str:
+    """So many of something, in words: "1 picture", "2 pictures"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from tnnquant.verdict.labels import PLAUSIBLE_TOP1, labels_of_names, read_labels
 from tnnquant.verdict.layers import layer_noise
 from tnnquant.verdict.own_metric import Goal
 from tnnquant.verdict.pictures import normalizes_inside, pixels, poor_pixels, unusual_feed
-from tnnquant.verdict.result import BROKEN, DOUBTFUL, Check, SetVerdict, Verdict, worst
+from tnnquant.verdict.result import BROKEN, DOUBTFUL, Check, SetVerdict, Verdict, number_of, worst
 
 __all__ = ["SECOND", "Verification", "require_labelled"]
 
@@ -149,11 +149,28 @@ class Verification:
             sets.append(self._own_set())
         return sets
 
-    @property
-    def _made_from(self) -> str:
-        """What is said of the calibration pictures that judge where they are in the statistics."""
-        count, whole = len(self.split.judge), len(self.split.pictures.names)
-        return f"{count} of the {whole} calibration pictures, which the model was made from"
+    def _made_from(self, count: int) -> str:
+        """What is said of so many of the calibration pictures where they are in the statistics."""
+        return f"{count} of the {len(self.split.pictures.names)} calibration pictures, which the model was made from"
+
+    def _joined_set(self, fp32: Executor) -> _Set:
+        """The calibration pictures that judge once those held out have joined the statistics.
+
+        Few are held out of few pictures: of classes, whose scores all pictures tell of, and where those are too few for
+        any verdict, others judge the model beside them.
+        """
+        split, chosen = self.split, list(self.split.judge)
+        judged = judged_kinds(fp32.inference, self.config.task)
+        is_short = len(chosen) < LEAST_UNSEEN or any(kind.kind == CLASSES for kind in judged)
+        if is_short and split.pictures.batch == 1:
+            digests = split.pictures.digests()
+            held = {digests[number] for number in chosen}
+            others = [number for number, digest in enumerate(digests) if digest not in held]
+            chosen += pick(digests, max(0, self.config.verify_pictures - len(chosen)), others)
+        return replace(
+            self._sets[-1], samples=split.pictures.subset(sorted(chosen)), source=self._made_from(len(chosen)),
+            held_out=False,
+        )  # fmt: skip
 
     def _own_set(self) -> _Set:
         """The calibration pictures that judge."""
@@ -165,7 +182,7 @@ class Verification:
         elif split.calibrate is None:
             source = f"{count} of the {whole} pictures"
         else:
-            source = self._made_from
+            source = self._made_from(count)
         is_new = split.is_held_out or split.calibrate is None
         guessed = labels_of_names(split.pictures.names)
         return _Set(split.pictures.subset(split.judge), source, is_new, split.references, guessed, True, True)
@@ -205,7 +222,7 @@ class Verification:
         numbers = split.unseen
         if split.is_held_out and unseen is not None:
             # The model was made of the pictures that choose, too, in the end: the one made before was not.
-            self._sets[-1] = replace(self._sets[-1], source=self._made_from, held_out=False)
+            self._sets[-1] = self._joined_set(fp32)
             numbers = split.judge if self._evaluation is None else ()
         seen = [self._compare(chosen, int8, fp32, progress) for chosen in self._sets]
         usable = split.pictures.subset(numbers).usable
@@ -214,7 +231,7 @@ class Verification:
         few = self._sets[-1] if is_apart else None
         found = [self._verdict(*pair, fp32, looks=pair[0] is not few) for pair in zip(self._sets, seen, strict=True)]
         if is_apart and unseen is not None:
-            source = f"{len(usable)} calibration pictures, by a second model made without them"
+            source = f"{number_of(len(usable), 'calibration picture')}, by a second model made without them"
             source += "; its steps were chosen by them" if split.is_held_out else ""
             labels = dict(self.goal.labels) if self.goal else {}  # for the metric
             chosen = _Set(split.pictures.subset(usable), source, True, split.references, labels, True, True)
@@ -233,7 +250,8 @@ class Verification:
             found.sort(key=lambda verdict: verdict.status != status)
         limits = self._picture_limits(fp32)
         if self._evaluation is None:
-            limits += self._set_limits(fp32, chosen.samples if is_apart else self._sets[-1].samples)
+            tells = is_apart and len(usable) >= LEAST_GIVEN
+            limits += self._set_limits(fp32, chosen.samples if tells else self._sets[-1].samples)
         found = [_limited(verdict, limits) for verdict in found]
         worst_layers = layer_noise(layers or fp32, int8, self.tapped(), meaning)[:_NAMED]
         return Verdict(found[0].status, found, worst_layers)
