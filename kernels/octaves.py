@@ -10,6 +10,7 @@ Versions, slowest first: the naive twin, value by value; the op, on all threads,
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 
@@ -30,10 +31,13 @@ _SHIFT = np.int32(19)
 _FIRST = np.int32(((127 - 27) << 4) - 1)
 
 
+@cache
 def octave_edges() -> np.ndarray:
-    """Lower edges of the bins and the upper edge of the last, float64 (OCTAVE_BINS + 1,); the first is 0."""
+    """Lower edges of the bins and the upper edge of the last, float64 (OCTAVE_BINS + 1,), read-only; the first is 0."""
     steps = np.arange(OCTAVE_BINS)
-    return np.concatenate([[0.0], SMALLEST * 2.0 ** (steps // PER_OCTAVE) * (1 + steps % PER_OCTAVE / PER_OCTAVE)])
+    edges = np.concatenate([[0.0], SMALLEST * 2.0 ** (steps // PER_OCTAVE) * (1 + steps % PER_OCTAVE / PER_OCTAVE)])
+    edges.flags.writeable = False
+    return edges
 
 
 @kernel

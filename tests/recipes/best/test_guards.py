@@ -61,7 +61,7 @@ def test_second_moments_without_guards_are_those_of_shifted_codes(build, rng):
     node = infer(net.graph("a_out")).graph.node("a")
     codes = rng.integers(-128, 128, (1, 3, 12, 10)).astype(np.int8)
     guarded = np.concatenate([codes, np.full((1, 4, 12, 10), -128, np.int8)], axis=1)
-    found = LayerInput(node, [guarded], (1, 4, 12, 10), 120).moments(4)
+    found = LayerInput(node, guarded, (1, 4, 12, 10), 120).moments(4)
     wide = np.pad(codes[0].astype(np.float64) + 128, ((0, 0), (1, 1), (1, 1)))
     taps = [wide[:, row : row + 12, column : column + 10] for row in range(3) for column in range(3)]
     windows = np.stack(taps, axis=1).reshape(27, -1)

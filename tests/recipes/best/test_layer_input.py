@@ -14,7 +14,7 @@ def test_sums_are_those_of_the_convolution(build, rng, groups, channels, count):
     node = infer(net.graph("a_out")).graph.node("a")
     arrays = [rng.integers(-128, 128, (1, channels, 7, 6)).astype(np.int8) for _ in range(2)]
     weight = rng.integers(-127, 128, (count, channels // groups, 3, 3)).astype(np.int8)
-    found = LayerInput(node, arrays, (1, count, 7, 6), 5, outputs=42).sums(weight)
+    found = LayerInput(node, np.concatenate(arrays), (1, count, 7, 6), 5, outputs=42).sums(weight)
     wide = [np.pad(array[0].astype(np.int64), ((0, 0), (1, 1), (1, 1))) for array in arrays]
     wanted = np.zeros((count, 2, 7, 6), np.int64)
     for out in range(count):

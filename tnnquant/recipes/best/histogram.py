@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -17,6 +17,8 @@ _DEPTH, DEEPEST = 160, 320
 _SHIFT, _BIAS = 20, (127 << 3) - 1
 #: What kept counts mean, float32 (256,).
 _COUNTS = np.append(np.int32(0), (np.arange(1, 256, dtype=np.int32) + _BIAS) << _SHIFT).view(np.float32)
+#: The same as whole numbers, int64 (256,).
+_WHOLE = np.rint(_COUNTS).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,7 @@ class Histogram:
 
         counts = np.zeros((self.counts.shape[1], OCTAVE_BINS), np.int64)
         for number in range(len(self.counts)) if fold is None else (fold,):
-            counts[:, self.first : self.first + self.counts.shape[2]] += np.rint(self.wide(number)).astype(np.int64)
+            counts[:, self.first : self.first + self.counts.shape[2]] += np.take(_WHOLE, self.counts[number])
         return counts
 
     def errors(self, fold: int, scales: np.ndarray, levels: int, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -102,11 +104,17 @@ class Histogram:
         chosen : bool (slots,)
         """
         from tnnquant.kernels.octave_errors import octave_errors
-        from tnnquant.observers.octaves import scale_grid
-
-        grid = scale_grid()
-        rows = np.searchsorted(np.sqrt(grid[1:] * grid[:-1]), scales).astype(np.int32)
+        rows = np.searchsorted(_middles(), scales).astype(np.int32)
         return octave_errors(self.wide(fold)[chosen], self.first, rows, levels)
+
+
+@cache
+def _middles() -> np.ndarray:
+    """Between one scale that errors are given for and the next."""
+    from tnnquant.observers.octaves import scale_grid
+
+    grid = scale_grid()
+    return np.asarray(np.sqrt(grid[1:] * grid[:-1]))
 
 
 def _kept(counts: np.ndarray) -> np.ndarray:

@@ -46,8 +46,7 @@ class LayerInput:
     Parameters
     ----------
     node : Node
-    arrays : sequence of int8 (1, C, H, W)
-        Of each sample.
+    array : int8 (samples, C, H, W), or (items, ...) for an inner product
     out_dims : (1, OC, OH, OW)
     windows : int
         Windows per sample, at most.
@@ -61,10 +60,10 @@ class LayerInput:
     """
 
     def __init__(
-        self, node: Node, arrays: Sequence[np.ndarray], out_dims: Sequence[int], windows: int, outputs: int = 128
+        self, node: Node, array: np.ndarray, out_dims: Sequence[int], windows: int, outputs: int = 128
     ):
-        self._source = node, arrays, out_dims, outputs
-        self._codes = np.concatenate([windows_of(node, array, out_dims, windows) for array in arrays])
+        self._source = node, array, out_dims, outputs
+        self._codes = windows_of(node, array, out_dims, windows)
         self._groups = node.layer.expect(Weighted).groups
         self.mean = mean_window(node, self._codes)
 
@@ -75,13 +74,7 @@ class LayerInput:
         ----------
         weight : int8 (OC, C/G, ...)
         """
-        node, arrays, out_dims, outputs = self._source
-        return np.concatenate(
-            [self._sums(weight, windows_of(node, array, out_dims, outputs)) for array in arrays], axis=1
-        )
-
-    def _sums(self, weight: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        """Of one sample, int8 (windows, taps, C)."""
+        codes = windows_of(*self._source)
         count, taps, channels = codes.shape
         rows = weight.reshape(self._groups, -1, channels // self._groups, taps).astype(np.float32)
         if self._groups == channels:  # few products: float32 sums them exactly

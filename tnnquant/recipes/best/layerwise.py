@@ -1,7 +1,8 @@
 """Quantize the weighted layers one after another, each for the codes that those before it really give it.
 
-All samples go through a weighted layer, and what is between it and the next one, before that is looked at; of each
-sample only the blobs that are still read there are kept, and of all layers the second moments of one. The layers are
+All samples go through a weighted layer, and what is between it and the next one, before that is looked at; only the
+blobs that are still read there are kept, and of all layers the second moments of one. Samples lie behind each other in
+one array per blob: layers that look at one item of a batch at a time compute all of them at once. The layers are
 those that TNN executes (:mod:`tnnquant.graph.lower`), in its int8 arithmetic, so that a layer also makes up for what
 rounding did before it.
 """
@@ -9,7 +10,8 @@ rounding did before it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from math import prod
 
 import numpy as np
@@ -22,7 +24,9 @@ from tnnquant.graph import Graph, Node, Resource
 from tnnquant.graph.infer import infer, located
 from tnnquant.graph.lower import lower
 from tnnquant.layers.base import BlobSpec, QuantRole
-from tnnquant.layers.int8 import quantized
+from tnnquant.layers.concat import Concat
+from tnnquant.layers.convolution import Convolution
+from tnnquant.layers.int8 import PixelInt8, quantized
 from tnnquant.layers.weighted import Weighted
 from tnnquant.recipes.best.lanes import in_lanes
 from tnnquant.recipes.best.layer_input import LayerInput
@@ -75,17 +79,20 @@ def quantize_layers(
     """
     inference = infer(lower(graph), input_dims)
     lowered, specs = inference.graph, inference.specs
-    live = [
+    fed = [
         {name: _fed(array, specs[name], lowered.scales.get(name)) for name, array in sample.items()}
         for sample in inputs
     ]
+    samples = len(fed)
+    live = {name: _stacked([arrays[name] for arrays in fed]) for name in fed[0]}
+    del fed
     constants = {name: tensor.array() for name, tensor in lowered.constants.items()}
     last = {blob: position for position, node in enumerate(lowered.nodes) for blob in node.inputs}
     found: dict[str, Resource] = {}
     weighted = [node for node in lowered.nodes if _is_weighted(node)]
-    work = {node.name: _work(node, specs, windows, len(live), outputs) for node in weighted}
+    work = {node.name: _work(node, specs, windows, samples, outputs) for node in weighted}
     done = 0
-    stretch = _Stretch(constants, ())
+    stretch = _Stretch(constants, specs, ())
     for position, node in enumerate(lowered.nodes):
         if position in inference.folded:
             continue
@@ -93,11 +100,11 @@ def quantize_layers(
             if is_late():
                 rest = [other for other in lowered.nodes[position:] if _is_weighted(other)]
                 return found | {other.name: decide(other, None) for other in rest}
-            in_lanes(stretch, live, _Stretch.forward)
-            stretch = _Stretch(constants, ())
-            arrays = [blobs[node.inputs[0]] for blobs in live]
+            stretch.forward(live, samples)
+            stretch = _Stretch(constants, specs, ())
             with located(node):
-                seen = LayerInput(node, arrays, specs[node.outputs[0]].dims, windows[node.name], outputs)
+                codes, dims = live[node.inputs[0]], specs[node.outputs[0]].dims
+                seen = LayerInput(node, codes, dims, windows[node.name], outputs)
                 found[node.name] = decide(node, seen)
                 del seen
             node = node.replace(resource=found[node.name])
@@ -108,30 +115,93 @@ def quantize_layers(
             if len(found) == len(work):
                 break
         forgotten = tuple(blob for blob in {*node.inputs, *node.outputs} if last.get(blob, -1) <= position)
-        stretch = _Stretch(constants, (*stretch.steps, (make_step(node, lowered, specs), forgotten)))
+        stretch = replace(stretch, steps=(*stretch.steps, (make_step(node, lowered, specs), forgotten)))
     return found
 
 
 @dataclass(frozen=True, eq=False)
 class _Stretch:
-    """Layers that one sample goes through at a time: constants by name, and steps, each with blobs that nothing reads
-    after it."""
+    """Layers that all samples go through: constants by name, specs of one sample's blobs, and steps, each with blobs
+    that nothing reads after it."""
 
     constants: Mapping[str, np.ndarray]
+    specs: Mapping[str, BlobSpec]
     steps: tuple[tuple[Step, tuple[str, ...]], ...]
 
     def twin(self) -> _Stretch:
         """The same with memory of its own."""
-        return _Stretch(self.constants, tuple((step.twin(), forgotten) for step, forgotten in self.steps))
+        return replace(self, steps=tuple((step.twin(), forgotten) for step, forgotten in self.steps))
 
-    def forward(self, blobs: dict[str, np.ndarray]) -> None:
-        """Compute what the steps make, among the blobs of one sample."""
+    def forward(self, blobs: dict[str, np.ndarray], samples: int) -> None:
+        """Compute what the steps make, among the blobs of all samples."""
+        for together, steps in groupby(self.steps, lambda entry: self._is_by_item(entry[0])):
+            part = replace(self, steps=tuple(steps))
+            if together:
+                part._run_together(blobs, samples)
+            else:
+                part._run_apart(blobs, samples)
+
+    def _is_by_item(self, step: Step) -> bool:
+        """Whether the step makes of items of a batch what it makes of each alone."""
+        layer, names = step.node.layer, {*step.node.inputs, *step.node.outputs}
+        dims = [self.specs[blob].dims for blob in names]
+        if names & self.constants.keys() or any(len(each) < 2 or each[0] != 1 for each in dims):
+            return False
+        if isinstance(step.half, PixelInt8):
+            return True
+        if isinstance(layer, Concat):
+            return layer.axis == 1
+        is_alike = layer.BY_ELEMENT and not step.node.tensors and len(set(dims)) == 1
+        return is_alike or (isinstance(layer, Convolution) and not step.node.quantized)
+
+    def _run_together(self, blobs: dict[str, np.ndarray], samples: int) -> None:
+        with exact_sums(False):
+            for step, forgotten in self.steps:
+                outputs = [replace(spec, dims=(samples, *spec.dims[1:])) for spec in step.outputs]
+                with located(step.node):
+                    results = step.half.forward([blobs[blob] for blob in step.node.inputs], outputs, step.state)
+                blobs.update(zip(step.node.outputs, results, strict=False))
+                for blob in forgotten:
+                    blobs.pop(blob, None)
+
+    def _run_apart(self, blobs: dict[str, np.ndarray], samples: int) -> None:
+        results = in_lanes(self, [self._sample(blobs, samples, number) for number in range(samples)], _Stretch._run)
+        for _, forgotten in self.steps:
+            for blob in forgotten:
+                blobs.pop(blob, None)
+        for name in results[0]:
+            blobs[name] = _stacked([result[name] for result in results])
+
+    def _run(self, blobs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What the steps make of one sample, without what nothing reads after them."""
+        made: dict[str, np.ndarray] = {}
         with exact_sums(False):
             for step, forgotten in self.steps:
                 with located(step.node):
-                    blobs.update(step.forward({**self.constants, **blobs}))
+                    made.update(step.forward({**self.constants, **blobs, **made}))
                 for blob in forgotten:
                     blobs.pop(blob, None)
+                    made.pop(blob, None)
+        return made
+
+    def _sample(self, blobs: Mapping[str, np.ndarray], samples: int, number: int) -> dict[str, np.ndarray]:
+        """The blobs of one sample."""
+
+        def of_sample(name: str, array: np.ndarray) -> np.ndarray:
+            count = len(array) // samples
+            found = array[number * count : (number + 1) * count]
+            return found if self.specs[name].dims else found.reshape(())
+
+        return {name: of_sample(name, array) for name, array in blobs.items()}
+
+
+def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays of one shape behind each other; images channels last, as kernels want them."""
+    if arrays[0].ndim != 4:
+        return np.concatenate([np.atleast_1d(array) for array in arrays])
+    count, channels, height, width = arrays[0].shape
+    found = np.empty((len(arrays) * count, height, width, channels), arrays[0].dtype).transpose(0, 3, 1, 2)
+    return np.concatenate(arrays, out=found)
 
 
 def _is_weighted(node: Node) -> bool:

@@ -15,17 +15,17 @@ __all__ = ["mean_window", "outputs_at", "windows_of"]
 
 
 def windows_of(node: Node, x: np.ndarray, out_dims: Sequence[int], most: int) -> np.ndarray:
-    """Windows of one input, evenly spaced over the output positions.
+    """Windows of an input, evenly spaced over the output positions; of one sample after those of another.
 
     Parameters
     ----------
     node : Node
         A convolution (resolved) or an inner product.
-    x : float32 or int8 (1, C, H, W), or (1, ...) for an inner product
+    x : float32 or int8 (samples, C, H, W), or (items, ...) for an inner product
         Padding is taken as 0.
     out_dims : (1, OC, OH, OW)
     most : int
-        Windows, at most.
+        Windows of each sample, at most.
 
     Returns
     -------
@@ -35,13 +35,15 @@ def windows_of(node: Node, x: np.ndarray, out_dims: Sequence[int], most: int) ->
     layer = node.layer
     if not isinstance(layer, Convolution):
         return np.ascontiguousarray(x).reshape(x.shape[0], 1, -1)
-    height, width = x.shape[2:]
+    samples, channels, height, width = x.shape
     rows, outside = _rows_of(layer, height, width, tuple(out_dims[2:]), most)
-    pixels = np.ascontiguousarray(x.transpose(0, 2, 3, 1)[0]).reshape(height * width, -1)
+    pixels = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).reshape(-1, channels)
+    if samples > 1:
+        rows = rows + (height * width * np.arange(samples))[:, None, None]
     found = pixels.take(rows, axis=0)
     if outside is not None:
-        found[outside] = 0
-    return found
+        found.reshape(samples, *outside.shape, channels)[:, outside] = 0
+    return found.reshape(-1, *found.shape[-2:])
 
 
 @lru_cache(maxsize=256)

@@ -13,7 +13,7 @@ the weights. Ranges are made from three quarters of the samples and judged on th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -145,7 +145,8 @@ def balanced_scales(
     """
     levels, most = highest_codes(zero), limits(inference.graph, slots)
     known = {} if known is None else known
-    reads = [_Read(r, slots.of[r.blob], _response(r, inference, statistics)) for r in _judged(slots)]
+    shaped = responses(inference.graph)
+    reads = [_Read(r, slots.of[r.blob], _response(r, shaped, statistics)) for r in _judged(slots)]
     peaks = np.minimum(_slot_peaks(slots, statistics, reads), most)
     scale = np.zeros(slots.count)
     choices = []
@@ -293,11 +294,11 @@ def _cost(read: _Read, inference: Inference, statistics: Statistics) -> _Cost:
     return _Cost(reader.blob, of, square / total, 1.0, None if depthwise else largest, power * taps / total)
 
 
-def _response(reader: Reader, inference: Inference, statistics: Statistics) -> Layer | None:
+def _response(reader: Reader, shaped: Mapping[str, Layer], statistics: Statistics) -> Layer | None:
     """The element-wise layer that the error is measured after, if that alone reads the blob, in fp32."""
     if reader.quantized or reader.node is None or reader.blob not in statistics.positive:
         return None
-    return responses(inference.graph).get(reader.blob)
+    return shaped.get(reader.blob)
 
 
 def _sides(blob: str, statistics: Statistics, fold: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -380,8 +381,7 @@ def _reader_errors(
     """Mean squared error of each channel with each scale, after the response if there is one, float64 (C, trials)."""
     counts = statistics.counts[cost.blob]
     if cost.response is not None:
-        rounding, clipping = response_errors(cost.response, *_sides(cost.blob, statistics, fold), scales)
-        errors = rounding + clipped * clipping
+        errors = response_errors(cost.response, *_sides(cost.blob, statistics, fold), scales, clipped)
     else:
         errors = _plain_errors(counts, fold, scales, levels, steps, cost.smoothing, clipped)
     means: np.ndarray = errors / np.maximum(counts.totals[fold], 1)[:, None]

@@ -101,9 +101,23 @@ def _scales() -> np.ndarray:
     return grid[(grid >= _FINEST) & (grid <= _COARSEST)]
 
 
+@cache
+def _middles() -> np.ndarray:
+    """Between one of the scales and the next."""
+    grid = _scales()
+    return np.asarray(np.sqrt(grid[1:] * grid[:-1]))
+
+
+@cache
+def _weighed(layer: Layer, clipped: float) -> np.ndarray:
+    """Rounding and ``clipped`` times clipping errors of :func:`_tables`."""
+    rounding, clipping, _ = _tables(layer)
+    return rounding + clipped * clipping
+
+
 def response_errors(
-    layer: Layer, positive: np.ndarray, negative: np.ndarray, scales: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    layer: Layer, positive: np.ndarray, negative: np.ndarray, scales: np.ndarray, clipped: float = 1.0
+) -> np.ndarray:
     """What quantization of a blob does to the output of the layer that reads it.
 
     Parameters
@@ -113,22 +127,21 @@ def response_errors(
     positive, negative : int64 (slots, OCTAVE_BINS)
         Magnitudes on each side of 0.
     scales : float64 (slots, trials)
+    clipped : float
+        How often a squared error beyond the last code counts.
 
     Returns
     -------
-    rounding, clipping : float64 (slots, trials)
-        Sums of squared errors of the values within and beyond the last code.
+    float64 (slots, trials)
+        Sums of squared errors of the values within the last code, and of those beyond it so many times.
     """
     from tnnquant.kernels.mse_range import histogram_errors
 
-    grid = _scales()
-    rows = np.searchsorted(np.sqrt(grid[1:] * grid[:-1]), scales).astype(np.int32)
-    sides = [np.ascontiguousarray(counts, np.int64) for counts in (positive, negative)]
-    rounding, clipping = (
-        np.add(*(histogram_errors(counts, rows, table[side]) for side, counts in enumerate(sides)))
-        for table in _tables(layer)[:2]
-    )
-    return rounding, clipping
+    rows = np.searchsorted(_middles(), scales).astype(np.int32)
+    table = _weighed(layer, clipped)
+    sides = (np.ascontiguousarray(counts, np.int64) for counts in (positive, negative))
+    found: np.ndarray = np.add(*(histogram_errors(counts, rows, table[side]) for side, counts in enumerate(sides)))
+    return found
 
 
 def output_power(layer: Layer, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
@@ -141,6 +154,6 @@ def output_power(layer: Layer, positive: np.ndarray, negative: np.ndarray) -> np
 def best_scale(layer: Layer, positive: np.ndarray, negative: np.ndarray, peak: np.ndarray) -> np.ndarray:
     """The scale of each channel with the least error after the layer, float64 (slots,), at most that of the peak."""
     trials = peak[:, None] / _LEVELS * 2.0 ** (-np.arange(_SEARCHED) / 4)
-    errors = sum(response_errors(layer, positive, negative, trials))
+    errors = response_errors(layer, positive, negative, trials)
     chosen: np.ndarray = trials[np.arange(len(peak)), np.argmin(errors, axis=1)]
     return chosen

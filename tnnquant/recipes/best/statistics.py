@@ -22,6 +22,7 @@ from tnnquant.recipes.best.responses import responses
 from tnnquant.recipes.best.wanted import Wanted
 
 if TYPE_CHECKING:
+    from tnnquant.inputs.references import References
     from tnnquant.inputs.samples import Sample
     from tnnquant.observers.octaves import Octaves
 
@@ -83,6 +84,7 @@ def gather(
     outputs: int = 128,
     known: Statistics | None = None,
     places: int | None = None,
+    references: References | None = None,
 ) -> Statistics:
     """Run the samples once, fold by fold, so that one fold's full histograms are in memory at a time.
 
@@ -105,6 +107,8 @@ def gather(
     places : int, optional
         About how many values of a channel are counted of one sample, if it has more: of evenly spread rows and columns.
         Peaks are those of all values.
+    references : References, optional
+        Shown the model outputs of every sample.
 
     Raises
     ------
@@ -118,7 +122,7 @@ def gather(
             readers.setdefault(node.inputs[0], []).append(node)
     def gathered(bins: Mapping[tuple[str, bool], tuple[int, int]]) -> Statistics:
         gathering = _Gathering(executor, plan, readers, windows, outputs, bins, places)
-        return _gathered(gathering, samples, chosen, progress, known)
+        return _gathered(gathering, samples, chosen, progress, known, references)
 
     try:
         return gathered(_bins_needed(executor, plan, samples[::_ONE_OF]))
@@ -128,14 +132,16 @@ def gather(
 
 def _gathered(
     gathering: _Gathering, samples: Sequence, chosen: Sequence[int],
-    progress: Callable[[int, int], None] | None, known: Statistics | None,
+    progress: Callable[[int, int], None] | None, known: Statistics | None, references: References | None,
 ) -> Statistics:  # fmt: skip
     ticker = _Ticker(progress, len(samples))
 
     def run(mine: Executor, job: tuple) -> _Seen | None:
         number, sample = job
         seen = _Seen({}, {}) if number in chosen else None
-        mine.run_sample(sample, lambda name, x: gathering.show(name, x, sample, seen))
+        given = mine.run_sample(sample, lambda name, x: gathering.show(name, x, sample, seen))
+        if references is not None:
+            references.see(sample, given)
         ticker.tick()
         return seen
 

@@ -276,7 +276,7 @@ class Workbench:
         chosen = _spread(len(self.fitted), self._together[0])
         self.statistics: Statistics = gather(
             self.executor, self.plan, self.fitted, self._windows, chosen, self._stage("ranges"), self._outputs,
-            places=self._places,
+            places=self._places, references=split.references,
         )  # fmt: skip
         wanted = self._run_held_out(self.executor)
         self._measure = Disturbance(self.inference, wanted) if wanted else None
