@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -75,6 +76,8 @@ class _Group:
         self.made = {b: places[b] for step in steps for b in step.node.outputs} if self.program is not None else {}
         self.forgotten = tuple(blob for step in steps for blob in step.forgotten)
         self._singles: list[Program | None] = []
+        self._ends = [0, *accumulate(len(row) for row in rows)]
+        self._parts: dict[tuple[int, int], Program] = {}
 
     def refuse_giant_scratch(self) -> None:
         """Raise GraphError where a kernel's own memory, which grows with windows and pads, cannot be had."""
@@ -91,6 +94,13 @@ class _Group:
         if not self._singles:
             self._singles = [Program([step.rows]) if step.rows is not None else None for step in self.steps]
         return self._singles
+
+    def part(self, first: int, last: int) -> Program:
+        """The program of the steps first..last-1; of a group that has one."""
+        assert self.program is not None
+        if (first, last) not in self._parts:
+            self._parts[first, last] = self.program.part(self._ends[first], self._ends[last])
+        return self._parts[first, last]
 
 
 class Executor:
@@ -377,7 +387,9 @@ class Executor:
             _drop(blobs, group.forgotten)
         return blobs
 
-    def rerun(self, inputs: Mapping[str, np.ndarray], first: int, tap: Tap) -> dict[str, np.ndarray]:
+    def rerun(
+        self, inputs: Mapping[str, np.ndarray], first: int, tap: Tap, shown: frozenset[str] | None = None
+    ) -> dict[str, np.ndarray]:
         """The outputs of the last run, with a tap, again from a step on; of an executor that is :meth:`keeping`.
 
         What the steps before made is as that run left it, and as the reruns since then did. A tap may change what it is
@@ -390,27 +402,55 @@ class Executor:
         first : int
             Number of the step, among :attr:`steps`; -1: the inputs are shown too.
         tap : callable (name, array)
-            Shown what these steps make.
+        shown : frozenset of str, optional
+            Blobs that the tap is shown, if these steps make them; what lies between runs as one program. Default: all.
         """
+        shown = frozenset(self.specs) if shown is None else shown
         if first < 0:
             self._kept.update(self._fed(self._checked(inputs)))
-        self._run_with(tap, self._kept, first)
+            for name in self.graph.inputs:
+                if name in shown:
+                    tap(name, self._kept[name])
+        begin = 0
+        for group in self._groups:
+            end = begin + len(group.steps)
+            if end > first:
+                self._rerun_group(group, max(first - begin, 0), tap, shown)
+            begin = end
         return {name: self._result(name, self._kept[name]) for name in self.graph.outputs}
 
-    def _run_with(self, tap: Tap, blobs: dict[str, np.ndarray], first: int = -1) -> None:
+    def _rerun_group(self, group: _Group, first: int, tap: Tap, shown: frozenset[str]) -> None:
+        """Run a group again from its step ``first`` on, stopping where a blob is shown."""
+        while first < len(group.steps):
+            last = first
+            while last < len(group.steps) - 1 and shown.isdisjoint(group.steps[last].node.outputs):
+                last += 1
+            step = group.steps[last]
+            if group.program is None:
+                self._run(step, None, self._kept)
+                self._keep_apart(step)
+            else:
+                self._run(group.steps[first], group.part(first, last + 1), self._kept)
+            for blob in step.node.outputs:
+                if blob in shown and blob in self._kept:
+                    tap(blob, self._kept[blob])
+            first = last + 1
+
+    def _keep_apart(self, step: Step) -> None:
+        """A view of what another step made must not change with it."""
+        kept = self._kept
+        kept.update({blob: kept[blob].copy() for blob in step.node.outputs if blob in kept})
+
+    def _run_with(self, tap: Tap, blobs: dict[str, np.ndarray]) -> None:
         if self._keeps:
             self._kept = blobs
-        for name in self.graph.inputs if first < 0 else ():
+        for name in self.graph.inputs:
             tap(name, blobs[name])
-        number = -1
         for group in self._groups:
             for step, program in zip(group.steps, group.single_programs(), strict=True):
-                number += 1
-                if number < first:
-                    continue
                 self._run(step, program, blobs)
-                if program is None and self._keeps:  # a view of what another step made must not change with it
-                    blobs.update({blob: blobs[blob].copy() for blob in step.node.outputs if blob in blobs})
+                if program is None and self._keeps:
+                    self._keep_apart(step)
                 if program is not None:
                     blobs.update({blob: self._places[blob] for blob in step.node.outputs})
                 for blob in step.node.outputs:

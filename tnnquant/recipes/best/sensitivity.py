@@ -222,6 +222,10 @@ def sensitivities(
     # One entry for each run that is done: threads may only append.
     done: list[int] = []
 
+    def disturb(name: str, x: np.ndarray) -> None:
+        round_in_place(x, scales[name], zero[name])
+        shifts.undo(name, x)
+
     def disturbed(mine: Executor, job: tuple) -> np.ndarray:
         sample, arrays = job
         mine = mine.keeping()
@@ -230,12 +234,7 @@ def sensitivities(
         for number in order:
             chosen = frozenset(sets[number])
 
-            def tap(name: str, x: np.ndarray, chosen: frozenset[str] = chosen) -> None:
-                if name in chosen:
-                    round_in_place(x, scales[name], zero[name])
-                    shifts.undo(name, x)
-
-            found[number] = measure.of(sample, mine.rerun(_copied(arrays), starts[number], tap))
+            found[number] = measure.of(sample, mine.rerun(_copied(arrays), starts[number], disturb, chosen))
             if progress:
                 done.append(work[number])
                 progress(sum(done), sum(work) * len(inputs))
