@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tnnquant.base.tensor import QuantParams, Tensor
+from tnnquant.graph.copies import border_of
 from tnnquant.graph.graph import Graph, Node
 from tnnquant.graph.lower import REFORMATTED
 from tnnquant.graph.traces import bias_of_codes, made_up_original, shift_of_copy
@@ -102,12 +103,10 @@ class Meaning:
         """
         blob = name
         if name in self.copies:
-            copy = self.copies[name]
-            if array.dtype != np.int8:
+            copy, border = self.copies[name], border_of(self.copies[name])
+            if array.dtype != np.int8 or border is None:
                 return None
-            pads = copy.layer.expect(Convolution)
-            blob, high, wide = copy.inputs[0], pads.pad_h, pads.pad_w
-            array = array[:, :, high : array.shape[2] - high, wide : array.shape[3] - wide]
+            blob, array = copy.inputs[0], border.cut(array)
         elif name in self.shifted_floats and array.dtype != np.int8:
             return None
         params = self.graph.scales.get(blob)
@@ -286,10 +285,10 @@ def without_copies(graph: Graph, copies: Mapping[str, str], readers: Mapping[str
 
 def _copies(node: Node, quantized: Graph, originals: Mapping[str, Node]) -> bool:
     """Whether a layer copies a blob, channel by channel, for the int8 layers that read it."""
-    if node.name in originals or node.quantized or not isinstance(node.layer, Convolution):
+    if node.name in originals or node.quantized or border_of(node) is None:
         return False
     blob = node.outputs[0]
-    if blob not in quantized.scales or blob in quantized.outputs or not node.layer.depthwise_1x1:
+    if blob not in quantized.scales or blob in quantized.outputs:
         return False
     readers = quantized.consumers().get(blob, ())
     return all(reader.name in originals and originals[reader.name].inputs[:1] == node.inputs for reader in readers)

@@ -19,12 +19,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tnnquant.base.tensor import DataType, Tensor
+from tnnquant.graph.copies import border_of
 from tnnquant.graph.graph import Graph, Node
 from tnnquant.kernels.geometry import RELU
 from tnnquant.layers.base import QuantRole
 from tnnquant.layers.batch_norm import BatchNorm
 from tnnquant.layers.concat import Concat
-from tnnquant.layers.convolution import EXPLICIT, Convolution
+from tnnquant.layers.convolution import EXPLICIT, SAME, Convolution
 from tnnquant.layers.pooling import AVERAGE, Pooling
 from tnnquant.layers.weighted import Weighted
 
@@ -88,14 +89,10 @@ def made_up_original(graph: Graph) -> Graph | None:
 
 def _is_copy(node: Node, graph: Graph, readers: Mapping[str, list[Node]]) -> bool:
     """An fp32 layer that copies a blob for int8 convolutions, with a bias of whole or half steps of its scale."""
-    if node.quantized or not isinstance(node.layer, Convolution) or not node.layer.depthwise_1x1:
+    if node.quantized or border_of(node) is None:
         return False
     blob = node.outputs[0]
     if blob not in graph.scales or blob in graph.outputs or not _are_int8(readers.get(blob, [])):
-        return False
-    if "filter" not in node.tensors or node.layer.activation_type:
-        return False
-    if not (node.tensors["filter"].float32() == 1).all():
         return False
     return _are_whole_steps(node.tensors, graph.scales[blob].scale, parts=2)
 
@@ -287,9 +284,10 @@ def _original(node: Node, graph: Graph, traces: _Traces, shifted: set[str]) -> N
     blob = node.outputs[0] if node.outputs else ""
     source = node.inputs[0] if node.inputs else ""
     if source in traces.copies:
-        copy = traces.copies[source]
-        pads = copy.layer.expect(Convolution)
-        changes |= {"pad_h": pads.pad_h, "pad_w": pads.pad_w, "pad_type": EXPLICIT}
+        copy, border = traces.copies[source], border_of(traces.copies[source])
+        if border is not None:
+            kind = EXPLICIT if border.is_even else SAME
+            changes |= {"pad_h": border.top, "pad_w": border.left, "pad_type": kind}
         node = node.replace(inputs=(copy.inputs[0], *node.inputs[1:]))
     if source in traces.guards:
         changes["input_channel"] = node.layer.expect(Convolution).input_channel - traces.guards[source]

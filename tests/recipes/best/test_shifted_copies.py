@@ -9,6 +9,7 @@ from tnnquant import recipes
 from tnnquant.config import QuantizeConfig
 from tnnquant.engine.executor import Executor
 from tnnquant.format import model_bytes, read_model, write_model
+from tnnquant.graph.copies import Border
 from tnnquant.graph.infer import infer
 from tnnquant.graph.meaning import meaning_of
 from tnnquant.graph.passes import prepare_for_quantization
@@ -43,21 +44,24 @@ def planned(graph):
 
 def test_what_fp32_layers_make_and_convolutions_alone_read(build):
     _, _, found = planned(swished(build))
-    assert found == {"input": (1, 1), "act_out": (1, 1)}
+    assert found == {"input": Border.even(1, 1), "act_out": Border.even(1, 1)}
     net = build()
     made = net.add("Swish", [net.conv("input", 3, 8, name="a")], name="act")
     net.conv(made, 8, 8, kernel=1, pad=0, name="b")
     _, _, found = planned(net.graph(net.conv(made, 8, 8, name="c")))  # pads differ
-    assert found == {"input": (1, 1)}
+    assert found == {"input": Border.even(1, 1)}
 
 
-def test_pads_of_same_are_known_where_both_sides_have_as_many(build):
-    for size, stride, wanted in (((12, 10), 1, (1, 1)), ((12, 10), 2, None), ((11, 9), 2, (1, 1))):
+def test_pads_of_same_are_known(build):
+    for size, stride, wanted in (
+        ((12, 10), 1, Border(1, 1, 1, 1)), ((12, 10), 2, Border(0, 1, 0, 1)), ((11, 9), 2, Border(1, 1, 1, 1)),
+        ((12, 9), 2, Border(0, 1, 1, 1)),
+    ):  # fmt: skip
         net = build((1, 3, *size))
         graph = net.graph(net.conv("input", 3, 8, pad=0, stride=stride, pad_type=0, name="a"))
         assert planned(graph)[2].get("input") == wanted
     net = build()
-    assert planned(net.graph(net.conv("input", 3, 8, pad=0, pad_type=1, name="a")))[2] == {"input": (0, 0)}
+    assert planned(net.graph(net.conv("input", 3, 8, pad=0, pad_type=1, name="a")))[2] == {"input": Border.even(0, 0)}
 
 
 def test_what_saturates_needs_no_copy(build):

@@ -3,7 +3,8 @@
 Symmetric codes waste almost half of their range on such a blob. Before it becomes int8, an identity layer in fp32, a
 depthwise 1x1 convolution, copies it with a bias of ``z * scale`` in each channel, so that the code z, not 0, means 0
 and the lowest code the lowest value. The layers that read the copy correct for it in their biases. Where they pad, the
-copy does it for them: beyond the border its value is the bias alone, the code z.
+copy does it for them: beyond the border its value is the bias alone, the code z. Layers with stride 2 often pad more
+below and on the right; the copy then has windows of 2 by 2 places, of which one counts (:mod:`tnnquant.graph.copies`).
 
 Copies are in the fp32 network from the beginning, with a bias of 0, so that their blobs have statistics and scales of
 their own; those that are not needed are taken out again in the end.
@@ -21,6 +22,7 @@ from tnnquant.base.names import unused_name
 from tnnquant.base.tensor import DataType, Tensor
 from tnnquant.engine.executor import Executor
 from tnnquant.graph import Graph, Node, Resource
+from tnnquant.graph.copies import Border, copying_convolution
 from tnnquant.graph.infer import Inference
 from tnnquant.graph.meaning import without_copies
 from tnnquant.layers.convolution import EXPLICIT, VALID, Convolution
@@ -39,7 +41,7 @@ _LOWEST = -128
 _PART = 0.75
 
 
-def copyable(inference: Inference, plan: QuantPlan) -> dict[str, tuple[int, int]]:
+def copyable(inference: Inference, plan: QuantPlan) -> dict[str, Border]:
     """The blobs that fp32 layers make and int8 convolutions alone read in int8, all with the same pads: these, by blob.
 
     Not those that have all codes without a copy: after an fp32 convolution with a ReLU
@@ -53,7 +55,7 @@ def copyable(inference: Inference, plan: QuantPlan) -> dict[str, tuple[int, int]
     """
     nodes = inference.graph.nodes
     made = {blob for position in plan.int8 for blob in nodes[position].outputs}
-    found: dict[str, tuple[int, int] | None] = {}
+    found: dict[str, Border | None] = {}
     for position in sorted(plan.int8):
         for blob in nodes[position].inputs:
             pads = _pads(nodes[position], inference)
@@ -77,24 +79,25 @@ def _saturated(inference: Inference, plan: QuantPlan) -> set[str]:
     }
 
 
-def _pads(node: Node, inference: Inference) -> tuple[int, int] | None:
-    """What a resolved convolution pads above and on the left, if it is as much below and on the right."""
+def _pads(node: Node, inference: Inference) -> Border | None:
+    """What a resolved convolution pads, as far as its windows reach."""
     layer = node.layer
-    if not isinstance(layer, Convolution):
+    if not isinstance(layer, Convolution) or min(layer.pad_h, layer.pad_w) < 0:
         return None
     if layer.pad_type == EXPLICIT:
-        return (layer.pad_h, layer.pad_w) if min(layer.pad_h, layer.pad_w) >= 0 else None
+        return Border.even(layer.pad_h, layer.pad_w)
     if layer.pad_type == VALID:
-        return 0, 0
+        return Border.even(0, 0)
     size, out = (inference.specs[blob].dims[2:] for blob in (node.inputs[0], node.outputs[0]))
     windows = zip(
         size, out, (layer.kernel_h, layer.kernel_w), (layer.stride_h, layer.stride_w),
         (layer.dilation_h, layer.dilation_w), (layer.pad_h, layer.pad_w), strict=True,
     )  # fmt: skip
-    for before, after, kernel, stride, dilation, pad in windows:
-        if pad < 0 or (after - 1) * stride + dilation * (kernel - 1) + 1 - before != 2 * pad:
-            return None
-    return layer.pad_h, layer.pad_w
+    after = [
+        max((count - 1) * stride + dilation * (kernel - 1) + 1 - before - pad, 0)
+        for before, count, kernel, stride, dilation, pad in windows
+    ]
+    return Border(layer.pad_h, after[0], layer.pad_w, after[1])
 
 
 def lopsided(executor: Executor, samples: Sequence, blobs: Collection[str], looked_at: int = 8) -> list[str]:
@@ -177,7 +180,7 @@ class Copies:
 
 
 def with_copies(
-    graph: Graph, plan: QuantPlan, pads: Mapping[str, tuple[int, int]], channels: Mapping[str, int]
+    graph: Graph, plan: QuantPlan, pads: Mapping[str, Border], channels: Mapping[str, int]
 ) -> tuple[Graph, Copies]:
     """The graph with copies of some blobs, which the int8 layers read.
 
@@ -187,7 +190,7 @@ def with_copies(
         In fp32.
     plan : QuantPlan
         Of the graph.
-    pads : mapping of str to (int, int)
+    pads : mapping of str to Border
         What the readers of each blob to copy pad (:func:`copyable`).
     channels : mapping of str to int
         Of these blobs.
@@ -210,13 +213,10 @@ def with_copies(
     return graph.with_nodes(nodes), Copies({copy: source for source, copy in copies.items()}, readers)
 
 
-def _copy(source: str, copy: str, channels: int, pads: tuple[int, int]) -> Node:
-    layer = Convolution(
-        group=channels, input_channel=1, output_channel=channels, kernel_h=1, kernel_w=1, stride_h=1, stride_w=1,
-        pad_h=pads[0], pad_w=pads[1], bias=1, pad_type=EXPLICIT,
-    )  # fmt: skip
+def _copy(source: str, copy: str, channels: int, pads: Border) -> Node:
+    layer, weight = copying_convolution(channels, pads)
     tensors = {
-        "filter": Tensor(np.ones(channels, np.float32), (channels, 1, 1, 1), DataType.FLOAT),
+        "filter": Tensor(weight.reshape(-1), weight.shape, DataType.FLOAT),
         "bias": Tensor(np.zeros(channels, np.float32), (channels,), DataType.FLOAT),
     }
     return Node(copy, "Convolution", layer, (source,), (copy,), Resource(tensors, {}, "Convolution"))
