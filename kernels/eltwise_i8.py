@@ -1,5 +1,6 @@
 """Elementwise int8 steps with TNN's binary32 arithmetic (docs/tnn-format.md, 6.1, 6.2 and 6.5): quantize, dequantize,
-Add, the rescaling Concat, ReLU, and copies into a slice of channels.
+Add, the rescaling Concat, ReLU, copies into a slice of channels, and floats that get a bias and a border on their way
+to int8.
 
 Versions, slowest first: the ``*_naive`` twins; one vectorized task over rows of channels. Images with few channels are
 seen as rows of several pixels, so that a row always fills vectors; the parameters are repeated to the same length.
@@ -27,6 +28,9 @@ __all__ = [
     "add_i8",
     "add_i8_naive",
     "add_i8_op",
+    "bordered_i8",
+    "bordered_i8_naive",
+    "bordered_i8_ops",
     "copy_i8",
     "copy_i8_op",
     "dequantize_i8",
@@ -42,7 +46,7 @@ __all__ = [
 ]
 
 _LANES = isa().lanes
-_QUANTIZE, _DEQUANTIZE, _SUM, _RELU, _COPY = range(5)
+_QUANTIZE, _DEQUANTIZE, _SUM, _RELU, _COPY, _MOVE = range(6)
 
 
 class Scales(NamedTuple):
@@ -61,6 +65,21 @@ def quantize_i8_naive(x, scale, zero, out):
                 out[p, c] = round_to_i8(x[p, c] / scale[c] + np.float32(zero[c]))
             else:
                 out[p, c] = 0
+
+
+@kernel
+def bordered_i8_naive(x, bias, scale, zero, top, left, out):
+    # x: float32 (H, W, C); bias, scale: float32 (C,); zero: int8 (C,); out: int8 (H + border, W + border, C)
+    for row in range(out.shape[0]):
+        for column in range(out.shape[1]):
+            y, z = row - top, column - left
+            within = 0 <= y < x.shape[0] and 0 <= z < x.shape[1]
+            for c in range(x.shape[2]):
+                value = x[y, z, c] + bias[c] if within else bias[c]
+                if scale[c] != 0:
+                    out[row, column, c] = round_to_i8(value / scale[c] + np.float32(zero[c]))
+                else:
+                    out[row, column, c] = 0
 
 
 @kernel
@@ -130,8 +149,10 @@ def _row(kind: int) -> Intrinsic:
 def _step(kind, emit, param, operand, count, zero):
     """The result of one vector: ``param(which)`` and ``operand(i, element)`` load at its position."""
     builder, one = emit.builder, I64(1)
-    if kind == _QUANTIZE:
+    if kind in (_QUANTIZE, _MOVE):
         scale, value = param(zero), emit.load(operand(zero, F32))
+        if kind == _MOVE:
+            value = builder.fadd(value, param(I64(2)))
         rounded = emit_round(emit, builder.fadd(builder.fdiv(value, scale), param(one)))
         is_dead = builder.fcmp_ordered("==", scale, emit.constant(0.0))
         return _to_i8(emit, builder.select(is_dead, emit.constant(0, I32), rounded))
@@ -154,8 +175,8 @@ def _step(kind, emit, param, operand, count, zero):
     return value
 
 
-_OUT = {_QUANTIZE: I8, _DEQUANTIZE: F32, _SUM: I8, _RELU: I8, _COPY: I8}
-_quantize_row, _dequantize_row, _sum_row, _relu_row, _copy_row = (_row(kind) for kind in _OUT)
+_OUT = {_QUANTIZE: I8, _DEQUANTIZE: F32, _SUM: I8, _RELU: I8, _COPY: I8, _MOVE: I8}
+_quantize_row, _dequantize_row, _sum_row, _relu_row, _copy_row, _move_row = (_row(kind) for kind in _OUT)
 
 
 @kernel
@@ -176,6 +197,8 @@ def _rows_task(op, index, scratch):
             _sum_row(scratch, count, params, stride, elements, to)
         elif kind == _RELU:
             _relu_row(scratch, count, params, stride, elements, to)
+        elif kind == _MOVE:
+            _move_row(scratch, count, params, stride, elements, to)
         else:
             _copy_row(scratch, count, params, stride, elements, to)
 
@@ -245,6 +268,72 @@ def quantize_i8(x: np.ndarray, to: Scales, out: np.ndarray) -> np.ndarray:
         Written and returned.
     """
     _run(quantize_i8_op(x, to, out))
+    return out
+
+
+def bordered_i8_ops(
+    x: np.ndarray, bias: np.ndarray, to: Scales, corner: tuple[int, int], out: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The ops of :func:`bordered_i8` and what they read; these and the arrays must stay alive."""
+    height, width, channels = x.shape[1:]
+    row, inner, outer = width * channels, out[:, corner[0] :, corner[1] :], out.shape[2] * channels
+    params = np.empty((3, row), np.float32)
+    for at, values in enumerate((to.scale, to.zero_point, bias)):
+        params[at] = np.tile(np.broadcast_to(np.asarray(values, np.float32), (channels,)), width)
+    edge = np.zeros((1, 1, 1, channels), np.float32)
+    codes = _border_codes(edge, bias, to)
+    keep, ops = [params], []
+    for image in range(len(x)):
+        ops.append(_plane_op(_MOVE, height, row, x[image], 4 * row, params, inner[image], outer))
+        before, after = corner[1] * channels, outer - row - corner[1] * channels
+        spans = [  # of whole rows: where they begin, how many, values of each
+            (0, corner[0], outer), ((corner[0] + height) * outer, out.shape[1] - height - corner[0], outer),
+            (corner[0] * outer, height, before), (corner[0] * outer + before + row, height, after),
+        ]  # fmt: skip
+        flat = out[image].reshape(-1)
+        for first, count, length in spans:
+            if count * length:
+                line = np.tile(codes, length // channels)
+                keep.append(line)
+                ops.append(_plane_op(_COPY, count, length, line, 0, None, flat[first:], outer))
+    return np.concatenate(ops), keep
+
+
+def _border_codes(edge: np.ndarray, bias: np.ndarray, to: Scales) -> np.ndarray:
+    """What the border holds, int8 (C,)."""
+    values = np.ascontiguousarray(edge + np.asarray(bias, np.float32))
+    return quantize_i8(values, to, np.empty(values.shape, np.int8)).reshape(-1)
+
+
+def _plane_op(
+    kind: int, rows: int, length: int, x: np.ndarray, x_step: int, params: np.ndarray | None, out: np.ndarray, step: int
+) -> np.ndarray:
+    """An op over rows of ``length`` values, ``x_step`` bytes apart in ``x`` and ``step`` in ``out``."""
+    block = max(1, min(-(-rows // 8), 16384 // max(length, 1) + 1))
+    args = [
+        rows, length, length, block, program.data_address(out), step, program.data_address(params),
+        0 if params is None else params.strides[0], 1, kind, program.data_address(x), x_step,
+    ]  # fmt: skip
+    return program.new_op(_rows_task, -(-rows // block), 16, args)
+
+
+def bordered_i8(x: np.ndarray, bias: np.ndarray, to: Scales, corner: tuple[int, int], out: np.ndarray) -> np.ndarray:
+    """``q = f2i8(f32(f32(x + bias) / scale) + zero_point)`` within a border that is what 0 would be.
+
+    Parameters
+    ----------
+    x : float32 (N, H, W, C)
+        C-contiguous.
+    bias : float32 (C,)
+    to : Scales
+    corner : (int, int)
+        Rows above x, columns on its left.
+    out : int8 (N, OH, OW, C)
+        C-contiguous; written and returned.
+    """
+    ops, keep = bordered_i8_ops(x, bias, to, corner, out)
+    program.run(ops)
+    del keep
     return out
 
 

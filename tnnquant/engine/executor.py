@@ -24,6 +24,7 @@ from tnnquant.base.tensor import DataType
 from tnnquant.base.wording import parameter
 from tnnquant.engine.explain import Operation, ProgramTable
 from tnnquant.engine.feed import Feed
+from tnnquant.engine.bordered import find_bordered
 from tnnquant.engine.fusion import fused
 from tnnquant.engine.lookup import find_lookups
 from tnnquant.engine.placement import Placement
@@ -218,6 +219,7 @@ class Executor:
     def _find_lookups(self) -> None:
         with exact_sums(self._exact):
             self._lookups = find_lookups(self._steps, self.graph, self.specs)
+        self._bordered = find_bordered(self._steps, self.graph, self.specs)
 
     def unwatched(self) -> Executor:
         """What runs where no blob is shown: itself, or a twin in which neighbouring layers are one."""
@@ -234,8 +236,9 @@ class Executor:
         return self._fast
 
     def _lay_out(self) -> None:
-        # Where a table is looked up, its input is read as late as the result is written.
-        late = {self._steps[each.members[0]].node.inputs[0]: each.members[-1] for each in self._lookups}
+        # Where one pass does the work of several steps, its input is read as late as the result is written.
+        joined = (*self._lookups, *self._bordered)
+        late = {self._steps[each.members[0]].node.inputs[0]: each.members[-1] for each in joined}
         placement = Placement(self.graph, self.specs, self._steps, self._constants, late, self._keeps)
         self._places, self.blob_bytes, self.live_bytes = placement.arrays, placement.bytes, placement.live_bytes
         try:
@@ -277,13 +280,18 @@ class Executor:
             fixed.update(node.outputs)
 
     def _fuse(self) -> None:
-        """Put the tables in the place of the steps that they stand for."""
+        """Put the tables, and passes over copies, in the place of the steps that they stand for."""
         for lookup in self._lookups:
-            rows = lookup.rows(self._steps, self._places)
-            if rows is not None:
-                for number in lookup.members:
-                    self._steps[number].fused = rows[:0]
-                self._steps[lookup.members[-1]].fused = rows
+            self._stand_for(lookup.members, lookup.rows(self._steps, self._places))
+        for each in self._bordered:
+            keep = self._steps[each.members[-1]].keep
+            self._stand_for(each.members, each.rows(self._steps, self._places, keep))
+
+    def _stand_for(self, members: Sequence[int], rows: np.ndarray | None) -> None:
+        if rows is not None:
+            for number in members:
+                self._steps[number].fused = rows[:0]
+            self._steps[members[-1]].fused = rows
 
     def _forget(self) -> None:
         kept = set(self.graph.outputs) | set(self._constants)
@@ -496,7 +504,7 @@ class Executor:
             quantized = self._is_scaled(name)
             if feed.rows is not None:
                 yield from _rows_explained(feed.rows, name, "input", number, size, quantized)
-        joined = {each.members[-1]: each.members for each in self._lookups}
+        joined = {each.members[-1]: each.members for each in (*self._lookups, *self._bordered)}
         at = -1
         for i, group in enumerate(self._groups):
             number += group.program is not None and not (i == 0 and self._head is not None)

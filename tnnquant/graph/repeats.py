@@ -16,10 +16,29 @@ from tnnquant.graph.graph import Graph, Node
 from tnnquant.graph.moved_products import pooled_products, with_moved_product
 from tnnquant.graph.traces import GUARD_BIAS
 from tnnquant.layers.base import QuantRole
+from tnnquant.layers.binary import Add
 from tnnquant.layers.convolution import Convolution, bias_array
 from tnnquant.layers.pooling import Pooling
 
-__all__ = ["Site", "repeated_like", "site_at", "weight_of", "with_repeats"]
+__all__ = ["Join", "Site", "repeated_like", "sites_of_graph", "weight_of", "with_repeats"]
+
+
+@dataclass(frozen=True, eq=False)
+class Join:
+    """An Add on the way of a residual stream.
+
+    Attributes
+    ----------
+    branch : Node
+        The convolution that makes what is added; nothing else reads that.
+    add : Node
+    before : str
+        The stream's blob that it is added to.
+    """
+
+    branch: Node
+    add: Node
+    before: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +51,14 @@ class Site:
     between : Node or None
         A depthwise convolution or a max pooling.
     readers : tuple of Node
+    joins : tuple of Join
+        Of a residual stream, in its order.
     """
 
     maker: Node
     between: Node | None
     readers: tuple[Node, ...]
+    joins: tuple[Join, ...] = ()
 
     @property
     def depthwise(self) -> Node | None:
@@ -46,12 +68,14 @@ class Site:
     @property
     def makers(self) -> tuple[Node, ...]:
         """The layers that make what is repeated."""
-        return (self.maker,) if self.between is None else (self.maker, self.between)
+        first = (self.maker,) if self.between is None else (self.maker, self.between)
+        return (*first, *(join.branch for join in self.joins))
 
     @property
     def blobs(self) -> tuple[str, ...]:
-        """The blobs whose channels are repeated."""
-        return tuple(node.outputs[0] for node in self.makers)
+        """The blobs whose channels are repeated, but those that are only added to one."""
+        first = (self.maker,) if self.between is None else (self.maker, self.between)
+        return tuple(node.outputs[0] for node in (*first, *(join.add for join in self.joins)))
 
     @property
     def channels(self) -> int:
@@ -59,7 +83,16 @@ class Site:
         return self.maker.layer.expect(Convolution).output_channel
 
 
-def site_at(node: Node, readers: Mapping[str, list[Node]], outputs: Collection[str]) -> Site | None:
+def sites_of_graph(graph: Graph) -> list[Site]:
+    """All sites of a graph, in the order of the layers they begin with."""
+    readers, producers = graph.consumers(), graph.producers()
+    sites = (_site_at(node, readers, graph.outputs, producers) for node in graph.nodes)
+    return [site for site in sites if site is not None]
+
+
+def _site_at(
+    node: Node, readers: Mapping[str, list[Node]], outputs: Collection[str], producers: Mapping[str, Node]
+) -> Site | None:
     """The site that begins with a layer, if one does.
 
     Parameters
@@ -69,6 +102,8 @@ def site_at(node: Node, readers: Mapping[str, list[Node]], outputs: Collection[s
         Who reads each blob.
     outputs : collection of str
         Blobs that must stay as they are.
+    producers : mapping of str to Node
+        Who makes each blob.
     """
     if not _is_plain(node) or node.outputs[0] in outputs:
         return None
@@ -78,7 +113,44 @@ def site_at(node: Node, readers: Mapping[str, list[Node]], outputs: Collection[s
         if between.outputs[0] in outputs:
             return None
         after = readers.get(between.outputs[0], [])
-    return Site(node, between, tuple(after)) if after and all(map(_is_plain, after)) else None
+    if after and all(map(_is_plain, after)):
+        return Site(node, between, tuple(after))
+    return _stream_at(node, readers, outputs, producers) if between is None else None
+
+
+def _stream_at(
+    node: Node, readers: Mapping[str, list[Node]], outputs: Collection[str], producers: Mapping[str, Node]
+) -> Site | None:
+    """The residual stream that begins with a convolution: it is read by convolutions and Adds, as is what these make."""
+    blob, joins, found = node.outputs[0], [], []
+    while blob:
+        after, further = readers.get(blob, []), ""
+        found += [reader for reader in after if _is_plain(reader)]
+        adds = [reader for reader in after if not _is_plain(reader)]
+        if blob in outputs or len(adds) > 1:
+            return None
+        for add in adds:
+            join = _join(add, blob, readers, outputs, producers)
+            if join is None:
+                return None
+            joins.append(join)
+            further = add.outputs[0]
+        blob = further
+    # A branch is itself made by a convolution that an Add reads, but nothing else.
+    starts = any(_is_plain(reader) for reader in readers.get(node.outputs[0], []))
+    return Site(node, None, tuple(found), tuple(joins)) if starts and joins and found else None
+
+
+def _join(
+    add: Node, blob: str, readers: Mapping[str, list[Node]], outputs: Collection[str], producers: Mapping[str, Node]
+) -> Join | None:
+    if type(add.layer) is not Add or len(set(add.inputs)) != 2 or add.quantized and add.layer.role != QuantRole.JOIN:
+        return None
+    (other,) = set(add.inputs) - {blob}
+    branch, maker = producers.get(other), producers.get(blob)
+    if branch is None or maker is None or not _is_plain(branch) or other in outputs or len(readers[other]) != 1:
+        return None
+    return Join(branch, add, blob)
 
 
 def _is_plain(node: Node) -> bool:
@@ -117,6 +189,8 @@ def with_repeats(graph: Graph, chosen: Sequence[tuple[Site, np.ndarray]]) -> Gra
         nodes[site.maker.name] = _taller(nodes[site.maker.name], channels)
         if site.depthwise is not None:
             nodes[site.depthwise.name] = _taller(nodes[site.depthwise.name], channels)
+        for join in site.joins:
+            nodes[join.branch.name] = _taller(nodes[join.branch.name], channels)
         times = 1 + np.bincount(channels, minlength=site.channels)
         for reader in site.readers:
             nodes[reader.name] = _wider(nodes[reader.name], channels, times)
@@ -166,12 +240,10 @@ def repeated_like(quantized: Graph, fp32: Graph) -> Graph:
     stored = {node.name: node for node in quantized.nodes if node.quantized}
     for pair in pooled_products(fp32, {name for name, node in stored.items() if isinstance(node.layer, Convolution)}):
         fp32 = with_moved_product(fp32, pair)
-    readers = fp32.consumers()
     found = []
-    for node in fp32.nodes:
-        twin = stored.get(node.name)
-        site = site_at(node, readers, fp32.outputs) if twin is not None else None
-        if site is not None and twin is not None and (channels := _repeated(twin, site.channels)).size:
+    for site in sites_of_graph(fp32):
+        twin = stored.get(site.maker.name)
+        if twin is not None and (channels := _repeated(twin, site.channels)).size:
             found.append((site, channels))
     return with_repeats(fp32, found) if found else fp32
 

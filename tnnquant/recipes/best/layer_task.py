@@ -39,8 +39,8 @@ class LayerTask:
         Taps that meet padding; needed with input guards.
     clips : tuple of float
         See :func:`tnnquant.recipes.best.rounding.round_layer`.
-    offsets : float64 (OC,) or None
-        By how many steps of its codes each output is moved (:mod:`tnnquant.recipes.best.repeats`).
+    offset : float64 (OC,) or None
+        By how much each output is moved (:mod:`tnnquant.recipes.best.repeats`), in its unit.
     """
 
     node: Node
@@ -52,7 +52,7 @@ class LayerTask:
     output_guards: int
     taps: np.ndarray | None
     clips: tuple[float, ...] = CLIPS
-    offsets: np.ndarray | None = None
+    offset: np.ndarray | None = None
 
     def solve(
         self, seen: LayerInput | None, second_order: bool, mean_input: np.ndarray | None,
@@ -86,8 +86,8 @@ class LayerTask:
                 result = moved_bias(result, seen.sums(result.weight), wanted, self._low, *limits)
         else:
             result = shifted_bias(result, self.input_zero, layer.groups)
-        if self.offsets is not None:
-            result = offset_bias(result, self.offsets * self.output_scale)
+        if self.offset is not None:
+            result = offset_bias(result, self.offset)
         return with_guard_outputs(result, self.output_guards, self.output_scale)
 
     @property

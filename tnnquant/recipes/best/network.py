@@ -21,7 +21,7 @@ from tnnquant.quantization.quantize import plan_graph, ready
 from tnnquant.recipes.best.grids import Grid
 from tnnquant.recipes.best.islands import LONE, useful_plan, without
 from tnnquant.recipes.best.last_product import movable_products
-from tnnquant.recipes.best.repeats import JUDGED, chosen_channels, offsets_of
+from tnnquant.recipes.best.repeats import JUDGED, chosen_channels, joins_of, offsets_of
 from tnnquant.recipes.best.shifted_copies import REASON, Copies, copyable, lopsided, with_copies
 
 __all__ = ["Network", "prepare", "with_moved_products", "with_useful_copies", "with_useful_repeats"]
@@ -45,6 +45,8 @@ class Network:
         Layers that no other recipe has.
     offsets : dict of str to float64 (C,)
         Of blobs with repeated channels (:mod:`tnnquant.recipes.best.repeats`).
+    joins : dict of str to (str, str)
+        Of blobs that are added to such a one: what the sum is called, and what they are added to.
     """
 
     executor: Executor
@@ -53,6 +55,7 @@ class Network:
     fused: Mapping[str, str]
     copies: Copies
     offsets: Mapping[str, np.ndarray] = field(default_factory=dict)
+    joins: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def prepare(graph: Graph, config: QuantizeConfig) -> Network:
@@ -97,7 +100,7 @@ def with_useful_repeats(network: Network, samples: Sequence, judged: int = JUDGE
     if not chosen:
         return network
     graph = with_repeats(network.executor.graph, chosen)
-    return replace(_planned_again(network, graph), offsets=offsets_of(chosen))
+    return replace(_planned_again(network, graph), offsets=offsets_of(chosen), joins=joins_of(chosen))
 
 
 def _planned_again(network: Network, graph: Graph) -> Network:

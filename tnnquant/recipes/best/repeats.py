@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from tnnquant.engine.executor import Executor
-from tnnquant.graph import QuantParams
+from tnnquant.graph import Node, QuantParams
 from tnnquant.graph.infer import Inference
-from tnnquant.graph.repeats import Site, site_at, weight_of
+from tnnquant.graph.repeats import Site, sites_of_graph, weight_of
 from tnnquant.kernels.geometry import NO_ACTIVATION, RELU, RELU6
+from tnnquant.layers.base import BlobSpec
 from tnnquant.layers.convolution import Convolution
 from tnnquant.layers.weighted import fused_activation
 from tnnquant.quantization.plan import QuantPlan
@@ -32,7 +33,7 @@ from tnnquant.recipes.best.lanes import in_lanes
 from tnnquant.recipes.best.sensitivity import sensitivities
 from tnnquant.recipes.best.slots import scale_slots
 
-__all__ = ["JUDGED", "chosen_channels", "offsets_of", "sites_of"]
+__all__ = ["JUDGED", "chosen_channels", "joins_of", "offsets_of", "sites_of"]
 
 #: Channels are added so many at a time: int8 kernels read so many at once.
 _BLOCK = 4
@@ -49,17 +50,19 @@ _KINDS = (NO_ACTIVATION, RELU, RELU6)
 
 def sites_of(inference: Inference, plan: QuantPlan) -> list[Site]:
     """The places of a planned graph where channels of int8 blobs may be repeated, in its order."""
-    graph = inference.graph
-    readers = graph.consumers()
+    graph, specs = inference.graph, inference.specs
     int8 = {graph.nodes[position].name for position in plan.int8}
-    sites = (site_at(node, readers, graph.outputs) for node in graph.nodes)
-    return [site for site in sites if site is not None and _may_repeat(site, int8)]
+    return [site for site in sites_of_graph(graph) if _may_repeat(site, int8, specs)]
 
 
-def _may_repeat(site: Site, int8: set[str]) -> bool:
-    return all(node.name in int8 for node in (*site.makers, *site.readers)) and all(
-        node.layer.expect(Convolution).activation_type in _KINDS
-        for node in (site.maker, site.depthwise)
+def _may_repeat(site: Site, int8: set[str], specs: Mapping[str, BlobSpec]) -> bool:
+    layers = (*site.makers, *site.readers, *(join.add for join in site.joins))
+    if site.joins and len({specs[blob].dims for join in site.joins for blob in (join.before, *join.add.outputs)}) > 1:
+        return False
+    branches = [join.branch for join in site.joins]
+    return all(node.name in int8 for node in layers) and all(
+        node.layer.expect(Convolution).activation_type in (_KINDS if not site.joins else (NO_ACTIVATION,))
+        for node in (site.maker, site.depthwise, *branches)
         if node is not None
     )
 
@@ -159,15 +162,15 @@ def _harm(
     """
     slots = scale_slots(executor.graph, plan)
     codes = zero_codes(executor.inference, plan, slots)
-    blobs = [site.maker.outputs[0] for site in sites]
+    sets = [list(site.blobs if site.joins else site.blobs[:1]) for site in sites]
     scales, zero = {}, {}
-    for blob in blobs:
+    for blob in (blob for blobs in sets for blob in blobs):
         zero[blob] = codes[slots.of[blob]]
         peak = np.maximum(seen[blob].peak, 1e-30)
         step = np.sqrt(peak * peak.max()) / highest_codes(zero[blob]).max()
         scales[blob] = QuantParams(step.astype(np.float32), np.zeros(step.size, np.int8))
     inputs = [sample.arrays for sample in samples]
-    harm, _ = sensitivities(executor, [[blob] for blob in blobs], scales, zero, inputs)
+    harm, _ = sensitivities(executor, sets, scales, zero, inputs)
     return np.asarray(harm.mean(axis=1))
 
 
@@ -210,17 +213,38 @@ def _seen(executor: Executor, sites: Sequence[Site], samples: Sequence) -> dict[
 
 def _noise(site: Site, seen: Mapping[str, _Figures]) -> np.ndarray:
     """Of each channel, float64 (C,)."""
+    if site.joins:
+        return _stream_noise(site, seen)
     made = seen[site.maker.outputs[0]]
     peak = np.minimum(made.peak, CEILING) if fused_activation(site.maker.layer) == RELU6 else made.peak
-    peak = np.sqrt(peak * peak.max())
     alive = made.alive if site.depthwise is not None else seen[site.blobs[-1]].alive
-    noise = np.square(peak / _LEVELS) / 12 * alive
+    noise = _power(peak) * alive
     if site.depthwise is not None:
         passed = seen[site.depthwise.outputs[0]]
         share = (np.ones(1), passed.alive, passed.between)[fused_activation(site.depthwise.layer)]
         noise = noise * share * np.square(weight_of(site.depthwise)).reshape(site.channels, -1).sum(axis=1)
-    total = np.zeros(site.channels)
-    for reader in site.readers:
+    return _arriving(noise, site.readers, seen)
+
+
+def _stream_noise(site: Site, seen: Mapping[str, _Figures]) -> np.ndarray:
+    """Of a residual stream: it is rounded anew at each Add, and what was rounded before stays."""
+    noise, total = np.zeros(site.channels), np.zeros(site.channels)
+    for blob in site.blobs:
+        noise = noise + _power(seen[blob].peak)
+        total += _arriving(noise, [reader for reader in site.readers if reader.inputs[0] == blob], seen)
+    return total
+
+
+def _power(peak: np.ndarray) -> np.ndarray:
+    """Of rounding to about the steps that will be chosen."""
+    power: np.ndarray = np.square(np.sqrt(peak * peak.max()) / _LEVELS) / 12
+    return power
+
+
+def _arriving(noise: np.ndarray, readers: Sequence[Node], seen: Mapping[str, _Figures]) -> np.ndarray:
+    """The noise of each channel in the sums of its readers, relative to what varies in these."""
+    total = np.zeros(len(noise))
+    for reader in readers:
         power = max(float(seen[reader.outputs[0]].variance.sum()), 1e-30)
         total += noise * np.square(weight_of(reader), dtype=np.float64).sum(axis=(0, 2, 3)) / power
     return total
@@ -229,7 +253,8 @@ def _noise(site: Site, seen: Mapping[str, _Figures]) -> np.ndarray:
 def offsets_of(chosen: Sequence[tuple[Site, np.ndarray]]) -> dict[str, np.ndarray]:
     """By how many steps the codes of each channel are moved before they are rounded, float64 (C,) by blob.
 
-    Those of one channel are evenly spread around 0, within half a step: 0 stays 0.
+    Those of one channel are evenly spread around 0, within half a step: 0 stays 0. In a residual stream every other
+    blob's are not moved: what they are made of is spread already, and what is added is rounded to each in another place.
     """
     found: dict[str, np.ndarray] = {}
     for site, channels in chosen:
@@ -237,5 +262,12 @@ def offsets_of(chosen: Sequence[tuple[Site, np.ndarray]]) -> dict[str, np.ndarra
         times = np.bincount(whole)
         number = np.array([np.count_nonzero(whole[:i] == channel) for i, channel in enumerate(whole)])
         offsets = (2 * number + 1 - times[whole]) / (2 * times[whole])
-        found |= dict.fromkeys(site.blobs, offsets)
+        for depth, blob in enumerate(site.blobs):
+            found[blob] = np.zeros_like(offsets) if site.joins and depth % 2 else offsets
     return found
+
+
+def joins_of(chosen: Sequence[tuple[Site, np.ndarray]]) -> dict[str, tuple[str, str]]:
+    """Of the blobs that are added to a stream with repeats: what the sum is called, and what they are added to."""
+    joins = [join for site, _ in chosen for join in site.joins]
+    return {join.branch.outputs[0]: (join.add.outputs[0], join.before) for join in joins}

@@ -262,7 +262,7 @@ class Workbench:
         if self._effort.copies:
             network = with_useful_copies(network, self.fitted, self._grids, 2 * self._effort.judged)
         release_freed()
-        self._offsets = network.offsets
+        self._offsets, self._joins = network.offsets, network.joins
         self.executor, self.plan, self._copies = network.executor, network.plan, network.copies
         self.graph, self.inference = self.executor.graph, self.executor.inference
         together = max(_LEAST_TOGETHER, min(self._effort.together, _BLOB_MEMORY // max(self.executor.blob_bytes, 1)))
@@ -576,6 +576,18 @@ class Workbench:
         graph = widened(self.graph.with_nodes(nodes).replace(scales=scaled.scales), scaled.guards)
         return self._copies.settled(with_shifts_undone(graph, scaled.shifted()), scaled.shifted())
 
+    def _offset(self, blob: str, scales: Mapping[str, QuantParams]) -> np.ndarray | None:
+        """By how much the outputs are moved that become a blob, in its unit."""
+
+        def of(name: str) -> np.ndarray:
+            moved: np.ndarray = self._offsets[name] * scales[name].scale.astype(np.float64)
+            return moved
+
+        if blob in self._joins:
+            whole, before = self._joins[blob]
+            return of(whole) - of(before)
+        return of(blob) if blob in self._offsets else None
+
     def _weights(self, name: str, scaled: _Scaled, seen: LayerInput | None, steps: Steps) -> tuple[Resource, str]:
         node = self.graph.node(name)
         source, target = node.inputs[0], node.outputs[0]
@@ -583,7 +595,7 @@ class Workbench:
             node, scaled.scales[source].scale, scaled.scales[target].scale, scaled.zero_of(source),
             scaled.zero[scaled.slots.of[target]], scaled.guards.get(source, 0), scaled.guards.get(target, 0),
             open_taps(node, self.inference.specs) if source in scaled.guards else None, self._effort.clips,
-            self._offsets.get(target),
+            self._offset(target, scaled.scales),
         )  # fmt: skip
         if seen is None:
             result = task.solve(None, False, None)
