@@ -1,7 +1,8 @@
 """Copies on the way from fp32 to int8 in one pass: a convolution that copies channels, and the conversion after it.
 
 The recipe ``best`` puts such copies before int8 layers (:mod:`tnnquant.recipes.best.shifted_copies`). As layers they
-cost several times what the conversion alone does, most of all for pictures of three channels. The integers are the same.
+cost several times what the conversion alone does, most of all for pictures of three channels. The integers are the
+same.
 """
 
 from __future__ import annotations

@@ -22,9 +22,9 @@ from tnnquant.base.arithmetic import exact_sums
 from tnnquant.base.memory import machine_bytes, refuse_giant
 from tnnquant.base.tensor import DataType
 from tnnquant.base.wording import parameter
+from tnnquant.engine.bordered import find_bordered
 from tnnquant.engine.explain import Operation, ProgramTable
 from tnnquant.engine.feed import Feed
-from tnnquant.engine.bordered import find_bordered
 from tnnquant.engine.fusion import fused
 from tnnquant.engine.lookup import find_lookups
 from tnnquant.engine.placement import Placement

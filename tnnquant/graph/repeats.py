@@ -121,7 +121,7 @@ def _site_at(
 def _stream_at(
     node: Node, readers: Mapping[str, list[Node]], outputs: Collection[str], producers: Mapping[str, Node]
 ) -> Site | None:
-    """The residual stream that begins with a convolution: it is read by convolutions and Adds, as is what these make."""
+    """The residual stream that begins with a convolution: convolutions and Adds read it, and what these Adds make."""
     blob, joins, found = node.outputs[0], [], []
     while blob:
         after, further = readers.get(blob, []), ""
@@ -144,7 +144,7 @@ def _stream_at(
 def _join(
     add: Node, blob: str, readers: Mapping[str, list[Node]], outputs: Collection[str], producers: Mapping[str, Node]
 ) -> Join | None:
-    if type(add.layer) is not Add or len(set(add.inputs)) != 2 or add.quantized and add.layer.role != QuantRole.JOIN:
+    if type(add.layer) is not Add or len(set(add.inputs)) != 2:
         return None
     (other,) = set(add.inputs) - {blob}
     branch, maker = producers.get(other), producers.get(blob)

@@ -254,7 +254,7 @@ def offsets_of(chosen: Sequence[tuple[Site, np.ndarray]]) -> dict[str, np.ndarra
     """By how many steps the codes of each channel are moved before they are rounded, float64 (C,) by blob.
 
     Those of one channel are evenly spread around 0, within half a step: 0 stays 0. In a residual stream every other
-    blob's are not moved: what they are made of is spread already, and what is added is rounded to each in another place.
+    blob's are not moved: what they are made of is spread already, so that what is added is rounded in other places.
     """
     found: dict[str, np.ndarray] = {}
     for site, channels in chosen:
