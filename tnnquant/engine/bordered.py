@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tnnquant.base.tensor import DataType
+from tnnquant.base.tensor import DataType, QuantParams
 from tnnquant.engine.steps import Step
 from tnnquant.graph import Graph
 from tnnquant.graph.copies import Border, border_of
@@ -33,11 +33,14 @@ class Bordered:
         Positions of the steps: the copy, the conversion to int8.
     border : Border
     bias : float32 (C,)
+    params : QuantParams
+        Of the int8 blob.
     """
 
     members: tuple[int, ...]
     border: Border
     bias: np.ndarray
+    params: QuantParams
 
     def rows(self, steps: Sequence[Step], places: Mapping[str, np.ndarray], keep: list) -> np.ndarray | None:
         """The ops; None if one of the blobs is no image of pixels in memory. ``keep`` gets what they read."""
@@ -49,8 +52,7 @@ class Bordered:
         x, out = pixels_of(places[first.node.inputs[0]]), pixels_of(places[last.node.outputs[0]])
         if x is None or out is None or not (x.flags.c_contiguous and out.flags.c_contiguous):
             return None
-        (params,) = last.state  # type: ignore[misc]
-        scales = Scales(params.scale, params.zero_point)
+        scales = Scales(self.params.scale, self.params.zero_point)
         ops, read = bordered_i8_ops(x, self.bias, scales, (self.border.top, self.border.left), out)
         keep += read
         return ops
@@ -72,8 +74,9 @@ def find_bordered(steps: Sequence[Step], graph: Graph, specs: Mapping[str, BlobS
             continue
         count = specs[step.node.outputs[0]].dims[1]
         bias = step.node.tensors["bias"].float32() if "bias" in step.node.tensors else np.zeros(count, np.float32)
-        if bias.size == count:
-            found.append(Bordered((number, after[0]), border, bias))
+        params = graph.scales.get(steps[after[0]].node.outputs[0])
+        if bias.size == count and params is not None:
+            found.append(Bordered((number, after[0]), border, bias, params))
     return found
 
 

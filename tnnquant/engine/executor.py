@@ -237,8 +237,8 @@ class Executor:
 
     def _lay_out(self) -> None:
         # Where one pass does the work of several steps, its input is read as late as the result is written.
-        joined = (*self._lookups, *self._bordered)
-        late = {self._steps[each.members[0]].node.inputs[0]: each.members[-1] for each in joined}
+        together = [each.members for each in self._lookups] + [each.members for each in self._bordered]
+        late = {self._steps[members[0]].node.inputs[0]: members[-1] for members in together}
         placement = Placement(self.graph, self.specs, self._steps, self._constants, late, self._keeps)
         self._places, self.blob_bytes, self.live_bytes = placement.arrays, placement.bytes, placement.live_bytes
         try:
@@ -504,7 +504,8 @@ class Executor:
             quantized = self._is_scaled(name)
             if feed.rows is not None:
                 yield from _rows_explained(feed.rows, name, "input", number, size, quantized)
-        joined = {each.members[-1]: each.members for each in (*self._lookups, *self._bordered)}
+        joined = {each.members[-1]: each.members for each in self._lookups}
+        joined |= {each.members[-1]: each.members for each in self._bordered}
         at = -1
         for i, group in enumerate(self._groups):
             number += group.program is not None and not (i == 0 and self._head is not None)

@@ -585,7 +585,8 @@ class Workbench:
 
         if blob in self._joins:
             whole, before = self._joins[blob]
-            return of(whole) - of(before)
+            moved: np.ndarray = of(whole) - of(before)
+            return moved
         return of(blob) if blob in self._offsets else None
 
     def _weights(self, name: str, scaled: _Scaled, seen: LayerInput | None, steps: Steps) -> tuple[Resource, str]:
