@@ -78,8 +78,12 @@ def test_values_count_by_their_cosine(build, vectors, tmp_path):
     assert 0.98 < curve.points[-1].value <= curve.points[0].value == 1
 
 
-@pytest.mark.parametrize(("count", "shares", "message"), [(12, (), "one or more numbers"), (12, (2.0,), "0..1"),
-                                                          (1, (0.0,), "pictures to judge on")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("count", "shares", "message"),
+    [*((12, shares, "expected a list of numbers") for shares in (
+        (), (2.0,), (float("nan"),), (-0.1,), ("a",), ("0.1",), "0.1", 0.1, None, (True,), (None,)
+    )), (1, (0.0,), "two different ones")],
+)  # fmt: skip
 def test_what_makes_no_curve(count, shares, message, build, vectors, tmp_path):
     with pytest.raises(ConfigError, match=message):
         tnnquant.bench_shares(classifier(build, tmp_path), vectors((1, 3, 12, 8), count), shares=shares)
@@ -97,3 +101,16 @@ def test_the_picture_names_every_point_once():
     assert drawn.count('class="point other"') == 1
     far = [points[0], SharePoint(DEFAULT, 2.0, 20.0), *points[2:]]
     assert ">default: 20.0<" in curve_svg(ShareCurve("same class as fp32, %", True, "12 pictures", far))
+
+
+def test_layers_that_the_user_keeps_in_fp32_stay_so(build, vectors, tmp_path, monkeypatch):
+    """By every share and in the default; methods and another share are no part of the curve."""
+    from tnnquant.pipeline import shares
+
+    seen = {}
+    monkeypatch.setattr(shares, "_timed", lambda models, *_: seen.update(models) or dict.fromkeys(models, 1.0))
+    config = tnnquant.QuantizeConfig(exclude=("second",), blob_method="kl", recipe="best", fp32_share=0.9)
+    tnnquant.bench_shares(classifier(build, tmp_path), vectors((1, 3, 12, 8), 12), config, shares=(0.0,))
+    for name in (DEFAULT, "0"):
+        quantized = {node.name: node.quantized for node in seen[name].nodes}
+        assert (quantized["first"], quantized["second"]) == (True, False)

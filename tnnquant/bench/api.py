@@ -90,7 +90,7 @@ def bench_shares(
     inputs : path
         A folder of calibration pictures or tensors.
     config : QuantizeConfig, optional
-        How inputs are fed, and the device.
+        How inputs are fed, the device, and layers that stay fp32 at any rate; methods are not looked at.
     evaluation : path, optional
         A folder of others to judge on. Default: a quarter of the inputs judges models that are made without it.
     shares : sequence of float

@@ -7,8 +7,10 @@ turns. The curve shows where more fp32 stops paying for its time.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -100,7 +102,7 @@ def measure_shares(
     samples : Samples
         Calibration pictures. Without ``evaluation`` a quarter of them judges models that were made from the others.
     config : QuantizeConfig
-        Its recipe and share are not looked at.
+        Its recipe, methods, share and file of scales are not looked at.
     evaluation : Samples, optional
         Other pictures to judge on.
     shares : sequence of float
@@ -117,8 +119,7 @@ def measure_shares(
     """
     from tnnquant.recipes.best.workbench import quantize_best
 
-    if not shares or not all(0 <= share <= 1 for share in shares):
-        raise ConfigError(f"{parameter('shares')} is {list(shares)}, expected one or more numbers of 0..1")
+    shares = _checked(shares)
     split = split_samples(samples, compares=True)
     if evaluation is None and split.choose is None:
         raise ConfigError("the curve needs pictures to judge on: give two different ones at least, or others to judge")
@@ -126,9 +127,8 @@ def measure_shares(
     assert judges is not None
     told, count = progress or (lambda *state: None), len(shares) + 1
     told("models by share", 0, count)
-    plain = replace(QuantizeConfig(), **{
-        name: getattr(config, name) for name in ("mean", "scale", "reverse_channel", "resize", "input_dims", "device")
-    })  # fmt: skip
+    methods = ("recipe", "blob_method", "weight_method", "merge_type", "fp32_share", "scales")
+    plain = replace(config, **{name: getattr(QuantizeConfig(), name) for name in methods})
     kept = samples if evaluation is not None else split.calibrating
     models = {FP32: graph, DEFAULT: quantize_split(graph, replace(split, calibrate=kept, choose=None), plain).graph}
     shown = dict(models)
@@ -148,6 +148,15 @@ def measure_shares(
     )  # fmt: skip
     points = [SharePoint(name, milliseconds[name], values[name]) for name in models]
     return ShareCurve(unit, higher, where, points)
+
+
+def _checked(shares: Any) -> list[float]:
+    """What a caller gave, as numbers."""
+    numbers: list[Any] = list(shares) if isinstance(shares, Iterable) and not isinstance(shares, str) else []
+    are_numbers = all(isinstance(number, Real) for number in numbers) and bool not in map(type, numbers)
+    if not numbers or not are_numbers or not all(0 <= number <= 1 for number in numbers):
+        raise ConfigError(f"{parameter('shares')} is {shares!r}, expected a list of numbers, 0 to 1 each")
+    return [float(number) for number in numbers]
 
 
 def _values(
