@@ -37,6 +37,7 @@ def test_fp32_that_is_unsure(rng, are_probabilities):
 def test_similarities_and_few_classes_say_nothing(rng):
     assert seen(0.1 * logits(rng, 16, 5)) is None
     assert seen(logits(rng, 9, 1, classes=9)) is None
+    assert seen(logits(rng, 16, 4.5, classes=40)) is None
 
 
 def test_crops_of_two_pictures_are_alike(rng):

@@ -29,7 +29,7 @@ _ONE_CLASS = 0.8
 #: Scores of so many classes differ between pictures; the mean cosine of two pictures above which they do not. With as
 #: many classes as those of photographs have, this is what crops of a few pictures look like.
 _MANY_CLASSES, _ALIKE, _FEW_THINGS = 10, 0.5, 0.25
-#: Mean probability of the best class below which fp32 is unsure.
+#: Mean probability of the best class below which a classifier of photographs is unsure. Of others nobody knows.
 _UNSURE = 0.42
 #: Probabilities add up to 1, within this.
 _ROUNDING = 0.01
@@ -103,7 +103,7 @@ class SeenClasses:
                 f"at most {most_alike:g}), so they test little"
             )
         sure = float(np.mean(self._heights))
-        if sure < _UNSURE:
+        if kind.rows >= _PHOTOGRAPHS and sure < _UNSURE:
             return self._doubt(
                 f"fp32 is unsure of these pictures: its best class has a probability of {sure:.2f} on average, "
                 f"expected at least {_UNSURE:g}"
