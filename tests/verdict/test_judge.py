@@ -86,3 +86,17 @@ def test_whole_numbers_and_nan(rng):
     assert status(judge_output(OutputKind("best", INTEGERS, -1, 1), sums, Agreement([1.0] * 30))) == ["good"]
     sums.add(np.ones((1, 4)), np.full((1, 4), np.nan))
     assert status(judge_output(OutputKind("out", VALUES, -1, 1), sums, Agreement()))[0] == "broken"
+
+
+@pytest.mark.parametrize(("pictures", "needed"), [(8, "94 %"), (12, "92 %"), (16, "90 %"), (24, "90 %")])
+def test_fewer_pictures_must_agree_on_more(rng, pictures, needed):
+    agreed, sums = Agreement(), OutputSums(20)
+    for _ in range(pictures):
+        wanted = 3 * rng.standard_normal(20)
+        got = wanted + 0.1 * rng.standard_normal(20)
+        agreed.add(1.0)
+        agreed.add_scores(wanted, got, False)
+        sums.add(wanted[:, None], got[:, None])
+    check = judge_output(OutputKind("prob", CLASSES, 0, 20), sums, agreed).checks[0]
+    assert agreed.known == pictures
+    assert f"good from {needed}, " in check.text

@@ -107,6 +107,11 @@ class Agreement:
         return self.counted if tried is None else (count * self.counted + _WORTH * tried) / (count + _WORTH)
 
     @property
+    def known(self) -> int:
+        """Different pictures whose distances are known."""
+        return len(np.unique(np.array(self._margins), axis=0)) if self._margins else 0
+
+    @property
     def tried(self) -> float | None:
         """Share of the trials in which the class stays; None: there are too few pictures, or enough to count them."""
         if len(self.shares) < _FEW or self.count >= _MANY or len(self._noises) != len(self.shares):

@@ -38,6 +38,9 @@ _GLANCED = 4
 _PROBED = 16
 #: Fewer calibration pictures allow no good verdict; nor do fewer labels say that fp32 is wrong.
 LEAST_GIVEN = 8
+#: On the pictures of its statistics a model is closer to fp32 than on others, as if it fitted so many of them: these
+#: have no weight.
+_FITTED = 3
 #: Where a check stands that is of the number of pictures.
 _PICTURES = "pictures"
 
@@ -239,8 +242,9 @@ class Verification:
             apart = self._compare(chosen, self.executor(unseen, fp32), fp32, told)
             apart.add_known(split.references)
             if not is_whole:
-                lost = len({*split.pictures.digests()}) - len(usable)
-                apart = apart.mixed(seen[-1], lost / (lost + len(usable)))
+                whole = max(len(usable), len({*split.pictures.digests()}))
+                own = len(usable) / whole * (1 - min(1.0, _FITTED / whole))
+                apart = apart.mixed(seen[-1], 1 - own)
                 chosen = replace(chosen, source=f"{source}; corrected, as it was made from fewer pictures")
             found.append(self._verdict(chosen, apart, fp32))
             status = found[-1].status
