@@ -28,6 +28,7 @@ OCTAVE_BINS = 768
 SMALLEST = 2.0**-27
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 _SHIFT = np.int32(19)
+_LEAST = -(2**31)
 _FIRST = np.int32(((127 - 27) << 4) - 1)
 
 
@@ -54,10 +55,11 @@ def octave_histogram_naive(x, counts):
 
 
 @kernel
-def _count(bits, base, counts, skipped, last):
-    # bits: int32 (columns,), float32 seen as integers; base: int32 (columns,); counts: int32
+def _count(bits, base, counts, skipped, last, least):
+    # bits: int32 (columns,), float32 seen as integers; base: int32 (columns,); counts: int32; least: integers below it
+    # are taken as it
     for c in range(bits.size):
-        bin_ = max(((bits[c] & _MAGNITUDE) >> _SHIFT) - _FIRST, np.int32(0))
+        bin_ = max(((max(bits[c], least) & _MAGNITUDE) >> _SHIFT) - _FIRST, np.int32(0))
         bin_ = min(max(bin_ - skipped, min(bin_, np.int32(1))), last)
         counts[base[c] + bin_] += np.int32(1)
 
@@ -65,22 +67,23 @@ def _count(bits, base, counts, skipped, last):
 @kernel
 def _octaves_task(op, index, scratch):
     # op words from ARGS on: address of x, a Walk; addresses of base, int32 (groups, columns), of counts, int32;
-    # columns; int32 elements of one chunk's counts; bins skipped; number of the last bin
+    # columns; int32 elements of one chunk's counts; bins skipped; number of the last bin; least integer
     args = words(op, program.WORDS)[program.ARGS :]
     address, repeats, repeat_step, rows, row_step, width, tail, group = _part(args, index)
     base = i32_view(args[WALK_WORDS + 1] + 4 * group * args[WALK_WORDS + 3], args[WALK_WORDS + 3])
     size = args[WALK_WORDS + 4]
     counts = i32_view(args[WALK_WORDS + 2] + 4 * (index % args[11]) * size, size)
     skipped, last = np.int32(args[WALK_WORDS + 5]), np.int32(args[WALK_WORDS + 6])
+    least = np.int32(args[WALK_WORDS + 7])
     for _ in range(repeats):
         for r in range(rows):
-            _count(i32_view(address + r * row_step, width), base, counts, skipped, last)
-        _count(i32_view(address + rows * row_step, tail), base, counts, skipped, last)
+            _count(i32_view(address + r * row_step, width), base, counts, skipped, last, least)
+        _count(i32_view(address + rows * row_step, tail), base, counts, skipped, last, least)
         address += repeat_step
 
 
 def octave_histogram_op(
-    walk: Walk, address: int, base: np.ndarray, counts: np.ndarray, skipped: int = 0
+    walk: Walk, address: int, base: np.ndarray, counts: np.ndarray, skipped: int = 0, only_positive: bool = False
 ) -> np.ndarray:
     """The op that counts a blob's magnitudes.
 
@@ -98,8 +101,11 @@ def octave_histogram_op(
     skipped : int
         Bins from 1 on that have no counts of their own: bin 1 of the counts takes those of the first ``skipped + 1``,
         and bin b > 1 those of bin ``b + skipped``.
+    only_positive : bool
+        Values that are not above 0 are counted as 0.
     """
     data = program.data_address
     bins = counts.shape[2]
     args = [address, *walk.words, data(base), data(counts), walk.columns, counts.shape[1] * bins, skipped, bins - 1]
+    args.append(0 if only_positive else _LEAST)  # of float32 seen as integers, those below 0 are negative
     return program.new_op(_octaves_task, walk.tasks, 0, args)

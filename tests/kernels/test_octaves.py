@@ -88,3 +88,12 @@ def test_bins_that_are_left_out_are_counted_in_their_neighbours(rng, channels_la
     np.testing.assert_array_equal(rows[:, 1], whole[:, 1 : skipped + 2].sum(axis=1))
     np.testing.assert_array_equal(rows[:, 2:-1], whole[:, skipped + 2 : skipped + bins - 1])
     np.testing.assert_array_equal(rows[:, -1], whole[:, skipped + bins - 1 :].sum(axis=1))
+
+
+def test_values_below_0_may_be_counted_as_0(rng):
+    from tnnquant.kernels.program import run
+
+    x = _values(rng)
+    octaves = Octaves(37, only_positive=True)
+    run(octaves.ops(x))
+    np.testing.assert_array_equal(octaves.rows(), _counts(np.maximum(x, 0), 37))

@@ -24,12 +24,15 @@ class Octaves(_Gatherer):
         Bins from 1 on that have no counts of their own but are counted in the one after them.
     bins : int, optional
         Bins that are left; what lies beyond the last is counted there. Default: all.
+    only_positive : bool
+        Values that are not above 0 are counted as 0.
     """
 
-    def __init__(self, slots: int, skipped: int = 0, bins: int | None = None):
+    def __init__(self, slots: int, skipped: int = 0, bins: int | None = None, *, only_positive: bool = False):
         from tnnquant.kernels.octaves import OCTAVE_BINS
 
         super().__init__(slots)
+        self._only_positive = only_positive
         self.skipped, self.bins = skipped, OCTAVE_BINS - skipped if bins is None else bins
 
     def _new_part(self, x: np.ndarray) -> dict:
@@ -38,7 +41,7 @@ class Octaves(_Gatherer):
         walk, histogram, copies = histogram_walk(x, self.slots)
         base = np.ascontiguousarray(np.broadcast_to(histogram * self.bins, (walk.groups, walk.columns)), np.int32)
         counts = np.zeros((walk.chunks, self.slots * copies, self.bins), np.int32)
-        op = octave_histogram_op(walk, 0, base, counts, self.skipped)
+        op = octave_histogram_op(walk, 0, base, counts, self.skipped, self._only_positive)
         return {"op": op, "counts": counts, "copies": copies, "keep": base}
 
     def rows(self) -> np.ndarray:

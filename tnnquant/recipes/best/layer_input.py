@@ -8,7 +8,7 @@ import numpy as np
 
 from tnnquant.graph import Node
 from tnnquant.layers.weighted import Weighted
-from tnnquant.recipes.best.patches import mean_window, windows_of
+from tnnquant.recipes.best.patches import mean_codes, windows_of
 
 __all__ = ["LayerInput", "Moments"]
 
@@ -65,7 +65,7 @@ class LayerInput:
         self._source = node, array, out_dims, outputs
         self._codes = windows_of(node, array, out_dims, windows)
         self._groups = node.layer.expect(Weighted).groups
-        self.mean = mean_window(node, self._codes)
+        self.mean = mean_codes(node, self._codes)
 
     def sums(self, weight: np.ndarray) -> np.ndarray:
         """What the layer adds up with some weights, without its bias, exact, float64 (OC, windows).

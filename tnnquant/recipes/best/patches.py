@@ -11,7 +11,7 @@ from tnnquant.graph import Node
 from tnnquant.layers.convolution import Convolution
 from tnnquant.layers.weighted import Weighted
 
-__all__ = ["mean_window", "outputs_at", "windows_of"]
+__all__ = ["mean_codes", "mean_input", "outputs_at", "windows_of"]
 
 
 def windows_of(node: Node, x: np.ndarray, out_dims: Sequence[int], most: int) -> np.ndarray:
@@ -35,47 +35,70 @@ def windows_of(node: Node, x: np.ndarray, out_dims: Sequence[int], most: int) ->
     layer = node.layer
     if not isinstance(layer, Convolution):
         return np.ascontiguousarray(x).reshape(x.shape[0], 1, -1)
-    samples, channels, height, width = x.shape
-    rows, outside = _rows_of(layer, height, width, tuple(out_dims[2:]), most)
-    pixels = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).reshape(-1, channels)
-    if samples > 1:
-        rows = rows + (height * width * np.arange(samples))[:, None, None]
-    found = pixels.take(rows, axis=0)
-    if outside is not None:
-        found.reshape(samples, *outside.shape, channels)[:, outside] = 0
-    return found.reshape(-1, *found.shape[-2:])
+    from tnnquant.kernels.windows import gathered_windows
+
+    rows = _rows_of(layer, *x.shape[2:], tuple(out_dims[2:]), most)
+    found = gathered_windows(_pixels(x), rows)
+    return found.reshape(-1, *found.shape[2:])
+
+
+def _pixels(x: np.ndarray) -> np.ndarray:
+    """Of the type of x (samples, H * W, C), from (samples, C, H, W)."""
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).reshape(len(x), -1, x.shape[1])
 
 
 @lru_cache(maxsize=256)
 def _rows_of(
     layer: Convolution, height: int, width: int, places: tuple[int, int], most: int
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Numbers of the pixels of each window, int64 (windows, taps), and which taps lie in the padding; None: none."""
+) -> np.ndarray:
+    """Numbers of the pixels of each window, int64 (windows, taps); -1 for taps in the padding."""
     at, taps = _places(places, most), np.arange(layer.kernel_h * layer.kernel_w)
     dilation = layer.dilation_h  # TNN uses it for both axes
     top, left = at // places[1] * layer.stride_h - layer.pad_h, at % places[1] * layer.stride_w - layer.pad_w
     row = top[:, None] + taps // layer.kernel_w * dilation
     column = left[:, None] + taps % layer.kernel_w * dilation
     outside = (row < 0) | (row >= height) | (column < 0) | (column >= width)
-    rows = np.clip(row, 0, height - 1) * width + np.clip(column, 0, width - 1)
-    return rows, outside if outside.any() else None
+    return np.where(outside, -1, row * width + column)
 
 
-def mean_window(node: Node, windows: np.ndarray) -> np.ndarray:
-    """The mean of windows in the order of the layer's weights, float64 (G, C/G * KH * KW), exact for integers.
+def mean_input(node: Node, x: np.ndarray, out_dims: Sequence[int], most: int) -> np.ndarray:
+    """The mean of the windows that :func:`windows_of` gives, in the order of the layer's weights.
+
+    Parameters
+    ----------
+    node, out_dims, most
+        As of :func:`windows_of`.
+    x : float32 (1, C, H, W), or (items, ...) for an inner product
+
+    Returns
+    -------
+    float64 (G, C/G * KH * KW)
+    """
+    from tnnquant.kernels.windows import window_sums
+
+    layer = node.layer
+    if not isinstance(layer, Convolution):
+        return _by_weight(node, windows_of(node, x, out_dims, most).mean(axis=0, dtype=np.float64))
+    rows = _rows_of(layer, *x.shape[2:], tuple(out_dims[2:]), most)
+    return _by_weight(node, window_sums(_pixels(x)[0], rows) / len(rows))
+
+
+def mean_codes(node: Node, windows: np.ndarray) -> np.ndarray:
+    """The mean of windows in the order of the layer's weights, float64 (G, C/G * KH * KW), exact.
 
     Parameters
     ----------
     node : Node
-    windows : float32 or int8 (windows, taps, C)
+    windows : int8 (windows, taps, C)
     """
-    if windows.dtype == np.int8:
-        from tnnquant.kernels.code_moments import column_sums
+    from tnnquant.kernels.code_moments import column_sums
 
-        sums = column_sums(windows.reshape(len(windows), -1))[0]
-        mean = sums.reshape(windows.shape[1:]) / len(windows)
-    else:
-        mean = windows.mean(axis=0, dtype=np.float64)
+    sums = column_sums(windows.reshape(len(windows), -1))[0]
+    return _by_weight(node, sums.reshape(windows.shape[1:]) / len(windows))
+
+
+def _by_weight(node: Node, mean: np.ndarray) -> np.ndarray:
+    """From (taps, C) to (G, C/G * KH * KW)."""
     return np.ascontiguousarray(mean.T).reshape(node.layer.expect(Weighted).groups, -1)
 
 

@@ -17,7 +17,7 @@ from tnnquant.layers.base import QuantRole
 from tnnquant.quantization.plan import QuantPlan
 from tnnquant.recipes.best.histogram import DEEPEST, Histogram
 from tnnquant.recipes.best.lanes import in_lanes
-from tnnquant.recipes.best.patches import mean_window, outputs_at, windows_of
+from tnnquant.recipes.best.patches import mean_input, outputs_at
 from tnnquant.recipes.best.responses import responses
 from tnnquant.recipes.best.wanted import Wanted
 
@@ -165,6 +165,29 @@ class _Seen:
     wanted: dict[str, Wanted]
 
 
+@dataclass(frozen=True, eq=False)
+class _Counting:
+    """How the values of one array are taken in.
+
+    Attributes
+    ----------
+    at : tuple or None
+        What tells whether another array lies where this one does; None: it is a copy, which no other is.
+    ops : int64 (ops, WORDS)
+    array : float32
+    step : int
+        Of every so many rows and columns values are counted.
+    some : float32 or None
+        Where these are copied to first, if not all are counted.
+    """
+
+    at: tuple | None
+    ops: np.ndarray
+    array: np.ndarray
+    step: int
+    some: np.ndarray | None
+
+
 class _BeyondError(Exception):
     """Values lie beyond the bins that were thought to do."""
 
@@ -232,9 +255,13 @@ class _Gathering:
 
         self._ranges = {blob: create_observer("minmax", slots) for blob, slots in self._slots.items()}
         self._octaves, self._above = (
-            {blob: Octaves(self._slots[blob], *self._bins.get((blob, above), ())) for blob in blobs}
+            {
+                blob: Octaves(self._slots[blob], *self._bins.get((blob, above), ()), only_positive=above)
+                for blob in blobs
+            }
             for above, blobs in ((False, self._slots), (True, self._shaped))
         )
+        self._countings: dict[tuple[int, str], _Counting] = {}
         yield
         for blob, seen in self._ranges.items():
             known = np.isfinite(seen.low).all()
@@ -245,37 +272,61 @@ class _Gathering:
             for octaves, kept in ((self._octaves.pop(blob), self._counts), (above, self._positive)):
                 if octaves is not None:
                     kept[blob].append(_trimmed(octaves))
-        del self._ranges
+        del self._ranges, self._countings
         release_freed()
 
     def show(self, name: str, x: np.ndarray, sample: Sample, seen: _Seen | None) -> None:
         """Take in a blob; notes what is asked for of the layers that make and read it."""
         if name in self._ranges:
             try:
-                self._ranges[name].update(x, 0)
+                self._take_in(name, x)
             except CalibrationError as error:
                 makers = self._makers
                 where = f"the output {name!r} of {makers[name]}" if name in makers else f"the model input {name!r}"
                 raise CalibrationError(f"{sample.name}: {where}: {error}") from error
-            thin = self._thinned(x)
-            _count(self._octaves[name], thin)
-            if name in self._above:
-                _count(self._above[name], np.maximum(thin, 0))
         if seen is None:
             return
         for node in self._readers.get(name, ()):
             dims = self._specs[node.outputs[0]].dims
-            seen.means[node.name] = mean_window(node, windows_of(node, x, dims, self._windows[node.name]))
+            seen.means[node.name] = mean_input(node, x, dims, self._windows[node.name])
         if name in self._weighted:
             node = self._weighted[name]
             seen.wanted[node.name] = Wanted.of(outputs_at(node, x, self._outputs))
 
-    def _thinned(self, x: np.ndarray) -> np.ndarray:
-        """The values of a blob that are counted."""
+    def _take_in(self, name: str, x: np.ndarray) -> None:
+        """Count the values of a blob, and widen its range."""
+        from tnnquant.kernels.program import data_address, run
+        from tnnquant.kernels.walk import walkable
+
+        if not x.size:
+            return
+        key, at = (threading.get_ident(), name), (data_address(x), x.shape, x.strides, x.dtype)
+        counting = self._countings.get(key)
+        if counting is None or counting.at != at:
+            # Blobs with a place are there for every sample.
+            mine = np.asarray(x, np.float32)
+            mine = mine.reshape(1, -1) if x.ndim < 2 else mine
+            mine = mine if walkable(mine, self._slots[name]) else np.ascontiguousarray(mine)
+            is_apart = not np.may_share_memory(mine, x)
+            counting = self._counting(name, mine, None if is_apart else at)
+            self._countings[key] = counting
+        if counting.some is not None:
+            np.copyto(counting.some, counting.array[:, :, :: counting.step, :: counting.step])
+        run(counting.ops)
+        self._ranges[name].seen(counting.array, 0)
+
+    def _counting(self, name: str, x: np.ndarray, at: tuple | None) -> _Counting:
+        step = self._step(x)
+        some = x[:, :, ::step, ::step].copy(order="K") if step > 1 else None
+        ops = self._ranges[name].ops(x, 0)
+        ops += [part[name].ops(x if some is None else some) for part in (self._octaves, self._above) if name in part]
+        return _Counting(at, np.concatenate(ops), x, step, some)
+
+    def _step(self, x: np.ndarray) -> int:
+        """Of every so many rows and columns of a blob values are counted."""
         if self._places is None or x.ndim != 4:
-            return x
-        step = max(1, int(np.sqrt(x.shape[2] * x.shape[3] / self._places)))
-        return x[:, :, ::step, ::step].copy(order="K") if step > 1 else x
+            return 1
+        return max(1, int(np.sqrt(x.shape[2] * x.shape[3] / self._places)))
 
     def add_means(self, seen: _Seen) -> None:
         """Add up the mean windows of one more sample, which are let go."""
@@ -362,12 +413,3 @@ class _Ticker:
             self._done += 1
             if self._progress:
                 self._progress(self._done, self._total)
-
-
-def _count(octaves: Octaves, x: np.ndarray) -> None:
-    from tnnquant.kernels.program import run
-    from tnnquant.kernels.walk import walkable
-
-    x = x.reshape(1, -1) if x.ndim < 2 else x
-    x = x if walkable(x, octaves.slots) else np.ascontiguousarray(x)
-    run(octaves.ops(x))
