@@ -16,10 +16,12 @@ from numba.extending import intrinsic
 from tnnquant.kernels import program
 from tnnquant.kernels.amx import tiles
 from tnnquant.kernels.jit import kernel
-from tnnquant.kernels.simd import I32, I64, Emitter, _pointer, i8_view, i32_view, words
+from tnnquant.kernels.simd import I32, I64, Emitter, _pointer, f32_view, f64_view, i8_view, i32_view, words
 from tnnquant.kernels.tile_amx import CONFIG, STEP, TILE, _Tiles, configure, release
 
-__all__ = ["MOST_WINDOWS", "code_moments", "code_moments_naive", "column_sums"]
+__all__ = [
+    "MOST_WINDOWS", "centred_moments", "centred_moments_naive", "code_moments", "code_moments_naive", "column_sums",
+]  # fmt: skip
 
 #: Windows whose sums of products of int8 fit into int32.
 MOST_WINDOWS = 2**31 // 2**14 - 1
@@ -30,7 +32,7 @@ _TILE_BYTES = TILE * STEP
 _CHUNK = 32 * STEP
 #: Rows of integers whose products float32 sums exactly: 1024 * 128 * 128 = 2**24; columns of a block of the result.
 _EXACT_ROWS, _COLUMNS = 1024, 512
-_SUMMED = 256  # columns of a task
+_SUMMED, _CENTRED = 256, 32  # columns, rows of a task
 
 
 @kernel
@@ -129,6 +131,45 @@ def _sums_task(op, index, scratch):
             code = np.int32(codes[k])
             sums[k] += code
             squares[k] += code * code
+
+
+@kernel
+def centred_moments_naive(moments, sums, windows, centred):
+    # moments: int32 (K, K), of which the upper triangle counts; sums: float64 (K,); centred: float32 (K, K), written
+    for i in range(sums.size):
+        for j in range(i, sums.size):
+            centred[i, j] = np.float32(np.float64(moments[i, j]) - sums[i] * (sums[j] / windows))
+
+
+@kernel
+def _centre_task(op, index, scratch):
+    # op words from ARGS on: addresses of moments int32 (K, K), which become float32, of sums float64 (K,) and of these
+    # by the number of windows; K. Task: _CENTRED rows
+    args = words(op, program.WORDS)[program.ARGS :]
+    n = args[3]
+    for i in range(_CENTRED * index, min(_CENTRED * (index + 1), n)):
+        at = args[0] + 4 * (n * i + i)
+        whole, centred = i32_view(at, n - i), f32_view(at, n - i)
+        total, means = f64_view(args[1] + 8 * i, 1)[0], f64_view(args[2] + 8 * i, n - i)
+        for j in range(n - i):
+            centred[j] = np.float32(np.float64(whole[j]) - total * means[j])
+
+
+def centred_moments(moments: np.ndarray, sums: np.ndarray, windows: int) -> np.ndarray:
+    """Second moments less what the means make of them, float32 (K, K), on and above the diagonal.
+
+    Parameters
+    ----------
+    moments : int32 (K, K)
+        Of :func:`code_moments`; it becomes the result.
+    sums : float64 (K,)
+        Of the columns.
+    windows : int
+    """
+    means = sums / windows
+    args = [program.data_address(array) for array in (moments, sums, means)]
+    program.run(program.new_op(_centre_task, -(-len(sums) // _CENTRED), 0, [*args, len(sums)]))
+    return moments.view(np.float32)
 
 
 def column_sums(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

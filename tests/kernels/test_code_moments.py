@@ -5,7 +5,13 @@ import pytest
 
 from tnnquant.kernels import code_moments as module
 from tnnquant.kernels.amx import tiles
-from tnnquant.kernels.code_moments import code_moments, code_moments_naive, column_sums
+from tnnquant.kernels.code_moments import (
+    centred_moments,
+    centred_moments_naive,
+    code_moments,
+    code_moments_naive,
+    column_sums,
+)
 
 #: Windows and columns: less than a tile, one more than a tile, one more than a step; several chunks; several tasks.
 SIZES = [(1, 1), (3, 17), (65, 33), (64, 96), (2100, 40), (70, 290)]
@@ -47,3 +53,12 @@ def test_no_windows_give_zeros():
     codes = np.zeros((0, 5), np.int8)
     assert not code_moments(codes, np.arange(5)).any()
     assert not column_sums(codes)[1].any()
+
+
+@pytest.mark.parametrize(("windows", "n"), SIZES)
+def test_means_are_taken_off_as_the_twin_does(rng, windows, n):
+    codes = _codes(rng, windows, n)
+    moments, sums = code_moments(codes, np.arange(n)), codes.sum(axis=0).astype(np.float64)
+    wanted = np.zeros((n, n), np.float32)
+    centred_moments_naive(moments, sums, windows, wanted)
+    np.testing.assert_array_equal(np.triu(centred_moments(moments, sums, windows)), wanted)

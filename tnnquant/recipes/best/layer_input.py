@@ -14,8 +14,6 @@ __all__ = ["LayerInput", "Moments"]
 
 #: Rows of integers whose products float32 sums exactly: 1024 * 128 * 128 = 2**24.
 _EXACT_ROWS = 1024
-#: Rows of the second moments that the means are taken off at a time.
-_ROWS = 128
 
 
 class Moments:
@@ -127,7 +125,7 @@ class LayerInput:
     @staticmethod
     def _dense(codes: np.ndarray, taps: int, channels: int) -> Moments:
         """For one group: columns are sorted before they are multiplied, so that one matrix is enough."""
-        from tnnquant.kernels.code_moments import code_moments, column_sums
+        from tnnquant.kernels.code_moments import centred_moments, code_moments, column_sums
 
         count, length = codes.shape
         sums, squares = (found.astype(np.float64) for found in column_sums(codes))
@@ -135,11 +133,7 @@ class LayerInput:
         weights = np.arange(length).reshape(taps, channels).T.reshape(-1)
         sorted_weights = np.argsort((squares - sums**2 / count)[weights], kind="stable")
         columns = weights[sorted_weights]
-        total = code_moments(codes, columns)
-        values, sums = total.view(np.float32), sums[columns]
-        for first in range(0, length, _ROWS):
-            rows = slice(first, first + _ROWS)
-            values[rows, first:] = total[rows, first:] - sums[rows, None] * (sums / count)[first:]
+        values = centred_moments(code_moments(codes, columns), sums[columns], count)
         return Moments(values[None], sorted_weights[None], count)
 
 
