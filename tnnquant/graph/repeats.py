@@ -23,6 +23,10 @@ from tnnquant.layers.pooling import Pooling
 __all__ = ["Join", "Site", "repeated_like", "sites_of_graph", "weight_of", "with_repeats"]
 
 
+#: Cosine of the weights of two outputs, at least, if one repeats the other.
+_ALIKE = 0.9
+
+
 @dataclass(frozen=True, eq=False)
 class Join:
     """An Add on the way of a residual stream.
@@ -261,11 +265,12 @@ def _repeated(node: Node, count: int) -> np.ndarray:
     if rows.size % total or bias.size != total or node.tensors["scale"].size != total:
         return none
     rows = rows.reshape(total, -1)
-    keys = [(row.tobytes(), scale) for row, scale in zip(rows, node.tensors["scale"].float32().tolist(), strict=True)]
-    first: dict[tuple[bytes, float], int] = {}
-    for channel in reversed(range(count)):
-        first[keys[channel]] = channel
     more = [i for i in range(count, total) if rows[i].any() or bias[i] != GUARD_BIAS]
-    if not more or any(keys[i] not in first for i in more):
+    if not more:
         return none
-    return np.array([first[keys[i]] for i in more], np.int64)
+    # A copy makes up for what rounding did to those before it: its weights are not the same, but nearly so.
+    weights = rows * node.tensors["scale"].float32().astype(np.float64)[:, None]
+    lengths = np.sqrt(np.square(weights).sum(axis=1))
+    likeness = weights[more] @ weights[:count].T / np.maximum(np.outer(lengths[more], lengths[:count]), 1e-300)
+    likeness[np.equal.outer(lengths[more] == 0, lengths[:count] == 0) & (lengths[more] == 0)[:, None]] = 1
+    return none if likeness.max(axis=1).min() < _ALIKE else likeness.argmax(axis=1)

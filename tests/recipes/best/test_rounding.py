@@ -1,8 +1,10 @@
 """Biases that suit what the activation leaves of the outputs."""
 
 import numpy as np
+import pytest
 
-from tnnquant.recipes.best.rounding import moved_bias, offset_bias
+from tnnquant.recipes.best.layer_input import Moments
+from tnnquant.recipes.best.rounding import moved_bias, offset_bias, round_layer
 from tnnquant.weights import LayerWeights
 
 
@@ -37,3 +39,29 @@ def test_outputs_with_all_codes_are_as_much_lower():
 
 def test_offsets_are_in_units_of_the_output():
     assert offset_bias(weights([5, 5], [0.5, 0.0]), np.array([-1.0, 3.0])).bias.tolist() == [3, 5]
+
+
+@pytest.mark.parametrize("groups", [1, 12])
+def test_repeated_outputs_make_up_for_each_others_rounding(rng, groups):
+    """The mean of n copies is off by about 1/n of what one is."""
+    first, length, scale = 12, 9 if groups > 1 else 30, np.full(1, 0.02, np.float32)
+    repeated = np.array([3, 3, 5, 0])
+    weight = rng.standard_normal((first, length, 1, 1)).astype(np.float32)
+    weight = np.concatenate([weight, weight[repeated]])
+    groups = 1 if groups == 1 else len(weight)
+    codes = rng.integers(-60, 60, (400, length)).astype(np.float64)
+    second = (codes.T @ codes).astype(np.float32)
+
+    def rounded(copies):
+        moments = Moments(np.stack([second] * groups), np.tile(np.arange(length), (groups, 1)), len(codes))
+        found = round_layer(weight, np.zeros(len(weight), np.float32), scale, moments, repeated=copies)
+        return found.weight.reshape(len(weight), -1) * found.scale[:, None].astype(np.float64)
+
+    plain, fed = rounded(None), rounded(repeated)
+    np.testing.assert_array_equal(plain[:first], fed[:first])
+    np.testing.assert_array_equal(plain[first:], plain[repeated])
+    wanted = weight.reshape(len(weight), -1) * 0.02
+    for output, copies in ((3, [3, 12, 13]), (5, [5, 14]), (0, [0, 15])):
+        alone = np.square(codes @ (plain[output] - wanted[output])).sum()
+        together = np.square(codes @ (fed[copies].mean(axis=0) - wanted[output])).sum()
+        assert together < 0.6 * alone

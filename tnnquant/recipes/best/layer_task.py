@@ -41,6 +41,8 @@ class LayerTask:
         See :func:`tnnquant.recipes.best.rounding.round_layer`.
     offset : float64 (OC,) or None
         By how much each output is moved (:mod:`tnnquant.recipes.best.repeats`), in its unit.
+    repeated : int64 (n,) or None
+        Which output each of the last n makes once more.
     """
 
     node: Node
@@ -53,6 +55,7 @@ class LayerTask:
     taps: np.ndarray | None
     clips: tuple[float, ...] = CLIPS
     offset: np.ndarray | None = None
+    repeated: np.ndarray | None = None
 
     def solve(
         self, seen: LayerInput | None, second_order: bool, mean_input: np.ndarray | None,
@@ -118,8 +121,8 @@ class LayerTask:
         else:
             moments = Moments.none(weight[0].size, _PLENTY)
         if not self.input_guards:
-            return round_layer(weight, bias, scale, moments, 0.0, self.clips)
+            return round_layer(weight, bias, scale, moments, 0.0, self.clips, self.repeated)
         assert self.taps is not None  # of a layer whose input has guards
         least = least_steps(weight, scale, self.taps, self.input_guards)
-        result = round_layer(weight, bias, scale, moments, least, self.clips)
+        result = round_layer(weight, bias, scale, moments, least, self.clips, self.repeated)
         return with_guard_weights(result, self.input_guards, self.taps)

@@ -47,6 +47,8 @@ class Network:
         Of blobs with repeated channels (:mod:`tnnquant.recipes.best.repeats`).
     joins : dict of str to (str, str)
         Of blobs that are added to such a one: what the sum is called, and what they are added to.
+    repeated : dict of str to int64 (n,)
+        Of layers that make repeated channels: which output each of the last n makes once more.
     """
 
     executor: Executor
@@ -56,6 +58,7 @@ class Network:
     copies: Copies
     offsets: Mapping[str, np.ndarray] = field(default_factory=dict)
     joins: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    repeated: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def prepare(graph: Graph, config: QuantizeConfig) -> Network:
@@ -100,7 +103,9 @@ def with_useful_repeats(network: Network, samples: Sequence, judged: int = JUDGE
     if not chosen:
         return network
     graph = with_repeats(network.executor.graph, chosen)
-    return replace(_planned_again(network, graph), offsets=offsets_of(chosen), joins=joins_of(chosen))
+    repeated = {node.name: channels for site, channels in chosen for node in site.makers}
+    again, offsets, joins = _planned_again(network, graph), offsets_of(chosen), joins_of(chosen)
+    return replace(again, offsets=offsets, joins=joins, repeated=repeated)
 
 
 def _planned_again(network: Network, graph: Graph) -> Network:

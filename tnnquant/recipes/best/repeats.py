@@ -38,7 +38,7 @@ __all__ = ["JUDGED", "chosen_channels", "joins_of", "offsets_of", "sites_of"]
 #: Channels are added so many at a time: int8 kernels read so many at once.
 _BLOCK = 4
 #: What a block must save, as a share of the noise of all sites that is left, and in multiples of its share of the cost.
-_LEAST, _WORTH = 0.003, 3.0
+_LEAST, _WORTH = 0.003, 2.5
 #: How much the share of all multiplications counts in the cost; the rest is that of the values written.
 _PRODUCTS = 0.1
 #: Blocks of a site, at most, as a share of its channels.

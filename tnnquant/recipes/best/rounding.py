@@ -30,6 +30,7 @@ def round_layer(
     moments: Moments,
     least: np.ndarray | float = 0.0,
     clips: tuple[float, ...] = CLIPS,
+    repeated: np.ndarray | None = None,
 ) -> LayerWeights:
     """Quantize the weights of a convolution or inner product.
 
@@ -44,6 +45,9 @@ def round_layer(
         Steps below this are not tried.
     clips : tuple of float
         Steps that are tried, as shares of max|w| / 127.
+    repeated : int64 (n,) or None
+        Which output each of the last n makes once more (:mod:`tnnquant.recipes.best.repeats`). Their mean is what
+        counts, so that each makes up for what rounding did to those before it.
 
     Notes
     -----
@@ -52,9 +56,8 @@ def round_layer(
     count, groups = weight.shape[0], len(moments.values)
     products = fold_input_scale(weight, input_scale.reshape(-1), groups).reshape(groups, count // groups, -1)
     clips = clips[::2] if products.shape[2] >= _MANY else clips
-    steps = np.abs(products).max(axis=2, keepdims=True) / 127 * np.array(clips, np.float32)
-    steps = np.maximum(steps, np.broadcast_to(least, count).reshape(groups, -1, 1))
-    codes, scale = _best_codes(products, np.ascontiguousarray(steps, np.float32), moments)
+    limits = np.broadcast_to(least, count).reshape(groups, -1)
+    codes, scale = _best_codes(products, limits, clips, moments, repeated)
     codes, scale = codes.reshape(count, -1), scale.reshape(-1)
     if bias is None:
         return LayerWeights(codes.reshape(weight.shape), scale, np.zeros(count, np.int8), None)
@@ -67,8 +70,11 @@ def round_layer(
     return LayerWeights(codes.reshape(weight.shape), fitted, zero, quantize_bias(bias, fitted), note)
 
 
-def _best_codes(products: np.ndarray, steps: np.ndarray, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
-    from tnnquant.kernels.nearest_plane import cholesky, nearest_plane
+def _best_codes(
+    products: np.ndarray, least: np.ndarray, clips: tuple[float, ...], moments: Moments, repeated: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Codes, int8 (G, rows, K), and scales, float32 (G, rows), of products float32 (G, rows, K)."""
+    from tnnquant.kernels.nearest_plane import cholesky
 
     groups, rows, n = products.shape
     factor, order = np.ascontiguousarray(moments.values), moments.order
@@ -76,10 +82,39 @@ def _best_codes(products: np.ndarray, steps: np.ndarray, moments: Moments) -> tu
     damping = _DAMPING * max(1.0, _ENOUGH * n / max(moments.windows, 1)) * diagonal.mean(axis=1)
     factor[:, np.arange(n), np.arange(n)] += np.where(damping > 0, damping, 1.0)[:, None]
     cholesky(factor)
+    if repeated is None or not len(repeated):
+        return _nearest(products, least, clips, factor, order)
+    first = groups * rows - len(repeated)
+    made = np.append(np.arange(first), repeated)
+    # How many copies of what an output makes come before it.
+    number = np.array([np.count_nonzero(made[:i] == output) for i, output in enumerate(made)])
+    codes, chosen = np.zeros(products.shape, np.int8), np.zeros((groups, rows), np.float32)
+    owed = np.zeros((first, n), np.float32)
+    for copy in range(int(number.max()) + 1):
+        outputs = np.flatnonzero(number == copy)
+        group, row = outputs // rows, outputs % rows
+        target = products[group, row] + owed[made[outputs]]
+        if groups == 1:
+            found = _nearest(target[None], least[:, row], clips, factor, order)
+        else:
+            found = _nearest(target[:, None], least[group, row][:, None], clips, factor[group], order[group])
+        codes[group, row], chosen[group, row] = found[0].reshape(-1, n), found[1].reshape(-1)
+        owed[made[outputs]] = target - codes[group, row] * chosen[group, row][:, None]
+    return codes, chosen
+
+
+def _nearest(
+    products: np.ndarray, least: np.ndarray, clips: tuple[float, ...], factor: np.ndarray, order: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """As :func:`_best_codes`, of products that have nothing to do with each other."""
+    from tnnquant.kernels.nearest_plane import nearest_plane
+
+    steps = np.abs(products).max(axis=2, keepdims=True) / 127 * np.array(clips, np.float32)
+    steps = np.ascontiguousarray(np.maximum(steps, least[:, :, None]), np.float32)
     sorted_products = np.ascontiguousarray(np.take_along_axis(products, order[:, None, :], 2), np.float32)
     sorted_codes = np.zeros(products.shape, np.int8)
-    chosen, error = np.zeros((2, groups, rows), np.float32)
-    nearest_plane(sorted_products, factor, steps, sorted_codes, chosen, error)
+    chosen, error = np.zeros((2, *products.shape[:2]), np.float32)
+    nearest_plane(sorted_products, np.ascontiguousarray(factor), steps, sorted_codes, chosen, error)
     codes = np.zeros(products.shape, np.int8)
     np.put_along_axis(codes, np.broadcast_to(order[:, None, :], codes.shape), sorted_codes, 2)
     return codes, chosen

@@ -262,7 +262,7 @@ class Workbench:
         if self._effort.copies:
             network = with_useful_copies(network, self.fitted, self._grids, 2 * self._effort.judged)
         release_freed()
-        self._offsets, self._joins = network.offsets, network.joins
+        self._offsets, self._joins, self._repeated = network.offsets, network.joins, network.repeated
         self.executor, self.plan, self._copies = network.executor, network.plan, network.copies
         self.graph, self.inference = self.executor.graph, self.executor.inference
         together = max(_LEAST_TOGETHER, min(self._effort.together, _BLOB_MEMORY // max(self.executor.blob_bytes, 1)))
@@ -596,7 +596,7 @@ class Workbench:
             node, scaled.scales[source].scale, scaled.scales[target].scale, scaled.zero_of(source),
             scaled.zero[scaled.slots.of[target]], scaled.guards.get(source, 0), scaled.guards.get(target, 0),
             open_taps(node, self.inference.specs) if source in scaled.guards else None, self._effort.clips,
-            self._offset(target, scaled.scales),
+            self._offset(target, scaled.scales), self._repeated.get(name),
         )  # fmt: skip
         if seen is None:
             result = task.solve(None, False, None)
