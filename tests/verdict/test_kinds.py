@@ -36,6 +36,7 @@ def test_the_inputs_of_a_concat_are_parts_with_a_unit_of_their_own(build):
     kind = kind_of(net.graph(net.add("Concat", [boxes, scores], 1)))
     assert [part.rows.tolist() for part in kind.parts] == [[0, 1, 2, 3], [4, 5, 6, 7, 8, 9]]
     assert kind.parts[1].name == f"rows 4..9 ({scores})"
+    assert kind.scores == (4, 5, 6, 7, 8, 9)
     # A concat along another axis makes places, not rows.
     assert kind_of(net.graph(net.add("Concat", [boxes, boxes], 2))).parts == ()
 
@@ -50,6 +51,15 @@ def test_at_rank_three_the_shorter_axis_holds_the_rows(build):
     assert (kind.rows, kind.axis) == (5, 1)
     item = np.arange(120 * 5).reshape(1, 120, 5)
     np.testing.assert_array_equal(kind.items(item, 1)[0], item[0].T)
+
+
+def test_scores_are_what_a_sigmoid_makes_also_if_it_is_moved(build):
+    net = build()
+    scores = net.add("Sigmoid", net.conv("input", 3, 5))
+    assert kind_of(net.graph(scores)).scores == (0, 1, 2, 3, 4)
+    flat = net.add("Permute", net.add("Reshape", scores, 0, 3, (0, 5, -1), 0), (0, 2, 1))
+    assert kind_of(net.graph(flat)).scores == (0, 1, 2, 3, 4)
+    assert kind_of(net.graph(net.add("Reshape", net.conv("input", 3, 5), 0, 3, (0, 5, -1), 0))).scores == ()
 
 
 def test_whole_numbers(build):

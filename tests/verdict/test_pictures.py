@@ -6,7 +6,7 @@ import pytest
 from tnnquant.inputs import InputConfig
 from tnnquant.inputs.normalize import PictureInput
 from tnnquant.verdict.kinds import CLASSES, OutputKind
-from tnnquant.verdict.pictures import SeenClasses, poor_pixels, unusual_feed
+from tnnquant.verdict.pictures import SeenClasses, nothing_found, poor_pixels, unusual_feed
 
 
 def seen(logits, *, are_probabilities=False):
@@ -104,3 +104,12 @@ def test_dark_pale_and_grey_pictures(shift, scale):
     assert "all pictures are grey" in told(0, 255, mean=(100.0,) * 3).text
     assert poor_pixels("in", picture, fed(0, 255, (100.0,) * 3, shift, scale), 10) is None
     assert poor_pixels("in", picture, {}, 1000) is None
+
+
+@pytest.mark.parametrize(("peak", "count", "is_told"), [(0.04, 8, True), (0.04, 7, False), (0.2, 16, False)])
+def test_a_detector_that_finds_nothing(peak, count, is_told):
+    check = nothing_found("scores", peak, count)
+    assert (check is not None) is is_told
+    if check:
+        assert (check.status, check.where) == ("doubtful", "scores")
+        assert check.text.startswith("fp32 finds nothing in 8 pictures (no score above 0.04)")

@@ -165,6 +165,17 @@ def test_what_the_recipe_takes_in_after_all_is_not_called_held_out(files, tmp_pa
     assert (tmp_path / "kept_quantized.tnnmodel").read_bytes() != (tmp_path / "out_quantized.tnnmodel").read_bytes()
 
 
+@pytest.mark.parametrize(("bias", "is_told"), [(-40.0, True), (0.0, False)])
+def test_a_detector_that_finds_nothing_is_never_good(build, tmp_path, rng, bias, is_told):
+    net = build((1, 3, 16, 12))
+    shifted = net.add("Power", net.conv("input", 3, 4), 1.0, 1.0, bias)
+    files = save(net.graph(net.add("Sigmoid", shifted)), tmp_path, rng)
+    found = quantize_model(*files, tmp_path / "out").verdict
+    told = [check for verdict in found.sets for check in verdict.limits if "finds nothing in 16" in check.text]
+    assert bool(told) is is_told
+    assert found.status != "good" or not is_told
+
+
 def test_of_few_pictures_the_recipe_is_judged_on_all(files, tmp_path):
     """Two of eight are held out: the written model is judged on the others too."""
     for path in sorted(files[2].iterdir())[8:]:

@@ -15,10 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from tnnquant.base.tensor import DataType
-from tnnquant.graph import Graph
+from tnnquant.graph import Graph, Node
 from tnnquant.graph.infer import Inference
+from tnnquant.layers.activation import HardSigmoid, Sigmoid
 from tnnquant.layers.base import BlobSpec
 from tnnquant.layers.concat import Concat
+from tnnquant.layers.movement import CopyLayer
+from tnnquant.layers.softmax import Softmax
 
 __all__ = ["CLASSES", "INTEGERS", "VALUES", "OutputKind", "Part", "judged_blobs", "judged_kinds",
            "magnitude_parts", "output_kind"]  # fmt: skip
@@ -54,6 +57,8 @@ class OutputKind:
         Empty: one part.
     batched : bool
         The first axis is the batch's.
+    scores : tuple of int
+        Of values, the rows that say how sure the model is of something: a sigmoid or a softmax makes them.
     """
 
     name: str
@@ -62,6 +67,7 @@ class OutputKind:
     rows: int
     parts: tuple[Part, ...] = ()
     batched: bool = True
+    scores: tuple[int, ...] = ()
 
     def items(self, array: np.ndarray, count: int) -> list[np.ndarray]:
         """One array per picture, rows first; of the first ``count`` of the batch."""
@@ -93,10 +99,11 @@ def output_kind(inference: Inference, name: str, task: str = "auto") -> OutputKi
     if batched and dims[0] > 1 and (task == "classify" or (task == "auto" and flat)):
         return OutputKind(name, CLASSES, 0, dims[0], (), batched)
     if flat:
-        return OutputKind(name, VALUES, -1, 1, (), batched)
+        return OutputKind(name, VALUES, -1, 1, (), batched, _scores(inference.graph, name, (), 1))
     axis = 1 if len(dims) == 2 and dims[1] < dims[0] else 0
     parts = _concat_parts(inference.graph, inference.specs, name, axis + batched)
-    return OutputKind(name, VALUES, axis, dims[axis], parts, batched)
+    scores = _scores(inference.graph, name, parts, dims[axis])
+    return OutputKind(name, VALUES, axis, dims[axis], parts, batched, scores)
 
 
 def judged_blobs(inference: Inference) -> tuple[list[str], frozenset[str]]:
@@ -151,6 +158,25 @@ def _concat_parts(graph: Graph, specs: Mapping[str, BlobSpec], name: str, axis: 
         Part(f"rows {start}..{stop - 1} ({blob})", np.arange(start, stop))
         for start, stop, blob in zip(starts, ends, node.inputs, strict=True)
     )
+
+
+def _scores(graph: Graph, name: str, parts: tuple[Part, ...], rows: int) -> tuple[int, ...]:
+    """The rows of an output that a sigmoid or a softmax makes; of parts, those of each on its own."""
+    producers = graph.producers()
+    if not parts:
+        return tuple(range(rows)) if _is_made_by_sigmoid(graph, producers, name) else ()
+    inputs = producers[name].inputs
+    found = [part.rows for part, blob in zip(parts, inputs, strict=True) if _is_made_by_sigmoid(graph, producers, blob)]
+    return tuple(int(row) for rows_ in found for row in rows_)
+
+
+def _is_made_by_sigmoid(graph: Graph, producers: Mapping[str, Node], blob: str) -> bool:
+    """Whether a sigmoid or a softmax makes all of a blob, or what is copied into it."""
+    node = producers.get(blob)
+    if node is None or not isinstance(node.layer, CopyLayer):
+        return node is not None and isinstance(node.layer, (Sigmoid, HardSigmoid, Softmax))
+    read = [name for name in node.inputs if name in producers]
+    return bool(read) and all(_is_made_by_sigmoid(graph, producers, name) for name in read)
 
 
 def magnitude_parts(peaks: np.ndarray) -> tuple[Part, ...]:

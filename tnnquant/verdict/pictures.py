@@ -1,9 +1,9 @@
 """Whether pictures are a test at all: what fp32 itself makes of them, and how they are fed.
 
-A calibration set may be wrong, and the int8 model agrees with fp32 on it all the same. Three things give that away.
+A calibration set may be wrong, and the int8 model agrees with fp32 on it all the same. Four things give that away.
 fp32 is *unsure*: on pictures like those it was trained on, a classifier gives its best class about as much as it is
-often right. It hardly *tells them apart*: one class, or nearly the same scores. And pixels are *fed* as values that no
-classifier is trained on.
+often right. It hardly *tells them apart*: one class, or nearly the same scores. A detector *finds nothing*. And pixels
+are *fed* as values that no classifier is trained on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tnnquant.inputs.normalize import PictureInput
 from tnnquant.verdict.kinds import OutputKind
 from tnnquant.verdict.result import DOUBTFUL, Check
 
-__all__ = ["SeenClasses", "advice", "normalizes_inside", "pixels", "poor_pixels", "unusual_feed"]
+__all__ = ["SeenClasses", "advice", "normalizes_inside", "nothing_found", "pixels", "poor_pixels", "unusual_feed"]
 
 #: From so many pictures on, fp32 itself is looked at.
 _ENOUGH = 8
@@ -31,6 +31,8 @@ _ONE_CLASS = 0.8
 _MANY_CLASSES, _ALIKE, _FEW_THINGS = 10, 0.5, 0.25
 #: Mean probability of the best class below which a classifier of photographs is unsure. Of others nobody knows.
 _UNSURE = 0.42
+#: The score below which nothing is found.
+_FOUND = 0.1
 #: Probabilities add up to 1, within this.
 _ROUNDING = 0.01
 #: Scores whose best one is never so far above their mean are no logits: similarities, embeddings.
@@ -112,6 +114,24 @@ class SeenClasses:
 
     def _doubt(self, text: str) -> Check:
         return Check(DOUBTFUL, f"{text}; {advice()}", self._kind.name)
+
+
+def nothing_found(name: str, peak: float, count: int) -> Check | None:
+    """Why pictures are no test for a detector: fp32 finds nothing in them.
+
+    Parameters
+    ----------
+    name : str
+        Of an output with scores of what is found, 0..1.
+    peak : float
+        The highest of them.
+    count : int
+        Pictures.
+    """
+    if count < _ENOUGH or peak >= _FOUND:
+        return None
+    text = f"fp32 finds nothing in {count} pictures (no score above {peak:.2g}), so they test little; {advice()}"
+    return Check(DOUBTFUL, text, name)
 
 
 def normalizes_inside(graph: Graph) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from tnnquant.base.wording import parameter
 from tnnquant.config import VerifyConfig
 from tnnquant.devices.rules import NAIVE, arithmetic_of
@@ -22,7 +24,7 @@ from tnnquant.verdict.kinds import CLASSES, OutputKind, judged_blobs, judged_kin
 from tnnquant.verdict.labels import PLAUSIBLE_TOP1, labels_of_names, read_labels
 from tnnquant.verdict.layers import layer_noise
 from tnnquant.verdict.own_metric import Goal
-from tnnquant.verdict.pictures import normalizes_inside, pixels, poor_pixels, unusual_feed
+from tnnquant.verdict.pictures import normalizes_inside, nothing_found, pixels, poor_pixels, unusual_feed
 from tnnquant.verdict.result import BROKEN, DOUBTFUL, Check, SetVerdict, Verdict, number_of, worst
 
 __all__ = ["SECOND", "Verification", "require_labelled"]
@@ -34,6 +36,8 @@ SECOND = "verdict, second model"
 _TAPPED, _NAMED = 1, 5
 #: Pictures that layers to be kept in fp32 are ranked by.
 _GLANCED = 4
+#: Calibration pictures in which something must be found.
+_LOOKED = 16
 #: Pictures that a metric of the user's own is tried on, at most, before a model is made.
 _PROBED = 16
 #: Fewer calibration pictures allow no good verdict; nor do fewer labels say that fp32 is wrong.
@@ -256,6 +260,7 @@ class Verification:
         if self._evaluation is None:
             tells = is_apart and len(usable) >= LEAST_GIVEN
             limits += self._set_limits(fp32, chosen.samples if tells else self._sets[-1].samples)
+            limits += self._found_limits(fp32, [*seen, apart] if is_apart else seen)
         found = [_limited(verdict, limits) for verdict in found]
         worst_layers = layer_noise(layers or fp32, int8, self.tapped(), meaning)[:_NAMED]
         return Verdict(found[0].status, found, worst_layers)
@@ -339,6 +344,25 @@ class Verification:
         statistics = seen.statistics() if feeds else {}
         found = (poor_pixels(name, feed, statistics.get(name, {}), classes) for name, feed in feeds.items())
         return limits + [check for check in found if check]
+
+    def _found_limits(self, fp32: Executor, seen: list[Comparison]) -> list[Check]:
+        """Whether fp32 finds nothing in the calibration pictures: in those compared, else in more of them."""
+        limits = []
+        for kind in seen[-1].kinds:
+            if not kind.scores or kind.name not in fp32.graph.outputs:
+                continue
+            rows = list(kind.scores)
+            peak = max(float(one.sums[kind.name].row_peaks[rows].max()) for one in seen)
+            samples = self.split.pictures
+            looked = samples.subset(pick(samples.digests(), _LOOKED * samples.batch))
+            for sample in looked:
+                if nothing_found(kind.name, peak, _LOOKED) is None:
+                    break
+                for item in kind.items(fp32.run_sample(sample)[kind.name], sample.fresh):
+                    peak = max(peak, float(np.abs(item[rows]).max(initial=0)))
+            check = nothing_found(kind.name, peak, len(looked.numbers))
+            limits += [check] if check else []
+        return limits
 
     def _judge(self, chosen: _Set, int8: Executor, fp32: Executor, progress: Progress | None) -> SetVerdict:
         return self._verdict(chosen, self._compare(chosen, int8, fp32, progress), fp32)
