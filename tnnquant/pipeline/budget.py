@@ -19,7 +19,7 @@ __all__ = ["FEW", "Fitting", "fitting", "settled"]
 FEW = 16
 #: It may take so many times as long as is expected; machines may be so many times as slow as that of the costs, or as
 #: fast.
-_DOUBT, _SLOWEST = 1.15, 4.0
+_DOUBT, _SLOWEST = 1.05, 4.0
 #: What says how the default recipe makes a model.
 _OF_RECIPE = ("recipe", "blob_method", "weight_method", "merge_type", "fp32_share")
 
