@@ -1,12 +1,14 @@
 """How long the stages of quantizing take: measure them, write the table, check what is told of the seconds left.
 
-    python tools/pace.py run ../shared TRACES.json [--networks A,B] [--recipes A,B] [--threads 1,2] [--times 2]
+    python tools/pace.py run ../shared TRACES.json [--networks A,B] [--recipes A;B] [--threads 1,2] [--times 2]
+        [--own NAME=MODEL:PICTURES:MEAN:SCALE ...]
     python tools/pace.py fit TRACES.json [...]      writes tnnquant/pipeline/costs.py
     python tools/pace.py check TRACES.json [...]    what the table would have told during these runs
 
 Run it once more after a stage has become faster: two threads and one, nothing else running, takes about four minutes.
-``run`` adds to the file; of the same run the one that took least counts. Networks: those of the shared folder. A run is
-a process of its own, as of the command line. ``fit`` finds costs that are not negative and come closest, relatively, to
+``run`` adds to the file; of the same run the one that took least counts. Networks: those of the shared folder, and
+your own (files MODEL.tnnproto and MODEL.tnnmodel; a large one tells what the others do not). A run is a process of its
+own, as of the command line. ``fit`` finds costs that are not negative and come closest, relatively, to
 what the stages took with one thread, and from the runs with two how much of a stage runs side by side. ``check`` counts
 for how much of the time in which something was told it was within 30 % (or half a second) of what was left.
 """
@@ -272,13 +274,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=("run", "fit", "check", "one"))
     parser.add_argument("paths", nargs="+")
-    parser.add_argument("--networks", default=",".join(NETWORKS))
+    parser.add_argument("--networks", default="")
     parser.add_argument("--recipes", default=";".join(RECIPES))
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--times", type=int, default=1)
     parser.add_argument("--process", type=float, default=0.5, help="seconds of a process before the run begins")
+    parser.add_argument("--own", action="append", default=[])
     parser.add_argument("-v", action="store_true")
     options = parser.parse_args()
+    for own in options.own:
+        name, _, rest = own.partition("=")
+        model, folder, mean, scale = rest.split(":")
+        NETWORKS[name] = (model, folder, (64,), {"mean": (float(mean),), "scale": (float(scale),)})
     if options.command == "one":
         shared, network, recipe, threads, count = options.paths
         print(json.dumps(asdict(record(shared, network, recipe, int(threads), int(count)))))
@@ -307,12 +314,13 @@ def kept(paths: Iterable[str]) -> dict[tuple, Trace]:
 
 def run(shared: str, path: str, options: argparse.Namespace) -> None:
     for _ in range(options.times):
-        for network in options.networks.split(","):
+        for network in options.networks.split(",") if options.networks else NETWORKS:
             for recipe in options.recipes.split(";"):
                 for threads in options.threads.split(","):
                     for count in NETWORKS[network][2]:
                         command = [sys.executable, __file__, "one", shared, network, recipe, threads, str(count)]
-                        done = subprocess.run(command, check=True, capture_output=True, text=True)
+                        own = [f"--own={own}" for own in options.own]
+                        done = subprocess.run([*command, *own], check=True, capture_output=True, text=True)
                         with open(path, "a") as file:
                             file.write(done.stdout.splitlines()[-1] + "\n")
 
