@@ -80,6 +80,8 @@ class LayerInput:
             for tap in range(taps):
                 totals += codes[:, tap] * rows[:, :, 0, tap].T[:, None]
             return totals.transpose(2, 0, 1).reshape(-1, count).astype(np.float64)
+        if self._groups == 1:
+            return _products(codes.reshape(count, -1), rows[0].transpose(0, 2, 1).reshape(len(rows[0]), -1))
         total = np.zeros((self._groups, rows.shape[1], count))
         columns = codes.transpose(2, 1, 0).reshape(self._groups, -1, count).astype(np.float32)
         flat = rows.reshape(self._groups, rows.shape[1], -1)
@@ -135,6 +137,19 @@ class LayerInput:
         columns = weights[sorted_weights]
         values = centred_moments(code_moments(codes, columns), sums[columns], count)
         return Moments(values[None], sorted_weights[None], count)
+
+
+def _products(codes: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """``weight @ codes.T``, exact, float64 (OC, windows), on as many cores as kernels use: a BLAS takes more."""
+    from tnnquant.kernels.gemm_f32 import gemm_f32
+    from tnnquant.kernels.pack_f32 import pack_inner_product_f32
+
+    values = codes.astype(np.float32)
+    total, out = np.zeros((len(codes), len(weight))), np.empty((len(codes), len(weight)), np.float32)
+    for first in range(0, weight.shape[1], _EXACT_ROWS):
+        part = slice(first, first + _EXACT_ROWS)
+        total += gemm_f32(values[:, part], pack_inner_product_f32(np.ascontiguousarray(weight[:, part])), 0, out)
+    return np.ascontiguousarray(total.T)
 
 
 def _sorted(moments: np.ndarray, windows: int) -> Moments:
