@@ -151,6 +151,21 @@ def test_best_keeps_nothing_in_fp32_that_the_metric_does_not_need(net, tmp_path)
     assert "not reached with fewer layers in fp32" in steps(strict)["islands"]
 
 
+def test_an_error_without_a_target_takes_no_layers_from_fp32(net, tmp_path):
+    """fp32 against itself is 0: nothing says how much more will do, and best is what it is without a metric."""
+    model, folder, metrics = net
+    files = model.with_suffix(".tnnproto"), model.with_suffix(".tnnmodel"), folder
+
+    def made(name, **verify):
+        report = quantize_model(*files, tmp_path / name, QuantizeConfig(recipe="best"), verify=VerifyConfig(**verify))
+        return report.steps["islands"], [open(path, "rb").read() for path in (report.proto, report.model)]
+
+    (plain, expected), (told, got) = made("plain"), made("own", metric=f"{metrics}:error")
+    assert got == expected
+    assert told.startswith(f"{plain}; mine.py:error ")
+    assert told.endswith("give target for a judgement)")
+
+
 def test_inspect_and_bench(net, tmp_path, capsys):
     model, folder, metrics = net
     metric = ("--metric", f"{metrics}:top1")

@@ -234,3 +234,15 @@ def test_best_gets_the_time_that_is_left(files, tmp_path, monkeypatch):
     assert len(budgets) == 2
     assert 0 < budgets[0] < 1e4
     assert budgets[1] is None
+
+
+def test_no_layer_becomes_fp32_for_what_the_pictures_limit(files, tmp_path):
+    """Of six pictures one is held out: every model is doubtful, and none is better with layers in fp32."""
+    for path in sorted(files[2].iterdir())[6:]:
+        path.unlink()
+    report = quantize_model(*files, tmp_path / "out", search=SearchConfig(auto=True, time_budget=1e4))
+    assert report.verdict.status == "doubtful"
+    (best,) = [trial for trial in report.trials if trial["best"]]
+    assert (best["status"], best["measured"], best["fp32_layers"]) == ("doubtful", "good", [])
+    assert not any(trial["fp32_layers"] for trial in report.trials)
+    assert not any("was not reached" in line for line in report.warnings)

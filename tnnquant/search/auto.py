@@ -439,7 +439,10 @@ class Search:
         options = self._options
         if options.target is not None:
             return trial.drop is not None and trial.drop <= options.target
-        return trial.status == GOOD if options.target_agreement is None else trial.agreement >= options.target_agreement
+        if options.target_agreement is not None:
+            return trial.agreement >= options.target_agreement
+        # No layer in fp32 makes up for too few pictures.
+        return (trial.measured or trial.status) == GOOD
 
     def _order(self, trial: Trial) -> tuple:
         """What is best: with a target, to reach it with the fewest layers in fp32, or else to come close; without one,

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from math import inf
 
 from tnnquant.verdict.kinds import VALUES
-from tnnquant.verdict.result import BROKEN, DOUBTFUL, GOOD, OutputVerdict, SetVerdict
+from tnnquant.verdict.result import BROKEN, DOUBTFUL, GOOD, OutputVerdict, SetVerdict, worst
 
 __all__ = ["Trial", "agreement_of", "likeness_of", "trial_of"]
 
@@ -32,6 +32,9 @@ class Trial:
         Layers kept in fp32 for the sake of the result.
     seconds : float
     note : str
+    measured : str
+        The status without what the pictures limit (too few of them, all alike), which no model can change; empty: as
+        ``status``.
     metric, drop : float or None
         The user's own metric, and how much worse it is than that of fp32; None without one, or without a value.
     """
@@ -44,16 +47,17 @@ class Trial:
     fp32_layers: tuple[str, ...] = ()
     seconds: float = 0.0
     note: str = ""
+    measured: str = ""
     metric: float | None = None
     drop: float | None = None
 
     @property
     def rank(self) -> tuple:
-        """The larger, the better: by the verdict, then int8 everywhere, the user's own metric, and likeness: a share of
-        pictures is the same for many models."""
+        """The larger, the better: by the verdict as measured, then int8 everywhere, the own metric, and likeness:
+        a share of pictures is the same for many models."""
         own = -inf if self.drop is None else -self.drop
         return (
-            _RANK.get(self.status, -1), not self.fp32_layers, own, self.likeness, self.agreement,
+            _RANK.get(self.measured or self.status, -1), not self.fp32_layers, own, self.likeness, self.agreement,
             -len(self.fp32_layers),
         )  # fmt: skip
 
@@ -87,7 +91,10 @@ def trial_of(name: str, verdict: SetVerdict, seconds: float, fp32_layers: tuple[
     """A trial from its verdict."""
     sqnr = min((output.figures["sqnr_db"] for output in verdict.outputs), default=0.0)
     own = verdict.metric
+    # What is wrong on a device is among the limits too, and is the model's: broken.
+    of_pictures = [check for check in verdict.limits if check.status == DOUBTFUL]
+    measured = worst(check.status for check in verdict.checks() if check not in of_pictures)
     return Trial(
         name, verdict.status, agreement_of(verdict), likeness_of(verdict), sqnr, tuple(fp32_layers), seconds,
-        metric=own.int8 if own else None, drop=own.drop if own else None,
+        measured=measured, metric=own.int8 if own else None, drop=own.drop if own else None,
     )  # fmt: skip
