@@ -49,6 +49,7 @@ EFFORTS = (
     ("all in int8, no grids either", 0.0, Effort(repeats=False, grids=False)),
     ("all in int8, last product", 0.0, Effort(repeats=False, moves=True)),
     ("all in int8, repeats", 0.0, Effort(repeats=True, moves=False)),
+    ("all in int8, last product and repeats, but of streams", 0.0, Effort(streams=False)),
     ("all in int8, last product and repeats", 0.0, Effort()),
 )
 

@@ -98,7 +98,7 @@ def test_int8_comes_closer(build, rng, monkeypatch):
         sample.fresh = 1
     bare = Workbench(graph, data, BEST, effort=Effort(repeats=False)).quantize(ALL)
 
-    def twice(executor, plan, samples, judged):
+    def twice(executor, plan, *rest):
         return [(site, np.arange(4)) for site in sites_of(executor.inference, plan) if site.joins]
 
     monkeypatch.setattr("tnnquant.recipes.best.network.chosen_channels", twice)
@@ -134,3 +134,4 @@ def test_the_noise_of_a_stream_is_measured_as_a_whole(network, rng, monkeypatch)
     chosen = chosen_channels(network.executor, network.plan, samples(rng, 8))
     assert [site.maker.name for site, _ in chosen] == ["start"]
     assert len(chosen[0][1]) == 4
+    assert chosen_channels(network.executor, network.plan, samples(rng, 8), streams=False) == []

@@ -88,7 +88,9 @@ def with_moved_products(network: Network) -> Network:
     return _planned_again(network, graph)
 
 
-def with_useful_repeats(network: Network, samples: Sequence, judged: int = JUDGED) -> Network:
+def with_useful_repeats(
+    network: Network, samples: Sequence, judged: int = JUDGED, streams: bool = True
+) -> Network:
     """The network with those channels repeated whose rounding does most harm on some samples.
 
     Parameters
@@ -96,10 +98,10 @@ def with_useful_repeats(network: Network, samples: Sequence, judged: int = JUDGE
     network : Network
         Of :func:`prepare`.
     samples : sequence of Sample
-    judged : int
+    judged, streams
         See :func:`~tnnquant.recipes.best.repeats.chosen_channels`.
     """
-    chosen = chosen_channels(network.executor, network.plan, samples, judged)
+    chosen = chosen_channels(network.executor, network.plan, samples, judged, streams)
     if not chosen:
         return network
     graph = with_repeats(network.executor.graph, chosen)

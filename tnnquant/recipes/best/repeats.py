@@ -70,7 +70,7 @@ def _may_repeat(site: Site, int8: set[str], specs: Mapping[str, BlobSpec]) -> bo
 
 
 def chosen_channels(
-    executor: Executor, plan: QuantPlan, samples: Sequence, judged: int = JUDGED
+    executor: Executor, plan: QuantPlan, samples: Sequence, judged: int = JUDGED, streams: bool = True
 ) -> list[tuple[Site, np.ndarray]]:
     """The sites where channels are worth repeating, and these channels, int64 (n,): one entry per repetition.
 
@@ -82,6 +82,8 @@ def chosen_channels(
     samples : sequence of Sample
     judged : int
         Samples that the outputs are looked at of.
+    streams : bool
+        Whether residual streams may be repeated.
 
     Notes
     -----
@@ -89,7 +91,7 @@ def chosen_channels(
     they share in the noise: the power that rounding with the finest step that clips nothing gives in the sums of the
     readers, relative to what varies in these, through the depthwise layer where its activation lets changes pass.
     """
-    sites = sites_of(executor.inference, plan)
+    sites = [site for site in sites_of(executor.inference, plan) if streams or not site.joins]
     if not sites:
         return []
     looked_at = [samples[i] for i in np.linspace(0, len(samples) - 1, min(2 * judged, len(samples))).astype(int)]

@@ -96,6 +96,8 @@ class Effort:
     repeats : bool or None
         Whether channels may be repeated (:mod:`tnnquant.recipes.best.repeats`); None: if no layer is kept in fp32 for
         its accuracy, which costs more and does more.
+    streams : bool
+        Whether residual streams may be repeated too.
     moves : bool or None
         Whether the last inner product may be moved (:mod:`tnnquant.recipes.best.last_product`); None: as ``repeats``.
     copies : bool
@@ -119,6 +121,7 @@ class Effort:
     outputs: int = 1024
     clips: tuple[float, ...] = CLIPS
     repeats: bool | None = None
+    streams: bool = True
     moves: bool | None = None
     copies: bool = True
     grids: bool = True
@@ -257,7 +260,7 @@ class Workbench:
         if repeats if moves is None else moves:
             network = with_moved_products(network)
         if repeats:
-            network = with_useful_repeats(network, self.fitted, self._effort.judged)
+            network = with_useful_repeats(network, self.fitted, self._effort.judged, self._effort.streams)
         self._grids = grids_of(self.fitted, network.executor.graph.inputs) if self._effort.grids else {}
         if self._effort.copies:
             network = with_useful_copies(network, self.fitted, self._grids, 2 * self._effort.judged)
