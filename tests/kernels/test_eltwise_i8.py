@@ -7,6 +7,8 @@ from tnnquant.kernels.eltwise_i8 import (
     Scales,
     add_i8,
     add_i8_naive,
+    bordered_i8,
+    bordered_i8_naive,
     copy_i8,
     dequantize_i8,
     dequantize_i8_naive,
@@ -119,3 +121,18 @@ def test_maximum_starts_from_minus_127_and_average_truncates():
     assert (pool2d_i8(lowest, PoolGeometry(2, 2), MAX, np.empty((1, 1, 1, 20), np.int8)) == -127).all()
     x = np.int8([-1, -2, -2, -2])[None, :, None, None]
     assert pool2d_i8(x, PoolGeometry(4, 1), AVERAGE, np.empty((1, 1, 1, 1), np.int8)) == -1
+
+
+@pytest.mark.parametrize(("corner", "grown"), [((0, 0), (0, 0)), ((1, 1), (2, 2)), ((0, 0), (1, 1)), ((2, 0), (3, 4))])
+def test_a_border_is_what_0_would_be(rng, corner, grown):
+    for channels in (1, 3, 5, 40):
+        x = (rng.standard_normal((2, 7, 6, channels)) * 40).astype(np.float32)
+        bias = (rng.standard_normal(channels) * 30).astype(np.float32)
+        scale = (rng.random(channels) + 0.2).astype(np.float32)
+        scale[0] = 0
+        to = Scales(scale, rng.integers(-20, 20, channels).astype(np.int8))
+        out, wanted = np.full((2, 2, 7 + grown[0], 6 + grown[1], channels), 77, np.int8)
+        bordered_i8(x, bias, to, corner, out)
+        for image in range(2):
+            bordered_i8_naive(x[image], bias, scale, to.zero_point, *corner, wanted[image])
+        np.testing.assert_array_equal(out, wanted)
