@@ -35,10 +35,11 @@ from tnnquant.recipes.best.slots import scale_slots
 
 __all__ = ["JUDGED", "chosen_channels", "joins_of", "offsets_of", "sites_of"]
 
-#: Channels are added so many at a time: int8 kernels read so many at once.
-_BLOCK = 4
+#: Channels are added so many at a time: int8 kernels read so many at once. Of blobs with many channels, more: where they
+#: are no whole number of vectors and tiles, the rest costs as much.
+_BLOCK, _WIDE_BLOCK, _WIDE = 4, 16, 64
 #: What a block must save, as a share of the noise of all sites that is left, and in multiples of its share of the cost.
-_LEAST, _WORTH = 0.003, 2.5
+_LEAST, _WORTH = 0.003, 3.0
 #: How much the share of all multiplications counts in the cost; the rest is that of the values written.
 _PRODUCTS = 0.1
 #: Blocks of a site, at most, as a share of its channels.
@@ -136,9 +137,10 @@ def _worth(noise: Sequence[np.ndarray], costs: Sequence[float]) -> list[list[int
         left = max(sum(float((rows / n**2).sum()) for rows, n in zip(noise, times, strict=True)), 1e-30)
         best, value = None, 1.0
         for site, (rows, cost) in enumerate(zip(noise, costs, strict=True)):
-            if len(chosen[site]) + _BLOCK <= max(_BLOCK, _MOST * len(rows)):
-                block, saved = _block(rows, times[site])
-                worth = saved / left / max(_LEAST, _WORTH * _BLOCK * cost)
+            count = _WIDE_BLOCK if len(rows) >= _WIDE else _BLOCK
+            if len(chosen[site]) + count <= max(count, _MOST * len(rows)):
+                block, saved = _block(rows, times[site], count)
+                worth = saved / left / max(_LEAST, _WORTH * count * cost)
                 if worth >= value:
                     best, value = (site, block), worth
         if best is None:
@@ -148,10 +150,10 @@ def _worth(noise: Sequence[np.ndarray], costs: Sequence[float]) -> list[list[int
         chosen[site] += block
 
 
-def _block(noise: np.ndarray, times: np.ndarray) -> tuple[list[int], float]:
-    """The next channels of a site to repeat, and what noise that saves."""
+def _block(noise: np.ndarray, times: np.ndarray, count: int) -> tuple[list[int], float]:
+    """The next so many channels of a site to repeat, and what noise that saves."""
     times, block, saved = times.copy(), [], 0.0
-    for _ in range(_BLOCK):
+    for _ in range(count):
         gains = noise * (1 / times**2 - 1 / (times + 1) ** 2)
         best = int(np.argmax(gains))
         saved += float(gains[best])
