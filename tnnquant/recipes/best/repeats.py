@@ -35,8 +35,8 @@ from tnnquant.recipes.best.slots import scale_slots
 
 __all__ = ["JUDGED", "chosen_channels", "joins_of", "offsets_of", "sites_of"]
 
-#: Channels are added so many at a time: int8 kernels read so many at once. Of blobs with many channels, more: where they
-#: are no whole number of vectors and tiles, the rest costs as much.
+#: Channels are added so many at a time, as int8 kernels read so many at once. More in blobs that have many: what is no
+#: whole number of vectors and tiles costs as much as a whole one.
 _BLOCK, _WIDE_BLOCK, _WIDE = 4, 16, 64
 #: What a block must save, as a share of the noise of all sites that is left, and in multiples of its share of the cost.
 _LEAST, _WORTH = 0.003, 3.0
