@@ -417,3 +417,21 @@ def test_a_command_is_named_as_it_was_called(tmp_path, monkeypatch, called, prog
     monkeypatch.setenv("PATH", str(places["bin"]))
     monkeypatch.setattr(sys, "argv", [called.format(**places)])
     assert _program() == [text.format(**places) for text in program]
+
+
+def test_skipped_files_are_counted_among_all(model, tmp_path, capsys):
+    """Also where some are held out."""
+    for name in ("a.png", "b.png", "c.png", "d.png", "e.png", "f.png"):
+        with open(os.path.join(model[2], name), "wb") as file:
+            file.write(name.encode())
+    assert run(*flags(model, "-o", tmp_path / "out", "--skip-bad", "--holdout", "0.2")) == 0
+    assert re.search(r"warning: \d of 56 calibration files cannot be used", capsys.readouterr().err)
+
+
+def test_too_few_threads_are_no_internal_error(monkeypatch, capsys):
+    def start(*args, **options):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("tnnquant.cli.group.main", start)
+    assert run("doctor") == 1
+    assert capsys.readouterr().err.startswith("error: no thread can be started")

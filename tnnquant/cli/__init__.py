@@ -139,6 +139,10 @@ def _run(argv: list[str] | None) -> int:
         return _failed(f"interrupted{during}; no file is half-written", 130)
     except MemoryError:
         return _failed("out of memory", 1)
+    except RuntimeError as error:
+        if "can't start new thread" in str(error):
+            return _failed("no thread can be started: memory or processes are limited here (ulimit -v, -u)", 1)
+        return _internal(error)
     except BrokenPipeError:  # nobody reads any more: `tnnquant ... | head`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - to the end of the process
         return 1

@@ -231,7 +231,7 @@ class Samples:
 
     def warnings(self, *, is_normalized_inside: bool = False) -> list[str]:
         """What the user should know about the files fed so far, and those skipped; one line each."""
-        return skipped_warning(self.skipped, len(self._order)) + self.notes(is_normalized_inside=is_normalized_inside)
+        return skipped_warning(self.skipped, len(self.names)) + self.notes(is_normalized_inside=is_normalized_inside)
 
     def notes(self, *, is_normalized_inside: bool = False) -> list[str]:
         """What the user should know about the files fed so far; one line each."""

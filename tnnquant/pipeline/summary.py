@@ -134,7 +134,7 @@ def _trial_rows(report: Report) -> Iterator[tuple[str, str]]:
     width = max(len(trial["name"]) for trial in report.trials)
     # Beside the names of the configurations of TNN's tool this is as wide as a terminal of 80 columns.
     has_metric = any(trial.get("metric") is not None for trial in report.trials)
-    own = f" {'metric':>8}" if has_metric else ""
+    own = f" {'metric':>9}" if has_metric else ""
     yield "trials", f"  {'':{width}} {'verdict':8} {'agree %':>7} {'cosine':>6} {'dB':>5} {'seconds':>7}{own}"
     for trial in report.trials:
         mark = "->" if trial["best"] else "  "
@@ -146,7 +146,7 @@ def _trial_rows(report: Report) -> Iterator[tuple[str, str]]:
             (
                 f"{mark}{trial['name']:{width}} {trial['status']:8} {100 * trial['agreement']:7.1f} "
                 f"{trial['likeness']:6.4f} {trial['sqnr_db']:5.1f} {trial['seconds']:7.1f}"
-                + (f" {'-' if trial['metric'] is None else format(trial['metric'], '.4g'):>8}" if has_metric else "")
+                + (f" {'-' if trial['metric'] is None else format(trial['metric'], '.4g'):>9}" if has_metric else "")
             ),
         )
         if trial["fp32_layers"] and trial["best"]:
