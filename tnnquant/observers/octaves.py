@@ -49,8 +49,9 @@ class Octaves(_Gatherer):
         total = np.zeros((self.slots, self.bins), np.int64)
         for part in self._parts.values():
             counts = part["counts"]
-            shape = (counts.shape[0], self.slots, part["copies"], self.bins)
-            total += counts.reshape(shape).sum(axis=(0, 2), dtype=np.int64)
+            for chunk in counts.reshape(counts.shape[0], self.slots, part["copies"], self.bins):
+                for copy in range(part["copies"]):
+                    total += chunk[:, copy]
         return total
 
     def clear(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from tnnquant.base.threads import threads_in_use
 
-__all__ = ["MOST_LANES", "in_lanes"]
+__all__ = ["MOST_LANES", "in_lanes", "side_by_side"]
 
 #: Lanes at most; memory is needed for each.
 MOST_LANES = 4
@@ -31,6 +31,18 @@ def in_lanes(one: Twinned, jobs: Sequence, work: Callable[[Any, Any], Any]) -> l
     if lanes == 1:
         return [work(one, job) for job in jobs]
     return _run(one, jobs, lanes, work)
+
+
+class _Shared:
+    """What lanes need no twins of."""
+
+    def twin(self) -> _Shared:
+        return self
+
+
+def side_by_side(jobs: Sequence, work: Callable[[Any], Any]) -> list:
+    """The results of ``work(job)``, in the order of the jobs, some of which run at the same time (:func:`in_lanes`)."""
+    return in_lanes(_Shared(), jobs, lambda _, job: work(job))
 
 
 def _count(jobs: int) -> int:

@@ -13,8 +13,10 @@ the weights. Ranges are made from three quarters of the samples and judged on th
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from math import prod
 
 import numpy as np
@@ -28,6 +30,7 @@ from tnnquant.layers.weighted import Weighted
 from tnnquant.observers.base import DEAD, FLOOR_SCALE
 from tnnquant.recipes.best.full_range import highest_codes, limits
 from tnnquant.recipes.best.histogram import Histogram
+from tnnquant.recipes.best.lanes import side_by_side
 from tnnquant.recipes.best.responses import best_scale, output_power, response_errors, responses
 from tnnquant.recipes.best.slots import Reader, ScaleSlots
 from tnnquant.recipes.best.statistics import FOLDS, Statistics
@@ -143,25 +146,41 @@ def balanced_scales(
         Zero points are 0.
     choices : list of Choice
     """
+    # Threads must not import what they share.
+    import tnnquant.kernels.largest_products
+    import tnnquant.kernels.mse_range
+    import tnnquant.kernels.octave_errors  # noqa: F401
+
     levels, most = highest_codes(zero), limits(inference.graph, slots)
     known = {} if known is None else known
     shaped = responses(inference.graph)
     reads = [_Read(r, slots.of[r.blob], _response(r, shaped, statistics)) for r in _judged(slots)]
     peaks = np.minimum(_slot_peaks(slots, statistics, reads), most)
-    scale = np.zeros(slots.count)
-    choices = []
     components = _components(reads)
-    for number, members in enumerate(components, 1):
+    sets = []
+    for members in components:
         numbers = np.unique(np.concatenate([read.slots for read in members]))
-        whole = _Set(numbers, levels[numbers], most[numbers], low[numbers])
-        key = whole.key(members)
-        if key not in known:
-            family = [(a, h) for a in (exponents if len(numbers) > 1 else (1.0,)) for h in headroom]
-            known[key] = _chosen(members, whole, peaks[:, numbers], inference, statistics, family)
-        choice, scale[numbers] = known[key]
-        choices.append(choice)
+        sets.append(_Set(numbers, levels[numbers], most[numbers], low[numbers]))
+    keys = [whole.key(members) for whole, members in zip(sets, components, strict=True)]
+    tick, lock = count(1), threading.Lock()
+
+    def choose(job: tuple[list[_Read], _Set, tuple]) -> tuple[Choice, np.ndarray]:
+        members, whole, key = job
+        found = known.get(key)
+        if found is None:
+            family = [(a, h) for a in (exponents if len(whole.numbers) > 1 else (1.0,)) for h in headroom]
+            found = _chosen(members, whole, peaks[:, whole.numbers], inference, statistics, family)
         if progress:
-            progress(number, len(components))
+            with lock:
+                progress(next(tick), len(components))
+        return found
+
+    chosen = side_by_side(list(zip(components, sets, keys, strict=True)), choose)
+    known.update(zip(keys, chosen, strict=True))
+    scale = np.zeros(slots.count)
+    for whole, (_, mine) in zip(sets, chosen, strict=True):
+        scale[whole.numbers] = mine
+    choices = [choice for choice, _ in chosen]
     return {blob: _params(scale[of]) for blob, of in slots.of.items()}, choices
 
 
