@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -66,7 +67,7 @@ class PixelInt8(Int8Half[_Kind]):
     def forward(self, inputs: Sequence[np.ndarray], outputs: Sequence[BlobSpec], state: Any) -> list[np.ndarray]:
         from tnnquant.kernels.program import run
 
-        results = [as_pixels(np.empty(spec.dims, spec.dtype.numpy)) for spec in outputs]
+        results = [_empty_pixels(spec) for spec in outputs]
         keep = [as_pixels(x) for x in inputs]  # alive until the rows have run
         rows = self.ops(keep[: len(inputs)], results, state, keep)
         assert rows is not None  # of contiguous pixels
@@ -87,6 +88,13 @@ def _placed_pixels(x: np.ndarray) -> np.ndarray | None:
     if seen is None and x.ndim and x.flags.c_contiguous:
         return np.empty_like(rows_of(x), order="C")
     return seen
+
+
+def _empty_pixels(spec: BlobSpec) -> np.ndarray:
+    """What :func:`as_pixels` makes of a blob, uninitialised."""
+    count, channels = (*spec.dims, 1, 1)[:2]
+    rest = spec.dims[2:] if len(spec.dims) == 4 else (1, prod(spec.dims[2:]))
+    return np.empty((count, *rest, channels), spec.dtype.numpy)
 
 
 def as_pixels(x: np.ndarray) -> np.ndarray:

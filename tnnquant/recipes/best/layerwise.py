@@ -39,6 +39,9 @@ __all__ = ["quantize_layers"]
 _COSTS = (0.0104, 0.0, 0.00128, 0.00939, 0.027, 0.00583, 0.164)
 
 
+#: Bytes of what only the layers between two weighted ones need, of the samples that go through them at a time.
+_BETWEEN = 8 << 20
+
 Decide = Callable[[Node, LayerInput | None], Resource]
 
 
@@ -155,14 +158,41 @@ class _Stretch:
         return is_alike or (isinstance(layer, Convolution) and not step.node.quantized)
 
     def _run_together(self, blobs: dict[str, np.ndarray], samples: int) -> None:
+        """As many samples at once as what only they need between the steps fits into memory."""
+        gone = {blob for _, forgotten in self.steps for blob in forgotten}
+        made = [pair for step, _ in self.steps for pair in zip(step.node.outputs, step.outputs, strict=True)]
+        size = sum(prod(spec.dims) * spec.dtype.numpy.itemsize for blob, spec in made if blob in gone)
+        most = min(samples, max(1, _BETWEEN // max(size, 1)))
+        read = {blob for step, _ in self.steps for blob in step.node.inputs} & blobs.keys()
+        kept: dict[str, np.ndarray] = {}
+        for first in range(0, samples, most):
+            count = min(most, samples - first)
+            found = self._batch({blob: blobs[blob][first : first + count] for blob in read}, count)
+            if count == samples:
+                kept = found
+            for blob in found if count < samples else ():
+                if not first:
+                    kept[blob] = _like(found[blob], samples)
+                kept[blob][first : first + count] = found[blob]
+        for blob in gone & blobs.keys():
+            del blobs[blob]
+        blobs.update(kept)
+
+    def _batch(self, blobs: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+        """What the steps make of some samples, without what nothing reads after them."""
+        made: dict[str, np.ndarray] = {}
         with exact_sums(False):
             for step, forgotten in self.steps:
-                outputs = [replace(spec, dims=(samples, *spec.dims[1:])) for spec in step.outputs]
+                outputs = [replace(spec, dims=(count, *spec.dims[1:])) for spec in step.outputs]
                 with located(step.node):
-                    results = step.half.forward([blobs[blob] for blob in step.node.inputs], outputs, step.state)
-                blobs.update(zip(step.node.outputs, results, strict=False))
+                    arrays = [made[blob] if blob in made else blobs[blob] for blob in step.node.inputs]
+                    results = step.half.forward(arrays, outputs, step.state)
+                del arrays
+                made.update(zip(step.node.outputs, results, strict=False))
                 for blob in forgotten:
                     blobs.pop(blob, None)
+                    made.pop(blob, None)
+        return made
 
     def _run_apart(self, blobs: dict[str, np.ndarray], samples: int) -> None:
         results = in_lanes(self, [self._sample(blobs, samples, number) for number in range(samples)], _Stretch._run)
@@ -195,13 +225,19 @@ class _Stretch:
         return {name: of_sample(name, array) for name, array in blobs.items()}
 
 
+def _like(array: np.ndarray, samples: int) -> np.ndarray:
+    """An uninitialised array for so many samples; images channels last."""
+    if array.ndim != 4:
+        return np.empty((samples, *array.shape[1:]), array.dtype)
+    _, channels, height, width = array.shape
+    return np.empty((samples, height, width, channels), array.dtype).transpose(0, 3, 1, 2)
+
+
 def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
     """Arrays of one shape behind each other; images channels last, as kernels want them."""
     if arrays[0].ndim != 4:
         return np.concatenate([np.atleast_1d(array) for array in arrays])
-    count, channels, height, width = arrays[0].shape
-    found = np.empty((len(arrays) * count, height, width, channels), arrays[0].dtype).transpose(0, 3, 1, 2)
-    return np.concatenate(arrays, out=found)
+    return np.concatenate(arrays, out=_like(arrays[0], len(arrays) * len(arrays[0])))
 
 
 def _is_weighted(node: Node) -> bool:
