@@ -135,7 +135,7 @@ class Comparison:
 
         The error of a model made from fewer pictures is larger on others than that of the model which is written. What
         lies beyond the ranges of n pictures falls as 1 / n: of that part of the error ``share`` is left, the number of
-        the fewer over that of all, or more. The rest is the error on pictures of the statistics. Of values, where one
+        the fewer over that of all. The rest is the error on pictures of the statistics. Of values, where one
         picture may make most of the error, the worst of few pictures counts as it is with ``own``.
         """
         found = Comparison(self.kinds)

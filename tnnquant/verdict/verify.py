@@ -42,9 +42,6 @@ _LOOKED = 16
 _PROBED = 16
 #: Fewer calibration pictures allow no good verdict; nor do fewer labels say that fp32 is wrong.
 LEAST_GIVEN = 8
-#: On the pictures of its statistics a model is closer to fp32 than on others, as if it fitted so many of them: these
-#: have no weight.
-_FITTED = 3
 #: Where a check stands that is of the number of pictures.
 _PICTURES = "pictures"
 
@@ -184,7 +181,7 @@ class Verification:
         split = self.split
         count, whole = len(split.judge), len(split.pictures.names)
         if split.is_held_out:
-            source = f"{count} calibration pictures held out from the statistics"
+            source = f"{number_of(count, 'calibration picture')} held out from the statistics"
             source += "; the model was chosen by them" if split.compares else ""
         elif split.calibrate is None:
             source = f"{count} of the {whole} pictures"
@@ -246,9 +243,8 @@ class Verification:
             apart = self._compare(chosen, self.executor(unseen, fp32), fp32, told)
             apart.add_known(split.references)
             if not is_whole:
-                whole = max(len(usable), len({*split.pictures.digests()}))
-                own = len(usable) / whole * (1 - min(1.0, _FITTED / whole))
-                apart = apart.mixed(seen[-1], 1 - own)
+                lost = len({*split.pictures.digests()}) - len(usable)
+                apart = apart.mixed(seen[-1], lost / (lost + len(usable)))
                 chosen = replace(chosen, source=f"{source}; corrected, as it was made from fewer pictures")
             found.append(self._verdict(chosen, apart, fp32))
             status = found[-1].status
