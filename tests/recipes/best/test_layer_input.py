@@ -25,3 +25,18 @@ def test_sums_are_those_of_the_convolution(build, rng, groups, channels, count):
                     part = x[first : first + channels // groups, row : row + 7, column : column + 6]
                     wanted[out, number] += np.einsum("c,chw->hw", weight[out, :, row, column].astype(np.int64), part)
     np.testing.assert_array_equal(found, wanted.reshape(count, -1))
+
+
+def test_outputs_at_the_windows_of_all_items(build, rng):
+    """A network may make several items of one on the way: each has its places."""
+    from tnnquant.recipes.best.patches import outputs_at, windows_of
+
+    net = build((1, 3, 6, 5))
+    graph = net.graph(net.conv("input", 3, 4, 1, name="a"))
+    node = graph.node("a")
+    weight = node.layer.weight_array(node.tensors).reshape(4, 3)
+    x = rng.standard_normal((3, 3, 6, 5)).astype(np.float32)
+    y = np.einsum("ok,nkhw->nohw", weight, x)
+    windows = windows_of(node, x, (3, 4, 6, 5), 7)
+    assert outputs_at(node, y, 7) == pytest.approx(windows[:, 0] @ weight.T, rel=1e-5, abs=1e-6)
+    assert outputs_at(node, y[1:2], 7).tobytes() == outputs_at(node, y, 7)[7:14].tobytes()

@@ -108,12 +108,13 @@ def outputs_at(node: Node, y: np.ndarray, most: int) -> np.ndarray:
     Parameters
     ----------
     node : Node
-    y : float32 (1, OC, OH, OW), or (items, ...) for an inner product
+    y : float32 (items, OC, OH, OW), or (items, ...) for an inner product
     most : int
     """
     if not isinstance(node.layer, Convolution):
         return np.array(y, np.float32).reshape(y.shape[0], -1)
-    return np.ascontiguousarray(y.reshape(y.shape[1], -1)[:, _places(y.shape[2:], most)].T)
+    chosen = y.reshape(*y.shape[:2], -1)[:, :, _places(y.shape[2:], most)]
+    return np.ascontiguousarray(chosen.transpose(0, 2, 1)).reshape(-1, y.shape[1])
 
 
 def _places(dims: Sequence[int], most: int) -> np.ndarray:
