@@ -16,6 +16,8 @@ from tnnquant.kernels.eltwise_i8 import (
     Scales,
     add_i8_naive,
     add_i8_op,
+    bordered_i8_naive,
+    bordered_i8_ops,
     dequantize_i8_naive,
     dequantize_i8_op,
     quantize_i8_naive,
@@ -110,6 +112,25 @@ class QuantizeI8(Operator):
     def builtin(self, x: np.ndarray, scale: np.ndarray, zero: np.ndarray, out: np.ndarray) -> Prepared:
         op, table = quantize_i8_op(_image(x), Scales(scale, zero), _image(out))
         return Prepared(op, keep=(table,))
+
+
+@operator("bordered_i8")
+class BorderedI8(Operator):
+    computes = "float32 and a bias to int8, within a border that is what 0 would be; per channel."
+    naive = staticmethod(bordered_i8_naive)
+    # height, width, channels, rows above, columns on the left; as many below and on the right, less one
+    cases = {"5x7x3": (5, 7, 3, 1, 1), "odd border": (6, 5, 17, 2, 1), "224x224x3": (224, 224, 3, 3, 3)}
+
+    def make(self, rng: np.random.Generator, height: int, width: int, channels: int, top: int, left: int) -> tuple:
+        out = np.empty((height + 2 * top - 1, width + 2 * left - 1, channels), np.int8)
+        return random(rng, height, width, channels), random(rng, channels), *_scales(rng, channels), top, left, out
+
+    def builtin(
+        self, x: np.ndarray, bias: np.ndarray, scale: np.ndarray, zero: np.ndarray, top: int, left: int,
+        out: np.ndarray,
+    ) -> Prepared:  # fmt: skip
+        ops, keep = bordered_i8_ops(x[None], bias, Scales(scale, zero), (top, left), out[None])
+        return Prepared(ops, keep=tuple(keep))
 
 
 @operator("dequantize_i8")

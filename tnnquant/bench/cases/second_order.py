@@ -9,12 +9,13 @@ import numpy as np
 from tnnquant.bench.cases.convolution_f32 import random
 from tnnquant.bench.operators import OTHER, Operator, Prepared, operator
 from tnnquant.kernels.clipped_shift import clipped_shift, clipped_shift_naive
-from tnnquant.kernels.code_moments import code_moments, code_moments_naive
+from tnnquant.kernels.code_moments import centred_moments, centred_moments_naive, code_moments, code_moments_naive
 from tnnquant.kernels.mse_range import histogram_errors, histogram_errors_naive
 from tnnquant.kernels.nearest_plane import cholesky, cholesky_naive, nearest_plane, nearest_plane_naive
 from tnnquant.kernels.octaves import OCTAVE_BINS, octave_histogram_naive, octave_histogram_op
 from tnnquant.kernels.program import data_address
 from tnnquant.kernels.walk import histogram_walk
+from tnnquant.kernels.windows import gathered_windows, gathered_windows_naive, window_sums, window_sums_naive
 
 
 @operator("octave_histogram")
@@ -106,6 +107,66 @@ class CodeMoments(Operator):
 
     def work(self, codes: np.ndarray, columns: np.ndarray, moments: np.ndarray) -> int:
         return len(codes) * columns.size * (columns.size + 1) // 2
+
+
+@operator("centred_moments")
+class CentredMoments(Operator):
+    computes = "Second moments less what the means make of them, on and above the diagonal."
+    naive = staticmethod(centred_moments_naive)
+    # windows, columns
+    cases = {"70 of 33": (70, 33), "500 of 144": (500, 144)}
+
+    def make(self, rng: np.random.Generator, windows: int, n: int) -> tuple:
+        codes = rng.integers(-128, 128, (windows, n))
+        return (codes.T @ codes).astype(np.int32), codes.sum(axis=0) * 1.0, windows, np.zeros((n, n), np.float32)
+
+    def builtin(self, moments: np.ndarray, sums: np.ndarray, windows: int, centred: np.ndarray) -> Prepared:
+        return Prepared(call=lambda: np.copyto(centred, np.triu(centred_moments(moments.copy(), sums, windows))))
+
+    def work(self, moments: np.ndarray, sums: np.ndarray, windows: int, centred: np.ndarray) -> int:
+        return moments.nbytes
+
+
+def _rows(rng: np.random.Generator, windows: int, taps: int, pixels: int) -> np.ndarray:
+    """Pixels that the taps of windows meet, some of them padding."""
+    return rng.integers(-1, pixels, (windows, taps))
+
+
+@operator("gathered_windows")
+class GatheredWindows(Operator):
+    computes = "Windows of channels-last maps, copied tap by tap."
+    naive = staticmethod(gathered_windows_naive)
+    # samples, pixels, channels, windows, taps
+    cases = {"2 of 5x9x3": (2, 35, 3, 5, 9), "4 of 196x9x64": (4, 784, 64, 196, 9)}
+
+    def make(
+        self, rng: np.random.Generator, samples: int, pixels: int, channels: int, windows: int, taps: int
+    ) -> tuple:
+        maps = rng.integers(-128, 128, (samples, pixels, channels), dtype=np.int8)
+        return maps, _rows(rng, windows, taps, pixels), np.empty((samples, windows, taps, channels), np.int8)
+
+    def builtin(self, pixels: np.ndarray, rows: np.ndarray, windows: np.ndarray) -> Prepared:
+        return Prepared(call=lambda: np.copyto(windows, gathered_windows(pixels, rows)))
+
+    def work(self, pixels: np.ndarray, rows: np.ndarray, windows: np.ndarray) -> int:
+        return windows.nbytes
+
+
+@operator("window_sums")
+class WindowSums(Operator):
+    computes = "Sums over windows of what each tap meets, float64, in the order of the windows."
+    naive = staticmethod(window_sums_naive)
+    # pixels, channels, windows, taps
+    cases = {"5x9x3": (35, 3, 5, 9), "784x9x64": (784, 64, 784, 9)}
+
+    def make(self, rng: np.random.Generator, pixels: int, channels: int, windows: int, taps: int) -> tuple:
+        return random(rng, pixels, channels), _rows(rng, windows, taps, pixels), np.zeros((taps, channels))
+
+    def builtin(self, pixels: np.ndarray, rows: np.ndarray, sums: np.ndarray) -> Prepared:
+        return Prepared(call=lambda: np.copyto(sums, window_sums(pixels, rows)))
+
+    def work(self, pixels: np.ndarray, rows: np.ndarray, sums: np.ndarray) -> int:
+        return int(4 * rows.size * pixels.shape[1])
 
 
 @operator("cholesky")
