@@ -12,7 +12,7 @@ from tnnquant.errors import InputError
 if TYPE_CHECKING:
     from tnnquant.inputs.scan import PathLike
 
-__all__ = ["PLAUSIBLE_TOP1", "labels_of_names", "parse_labels", "read_labels"]
+__all__ = ["PLAUSIBLE_TOP1", "labels_of_names", "no_classes", "parse_labels", "read_labels"]
 
 #: Numbers that begin file names are taken for classes only if the fp32 model is right by them at least as often.
 PLAUSIBLE_TOP1 = 0.05
@@ -70,6 +70,16 @@ def parse_labels(content: bytes, path: PathLike, names: Sequence[str], classes: 
         number = next(number for (number, _), (name, _) in zip(lines, pairs, strict=True) if name is None)
         raise InputError(f"{path}: line {number} holds a label without a name, other lines have names")
     return _matched(path, named, names)
+
+
+def no_classes(labels: Mapping[int, int], classes: int | None) -> str:
+    """What is to be said of labels that are no classes of a model with ``classes``; empty if there are none."""
+    lost = [label for label in labels.values() if classes is not None and label >= classes]
+    if classes is None or not lost:
+        return ""
+    are = "is no class" if len(lost) == 1 else "are no classes"
+    found = f"{len(lost)} of {len(labels)} labels {are} of the model and left out"
+    return f"{found}: got {max(lost)}, expected 0 to {classes - 1}"
 
 
 def labels_of_names(names: Sequence[str], classes: int | None = None) -> dict[int, int]:

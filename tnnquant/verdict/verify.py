@@ -21,7 +21,7 @@ from tnnquant.inputs.references import References
 from tnnquant.inputs.split import LEAST_UNSEEN, Split, split_samples
 from tnnquant.verdict.compare import Comparison, compare
 from tnnquant.verdict.kinds import CLASSES, OutputKind, judged_blobs, judged_kinds
-from tnnquant.verdict.labels import PLAUSIBLE_TOP1, labels_of_names, read_labels
+from tnnquant.verdict.labels import PLAUSIBLE_TOP1, labels_of_names, no_classes, read_labels
 from tnnquant.verdict.layers import layer_noise
 from tnnquant.verdict.own_metric import Goal
 from tnnquant.verdict.pictures import normalizes_inside, nothing_found, pixels, poor_pixels, unusual_feed
@@ -379,14 +379,20 @@ class Verification:
             chosen.source, held_out=chosen.held_out, labels=_class_labels(chosen, seen.kinds),
             are_guessed=chosen.are_labels_guessed, looks_at_pictures=looks,
         )  # fmt: skip
-        return _with_label_finding(
+        verdict = _with_label_finding(
             verdict, are_guessed=chosen.are_labels_guessed, shows_top1=not chosen.is_calibration
         )
+        lost = "" if chosen.are_labels_guessed else no_classes(chosen.labels, _classes(seen.kinds))
+        return replace(verdict, notes=[lost, *verdict.notes]) if lost else verdict
+
+
+def _classes(kinds: list[OutputKind]) -> int | None:
+    return next((kind.rows for kind in kinds if kind.kind == CLASSES), None)
 
 
 def _class_labels(chosen: _Set, kinds: list[OutputKind]) -> dict[int, int]:
     """The labels of a set that can be classes of the model."""
-    classes = next((kind.rows for kind in kinds if kind.kind == CLASSES), None)
+    classes = _classes(kinds)
     labels = {n: label for n, label in chosen.labels.items() if classes is None or label < classes}
     if chosen.is_calibration and len(labels) < len(chosen.labels):
         return {}  # numbers that are no classes
