@@ -135,7 +135,8 @@ def _sums_task(op, index, scratch):
 
 @kernel
 def centred_moments_naive(moments, sums, windows, centred):
-    # moments: int32 (K, K), of which the upper triangle counts; sums: float64 (K,); centred: float32 (K, K), written
+    # moments: int32 (K, K), of which the upper triangle counts; sums: float64 (K,); windows: int, how many;
+    # centred: float32 (K, K), written
     for i in range(sums.size):
         for j in range(i, sums.size):
             centred[i, j] = np.float32(np.float64(moments[i, j]) - sums[i] * (sums[j] / windows))

@@ -21,8 +21,8 @@ _WINDOWS, _CHANNELS = 32, 64
 
 @kernel
 def gathered_windows_naive(pixels, rows, windows):
-    # pixels: (samples, P, C); rows: int64 (windows, taps), numbers of pixels, or -1 for padding; windows: (samples,
-    # windows, taps, C), written
+    # pixels: int8 or float32 (samples, P, C); rows: int64 (windows, taps), numbers of pixels, or -1 for padding;
+    # windows: int8 or float32 (samples, windows, taps, C), written
     for sample in range(pixels.shape[0]):
         for window in range(rows.shape[0]):
             for tap in range(rows.shape[1]):
@@ -33,7 +33,7 @@ def gathered_windows_naive(pixels, rows, windows):
 
 @kernel
 def window_sums_naive(pixels, rows, sums):
-    # pixels: float32 (P, C); rows as above; sums: float64 (taps, C), updated
+    # pixels: float32 (P, C); rows: int64 (windows, taps), as above; sums: float64 (taps, C), updated
     for window in range(rows.shape[0]):
         for tap in range(rows.shape[1]):
             for c in range(pixels.shape[1]):
