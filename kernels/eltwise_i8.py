@@ -69,7 +69,7 @@ def quantize_i8_naive(x, scale, zero, out):
 
 @kernel
 def bordered_i8_naive(x, bias, scale, zero, top, left, out):
-    # x: float32 (H, W, C); bias, scale: float32 (C,); zero: int8 (C,); top, left: int, rows above x and columns on its left;
+    # x: float32 (H, W, C); bias, scale: float32 (C,); zero: int8 (C,); top, left: int, rows above and columns before x;
     # out: int8 (rows, columns, C), written
     for row in range(out.shape[0]):
         for column in range(out.shape[1]):
