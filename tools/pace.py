@@ -202,8 +202,8 @@ def layer_costs(traces: Iterable[Trace]) -> list[float]:
     return [found.get(str(i), 0.0) for i in range(len(layerwise._COSTS))]
 
 
-def write_table(table: Mapping[str, Mapping[str, Mapping[str, float]]], process: float) -> None:
-    """As a module."""
+def write_table(table: Mapping[str, Mapping[str, Mapping[str, float]]], process: float, slower: float) -> None:
+    """As a module, of a machine that is ``slower`` times as fast as the one that was measured."""
     lines = [
         '"""Seconds for a unit of what there is to do (:func:`tnnquant.pipeline.duration.amounts`), by recipe and',
         "stage, and the share of a stage that runs side by side on more cores.",
@@ -219,7 +219,9 @@ def write_table(table: Mapping[str, Mapping[str, Mapping[str, float]]], process:
         lines.append(f"    {json.dumps(recipe)}: {{")
         for stage, cost in stages.items():
             lines.append(f"        {json.dumps(stage)}: {{")
-            entries = ", ".join(f"{json.dumps(name)}: {value}" for name, value in cost.items())
+            shares = {"parallel"}
+            scaled = {name: value if name in shares else float(f"{value / slower:.3g}") for name, value in cost.items()}
+            entries = ", ".join(f"{json.dumps(name)}: {value}" for name, value in scaled.items())
             lines += [12 * " " + line for line in wrap(f"{entries},", 108)] if cost else []
             lines.append("        },")
         lines.append("    },")
@@ -279,6 +281,7 @@ def main() -> None:
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--times", type=int, default=1)
     parser.add_argument("--process", type=float, default=0.5, help="seconds of a process before the run begins")
+    parser.add_argument("--slower", type=float, default=1, help="times as long as usual that it took")
     parser.add_argument("--own", action="append", default=[])
     parser.add_argument("-v", action="store_true")
     options = parser.parse_args()
@@ -295,7 +298,7 @@ def main() -> None:
     else:
         traces = list(kept(options.paths).values())
         if options.command == "fit":
-            write_table(table_of(traces), options.process)
+            write_table(table_of(traces), options.process, options.slower)
             print("layerwise._COSTS:", layer_costs(traces))
         else:
             check(traces, options.v)

@@ -9,118 +9,120 @@ PROCESS = 0.5
 COSTS: dict[str, dict[str, dict[str, float]]] = {
     "tnn": {
         "start": {
-            "model": 0.201, "scales": 0.00285, "sets": 0.087, "parallel": 0.0,
+            "layers": 0.0779, "model": 0.104, "scales": 0.011, "sets": 0.0195, "weights": 0.0216, "parallel": 0.15,
         },
         "ranges": {
-            "pictures": 0.00337, "runs": 0.0165, "values": 0.000633, "parallel": 0.0,
+            "runs": 0.000355, "values": 0.00263, "parallel": 0.4,
         },
         "weights": {
-            "model": 0.01, "scales": 0.00303, "weights": 0.00277, "parallel": 0.0,
+            "model": 0.0048, "scales": 0.00392, "weights": 0.012, "parallel": 0.25,
         },
         "verdict": {
-            "pictures": 0.0028, "runs": 0.00119, "values": 0.00153, "parallel": 0.0,
+            "values": 0.00202, "parallel": 0.0,
         },
         "verdict, second model": {
-            "runs": 0.00165, "values": 0.000904, "parallel": 0.0,
+            "runs": 0.00141, "values": 0.000924, "parallel": 0.05,
         },
         "end": {
-            "model": 0.0609, "scales": 0.00408, "sets": 0.0192, "parallel": 0.0,
-        },
-    },
-    "fast": {
-        "start": {
-            "model": 0.207, "scales": 0.00202, "sets": 0.244, "parallel": 0.09,
-        },
-        "reading": {
-            "inputs": 0.0155, "model": 0.0326, "parallel": 0.24,
-        },
-        "preparing": {
-            "model": 0.0425, "scales": 0.0293, "parallel": 0.03,
-        },
-        "ranges": {
-            "scales": 0.0133, "sets": 0.526, "values": 0.00401, "parallel": 0.03,
-        },
-        "scales, all": {
-            "sets": 0.874, "weights": 0.0556, "parallel": 0.1,
-        },
-        "weights": {
-            "factors": 0.0303, "layers": 0.638, "rounding": 0.194, "values": 0.00213, "parallel": 0.0,
-        },
-        "verdict": {
-            "pictures": 0.00299, "runs": 0.0163, "values": 0.00134, "parallel": 0.0,
-        },
-        "verdict, second model": {
-            "runs": 0.0149, "parallel": 0.0,
-        },
-        "end": {
-            "model": 0.0253, "scales": 0.00191, "sets": 0.0963, "weights": 0.00336, "parallel": 0.0,
-        },
-    },
-    "best": {
-        "start": {
-            "layers": 0.00427, "model": 0.235, "scales": 0.00137, "sets": 0.179, "parallel": 0.0,
-        },
-        "reading": {
-            "inputs": 0.0141, "model": 0.037, "parallel": 0.09,
-        },
-        "preparing": {
-            "runs": 0.1, "sets": 0.0323, "parallel": 0.04,
-        },
-        "ranges": {
-            "scales": 0.0104, "sets": 0.584, "values": 0.00497, "parallel": 0.06,
-        },
-        "scales": {
-            "scales": 0.0112, "sets": 1.21, "weights": 0.101, "parallel": 0.0,
-        },
-        "fp32 layers": {
-            "model": 0.0289, "runs": 0.0205, "parallel": 0.31,
-        },
-        "scales, trial": {
-            "sets": 0.136, "weights": 0.0104, "parallel": 0.0,
-        },
-        "weights, trial": {
-            "factors": 0.000918, "layers": 0.789, "rounding": 0.32, "values": 0.000223, "parallel": 0.0,
-        },
-        "ranges, others": {
-            "runs": 0.0256, "sets": 0.296, "values": 0.00258, "weights": 0.0738, "parallel": 0.0,
-        },
-        "scales, all": {
-            "layers": 0.255, "sets": 0.0982, "weights": 0.18, "parallel": 0.0,
-        },
-        "weights": {
-            "layers": 0.919, "pictures": 0.00351, "rounding": 0.431, "parallel": 0.0,
-        },
-        "verdict": {
-            "runs": 0.0383, "parallel": 0.28,
-        },
-        "verdict, second model": {
-            "runs": 0.0164, "values": 0.000178, "parallel": 0.41,
-        },
-        "end": {
-            "model": 0.0348, "scales": 9.54e-05, "sets": 0.0627, "weights": 0.00534, "parallel": 0.0,
+            "model": 0.0464, "scales": 0.0064, "sets": 0.0779, "parallel": 0.31,
         },
     },
     "tnn, searching": {
         "start": {
-            "layers": 0.274, "model": 0.113, "scales": 0.0056, "sets": 0.00511,
+            "layers": 0.172, "model": 0.056, "scales": 0.00271, "sets": 0.244, "weights": 0.0109, "parallel": 0.06,
         },
         "ranges": {
-            "pictures": 0.00356, "runs": 0.0193, "values": 0.000556,
+            "runs": 0.00884, "values": 0.00157, "parallel": 0.39,
         },
         "histograms": {
-            "pictures": 0.00223, "runs": 0.00697, "values": 0.00395,
+            "values": 0.00408, "parallel": 0.97,
         },
         "weights": {
-            "scales": 0.0904, "sets": 0.0743,
+            "layers": 0.163, "model": 0.0316, "scales": 0.022, "sets": 0.244, "weights": 0.127, "parallel": 0.92,
         },
         "verdict": {
-            "pictures": 0.00566, "values": 0.00233,
+            "values": 0.00259, "parallel": 0.25,
         },
         "verdict, second model": {
-            "runs": 0.00663, "values": 0.000483,
+            "runs": 0.000634, "values": 0.000913, "parallel": 0.21,
         },
         "end": {
-            "layers": 0.0279, "model": 0.0704, "scales": 0.00553,
+            "layers": 0.057, "model": 0.0377, "scales": 0.00299, "sets": 0.027, "weights": 0.0148, "parallel": 0.05,
+        },
+    },
+    "fast": {
+        "start": {
+            "model": 0.242, "sets": 0.248, "parallel": 0.0,
+        },
+        "reading": {
+            "inputs": 0.0153, "model": 0.0221, "parallel": 0.17,
+        },
+        "preparing": {
+            "model": 0.1, "scales": 0.0281, "parallel": 0.0,
+        },
+        "ranges": {
+            "layers": 0.0415, "runs": 0.00275, "scales": 0.00994, "sets": 0.686, "values": 0.000692, "weights": 0.0773,
+            "parallel": 0.0,
+        },
+        "scales, all": {
+            "sets": 0.802, "weights": 0.0528, "parallel": 0.06,
+        },
+        "weights": {
+            "layers": 0.0421, "model": 0.0438, "pictures": 0.00338, "rounding": 0.567, "sums": 0.00183, "parallel":
+            0.27,
+        },
+        "verdict": {
+            "values": 0.00328, "parallel": 0.2,
+        },
+        "verdict, second model": {
+            "runs": 0.0089, "values": 0.00119, "parallel": 0.25,
+        },
+        "end": {
+            "layers": 0.064, "model": 0.0233, "scales": 0.000277, "sets": 0.139, "weights": 0.00331, "parallel": 0.04,
+        },
+    },
+    "best": {
+        "start": {
+            "model": 0.365, "sets": 0.294, "parallel": 0.3,
+        },
+        "reading": {
+            "inputs": 0.0188, "model": 0.0374, "parallel": 0.58,
+        },
+        "preparing": {
+            "runs": 0.148, "parallel": 0.68,
+        },
+        "ranges": {
+            "model": 0.0855, "sets": 0.907, "values": 0.00513, "parallel": 0.75,
+        },
+        "scales": {
+            "layers": 0.388, "model": 0.113, "scales": 0.0102, "sets": 0.878, "weights": 0.0634, "parallel": 0.52,
+        },
+        "fp32 layers": {
+            "model": 0.17, "runs": 0.016, "parallel": 0.96,
+        },
+        "scales, trial": {
+            "sets": 0.174, "weights": 0.0118, "parallel": 0.35,
+        },
+        "weights, trial": {
+            "pictures": 0.031, "rounding": 0.357, "parallel": 0.7,
+        },
+        "ranges, others": {
+            "runs": 0.0521, "sets": 0.334, "weights": 0.1, "parallel": 0.53,
+        },
+        "scales, all": {
+            "scales": 0.0134, "weights": 0.205, "parallel": 0.59,
+        },
+        "weights": {
+            "pictures": 0.0283, "rounding": 0.36, "parallel": 0.33,
+        },
+        "verdict": {
+            "runs": 0.0529, "parallel": 0.51,
+        },
+        "verdict, second model": {
+            "runs": 0.0231, "values": 7.21e-05, "parallel": 0.52,
+        },
+        "end": {
+            "model": 0.0872, "sets": 0.064, "parallel": 0.36,
         },
     },
 }

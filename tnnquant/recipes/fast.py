@@ -53,7 +53,7 @@ def _made(
 
     effort = Effort(
         together=12, windows=2048, grouped_windows=512, most_windows=8192, windows_per_weight=6, outputs=768,
-        clips=(1.0, 0.9, 0.8), repeats=True, copies=full_range, judged=2, places=1600,
+        clips=(1.0, 0.9, 0.8), repeats=True, streams=False, copies=full_range, judged=2, places=1600,
         exponents=(0.0, 0.375, 0.625, 1.0), headroom=(0.8, 1.0, 1.3, 1.75),
     )  # fmt: skip
     without = split.without
