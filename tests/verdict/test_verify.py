@@ -235,7 +235,7 @@ def test_evaluation_pictures_with_labels(files, tmp_path, rng):
     labels.write_text("\n".join(map(str, [999, *wrong[1:]])))
     report = quantize_model(*files, tmp_path / "out", verify=VerifyConfig(eval_path=str(folder), labels=str(labels)))
     assert report.verdict.sets[0].labels["pictures"] == 9
-    assert report.verdict.sets[0].notes[0].startswith("1 of 10 labels is no class of the model and left out: got 999, ")
+    assert report.verdict.sets[0].notes[0].startswith("1 of 10 labels is no class of the model and skipped: got 999, ")
     labels.write_text("1\n2\n")
     with pytest.raises(InputError, match="holds 2 labels, but there are 10 pictures"):
         quantize_model(*files, tmp_path / "out", verify=VerifyConfig(eval_path=str(folder), labels=str(labels)))

@@ -78,7 +78,7 @@ def no_classes(labels: Mapping[int, int], classes: int | None) -> str:
     if classes is None or not lost:
         return ""
     are = "is no class" if len(lost) == 1 else "are no classes"
-    found = f"{len(lost)} of {len(labels)} labels {are} of the model and left out"
+    found = f"{len(lost)} of {len(labels)} labels {are} of the model and skipped"
     return f"{found}: got {max(lost)}, expected 0 to {classes - 1}"
 
 
