@@ -49,7 +49,9 @@ def main() -> int:
 
 def run(line: str, place: Path) -> str:
     """What a command prints, with colours."""
-    environment = os.environ | {"COLUMNS": str(COLUMNS)}
+    # On the path, as its user has it: what it prints calls it by its name.
+    path = f"{TNNQUANT.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment = os.environ | {"COLUMNS": str(COLUMNS), "PATH": path}
     done = subprocess.run([TNNQUANT, *line.split()[1:]], cwd=place, env=environment, capture_output=True, text=True,
                           check=False)  # fmt: skip
     if done.returncode:
