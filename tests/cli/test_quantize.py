@@ -371,6 +371,7 @@ def test_it_can_be_run_as_a_module():
         (["--recipe", "tnn"], []),
         (["--recipe=tnn", "--exclude", "type:Pooling"], ["--exclude", "type:Pooling"]),
         (["-b", "2", "--recipe", "0", "--eval", "{pictures}"], ["-b", "2", "--eval", "{pictures}"]),
+        (["--recipe", "best", "--time-budget", "0"], []),
     ],
 )
 def test_the_command_of_a_better_recipe_can_be_copied(model, tmp_path, capsys, monkeypatch, more, kept):

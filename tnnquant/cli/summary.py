@@ -53,11 +53,13 @@ def print_advice(report: Report, command: str, arguments: Sequence[str]) -> None
     command : str
         The name of the running command.
     arguments : sequence of str
-        As they were typed; the recipe among them is replaced.
+        As they were typed; the recipe among them is replaced, a time budget left out.
     """
     if advised(report):
         better = list(advised(report))[-1]
-        typed = shlex.join([*_program(), command, *_without("--recipe", arguments), "--recipe", better])
+        # With the budget it would become what it is now.
+        kept = _without("--time-budget", _without("--recipe", arguments))
+        typed = shlex.join([*_program(), command, *kept, "--recipe", better])
         click.echo(f"closer to fp32: {typed}")
 
 
