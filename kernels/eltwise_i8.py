@@ -222,10 +222,15 @@ def _as_rows(arrays: list[np.ndarray]) -> _Rows:
     return _Rows(rows, together * channels, (total - (rows - 1) * together) * channels, together)
 
 
+def _block(rows: int, length: int) -> int:
+    """Rows of a task: some 8 tasks, but no tiny ones."""
+    return max(1, min(-(-rows // 8), 16384 // max(length, 1) + 1))
+
+
 def _row_op(kind: int, operands: list[np.ndarray], params: np.ndarray | None, out: np.ndarray) -> np.ndarray:
     """The op of an elementwise step; ``params`` comes from :func:`_parameters` and must stay alive."""
     shape = _as_rows([*operands, out])
-    block = max(1, min(-(-shape.rows // 8), 16384 // max(shape.length, 1) + 1))
+    block = _block(shape.rows, shape.length)
     args = [
         shape.rows, shape.length, shape.last, block,
         program.data_address(out), shape.pixels * pixel_stride(out) * out.itemsize,
@@ -281,8 +286,8 @@ def bordered_i8_ops(
     params = np.empty((3, row), np.float32)
     for at, values in enumerate((to.scale, to.zero_point, bias)):
         params[at] = np.tile(np.broadcast_to(np.asarray(values, np.float32), (channels,)), width)
-    edge = np.zeros((1, 1, 1, channels), np.float32)
-    codes = _border_codes(edge, bias, to)
+    edge = np.zeros((1, 1, 1, channels), np.float32) + np.asarray(bias, np.float32)
+    codes = quantize_i8(edge, to, np.empty(edge.shape, np.int8)).reshape(-1)
     keep, ops = [params], []
     for image in range(len(x)):
         ops.append(_plane_op(_MOVE, height, row, x[image], 4 * row, params, inner[image], outer))
@@ -300,17 +305,11 @@ def bordered_i8_ops(
     return np.concatenate(ops), keep
 
 
-def _border_codes(edge: np.ndarray, bias: np.ndarray, to: Scales) -> np.ndarray:
-    """What the border holds, int8 (C,)."""
-    values = np.ascontiguousarray(edge + np.asarray(bias, np.float32))
-    return quantize_i8(values, to, np.empty(values.shape, np.int8)).reshape(-1)
-
-
 def _plane_op(
     kind: int, rows: int, length: int, x: np.ndarray, x_step: int, params: np.ndarray | None, out: np.ndarray, step: int
 ) -> np.ndarray:
     """An op over rows of ``length`` values, ``x_step`` bytes apart in ``x`` and ``step`` in ``out``."""
-    block = max(1, min(-(-rows // 8), 16384 // max(length, 1) + 1))
+    block = _block(rows, length)
     args = [
         rows, length, length, block, program.data_address(out), step, program.data_address(params),
         0 if params is None else params.strides[0], 1, kind, program.data_address(x), x_step,

@@ -113,7 +113,8 @@ class Recorder:
 def record(shared: str, network: str, recipe: str, threads: int, count: int) -> Trace:
     """One run, in this process."""
     model, folder, _, settings = NETWORKS[network]
-    data, counted, layers = Path(shared) / "data", [], []
+    data, counted = Path(shared) / "data", []
+    layers: list[list[float]] = []
 
     def counting(
         config: QuantizeConfig, work: Work, pictures: Pictures, threads: int | None = None
@@ -124,12 +125,14 @@ def record(shared: str, network: str, recipe: str, threads: int, count: int) -> 
     files = sorted((data / folder).iterdir())[:count]
 
     def of_layer(*given: Any) -> tuple[float, ...]:
-        layers.append(list(counts(*given)))
-        return counts(*given)
+        found = counts(*given)
+        layers.append(list(found))
+        return found
 
     counts = layerwise._counted
-    setattr(layerwise, "_counted", of_layer)  # noqa: B010 - as a test would
-    setattr(pace, "stages_of", counting)  # noqa: B010
+    # This process measures one run and ends: what it calls is listened to as a test would.
+    setattr(layerwise, "_counted", of_layer)  # noqa: B010 - types would refuse the assignment
+    setattr(pace, "stages_of", counting)  # noqa: B010 - as above
     with tempfile.TemporaryDirectory() as out:
         recorder = Recorder()
         config = QuantizeConfig(**settings, **RECIPES[recipe])

@@ -53,13 +53,13 @@ def print_advice(report: Report, command: str, arguments: Sequence[str]) -> None
     command : str
         The name of the running command.
     arguments : sequence of str
-        As they were typed; the recipe among them is replaced, a time budget left out.
+        As they were typed; the recipe among them is replaced, a time budget skipped.
     """
-    if advised(report):
-        better = list(advised(report))[-1]
+    recipes = list(advised(report))
+    if recipes:
         # With the budget it would become what it is now.
         kept = _without("--time-budget", _without("--recipe", arguments))
-        typed = shlex.join([*_program(), command, *kept, "--recipe", better])
+        typed = shlex.join([*_program(), command, *kept, "--recipe", recipes[-1]])
         click.echo(f"closer to fp32: {typed}")
 
 

@@ -62,6 +62,7 @@ class Agreement:
         self._noises: list[float] = []
         self._weights: np.ndarray | None = None
         self._classes = 0
+        self._tried: tuple[int, float | None] | None = None  # of so many pictures
 
     def add(self, share: float) -> None:
         """Count a picture in."""
@@ -114,6 +115,11 @@ class Agreement:
     @property
     def tried(self) -> float | None:
         """Share of the trials in which the class stays; None: there are too few pictures, or enough to count them."""
+        if self._tried is None or self._tried[0] != len(self.shares):
+            self._tried = len(self.shares), self._try()
+        return self._tried[1]
+
+    def _try(self) -> float | None:
         if len(self.shares) < _FEW or self.count >= _MANY or len(self._noises) != len(self.shares):
             return None
         margins = np.unique(np.array(self._margins), axis=0)  # a picture that both parts hold

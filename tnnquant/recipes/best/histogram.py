@@ -104,6 +104,7 @@ class Histogram:
         chosen : bool (slots,)
         """
         from tnnquant.kernels.octave_errors import octave_errors
+
         rows = np.searchsorted(_middles(), scales).astype(np.int32)
         return octave_errors(self.wide(fold)[chosen], self.first, rows, levels)
 

@@ -149,7 +149,7 @@ def balanced_scales(
     # Threads must not import what they share.
     import tnnquant.kernels.largest_products
     import tnnquant.kernels.mse_range
-    import tnnquant.kernels.octave_errors  # noqa: F401
+    import tnnquant.kernels.octave_errors  # noqa: F401 - for the threads
 
     levels, most = highest_codes(zero), limits(inference.graph, slots)
     known = {} if known is None else known
